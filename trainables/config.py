@@ -1,0 +1,221 @@
+"""What one trial is: a complete, validated, immutable `TrialConfig`.
+
+Every field carries its own documentation, unit and range; the configuration reference is generated from them.
+Paths such as ``perturbation.epsilon`` are the same in YAML files, on the command line and in search spaces.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class Config(BaseModel):
+    """Base of every configuration model: immutable, no unknown keys, documented fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class TaskConfig(Config):
+    """Which labelled data is trained on and scored."""
+
+    name: str = "intents"
+    """Task of the catalogue, or the path of a YAML file that describes one's own task."""
+    source_language: str = "en"
+    """Language trained on."""
+    target_languages: Literal["all"] | tuple[str, ...] = "all"
+    """Languages only evaluated: `all` others of the task, or a list of codes."""
+    data_dir: Path | None = None
+    """Folder of local files that stand in for the hub's."""
+    max_length: Annotated[int, Field(ge=8, le=8192)] = 128
+    """Longest input, in tokens; longer ones are cut."""
+
+
+class EncoderConfig(Config):
+    """Which pretrained multilingual encoder is fine-tuned, and how much of it."""
+
+    name_or_path: str = "offline:e5-small"
+    """`offline:e5-small`, a local folder, or a hub id such as `xlm-roberta-base`."""
+    revision: str | None = None
+    """Hub revision (commit, tag or branch); none for local encoders."""
+    pooling: Literal["mean", "first"] = "mean"
+    """How token states become one sentence vector: mean over tokens, or the first token."""
+    freeze_embeddings: bool = False
+    """Keep the whole embedding layer (word, position, type, layer norm) as pretrained."""
+    freeze_lower_layers: Annotated[int, Field(ge=0)] = 0
+    """Keep this many of the lowest transformer layers as pretrained."""
+    trim_vocabulary: bool = True
+    """Drop the embedding rows that no text of the phase uses; exact, and much cheaper."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """Dropout probability everywhere in the encoder; none keeps the encoder's own."""
+
+
+class Budget(Config):
+    """How long a trial trains: exactly one of the three."""
+
+    steps: PositiveInt | None = None
+    """Optimiser steps."""
+    epochs: Positive | None = None
+    """Passes over the training examples."""
+    forward_equivalents: Positive | None = None
+    """Passes over one batch: forward 1, backward to the inputs 1, weight gradients 1 (a clean step costs 3)."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Budget:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of steps, epochs, forward_equivalents (got {', '.join(given) or 'none'})"
+            )
+        return self
+
+
+class TrainingConfig(Config):
+    """Optimisation of one trial (AdamW, linear warm-up, then linear decay to zero)."""
+
+    batch_size: PositiveInt = 32
+    """Examples per optimiser step, over all workers together."""
+    micro_batch_size: PositiveInt | None = None
+    """Most examples in one forward pass of one worker; larger batches accumulate gradients. None: no limit."""
+    budget: Budget = Budget(steps=60)
+    """How long to train."""
+    learning_rate: Positive = 2e-5
+    """Peak learning rate of the encoder."""
+    head_learning_rate: Positive | None = None
+    """Peak learning rate of the task head; none: as the encoder's."""
+    weight_decay: NonNegative = 0.01
+    """Decoupled weight decay (AdamW)."""
+    warmup_fraction: Fraction = 0.1
+    """Share of the steps in which the learning rate rises linearly from zero."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """What the learning rate does after the warm-up."""
+    max_grad_norm: Positive | None = 1.0
+    """Gradient clipping by global norm; none: no clipping."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the forward and backward passes (autocast); weights stay fp32."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Root of the separate random streams: data order, head initialisation, dropout, perturbation."""
+
+
+class PerturbationConfig(Config):
+    """What is added to the word embeddings during training. Each method reads the fields it needs."""
+
+    method: str = "none"
+    """`none`, or a registered method: see `study methods`."""
+    norm: Literal["l2", "linf"] = "l2"
+    """Norm of the ball."""
+    scope: Literal["token", "sentence"] = "token"
+    """Whether each token, or each sentence as a whole, has its own ball."""
+    epsilon: NonNegative = 0.1
+    """Radius of the ball that holds the perturbation."""
+    relative: bool = True
+    """Whether epsilon and sigma are in units of the encoder's mean word-embedding norm m (per sentence: m times the
+    root of the number of perturbed tokens; linf: m over the root of the dimension), or absolute."""
+    ascent_steps: Annotated[int, Field(ge=0, le=100)] = 1
+    """Projected-gradient steps of the inner maximisation (K)."""
+    step_size: Positive = 1.0
+    """Length of an ascent step, in units of epsilon."""
+    start: Literal["zero", "uniform", "gaussian"] = "uniform"
+    """Where the ascent begins: the clean point, a uniform draw from the ball, or a Gaussian draw projected onto it."""
+    distribution: Literal["gaussian", "uniform"] = "gaussian"
+    """`random_perturbation` and `r3f`: Gaussian noise of scale sigma, or a uniform draw from the ball of radius epsilon."""
+    sigma: NonNegative = 0.1
+    """Standard deviation of smoothing noise, per coordinate; relative: times m over the root of the dimension."""
+    weight: NonNegative = 1.0
+    """Weight of the divergence term (lambda) in methods that have one."""
+    perturb_special_tokens: bool = False
+    """Whether start, end and separator tokens are perturbed too; padding never is."""
+    warmup_fraction: Fraction = 0.0
+    """Share of the steps in which the magnitude rises linearly from zero."""
+    decay_fraction: Fraction = 0.0
+    """Share of the steps, at the end, in which the magnitude falls linearly to zero."""
+
+
+class AugmentationConfig(Config):
+    """What is added to the training examples themselves."""
+
+    method: str = "none"
+    """`none`, or a registered augmentation: see `study methods`."""
+    copies: PositiveInt = 3
+    """Augmented copies of each training example."""
+    probability: Fraction = 1.0
+    """Chance that a word is considered for replacement."""
+    resource: Path | None = None
+    """Word resource (JSON or TSV); none: an installed one."""
+
+
+class AttackConfig(Config):
+    """Accuracy under a projected-gradient attack on the word embeddings, per language."""
+
+    epsilon: tuple[Positive, ...] = (0.1,)
+    """Radii, each scored."""
+    ascent_steps: PositiveInt = 5
+    """Projected-gradient steps."""
+    restarts: PositiveInt = 1
+    """Random starts; an example counts as right only if every restart leaves it right."""
+    norm: Literal["l2", "linf"] = "l2"
+    """Norm of the ball."""
+    scope: Literal["token", "sentence"] = "token"
+    """Whether each token, or each sentence as a whole, has its own ball."""
+    relative: bool = True
+    """As in the perturbation."""
+    examples_per_language: PositiveInt = 20
+    """Size of the subset that is attacked."""
+
+
+class CertifyConfig(Config):
+    """Certified accuracy of the smoothed classifier (Cohen et al. 2019, arXiv 1902.02918), per language."""
+
+    sigma: Positive = 0.1
+    """Standard deviation of the smoothing noise, per coordinate; relative to the encoder's embedding norm."""
+    selection_draws: PositiveInt = 20
+    """Noise draws that choose the smoothed answer (n0)."""
+    draws: PositiveInt = 100
+    """Noise draws that estimate its probability (n)."""
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.001
+    """Failure probability of each certificate."""
+    examples_per_language: PositiveInt = 10
+    """Size of the subset that is certified."""
+
+
+class EvaluationConfig(Config):
+    """When and on how much a trial is scored."""
+
+    every: PositiveInt | None = None
+    """Optimiser steps between evaluations, each of which is also a checkpoint; none: only at the end."""
+    examples_per_language: PositiveInt | None = None
+    """Examples of each language in the last evaluation; none: the whole split."""
+    intermediate_examples_per_language: PositiveInt | None = None
+    """Examples of each language in earlier evaluations; none: as in the last."""
+    token_budget: Annotated[int, Field(ge=64)] = 1024
+    """Most tokens, padding included, in one evaluation batch."""
+    checkpoint: Literal["last", "best_source_validation"] = "last"
+    """Which evaluation is the trial's result: the last, or the one best on the source language."""
+    attack: AttackConfig | None = None
+    """Score under attack too."""
+    certify: CertifyConfig | None = None
+    """Certify the smoothed classifier too."""
+
+
+class TrialConfig(Config):
+    """One point, trained and evaluated once."""
+
+    task: TaskConfig = TaskConfig()
+    """Data."""
+    encoder: EncoderConfig = EncoderConfig()
+    """Pretrained encoder."""
+    training: TrainingConfig = TrainingConfig()
+    """Optimisation."""
+    perturbation: PerturbationConfig = PerturbationConfig()
+    """Robust training in the embedding space."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    """Robust training by more data."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Scoring."""

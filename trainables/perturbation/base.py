@@ -1,0 +1,112 @@
+"""The one interface of robust training methods in the embedding space.
+
+A method sees a function from embeddings to logits, the embeddings, the labels (inside `loss`) and the mask. It knows
+neither the encoder nor the task. Suffixes: s sequences, n items, t tokens, d embedding size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from trainables.config import PerturbationConfig
+
+Supervision = Literal["none", "monolingual", "bilingual", "parallel"]
+
+
+@dataclass(frozen=True)
+class Perturbable:
+    """One batch as a method sees it.
+
+    `forward` maps embeddings (s, t, d) to logits, under the *same* dropout mask at every call. `embeddings` (s, t, d)
+    are the clean word embeddings (they may require grad). `mask` (s, t) is true where a token may be perturbed.
+    `loss` maps logits to per-item losses (n,); `divergence(p, q)` is the per-item KL(p || q) (n,); `answers` maps logits
+    to integers. `keys` (s,) and `draw` seed the noise: each sequence's noise depends on nothing but (draw, key).
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    embeddings: Tensor
+    mask: Tensor
+    loss: Callable[[Tensor], Tensor]
+    divergence: Callable[[Tensor, Tensor], Tensor]
+    answers: Callable[[Tensor], Tensor]
+    keys: Tensor
+    draw: int
+
+
+@dataclass
+class Diagnostics:
+    """Sums over sequences or items, so that steps and workers can be added up."""
+
+    squared_norm: float = 0.0
+    """Sum over perturbed tokens of the squared l2 norm of their perturbation (absolute)."""
+    tokens: float = 0.0
+    """Perturbed tokens."""
+    norm_max: float = 0.0
+    """Largest l2 norm of one token's perturbation (absolute)."""
+    clipped: float = 0.0
+    """Balls whose perturbation was projected back in the last ascent step."""
+    balls: float = 0.0
+    """Balls (tokens or sentences, by scope)."""
+    loss_rise: float = 0.0
+    """Sum over items of loss at the end of the ascent minus loss at its start."""
+    flipped: float = 0.0
+    """Items whose answer differs between the start and the end of the ascent."""
+    items: float = 0.0
+    """Items the two sums above are over."""
+
+    def add(self, other: Diagnostics) -> None:
+        """Accumulate another step's, or another worker's."""
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            setattr(self, name, max(mine, value) if name == "norm_max" else mine + value)
+
+
+class Perturbation(ABC):
+    """A robust training method. One class, registered by `register`; immutable once built."""
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    supervision: ClassVar[Supervision] = "none"
+
+    def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
+        """`reference_norm` is m: the occurrence-weighted mean l2 norm of the pretrained word embeddings."""
+        self.config = config
+        self.reference_norm = reference_norm
+
+    @abstractmethod
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
+        """Per-item training loss (n,) with its graph, and diagnostics.
+
+        `magnitude` in [0, 1] multiplies the radius or sigma (warm-up and decay).
+        """
+
+    def backward(self, batch: Perturbable, magnitude: float, scale: float) -> tuple[Tensor, Diagnostics]:
+        """Accumulate the gradient of ``scale * sum(loss)`` in the leaves; return the detached per-item loss (n,).
+
+        Methods whose weight gradients come from several points (FreeLB) override this.
+        """
+        loss, diagnostics = self.loss(batch, magnitude)
+        torch.autograd.backward(loss.sum() * scale)
+        return loss.detach(), diagnostics
+
+    @property
+    @abstractmethod
+    def forward_equivalents(self) -> float:
+        """Cost of one training step in passes over the batch: forward 1, backward to the inputs 1, weight gradients 1."""
+
+
+METHODS: dict[str, type[Perturbation]] = {}
+"""Registered methods by name."""
+
+
+def register(method: type[Perturbation]) -> type[Perturbation]:
+    """Class decorator: make a method available under its name."""
+    assert method.name not in METHODS, f"method {method.name!r} is registered already"
+    METHODS[method.name] = method
+    return method

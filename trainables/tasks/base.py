@@ -1,0 +1,142 @@
+"""What a task shape is: from rows of text to tensors, to a loss, to predictions, to the official score.
+
+Shapes: ``item`` = what is drawn for training and counted in a batch. An item is `sequences_per_item` token sequences
+(one, except for multiple choice). A ``row`` = what is scored: a labelled example as its file has it; long contexts give
+several items per row. Suffixes: n items, s = n x sequences_per_item sequences, t tokens, d hidden size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+Row = Mapping[str, Any]
+"""One labelled example in the columns its task shape documents."""
+
+IGNORED = -100
+"""Label of positions that neither train nor score: padding, continuation pieces, special tokens."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One split of one language, tokenised: flat arrays with offsets, so that they can be memory-mapped.
+
+    Sequence ``i`` is ``ids[offsets[i]:offsets[i + 1]]``; item ``j`` has sequences ``j*c … j*c+c-1`` (c sequences per
+    item) and labels ``labels[label_offsets[j]:label_offsets[j + 1]]``; it belongs to row ``rows[j]``.
+    """
+
+    ids: npt.NDArray[np.int32]
+    special: npt.NDArray[np.bool_]
+    offsets: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    label_offsets: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays by name, for storing."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def sequence(self, i: int) -> npt.NDArray[np.int32]:
+        """Token ids of one sequence."""
+        return self.ids[self.offsets[i] : self.offsets[i + 1]]
+
+    def item_labels(self, j: int) -> npt.NDArray[np.int64]:
+        """Labels of one item."""
+        return self.labels[self.label_offsets[j] : self.label_offsets[j + 1]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A padded batch (right padding). `special` marks start, end and separator tokens, never padding.
+
+    `sequence_keys` (s,) names each sequence by a stable number, so that its random perturbation does not depend on
+    the batch or the worker it happens to be in. `labels` is (n, …) as the task shape collates it.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    special: Tensor
+    labels: Tensor
+    sequence_keys: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+
+class TaskShape(ABC):
+    """One shape of task. Instances are light, immutable and know the task's label names."""
+
+    sequences_per_item: int = 1
+    metrics: tuple[str, ...]
+    """Names of the scores, the primary one first."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+
+    @abstractmethod
+    def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
+        """Tokenise rows with a fast Hugging Face tokenizer."""
+
+    @abstractmethod
+    def collate_labels(self, labels: Sequence[npt.NDArray[np.int64]], width: int) -> Tensor:
+        """Labels of n items -> tensor (n, …); `width` is the batch's padded length."""
+
+    @abstractmethod
+    def head(self, hidden_size: int, pooling: str, dropout: float) -> nn.Module:
+        """A fresh head, whose forward maps states (s, t, d) and attention mask (s, t) to logits."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Per-item loss (n,)."""
+
+    @abstractmethod
+    def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
+        """Per-item KL(p || q) (n,), averaged over an item's scored positions where it has several."""
+
+    @abstractmethod
+    def answers(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What the model answers, as integers; compared before and after a perturbation. IGNORED where not scored."""
+
+    @abstractmethod
+    def predict(self, logits: Tensor, labels: Tensor) -> list[Any]:
+        """n predictions, plain Python values that survive JSON."""
+
+    @abstractmethod
+    def score(
+        self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any], language: str
+    ) -> dict[str, tuple[float, int]]:
+        """Official scores of one language from the predictions of all its items: metric -> (score, rows behind it)."""
+
+
+def collate(
+    shape: TaskShape, encoded: Encoded, items: Sequence[int], pad_id: int, key_offset: int = 0, pad_to: int = 1
+) -> Batch:
+    """Pad the items' sequences to the longest (rounded up to a multiple of `pad_to`)."""
+    c = shape.sequences_per_item
+    index = [j * c + k for j in items for k in range(c)]
+    lengths = [int(encoded.offsets[i + 1] - encoded.offsets[i]) for i in index]
+    width = -(-max(lengths) // pad_to) * pad_to
+    ids = np.full((len(index), width), pad_id, dtype=np.int64)
+    special = np.zeros((len(index), width), dtype=np.bool_)
+    for r, (i, n) in enumerate(zip(index, lengths, strict=True)):
+        ids[r, :n] = encoded.ids[encoded.offsets[i] : encoded.offsets[i + 1]]
+        special[r, :n] = encoded.special[encoded.offsets[i] : encoded.offsets[i + 1]]
+    mask = np.arange(width)[None, :] < np.asarray(lengths)[:, None]
+    return Batch(
+        torch.from_numpy(ids),
+        torch.from_numpy(mask.astype(np.int64)),
+        torch.from_numpy(special),
+        shape.collate_labels([encoded.item_labels(j) for j in items], width),
+        torch.tensor([key_offset + i for i in index], dtype=torch.int64),
+    )
