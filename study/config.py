@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from trainables.config import Config, Positive, PositiveInt, TrialConfig
+from trainables.loading import NAME_PATTERN
 
 SelectionRule = Literal["source_validation", "pivot_validation", "target_validation"]
 
@@ -42,7 +43,7 @@ class SearchConfig(Config):
     """Seed of the sampler."""
     replicates: PositiveInt = 1
     """Training seeds per design point (`design` only)."""
-    levels: dict[str, tuple[float | int | str | bool, ...]] = {}
+    levels: dict[str, tuple[float | int | str | bool, ...]] = Field(default_factory=dict)
     """Grid levels per dotted path, where the space does not list them (`grid` only)."""
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = (Objective(),)
     """What is optimised; entries with a threshold are constraints."""
@@ -65,7 +66,7 @@ class ProtocolConfig(Config):
     """The one reduction of test scores that is claimed; everything else is exploratory."""
     confirm_seeds: Annotated[int, Field(ge=3)] = 8
     """Fresh seeds of `study confirm`."""
-    groups: dict[str, tuple[str, ...]] = {}
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Named groups of languages for objectives and tables."""
     tune_controls: bool = False
     """Give control (b), the unperturbed one, a search of its own with an equal number of trials."""
@@ -102,7 +103,7 @@ class TrackingConfig(Config):
 class StudyConfig(Config):
     """One question: a base trial configuration, a search space, a protocol, a budget."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     """Name of the study, of its folder and of its MLflow experiment."""
     question: str = ""
     """The question it answers, in words."""
