@@ -1,0 +1,40 @@
+# The two commands of the README, and what a developer needs beside them.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup run test check docs bench chaos
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (minutes the first time, nothing afterwards)"
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --editable '.[dev]' --constraint constraints.txt
+	# Ray installs a script named tune too: ours, which has Ray's commands and our own, is the one that must stay.
+	grep -q study.cli $(BIN)/tune || $(BIN)/pip install --force-reinstall --no-deps --editable .
+	grep -q study.cli $(BIN)/tune
+	touch $@
+
+run: setup
+	$(BIN)/study run quickstart
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+docs: setup
+	$(BIN)/python -m study.reference > docs/configuration.md
+
+bench: setup
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+chaos: setup
+	$(BIN)/python benchmarks/chaos.py
