@@ -25,8 +25,8 @@ class Perturbable:
 
     `forward` maps embeddings (s, t, d) to logits, under the *same* dropout mask at every call. `embeddings` (s, t, d)
     are the clean word embeddings (they may require grad). `mask` (s, t) is true where a token may be perturbed.
-    `loss` maps logits to per-item losses (n,); `divergence(p, q)` is the per-item KL(p || q) (n,); `answers` maps logits
-    to integers. `keys` (s,) and `draw` seed the noise: each sequence's noise depends on nothing but (draw, key).
+    `loss` maps logits to per-item losses (n,); `divergence(p, q)` is the per-item KL(p || q) (n,); `answers` maps
+    logits to integers. `keys` (s,) and `draw` seed the noise: each sequence's noise depends on nothing but (draw, key).
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -98,7 +98,7 @@ class Perturbation(ABC):
     @property
     @abstractmethod
     def forward_equivalents(self) -> float:
-        """Cost of one training step in passes over the batch: forward 1, backward to the inputs 1, weight gradients 1."""
+        """Cost of a training step in passes over the batch: forward 1, backward to the inputs 1, weight gradients 1."""
 
 
 METHODS: dict[str, type[Perturbation]] = {}

@@ -1,0 +1,148 @@
+"""Balls in the embedding space: a norm is a uniform start, a steepest direction and a projection.
+
+Scope says what has a ball of its own: each token (its d coordinates) or each sentence (the n x d coordinates of its
+perturbed tokens). Padding and other excluded tokens are zero in everything that goes in and comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trainables.perturbation import noise
+
+NormName = Literal["l2", "linf"]
+Scope = Literal["token", "sentence"]
+
+_MARGIN = 2.0**-17
+"""Relative width by which results stay inside the ball, so that rounding puts no measured norm above the radius."""
+
+_TINY = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A norm over the coordinates `dims` of (s, t, d), which stay as dimensions of size one."""
+
+    measure: Callable[[Tensor, tuple[int, ...]], Tensor]
+    """Norm of x."""
+    start: Callable[[Ball, Tensor, int], Tensor]
+    """A uniform draw from the unit ball, from sequence keys (s,) and the draw's seed."""
+    normalise: Callable[[Tensor, tuple[int, ...]], Tensor]
+    """The direction of norm one in which a function with this gradient rises fastest; zero where the gradient is."""
+    project: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """The nearest point (l2) of the ball, from x, its norm and the radius."""
+
+
+def _measure_l2(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(x, dim=dims, keepdim=True)
+    return norm
+
+
+def _measure_linf(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return x.abs().amax(dim=dims, keepdim=True)
+
+
+def _start_l2(ball: Ball, keys: Tensor, draw: int) -> Tensor:
+    """Uniform direction times U^(1/n): the volume inside radius r grows with r^n, n the ball's dimension."""
+    s, _, d = ball.shape
+    direction = _normalise_l2(noise.normal(keys, draw, ball.mask, d), ball.dims)
+    if ball.scope == "token":
+        return direction * noise.per_token(keys, draw, ball.mask).pow(1.0 / d)
+    n = (ball.mask.sum(1) * d).clamp(min=1).view(s, 1, 1)
+    return direction * noise.per_sequence(keys, draw).pow(1.0 / n)
+
+
+def _start_linf(ball: Ball, keys: Tensor, draw: int) -> Tensor:
+    return noise.uniform(keys, draw, ball.mask, ball.shape[2])
+
+
+def _normalise_l2(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    x = x / _measure_linf(x, dims).clamp(min=_TINY)  # squares of tiny gradients would underflow
+    return x / _measure_l2(x, dims).clamp(min=_TINY)
+
+
+def _normalise_linf(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return x.sign()
+
+
+def _project_l2(x: Tensor, size: Tensor, radius: Tensor) -> Tensor:
+    return x * (radius / size.clamp(min=_TINY)).clamp(max=1.0)
+
+
+def _project_linf(x: Tensor, size: Tensor, radius: Tensor) -> Tensor:
+    return torch.minimum(torch.maximum(x, -radius), radius)
+
+
+NORMS: dict[NormName, Norm] = {
+    "l2": Norm(_measure_l2, _start_l2, _normalise_l2, _project_l2),
+    "linf": Norm(_measure_linf, _start_linf, _normalise_linf, _project_linf),
+}
+
+
+@dataclass(frozen=True)
+class Ball:
+    """The balls of one batch: `mask` (s, t) of perturbed tokens, `radius` (s, 1, 1) in embedding units."""
+
+    norm: Norm
+    scope: Scope
+    mask: Tensor
+    radius: Tensor
+    shape: tuple[int, int, int]
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The dimensions of (s, t, d) that one ball spans."""
+        return (2,) if self.scope == "token" else (1, 2)
+
+    @property
+    def count(self) -> Tensor:
+        """Number of balls that hold anything."""
+        return self.mask.sum() if self.scope == "token" else self.mask.any(dim=1).sum()
+
+    def uniform(self, keys: Tensor, draw: int) -> Tensor:
+        """A uniform draw from each ball, (s, t, d)."""
+        return self.norm.start(self, keys, draw) * (self.radius * (1.0 - _MARGIN))
+
+    def step(self, gradient: Tensor) -> Tensor:
+        """The step as long as the radius in which the objective rises fastest, (s, t, d)."""
+        masked = gradient.float().masked_fill(~self.mask.unsqueeze(2), 0.0)
+        return self.norm.normalise(masked, self.dims) * self.radius
+
+    def project(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """`delta` moved into the balls, and the number of balls that it had left."""
+        size = self.norm.measure(delta, self.dims)
+        outside = size > self.radius * (1.0 + _MARGIN)
+        return self.norm.project(delta, size, self.radius * (1.0 - _MARGIN)), outside.sum()
+
+
+def ball(
+    norm: NormName, scope: Scope, epsilon: float, reference_norm: float | None, mask: Tensor, embeddings: Tensor
+) -> Ball:
+    """The balls of radius epsilon around `embeddings` (s, t, d) at the tokens of `mask` (s, t).
+
+    With a `reference_norm` m, epsilon is relative: a token's l2 radius is epsilon m, a sentence's epsilon m sqrt(n)
+    for n perturbed tokens, and the linf radius epsilon m / sqrt(d), which holds a cube of about the same l2 size.
+    """
+    s, t, d = embeddings.shape
+    radius = torch.full((s, 1, 1), epsilon, dtype=torch.float32, device=embeddings.device)
+    if reference_norm is not None:
+        radius = radius * reference_norm
+        if norm == "linf":
+            radius = radius / d**0.5
+        elif scope == "sentence":
+            radius = radius * mask.sum(1).view(s, 1, 1).float().sqrt()
+    return Ball(NORMS[norm], scope, mask, radius, (s, t, d))
+
+
+def gaussian(
+    sigma: float, reference_norm: float | None, keys: Tensor, draw: int, mask: Tensor, embeddings: Tensor
+) -> Tensor:
+    """Gaussian noise (s, t, d) of scale sigma per coordinate; with a reference norm m, of scale sigma m / sqrt(d)."""
+    d = embeddings.shape[2]
+    scale = sigma if reference_norm is None else sigma * reference_norm / d**0.5
+    return noise.normal(keys, draw, mask, d) * scale

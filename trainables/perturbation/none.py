@@ -1,0 +1,22 @@
+"""Clean training."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation, register
+
+
+@register
+class Clean(Perturbation):
+    """The training loss at the embeddings themselves."""
+
+    name = "none"
+    description = "clean training"
+
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
+        return batch.loss(batch.forward(batch.embeddings)), Diagnostics()
+
+    @property
+    def forward_equivalents(self) -> float:
+        return 3.0

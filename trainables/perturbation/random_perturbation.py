@@ -1,0 +1,35 @@
+"""Random perturbation (RS-RP of Huang et al., arXiv 2104.08645): training at a random point near the embeddings."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from trainables.config import PerturbationConfig
+from trainables.perturbation.ascent import describe
+from trainables.perturbation.balls import ball, gaussian
+from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation, register
+
+
+@register
+class RandomPerturbation(Perturbation):
+    """CE(x + noise), the noise Gaussian of scale sigma or uniform in the ball of radius epsilon."""
+
+    name = "random_perturbation"
+    description = "training at a random point: Gaussian noise, or a uniform draw from the ball"
+
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
+        delta = random_delta(self.config, self.reference_norm, batch, magnitude)
+        return batch.loss(batch.forward(batch.embeddings + delta)), describe(batch, delta)
+
+    @property
+    def forward_equivalents(self) -> float:
+        return 3.0
+
+
+def random_delta(config: PerturbationConfig, reference_norm: float, batch: Perturbable, magnitude: float) -> Tensor:
+    """The configured noise (s, t, d); zero at padding and other excluded tokens."""
+    scale = reference_norm if config.relative else None
+    if config.distribution == "gaussian":
+        return gaussian(config.sigma * magnitude, scale, batch.keys, batch.draw, batch.mask, batch.embeddings)
+    around = ball(config.norm, config.scope, config.epsilon * magnitude, scale, batch.mask, batch.embeddings)
+    return around.uniform(batch.keys, batch.draw)
