@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (minutes the first time, nothing afterwards)"
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --editable '.[dev]' --constraint constraints.txt
-	# Ray installs a script named tune too: ours, which has Ray's commands and our own, is the one that must stay.
+	@# Ray installs a script named tune too: ours, which has Ray's commands and our own, is the one that must stay.
 	grep -q study.cli $(BIN)/tune || $(BIN)/pip install --force-reinstall --no-deps --editable .
 	grep -q study.cli $(BIN)/tune
 	touch $@
