@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-import difflib
+from importlib import import_module
 
 from trainables.config import PerturbationConfig
-from trainables.loading import UserError
-from trainables.perturbation import adversarial, none, random_perturbation
+from trainables.loading import UserError, shown, suggestion
+from trainables.perturbation import adversarial, divergences, freelb, none, random_perturbation
 from trainables.perturbation.base import METHODS, Perturbation
 
 __all__ = ["METHODS", "create"]
 
-_SHIPPED = (adversarial, none, random_perturbation)
+_SHIPPED = (adversarial, divergences, freelb, none, random_perturbation)  # importing them registers their methods
 
 
-def create(config: PerturbationConfig, reference_norm: float) -> Perturbation:
-    """The configured method; `reference_norm` is m (see `Perturbation`). Raises UserError for an unknown name."""
-    method = METHODS.get(config.method)
-    if method is None:
-        near = difflib.get_close_matches(config.method, METHODS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(METHODS))}"
-        raise UserError(f"perturbation.method: unknown method{hint} (got {config.method!r})")
-    return method(config, reference_norm)
+def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbation:
+    """The configured method; `reference_norm` is m (see `Perturbation`).
+
+    Raises `UserError` for an unknown name and for settings that the method refuses; the latter need no real m.
+    """
+    return _find(config.method)(config, reference_norm)
+
+
+def _find(name: str) -> type[Perturbation]:
+    """A registered method, or the class under ``package.module:Class``."""
+    if ":" in name:
+        return _imported(name)
+    if name not in METHODS:
+        near = suggestion(name, list(METHODS)) or f", known: {', '.join(METHODS)}, or package.module:Class"
+        raise UserError(f"perturbation.method: unknown method{near} (got {shown(name)})")
+    return METHODS[name]
+
+
+def _imported(name: str) -> type[Perturbation]:
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"perturbation.method: cannot be imported, {error} (got {shown(name)})") from error
+    if not (isinstance(found, type) and issubclass(found, Perturbation)):
+        raise UserError(f"perturbation.method: must name a subclass of Perturbation (got {shown(name)})")
+    return found

@@ -16,10 +16,11 @@ class Adversarial(AscentMethod):
     description = "training at the worst point that projected gradient finds in the ball (PGD)"
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
-        ascent = self._maximise(batch, magnitude, batch.loss, self.config.ascent_steps)
+        ascent = self._maximise(batch, magnitude, batch.loss, self._steps(magnitude))
         logits = batch.forward(batch.embeddings + ascent.delta)
-        return batch.loss(logits), describe_ascent(batch, ascent, logits)
+        loss = batch.loss(logits)
+        return loss, describe_ascent(batch, ascent, loss, logits)
 
     @property
     def forward_equivalents(self) -> float:
-        return 3.0 + 2.0 * self.ascent_steps
+        return 3.0 + 2.0 * self._steps()

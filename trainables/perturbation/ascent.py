@@ -15,20 +15,20 @@ Objective = Callable[[Tensor], Tensor]
 """Logits to per-item values (n,) that the ascent raises."""
 
 Differentiate = Callable[[Tensor, Tensor], Tensor]
-"""From per-item values (n,) and the perturbed embeddings (s, t, d), a leaf, to the gradient of their sum to it."""
+"""From per-item values (n,) and the perturbed embeddings (s, t, d) to the gradient of their sum."""
 
 
 @dataclass(frozen=True)
 class Ascent:
-    """Where an ascent ended (s, t, d), the balls its last projection pulled back, and the logits at its start.
+    """Where an ascent ended (s, t, d), how many balls its last projection pulled back, and what it saw at its start.
 
-    `logits` are detached, and none where no step was taken.
+    `start` are the objective (n,) and the logits there, detached; none where no step was taken.
     """
 
     ball: Ball
     delta: Tensor
     clipped: Tensor
-    logits: Tensor | None
+    start: tuple[Tensor, Tensor] | None
 
 
 def inputs_only(values: Tensor, point: Tensor) -> Tensor:
@@ -52,12 +52,15 @@ def ascend(
     is relative to the radius.
     """
     delta, clipped = ball.project(start)
-    first: Tensor | None = None
+    first: tuple[Tensor, Tensor] | None = None
     for _ in range(steps):
-        point = (batch.embeddings.detach() + delta).requires_grad_()
+        point = batch.embeddings + delta
+        if not point.requires_grad:
+            point.requires_grad_()
         logits = batch.forward(point)
-        gradient = differentiate(objective(logits), point)
-        first = logits.detach() if first is None else first
+        values = objective(logits)
+        gradient = differentiate(values, point)
+        first = first or (values.detach(), logits.detach())
         delta, clipped = ball.project(delta + step_size * ball.step(gradient))
     return Ascent(ball, delta, clipped, first)
 
@@ -67,16 +70,14 @@ def describe(batch: Perturbable, delta: Tensor) -> Diagnostics:
     return _collect(_norms(batch, delta))
 
 
-def describe_ascent(batch: Perturbable, ascent: Ascent, end: Tensor) -> Diagnostics:
-    """Norms, clipping, and what the ascent did to the model; `end` are the logits where it ended.
-
-    The loss rise is that of the training loss, whatever objective the ascent raised. Needs no forward pass.
-    """
+def describe_ascent(batch: Perturbable, ascent: Ascent, values: Tensor, logits: Tensor) -> Diagnostics:
+    """Norms, clipping, and what the ascent did: `values` (n,) and `logits` are objective and logits at its end."""
     sums = [*_norms(batch, ascent.delta), ascent.clipped, ascent.ball.count]
-    if ascent.logits is not None:
-        with torch.no_grad():
-            rise = batch.loss(end) - batch.loss(ascent.logits)
-            sums += [rise.sum(), _flipped(batch, ascent.logits, end), torch.tensor(len(rise))]
+    if ascent.start is not None:
+        before, logits_before = ascent.start
+        changed = batch.answers(logits_before) != batch.answers(logits.detach())
+        flipped = changed.flatten(1).any(1) if changed.dim() > 1 else changed
+        sums += [(values.detach() - before).sum(), flipped.sum(), torch.tensor(len(values))]
     return _collect(sums)
 
 
@@ -90,12 +91,6 @@ def _collect(sums: list[Tensor]) -> Diagnostics:
     return Diagnostics(*torch.stack([value.to(sums[0].device, torch.float64) for value in sums]).tolist())
 
 
-def _flipped(batch: Perturbable, start: Tensor, end: Tensor) -> Tensor:
-    """Items any of whose answers changed."""
-    changed = batch.answers(start) != batch.answers(end)
-    return changed.flatten(1).any(1).sum() if changed.dim() > 1 else changed.sum()
-
-
 class AscentMethod(Perturbation):
     """Base of the methods that look for a worst case in a ball."""
 
@@ -107,7 +102,7 @@ class AscentMethod(Perturbation):
         steps: int,
         differentiate: Differentiate = inputs_only,
     ) -> Ascent:
-        """`steps` ascent steps from the configured start; a ball of radius zero is not searched."""
+        """`steps` ascent steps from the configured start, in the configured ball."""
         config = self.config
         around = ball(
             config.norm,
@@ -117,8 +112,6 @@ class AscentMethod(Perturbation):
             batch.mask,
             batch.embeddings,
         )
-        if config.epsilon * magnitude == 0.0:
-            steps = 0
         return ascend(batch, around, self._start(batch, around), steps, config.step_size, objective, differentiate)
 
     def _start(self, batch: Perturbable, around: Ball) -> Tensor:
@@ -131,7 +124,6 @@ class AscentMethod(Perturbation):
             return gaussian(config.sigma, scale, batch.keys, batch.draw, batch.mask, batch.embeddings)
         return torch.zeros_like(batch.embeddings, dtype=torch.float32).detach()
 
-    @property
-    def ascent_steps(self) -> int:
-        """Ascent steps that are taken: none where the ball is a point."""
-        return self.config.ascent_steps if self.config.epsilon > 0.0 else 0
+    def _steps(self, magnitude: float = 1.0) -> int:
+        """Ascent steps worth taking: none where the ball is a point."""
+        return self.config.ascent_steps if self.config.epsilon * magnitude > 0.0 else 0

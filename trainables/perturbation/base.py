@@ -54,7 +54,7 @@ class Diagnostics:
     balls: float = 0.0
     """Balls (tokens or sentences, by scope)."""
     loss_rise: float = 0.0
-    """Sum over items of loss at the end of the ascent minus loss at its start."""
+    """Sum over items of the ascent's objective (the loss, or a divergence) at its end minus at its start."""
     flipped: float = 0.0
     """Items whose answer differs between the start and the end of the ascent."""
     items: float = 0.0

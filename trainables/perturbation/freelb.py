@@ -1,0 +1,73 @@
+"""FreeLB (Zhu et al., arXiv 1909.11764, algorithm 1): weight gradients averaged over the points of the ascent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from trainables.config import PerturbationConfig
+from trainables.loading import UserError
+from trainables.perturbation.ascent import AscentMethod, describe_ascent
+from trainables.perturbation.base import Diagnostics, Perturbable, register
+
+
+@register
+class FreeLB(AscentMethod):
+    """The mean over k < K of CE(x + delta_k): delta_0 is the start, each next one an ascent step further.
+
+    The gradient that moves delta is a by-product of the one that trains the weights, so K points cost K clean steps.
+    """
+
+    name = "freelb"
+    description = "training at all K points of the ascent, whose weight gradients are averaged (FreeLB)"
+
+    def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
+        super().__init__(config, reference_norm)
+        if config.ascent_steps < 1:
+            raise UserError(f"perturbation.ascent_steps: freelb needs at least 1 (got {config.ascent_steps})")
+
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
+        """One graph of all K passes; `backward` accumulates the same gradient in the memory of one."""
+        losses: list[Tensor] = []
+
+        def differentiate(values: Tensor, point: Tensor) -> Tensor:
+            losses.append(values)
+            (gradient,) = torch.autograd.grad(values.sum(), point, retain_graph=True)
+            return gradient
+
+        ascent = self._maximise(batch, magnitude, batch.loss, self._points(magnitude) - 1, differentiate)
+        logits = batch.forward(batch.embeddings + ascent.delta)
+        losses.append(batch.loss(logits))
+        return torch.stack(losses).mean(dim=0), describe_ascent(batch, ascent, losses[-1], logits)
+
+    def backward(self, batch: Perturbable, magnitude: float, scale: float) -> tuple[Tensor, Diagnostics]:
+        # Cut off at the embeddings, whose own graph all K passes share and the first of them would free.
+        inner = replace(batch, embeddings=batch.embeddings.detach())
+        points = self._points(magnitude)
+        losses: list[Tensor] = []
+        to_embeddings = torch.zeros_like(inner.embeddings)
+
+        def differentiate(values: Tensor, point: Tensor) -> Tensor:
+            torch.autograd.backward(values.sum() * (scale / points))
+            assert point.grad is not None
+            losses.append(values.detach())
+            to_embeddings.add_(point.grad)
+            return point.grad
+
+        ascent = self._maximise(inner, magnitude, batch.loss, points - 1, differentiate)
+        point = (inner.embeddings + ascent.delta).requires_grad_()
+        logits = batch.forward(point)
+        differentiate(batch.loss(logits), point)
+        if batch.embeddings.requires_grad:
+            torch.autograd.backward(batch.embeddings, to_embeddings)
+        return torch.stack(losses).mean(dim=0), describe_ascent(batch, ascent, losses[-1], logits)
+
+    def _points(self, magnitude: float = 1.0) -> int:
+        """K; in a ball of radius zero all points are one."""
+        return max(1, self._steps(magnitude))
+
+    @property
+    def forward_equivalents(self) -> float:
+        return 3.0 * self._points()
