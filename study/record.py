@@ -1,0 +1,156 @@
+"""What a study's events add up to: a reader's view of the ledger, built event by event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trainables.scores import Evaluation, Split
+
+Phase = Literal["run", "confirm"]
+State = Literal["asked", "running", "COMPLETE", "PRUNED", "FAIL"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """One evaluation of a trial. Kept packed: a study of 10,000 trials has millions of scores."""
+
+    attempt: int
+    step: int
+    split: Split
+    time: float
+    """Unix seconds."""
+    packed: bytes
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """Unpacked anew at each access."""
+        return Evaluation.from_json(json.loads(self.packed))
+
+
+@dataclass
+class TrialRecord:
+    """Everything the ledger knows of one trial."""
+
+    number: int
+    phase: Phase
+    kind: str
+    """``baseline``, ``sampled``, ``enqueued``, ``design``, ``single``; in `confirm` ``winner``, ``control`` …"""
+    control: str | None
+    """Letter of the standard control this trial belongs to, if any."""
+    point: dict[str, Any]
+    """Dotted path -> value, laid over the study's base configuration."""
+    distributions: dict[str, Any]
+    """Dimension -> Optuna's JSON form of its distribution; empty where nothing was sampled."""
+    attributes: dict[str, Any]
+    """What proposer and phase need to remember of this trial."""
+    asked: float
+    attempts: int = 0
+    """Executions so far, the present one included."""
+    state: State = "asked"
+    reports: list[Report] = field(default_factory=list)
+    """In the order of their steps; one per step and split, that of the highest attempt."""
+    error: str | None = None
+    started: float | None = None
+    """Unix seconds of the last start."""
+    finished: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state not in ("asked", "running")
+
+    def evaluation(self, split: Split = "validation") -> Evaluation | None:
+        """The last evaluation on a split, or None."""
+        return next((r.evaluation for r in reversed(self.reports) if r.split == split), None)
+
+
+@dataclass
+class StudyRecord:
+    """A study as its events tell it. `apply` takes them one at a time, so that a reader can follow a ledger."""
+
+    uuid: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    """The resolved study configuration, as JSON types."""
+    code_version: str | None = None
+    fingerprints: dict[str, Any] = field(default_factory=dict)
+    protocol_hash: str | None = None
+    trials: dict[int, TrialRecord] = field(default_factory=dict)
+    """By number, in the order they were asked."""
+    openings: list[dict[str, Any]] = field(default_factory=list)
+    """The `test_opened` events."""
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    """The `opened` events: one per driver that wrote this ledger."""
+    last_time: float | None = None
+    """Unix seconds of the last event."""
+
+    @classmethod
+    def of(cls, events: Iterable[Mapping[str, Any]]) -> StudyRecord:
+        """The record of a whole ledger."""
+        record = cls()
+        for event in events:
+            record.apply(event)
+        return record
+
+    @property
+    def epoch(self) -> int:
+        """Number of the present ownership; 0 before the first."""
+        return int(self.sessions[-1]["epoch"]) if self.sessions else 0
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Take the next event. Those of a driver that had been taken over, and of older attempts, change nothing."""
+        if event.get("epoch", self.epoch) < self.epoch:
+            return
+        handler = getattr(self, f"_{event['event']}", None)
+        if handler is not None:  # events of a newer version are skipped
+            handler(event)
+        self.last_time = event["time"]
+
+    def _opened(self, event: Mapping[str, Any]) -> None:
+        self.sessions.append(dict(event))
+
+    def _study(self, event: Mapping[str, Any]) -> None:
+        self.uuid = self.uuid or event["uuid"]
+        self.config = event["config"]
+        self.code_version = event["code_version"]
+        self.fingerprints = event["fingerprints"]
+        self.protocol_hash = event["protocol_hash"]
+
+    def _test_opened(self, event: Mapping[str, Any]) -> None:
+        self.openings.append(dict(event))
+
+    def _asked(self, event: Mapping[str, Any]) -> None:
+        self.trials[event["trial"]] = TrialRecord(
+            number=event["trial"],
+            phase=event["phase"],
+            kind=event["kind"],
+            control=event.get("control"),
+            point=dict(event["point"]),
+            distributions=dict(event.get("distributions", {})),
+            attributes=dict(event.get("attributes", {})),
+            asked=event["time"],
+        )
+
+    def _started(self, event: Mapping[str, Any]) -> None:
+        trial = self.trials[event["trial"]]
+        if not trial.ended and event["attempt"] > trial.attempts:
+            trial.attempts, trial.state, trial.started = event["attempt"], "running", event["time"]
+
+    def _report(self, event: Mapping[str, Any]) -> None:
+        trial = self.trials[event["trial"]]
+        if trial.ended or event["attempt"] < trial.attempts:
+            return
+        data = event["evaluation"]
+        new = Report(event["attempt"], event["step"], data["split"], event["time"], json.dumps(data).encode())
+        same = [r for r in trial.reports if (r.step, r.split) == (new.step, new.split)]
+        if same and same[0].attempt >= new.attempt:
+            return
+        trial.reports = sorted([r for r in trial.reports if r not in same] + [new], key=lambda r: r.step)
+
+    def _finished(self, event: Mapping[str, Any]) -> None:
+        trial = self.trials[event["trial"]]
+        if not trial.ended and event["attempt"] >= trial.attempts:
+            trial.attempts = event["attempt"]
+            trial.state, trial.error, trial.finished = event["outcome"], event["error"], event["time"]
