@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
 from trainables.loading import UserError
-from trainables.offline import encoder
+from trainables.offline import encoder, intents
 from trainables.offline.charsmap import compile_charsmap
 from trainables.offline.e5s1 import read
 
@@ -124,6 +124,17 @@ def test_token_ids_are_the_official_ones(checkpoint: Path) -> None:
     for text in (*SENTENCES, *AWKWARD):
         assert ours(text)["input_ids"] == official.encode(text).ids, text
     assert ours("one", "two words")["input_ids"] == official.encode("one", "two words").ids
+
+
+@pytest.mark.slow
+def test_token_ids_of_all_intents_texts_are_the_official_ones(checkpoint: Path) -> None:
+    official, ours = official_tokenizer(), AutoTokenizer.from_pretrained(checkpoint)
+    files = sorted(intents.ensure().glob("*.jsonl"))
+    texts = [json.loads(line)["text"] for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(texts) > 20_000
+    theirs = [encoding.ids for encoding in official.encode_batch(texts)]
+    different = [t for t, a, b in zip(texts, ours(texts)["input_ids"], theirs, strict=True) if a != b]
+    assert different == []
 
 
 def test_the_normalisation_is_the_official_one_byte_for_byte() -> None:
