@@ -125,7 +125,7 @@ class PerturbationConfig(Config):
     start: Literal["zero", "uniform", "gaussian"] = "uniform"
     """Where the ascent begins: the clean point, a uniform draw from the ball, or a Gaussian draw projected onto it."""
     distribution: Literal["gaussian", "uniform"] = "gaussian"
-    """`random_perturbation` and `r3f`: Gaussian noise of scale sigma, or a uniform draw from the ball of radius epsilon."""
+    """`random_perturbation` and `r3f`: Gaussian noise of scale sigma, or a uniform draw from the ball of epsilon."""
     sigma: NonNegative = 0.1
     """Standard deviation of smoothing noise, per coordinate; relative: times m over the root of the dimension."""
     weight: NonNegative = 1.0

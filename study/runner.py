@@ -1,0 +1,324 @@
+"""`run_study`: Ray Tune over `trials.py`, through adapters that hold no logic of their own."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+import ray
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from study.checkpoints import Checkpoints
+from study.config import ScalingConfig, StudyConfig, study_directory
+from study.ledger import LEDGER, Ledger, StudyRecord, read_study
+from study.protocol import protocol_hash
+from study.tracking import Tracker
+from study.trials import Trials
+from study.version import code_version
+from trainables.driver import TrialDriver
+from trainables.loading import UserError
+from trainables.mailbox import Mailbox
+from trainables.materials import prepare
+from trainables.scores import Evaluation
+
+Listener = Callable[[Mapping[str, Any]], None]
+"""Hears every ledger event as it is appended, and transient notices ({"event": "waiting", "for": "…"})."""
+
+SCRATCH = "study-ray-"
+"""How the scratch folders in the temp folder begin; the process's number follows."""
+
+GRACE_SECONDS = 60.0
+"""Time that interrupted trials have to reach the end of a step and write their checkpoints."""
+
+TRACKING_SECONDS = 60.0
+"""Time that MLflow has, at a study's end, to take what is left."""
+
+ENVIRONMENT = {
+    # A worker group's end is noticed within this time (default 2 s): it is paid once a trial by fresh workers.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class TrialSearcher(Searcher):
+    """Ray's Searcher over `Trials`: asks when a slot is free, tells when a Tune trial has ended."""
+
+    def __init__(self, trials: Trials, checkpoints: Checkpoints, concurrent: int) -> None:
+        super().__init__(metric=None, mode=None)
+        self.trials, self.checkpoints, self.concurrent = trials, checkpoints, concurrent
+        self.open: dict[str, int] = {}
+        self.interrupted = False
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        return True  # limited here, so that asking happens when a slot frees
+
+    def suggest(self, trial_id: str) -> Any:
+        if self.interrupted:
+            return Searcher.FINISHED
+        if len(self.open) >= self.concurrent:
+            return None
+        proposal = self.trials.ask()
+        if proposal is None:
+            return Searcher.FINISHED
+        self.open[trial_id] = proposal.number
+        payload = {
+            "trial": proposal.trial.model_dump(mode="json"),
+            "directory": str(self.checkpoints.of(proposal.number)),
+            "final_split": self.trials.final_split,
+        }
+        return {"number": proposal.number, "attempt": proposal.attempt, "payload": payload}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        pass  # the scheduler hears of it first, and it is enough that one does
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        number, last = self.open.pop(trial_id), result or {}
+        if last.get("kind") == "interrupted":
+            return
+        problem = last.get("error") or "its trial driver failed" if error or last.get("kind") == "failed" else None
+        self.checkpoints.finished(number, self.trials.finish(number, error=problem))
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class TrialVerdicts(FIFOScheduler):
+    """Ray's scheduler over `Trials`: records each report, answers continue or stop."""
+
+    def __init__(self, trials: Trials) -> None:
+        super().__init__()
+        self.trials = trials
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        number, attempt = trial.config["number"], result["attempt"]
+        if result["kind"] == "started":
+            self.trials.started(number, attempt)
+        elif result["kind"] == "report":
+            evaluation = Evaluation.from_json(json.loads(result["evaluation"]))
+            if self.trials.report(number, attempt, evaluation) == "stop":
+                return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        # The stock one scans all trials at every event.
+        return next((t for t in tune_controller.get_live_trials() if t.status == TuneTrial.PENDING), None)
+
+
+def concurrency(scaling: ScalingConfig, resources: Mapping[str, float]) -> int:
+    """Trials at a time that the cluster's CPUs and GPUs hold. Raises UserError where not even one fits."""
+    fits = [
+        math.floor(resources.get(name, 0.0) / (scaling.workers_per_trial * need))
+        for name, need in (("CPU", scaling.cpus_per_worker), ("GPU", scaling.gpus_per_worker))
+        if need
+    ]
+    most = min(fits)
+    if most < 1:
+        need = f"{scaling.workers_per_trial} x ({scaling.cpus_per_worker:g} CPU, {scaling.gpus_per_worker:g} GPU)"
+        has = f"{resources.get('CPU', 0):g} CPU, {resources.get('GPU', 0):g} GPU"
+        raise UserError(f"scaling: one trial needs {need}, the cluster has {has}")
+    return most if scaling.concurrent_trials == "auto" else min(most, scaling.concurrent_trials)
+
+
+def run_study(
+    config: StudyConfig,
+    root: Path,
+    *,
+    resume: bool = False,
+    take_over: bool = False,
+    events: Listener | None = None,
+    address: str | None = None,
+    max_failures: int | None = None,
+) -> StudyRecord:
+    """Run a study's trials, or go on with them, until its budget is met; returns what the ledger then holds.
+
+    `address` is that of a Ray cluster; without one, a local cluster lives as long as the call. Raises `UserError`
+    before anything is written where the study cannot start, and `KeyboardInterrupt` once an interrupted study is
+    checkpointed and can be resumed.
+    """
+    if max_failures is not None:
+        search = config.search.model_copy(update={"max_failures": max_failures})
+        config = config.model_copy(update={"search": search})
+    hear = events or (lambda event: None)
+    hear({"event": "waiting", "for": "data and encoder"})
+    materials = prepare(config.trial)
+    folder = study_directory(root.resolve(), config.name)
+    with Ledger.open(folder / LEDGER, take_over) as ledger:
+        ledger.heard = hear
+        record = read_study(ledger.path)
+        if record.uuid is None:
+            begin(config, ledger, record, materials)
+        with tracked(config, root.resolve()):
+            execute(Trials(config, ledger, record), Checkpoints(config, record, folder), hear, address)
+    return read_study(folder / LEDGER)
+
+
+def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: Path) -> None:
+    """Write what the study is."""
+    meta = json.loads((materials / "meta.json").read_text(encoding="utf-8"))
+    ledger.append(
+        "study",
+        uuid=record.uuid or uuid.uuid4().hex,
+        config=config.model_dump(mode="json"),
+        code_version=code_version(),
+        fingerprints={"data": meta["fingerprint"], "encoder": meta["encoder"]},
+        protocol_hash=protocol_hash(config),
+    )
+
+
+@contextmanager
+def tracked(config: StudyConfig, root: Path) -> Iterator[None]:
+    """Meanwhile, MLflow follows the study's ledger; at the end it gets a bounded time to catch up."""
+    tracker = Tracker(config.tracking.uri, config.name, root)
+    try:
+        yield
+    finally:
+        tracker.close(TRACKING_SECONDS)
+
+
+def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: str | None = None) -> None:
+    """Run all that `trials` has to hand out."""
+    hear({"event": "waiting", "for": "Ray"})
+    with cluster(address) as scratch:
+        resources = ray.cluster_resources()
+        if "trial_driver" not in resources:
+            raise UserError(
+                "address: the cluster has no custom resource trial_driver, which places the trial drivers; "
+                """start its head with ray start --head --resources '{"trial_driver": 1000}'"""
+            )
+        scaling = trials.config.scaling
+        searcher = TrialSearcher(trials, checkpoints, concurrency(scaling, resources))
+        mailbox = ray.remote(num_cpus=0, resources={"trial_driver": 0.001}, max_concurrency=1000)(Mailbox).remote(
+            scaling.max_attempts
+        )
+        hear({"event": "waiting", "for": "workers"})
+        storage = scratch if address is None else checkpoints.folder / ".ray"
+        with interruptible(searcher, mailbox, hear):
+            tuner(searcher, mailbox, scaling, scratch, storage).fit()
+        if address is not None:
+            shutil.rmtree(storage, ignore_errors=True)
+    if searcher.interrupted:
+        raise KeyboardInterrupt
+    if trials.remaining or trials.live:
+        raise RuntimeError(f"Ray ended the study with trials left to run: {trials.remaining + len(trials.live)}")
+
+
+def tuner(searcher: TrialSearcher, mailbox: Any, scaling: ScalingConfig, scratch: Path, storage: Path) -> tune.Tuner:
+    """Ray Tune over the adapters. Its own experiment state is scratch."""
+    arguments = {
+        "workers": scaling.workers_per_trial,
+        "cpus_per_worker": scaling.cpus_per_worker,
+        "gpus_per_worker": scaling.gpus_per_worker,
+        "trials": 1 if scaling.executor == "fresh" else scaling.recycle_after_trials,
+        "growth_mb": scaling.recycle_after_growth_mb,
+        "storage": str(storage / "train"),
+    }
+    trainable = tune.with_parameters(TrialDriver, mailbox=mailbox, scaling=arguments)
+    return tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 0, "trial_driver": 1}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, scheduler=TrialVerdicts(searcher.trials), num_samples=-1, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch / "tune"),
+            verbose=0,
+            # A lost trial driver is replaced without end here: the mailbox caps the attempts of each trial.
+            failure_config=tune.FailureConfig(max_failures=-1),
+        ),
+    )
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[Path]:
+    """A connection to Ray: a local cluster of this process's own, or the one at `address`. Yields a scratch folder.
+
+    Everything a local cluster leaves in the temp folder is removed at the end; a killed process's by the next one.
+    """
+    environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
+    os.environ.update(environment)
+    _remove_orphaned_scratch()
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    try:
+        if address is None:
+            # Local clusters listen on loopback only.
+            ray.init(
+                resources={"trial_driver": 1000.0},
+                include_dashboard=False,
+                _temp_dir=str(scratch),
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+        else:
+            ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
+        yield scratch
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _remove_orphaned_scratch() -> None:
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        pid = path.name.removeprefix(SCRATCH).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def interruptible(searcher: TrialSearcher, mailbox: Any, hear: Listener) -> Iterator[None]:
+    """First Ctrl-C or SIGTERM: the trials are checkpointed and left, within `GRACE_SECONDS`. Second: stop at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked, over = threading.Event(), threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        searcher.interrupted = True
+        asked.set()
+
+    def pass_on() -> None:
+        asked.wait()
+        if over.is_set():
+            return
+        hear({"event": "waiting", "for": "running trials to write their checkpoints (again to stop at once)"})
+        mailbox.interrupt.remote()
+        if not over.wait(GRACE_SECONDS):
+            signal.raise_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    threading.Thread(target=pass_on, name="interrupts", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        asked.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,55 @@
+"""Which items a step trains on: a function of (seed, step) alone, so that resuming needs no saved position."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trainables.config import Budget
+from trainables.seeds import derive
+
+POOL = 8
+"""Batches that are drawn together and sorted by length: little padding, and still random."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Epochs of length-bucketed batches over items of the given lengths."""
+
+    lengths: npt.NDArray[np.int64]
+    batch_size: int
+    seed: int
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch; the last may be smaller."""
+        return math.ceil(len(self.lengths) / self.batch_size)
+
+    def at(self, step: int) -> npt.NDArray[np.int64]:
+        """Items of a step, counted from 0."""
+        epoch, position = divmod(step, self.per_epoch)
+        return self.epoch(epoch)[position]
+
+    def epoch(self, epoch: int) -> list[npt.NDArray[np.int64]]:
+        """All batches of an epoch: every item once."""
+        random = np.random.default_rng(derive(self.seed, "data order", epoch))
+        order = random.permutation(len(self.lengths))
+        batches: list[npt.NDArray[np.int64]] = []
+        for start in range(0, len(order), POOL * self.batch_size):
+            pool = order[start : start + POOL * self.batch_size]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            batches.extend(pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size))
+        return [batches[i] for i in random.permutation(len(batches))]
+
+
+def total_steps(budget: Budget, batches_per_epoch: int, forward_equivalents_per_step: float) -> int:
+    """Optimiser steps that a budget pays for; at least one."""
+    if budget.steps is not None:
+        return budget.steps
+    if budget.epochs is not None:
+        return max(1, math.ceil(budget.epochs * batches_per_epoch))
+    assert budget.forward_equivalents is not None
+    return max(1, int(budget.forward_equivalents / forward_equivalents_per_step))

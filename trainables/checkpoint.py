@@ -1,0 +1,214 @@
+"""A trial's checkpoint: trainable weights, optimiser, step and last evaluations, in a folder that is whole or absent.
+
+Random streams and the position in the data are functions of (seed, step), so the step restores them. Frozen weights are
+those of the pristine encoder and are not stored. Written aside, fsynced, renamed; every file has a checksum.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from trainables.scores import Evaluation
+
+WEIGHTS, OPTIMIZER, META = "weights.safetensors", "optimizer.safetensors", "meta.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a trial continues from."""
+
+    step: int
+    weights: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    evaluations: tuple[Evaluation, ...]
+    """What was reported at this step."""
+    best: tuple[int, float] | None
+    """Step and source score of the evaluation best on the source language so far, where the trial keeps that one."""
+    train_seconds: float
+    evaluation_seconds: float
+
+
+def save(
+    directory: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    evaluations: Sequence[Evaluation],
+    best: tuple[int, float] | None = None,
+    seconds: tuple[float, float] = (0.0, 0.0),
+) -> Path:
+    """Write ``directory/<step>``, replacing an earlier one of that step. Without an optimiser: weights only.
+
+    `seconds` are those spent so far in training and in evaluation.
+    """
+    target = directory / str(step)
+    aside = directory / f".{step}.{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    save_file(trainable_weights(model), aside / WEIGHTS)
+    files = [WEIGHTS]
+    if optimizer is not None:
+        save_file(_optimizer_tensors(model, optimizer), aside / OPTIMIZER)
+        files.append(OPTIMIZER)
+    meta = {
+        "step": step,
+        "evaluations": [evaluation.to_json() for evaluation in evaluations],
+        "best": best,
+        "seconds": seconds,
+        "checksums": {name: _checksum(aside / name) for name in files},
+    }
+    body = json.dumps(meta)
+    (aside / META).write_text(json.dumps({"checksum": _digest(body.encode()), "meta": body}), encoding="utf-8")
+    for name in (*files, META):
+        _fsync(aside / name)
+    _fsync(aside)
+    if target.exists():
+        shutil.rmtree(target)
+    aside.rename(target)
+    _fsync(directory)
+    return target
+
+
+def latest(directory: Path) -> Checkpoint | None:
+    """The newest whole checkpoint of a trial; a corrupt one falls back to the one before it."""
+    for step in sorted(steps(directory), reverse=True):
+        checkpoint = read(directory / str(step))
+        if checkpoint is not None:
+            return checkpoint
+    return None
+
+
+def read(folder: Path) -> Checkpoint | None:
+    """The checkpoint in a folder, or None where it is absent, torn or corrupt."""
+    try:
+        meta = _read_meta(folder)
+        if any(_checksum(folder / name) != checksum for name, checksum in meta["checksums"].items()):
+            return None
+        return Checkpoint(
+            step=meta["step"],
+            weights=load_file(folder / WEIGHTS),
+            optimizer=load_file(folder / OPTIMIZER) if OPTIMIZER in meta["checksums"] else {},
+            evaluations=_evaluations(meta),
+            best=tuple(meta["best"]) if meta["best"] else None,
+            train_seconds=meta["seconds"][0],
+            evaluation_seconds=meta["seconds"][1],
+        )
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return None
+
+
+def last_evaluations(directory: Path) -> tuple[Evaluation, ...]:
+    """What was reported at the newest checkpoint of a trial, without reading its weights; empty where it is corrupt."""
+    for step in reversed(steps(directory)):
+        try:
+            return _evaluations(_read_meta(directory / str(step)))
+        except (OSError, ValueError, KeyError):
+            continue
+    return ()
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    envelope = json.loads((folder / META).read_text(encoding="utf-8"))
+    if _digest(envelope["meta"].encode()) != envelope["checksum"]:
+        raise ValueError(f"{folder / META} is corrupt")
+    meta: dict[str, Any] = json.loads(envelope["meta"])
+    return meta
+
+
+def _evaluations(meta: dict[str, Any]) -> tuple[Evaluation, ...]:
+    return tuple(Evaluation.from_json(e) for e in meta["evaluations"])
+
+
+def steps(directory: Path) -> list[int]:
+    """Steps that have a checkpoint folder, whole or not."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit())
+
+
+def keep_only(directory: Path, kept: set[int]) -> None:
+    """Delete the checkpoints of all other steps, and what crashed writers left behind."""
+    if not directory.is_dir():
+        return
+    for path in directory.iterdir():
+        stale = path.name.startswith(".") and not path.name.endswith(f".{os.getpid()}")
+        if stale or (path.name.isdigit() and int(path.name) not in kept):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def keep_weights_only(directory: Path) -> None:
+    """Reduce a finished trial to its last checkpoint, which is weights only."""
+    keep_only(directory, set(steps(directory)[-1:]))
+
+
+def trainable_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Copies, on the CPU, of the parameters that training changes."""
+    return {
+        name: parameter.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put saved weights into a model whose frozen part is pristine. Names must match exactly."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert parameters.keys() == weights.keys(), "the checkpoint belongs to another configuration"
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+
+
+def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Restore AdamW's state (inverse of what `save` wrote)."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            prefix = f"{names[parameter]}//"
+            state: dict[str, Any] = {
+                key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+            }
+            optimizer.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
+            }
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        f"{names[parameter]}//{key}": value.detach().cpu().contiguous()
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def _checksum(path: Path) -> str:
+    digest = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,74 @@
+"""The workers of one trial as a group: who am I, sums and gathers. With one worker nothing is communicated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One worker's view of its group: rank in [0, world), and the device it computes on."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = CPU
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace each gradient by its sum over the workers, in one all-reduce of one flat buffer.
+
+        Explicit, because robust training runs several backward passes a step: gradients leave only once, at the end.
+        """
+        if self.world == 1:
+            return
+        import torch.distributed as dist
+
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is None:  # this worker had no item of a small last batch
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        dist.all_reduce(flat)
+        for gradient, piece in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+            gradient.copy_(piece.view_as(gradient))
+
+    def sum(self, *values: float) -> list[float]:
+        """Each value summed over the workers."""
+        if self.world == 1:
+            return list(values)
+        import torch.distributed as dist
+
+        total = torch.tensor(values, dtype=torch.float64).to(self.device)
+        dist.all_reduce(total)
+        return [float(x) for x in total.tolist()]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every worker's value, in rank order, on every worker."""
+        if self.world == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def share(self, value: Any) -> Any:
+        """Rank 0's value, on every worker."""
+        if self.world == 1:
+            return value
+        import torch.distributed as dist
+
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Wait until every worker is here."""
+        self.gather(None)

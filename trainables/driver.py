@@ -1,0 +1,112 @@
+"""What each Ray Tune trial runs: the trial driver. It owns a group of Ray Train workers and outlives its trials.
+
+Tune reuses the actor for the next trial (`reset_config`), and with it the workers. It never writes the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from typing import Any
+
+import ray
+from ray import tune
+
+from trainables.worker import serve
+
+POLL_SECONDS = 5.0
+"""Longest wait for an item before the worker group's health is looked at."""
+
+
+class TrialDriver(tune.Trainable):
+    """A concurrency slot. Results have the keys `kind`, `attempt`, and `evaluation` (JSON text) or `error`."""
+
+    def setup(self, config: dict[str, Any], mailbox: Any = None, scaling: dict[str, Any] | None = None) -> None:
+        """`scaling`: workers, cpus_per_worker, gpus_per_worker, trials and growth_mb per group, storage."""
+        assert mailbox is not None
+        assert scaling is not None
+        self.mailbox, self.scaling = mailbox, scaling
+        self.slot = f"slot-{uuid.uuid4().hex[:8]}"
+        self.group: WorkerGroup | None = None
+        self.job = config
+        self.submitted = False
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Turn to the next trial; the last one, if it still runs, was stopped."""
+        ray.get(self.mailbox.stop.remote(self.slot))
+        self.job, self.submitted = new_config, False
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next item of the trial. Being called again after a report means: continue."""
+        if not self.submitted:
+            job = self.job
+            ray.get(self.mailbox.submit.remote(self.slot, job["number"], job["attempt"], job["payload"]))
+            self.submitted = True
+        item: dict[str, Any] | None = None
+        while item is None:
+            if self.group is None or self.group.ended:
+                self._restart()
+            item = ray.get(self.mailbox.take.remote(self.slot, POLL_SECONDS))
+        if "evaluation" in item:
+            item["evaluation"] = json.dumps(item["evaluation"])
+        return {**item, "done": item["kind"] in {"done", "failed", "interrupted"}}
+
+    def _restart(self) -> None:
+        if self.group is not None and self.group.error is not None:
+            error, self.group = self.group.error, None
+            raise RuntimeError(f"the worker group ended: {error}")
+        self.group = WorkerGroup(self.mailbox, self.slot, self.scaling)
+
+    def cleanup(self) -> None:
+        """Dismiss the workers, and wait for them within bounds."""
+        ray.get(self.mailbox.close.remote(self.slot))
+        if self.group is not None:
+            self.group.thread.join(timeout=30)
+
+
+class WorkerGroup:
+    """One long-lived `TorchTrainer` run in a thread; ends by itself when its workers leave."""
+
+    def __init__(self, mailbox: Any, slot: str, scaling: dict[str, Any]) -> None:
+        self.error: BaseException | None = None
+        self.arguments = (mailbox, slot, scaling)
+        self.thread = threading.Thread(target=self._fit, name="worker-group", daemon=True)
+        self.thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the workers are gone."""
+        return not self.thread.is_alive()
+
+    def _fit(self) -> None:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        mailbox, slot, scaling = self.arguments
+        gpus = scaling["gpus_per_worker"]
+        resources = {"CPU": scaling["cpus_per_worker"]} | ({"GPU": gpus} if gpus else {})
+        trainer = TorchTrainer(
+            serve,
+            train_loop_config={
+                "mailbox": mailbox,
+                "slot": slot,
+                "trials": scaling["trials"],
+                "growth_mb": scaling["growth_mb"],
+                "threads": max(1, int(scaling["cpus_per_worker"])),
+            },
+            scaling_config=ScalingConfig(
+                num_workers=scaling["workers"], use_gpu=bool(gpus), resources_per_worker=resources
+            ),
+            # Lost workers are replaced without end here: the mailbox caps the attempts of each trial instead.
+            run_config=RunConfig(
+                name=f"{slot}-{uuid.uuid4().hex[:8]}",
+                storage_path=scaling["storage"],
+                failure_config=FailureConfig(max_failures=-1),
+            ),
+        )
+        try:
+            trainer.fit()
+        except BaseException as error:
+            self.error = error

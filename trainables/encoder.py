@@ -1,0 +1,177 @@
+"""A Hugging Face encoder as `embed` and `states`, and the model of a trial: encoder and head.
+
+Suffixes: s sequences, t tokens, d hidden size, e embedding size, v vocabulary rows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
+
+from trainables.config import EncoderConfig
+from trainables.loading import UserError
+from trainables.tasks.base import Batch
+
+OFFLINE = "offline:"
+
+
+class Encoder(nn.Module):
+    """A pretrained encoder, entered at its word embeddings.
+
+    Positions are always passed explicitly: the library derives them from the padding only on its `input_ids` path.
+    """
+
+    def __init__(self, model: Any, uses_segments: bool) -> None:
+        """`uses_segments`: the second text of a pair has token type 1 (BERT; not XLM-R, not E5)."""
+        super().__init__()
+        self.model = model
+        self.uses_segments = uses_segments
+        embeddings = model.embeddings
+        # RoBERTa's kin count positions from padding_idx + 1, BERT's from 0; only the former keep a padding_idx.
+        self.first_position = int(embeddings.padding_idx) + 1 if hasattr(embeddings, "padding_idx") else 0
+
+    @property
+    def hidden_size(self) -> int:
+        """Size of a token's state."""
+        return int(self.model.config.hidden_size)
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Word embeddings (s, t, e) of token ids (s, t), before positions and layer norm."""
+        embedded: Tensor = self.model.get_input_embeddings()(input_ids)
+        return embedded
+
+    def states(self, embeddings: Tensor, attention_mask: Tensor, special: Tensor) -> Tensor:
+        """Last hidden states (s, t, d). `attention_mask` and `special` are (s, t); padding may be on either side."""
+        # Padding gets the first position; nothing attends to it.
+        positions = (attention_mask.cumsum(1) - 1).clamp_min(0) + self.first_position
+        output = self.model(
+            inputs_embeds=embeddings,
+            attention_mask=attention_mask,
+            position_ids=positions,
+            token_type_ids=_segments(special) if self.uses_segments else torch.zeros_like(positions),
+        )
+        states: Tensor = output.last_hidden_state
+        return states
+
+    def freeze(self, embeddings: bool, lower_layers: int) -> None:
+        """Keep the embedding layer and the lowest layers as pretrained."""
+        if embeddings:
+            self.model.embeddings.requires_grad_(False)
+        layers = self.model.encoder.layer
+        if lower_layers > len(layers):
+            raise UserError(
+                f"encoder.freeze_lower_layers: must be at most the encoder's {len(layers)} layers (got {lower_layers})"
+            )
+        for layer in layers[:lower_layers]:
+            layer.requires_grad_(False)
+
+    def set_dropout(self, probability: float) -> None:
+        """Set every dropout probability of the encoder, attention included."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = probability
+
+
+def _segments(special: Tensor) -> Tensor:
+    """Token types of BERT's pairs: 0 up to and including the first separator, 1 after it."""
+    before = special.long().cumsum(1) - special.long()
+    return (before >= 2).long()
+
+
+class Model(nn.Module):
+    """What a trial trains: the encoder and the task's head."""
+
+    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Word embeddings (s, t, e) of a batch."""
+        return self.encoder.embed(batch.input_ids)
+
+    def logits(self, embeddings: Tensor, batch: Batch) -> Tensor:
+        """Logits as the task's head shapes them."""
+        logits: Tensor = self.head(
+            self.encoder.states(embeddings, batch.attention_mask, batch.special), batch.attention_mask
+        )
+        return logits
+
+
+def resolve(config: EncoderConfig) -> str:
+    """What `from_pretrained` is given: a local folder, or a hub id."""
+    if config.name_or_path.startswith(OFFLINE):
+        from trainables.offline.encoder import ensure
+
+        name = config.name_or_path.removeprefix(OFFLINE)
+        if name != "e5-small":
+            raise UserError(f"encoder.name_or_path: unknown offline encoder, known: offline:e5-small (got {name!r})")
+        return str(ensure())
+    return config.name_or_path
+
+
+def load_tokenizer(config: EncoderConfig) -> Any:
+    """The encoder's fast tokenizer."""
+    tokenizer = _from_pretrained(AutoTokenizer, config, use_fast=True)
+    if not tokenizer.is_fast:
+        raise UserError(f"encoder.name_or_path: needs a fast tokenizer (got {config.name_or_path})")
+    return tokenizer
+
+
+def load_encoder(config: EncoderConfig, uses_segments: bool, folder: Path | None = None) -> Encoder:
+    """The pretrained encoder in fp32 and evaluation mode; from `folder` instead where given (a trimmed copy)."""
+    source = config if folder is None else EncoderConfig(name_or_path=str(folder))
+    options: dict[str, Any] = {"attn_implementation": "sdpa", "use_safetensors": True, "dtype": torch.float32}
+    model = _from_pretrained(AutoModel, source, **options)
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    if not hasattr(model, "embeddings") or not hasattr(getattr(model, "encoder", None), "layer"):
+        raise UserError(
+            f"encoder.name_or_path: must be an encoder of the BERT or RoBERTa kind (got {config.name_or_path}, "
+            f"a {type(model).__name__})"
+        )
+    return Encoder(model, uses_segments).eval()
+
+
+def _from_pretrained(loader: Any, config: EncoderConfig, **options: Any) -> Any:
+    source = resolve(config)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        return loader.from_pretrained(source, revision=config.revision or "main", trust_remote_code=False, **options)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"encoder.name_or_path: must be {OFFLINE}e5-small, a local folder with safetensors weights, or a hub id "
+            f"and a network to fetch it (got {config.name_or_path!r}: {reason})"
+        ) from error
+
+
+def trim(encoder: Encoder, kept: npt.NDArray[np.int64]) -> None:
+    """Keep only these rows of the word embeddings, in this order; the row of id ``kept[i]`` becomes row ``i``.
+
+    The padding id must keep its place (see `kept_rows`): RoBERTa's positions are counted from it.
+    """
+    words = encoder.model.get_input_embeddings()
+    smaller = nn.Embedding(len(kept), words.embedding_dim, padding_idx=words.padding_idx)
+    with torch.no_grad():
+        smaller.weight.copy_(words.weight[torch.from_numpy(kept)])
+    encoder.model.set_input_embeddings(smaller)
+    encoder.model.config.vocab_size = len(kept)
+
+
+def kept_rows(used: npt.NDArray[np.int64], tokenizer: Any) -> npt.NDArray[np.int64]:
+    """Sorted vocabulary rows to keep: those used, the special tokens, and all up to the padding id."""
+    return np.unique(np.concatenate([used, tokenizer.all_special_ids, np.arange(tokenizer.pad_token_id + 1)]))
+
+
+def accepts_segments(tokenizer: Any) -> bool:
+    """Whether this encoder was pretrained with token types that tell the texts of a pair apart."""
+    return "token_type_ids" in tokenizer.model_input_names

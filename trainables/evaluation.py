@@ -1,0 +1,148 @@
+"""Clean scores of all languages in one length-sorted stream, and the predictions behind them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainables.config import EvaluationConfig
+from trainables.distributed import Group
+from trainables.encoder import Model
+from trainables.materials import Materials
+from trainables.scores import LanguageScores, Split
+from trainables.seeds import derive
+from trainables.tasks.base import Encoded, collate
+
+Predictions = dict[str, list[Any]]
+"""Language -> one prediction per item of the evaluated subset, in item order."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The items of one evaluation, all languages together, in batches of like length within a token budget.
+
+    `items[language]` are the evaluated items. `batches` name representatives (language, item) of groups of identical
+    inputs; `copies` maps a representative to every (language, position in `items`) that shares its input.
+    """
+
+    items: dict[str, list[int]]
+    batches: list[list[tuple[str, int]]]
+    copies: dict[tuple[str, int], list[tuple[str, int]]]
+
+
+def stream(materials: Materials, split: Split, examples: int | None, token_budget: int) -> Stream:
+    """Plan an evaluation of `examples` rows per language (None: all)."""
+    items = {k: subset(e, examples, k) for k, e in materials.evaluation[split].items()}
+    first: dict[bytes, tuple[str, int]] = {}
+    copies: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
+    for language, chosen in items.items():
+        encoded = materials.evaluation[split][language]
+        for position, item in enumerate(chosen):
+            representative = first.setdefault(_input(materials, encoded, item), (language, item))
+            copies[representative].append((language, position))
+    c = materials.shape.sequences_per_item
+
+    def length(key: tuple[str, int]) -> int:
+        offsets = materials.evaluation[split][key[0]].offsets
+        return int(np.diff(offsets[key[1] * c : key[1] * c + c + 1]).max())
+
+    return Stream(
+        items, list(_batches(sorted(copies, key=lambda k: (length(k), k)), length, token_budget // c)), copies
+    )
+
+
+def _input(materials: Materials, encoded: Encoded, item: int) -> bytes:
+    """The tokens of an item with their boundaries: equal exactly for equal inputs.
+
+    Labels are part of it only for shapes that predict from them (where they mark which positions are scored).
+    """
+    c = materials.shape.sequences_per_item
+    first = encoded.offsets[item * c]
+    bounds = encoded.offsets[item * c : item * c + c + 1] - first
+    tokens = encoded.ids[first : encoded.offsets[item * c + c]]
+    scored = encoded.item_labels(item)
+    return bytes(bounds.tobytes() + tokens.tobytes() + (scored.tobytes() if len(scored) > 1 else b""))
+
+
+def _batches(keys: Sequence[tuple[str, int]], length: Any, token_budget: int) -> Iterator[list[tuple[str, int]]]:
+    """Cut a length-sorted list into runs whose padded size stays within the budget (one item always fits)."""
+    batch: list[tuple[str, int]] = []
+    for key in keys:
+        if batch and length(key) * (len(batch) + 1) > token_budget:
+            yield batch
+            batch = []
+        batch.append(key)
+    if batch:
+        yield batch
+
+
+def subset(encoded: Encoded, examples: int | None, language: str) -> list[int]:
+    """Items of a fixed random choice of rows: the same in every trial, and nested (20 are among the 40)."""
+    rows = np.unique(encoded.rows)
+    if examples is None or examples >= len(rows):
+        return list(range(len(encoded)))
+    order = np.random.default_rng(derive(0, "evaluated rows", language)).permutation(rows)
+    return [int(i) for i in np.flatnonzero(np.isin(encoded.rows, order[:examples]))]
+
+
+@torch.inference_mode()
+def predict(model: Model, materials: Materials, split: Split, plan: Stream, group: Group) -> Predictions:
+    """Predictions for every planned item, on every worker. Leaves the model in evaluation mode."""
+    model.eval()
+    shape = materials.shape
+    mine: list[tuple[tuple[str, int], Any]] = []
+    for batch in plan.batches[group.rank :: group.world]:
+        joined = join([(materials.evaluation[split][k], item) for k, item in batch], shape.sequences_per_item)
+        tensors = collate(shape, joined, range(len(batch)), materials.pad_id).to(group.device)
+        logits = model.logits(model.embed(tensors), tensors)
+        mine.extend(zip(batch, shape.predict(logits, tensors.labels), strict=True))
+    predictions: Predictions = {language: [None] * len(chosen) for language, chosen in plan.items.items()}
+    for representative, prediction in (pair for part in group.gather(mine) for pair in part):
+        for language, position in plan.copies[representative]:
+            predictions[language][position] = prediction
+    return predictions
+
+
+def join(parts: Sequence[tuple[Encoded, int]], sequences_per_item: int) -> Encoded:
+    """Items picked out of one or several languages, as an `Encoded` of their own; `rows` keep their meaning."""
+    c = sequences_per_item
+    sequences = [(encoded, item * c + k) for encoded, item in parts for k in range(c)]
+    labels = [encoded.item_labels(item) for encoded, item in parts]
+    return Encoded(
+        ids=np.concatenate([e.sequence(i) for e, i in sequences]),
+        special=np.concatenate([e.special[e.offsets[i] : e.offsets[i + 1]] for e, i in sequences]),
+        offsets=np.cumsum([0, *(e.offsets[i + 1] - e.offsets[i] for e, i in sequences)]),
+        labels=np.concatenate(labels),
+        label_offsets=np.cumsum([0, *map(len, labels)]),
+        rows=np.asarray([encoded.rows[item] for encoded, item in parts], dtype=np.int64),
+    )
+
+
+def score(materials: Materials, split: Split, plan: Stream, predictions: Predictions) -> dict[str, LanguageScores]:
+    """Official scores per language, the primary metric first."""
+    values: dict[str, dict[str, float]] = {m: {} for m in materials.shape.metrics}
+    counts: dict[str, dict[str, int]] = {m: {} for m in materials.shape.metrics}
+    for language, items in plan.items.items():
+        whole = materials.evaluation[split][language]
+        encoded = join([(whole, item) for item in items], materials.shape.sequences_per_item)
+        rows = materials.rows[split][language]
+        for metric, (value, count) in materials.shape.score(rows, encoded, predictions[language], language).items():
+            values[metric][language], counts[metric][language] = value, count
+    return {m: LanguageScores(values[m], counts[m]) for m in materials.shape.metrics}
+
+
+def evaluate(
+    model: Model, materials: Materials, split: Split, examples: int | None, config: EvaluationConfig, group: Group
+) -> tuple[dict[str, LanguageScores], Predictions, Stream]:
+    """Score every language of a split; `examples` rows each (None: all)."""
+    plan: Stream = materials.remember(
+        ("stream", split, examples, config.token_budget),
+        lambda: stream(materials, split, examples, config.token_budget),
+    )
+    predictions = predict(model, materials, split, plan, group)
+    return score(materials, split, plan, predictions), predictions, plan

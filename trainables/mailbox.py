@@ -1,0 +1,163 @@
+"""The post box between trial drivers and their workers: jobs one way, items and verdicts the other.
+
+One asynchronous actor per study, owned by the study's driver process. A job is state, not a queue entry, so a killed
+worker loses nothing: whoever serves the slot next picks the same job up as its next attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Item = dict[str, Any]
+"""What a worker posts: {"kind": "started" | "report" | "done" | "interrupted" | "failed", …}."""
+
+Verdict = Literal["continue", "stop"]
+
+IDLE_SECONDS = 60.0
+"""Longest wait for a job in one call: other ranks wait in a collective meanwhile, which has a time-out."""
+
+
+@dataclass
+class Job:
+    """One trial handed to one slot."""
+
+    number: int
+    payload: dict[str, Any]
+    attempt: int
+    """Of the worker that serves it now; 0 before the first."""
+    items: deque[Item] = field(default_factory=deque)
+    waiting: int = 0
+    """Reports posted and not yet answered."""
+    picked_up: bool = False
+    ended: bool = False
+    stopped: bool = False
+
+
+class Mailbox:
+    """See the module. All methods are coroutines; every wait is bounded."""
+
+    def __init__(self, max_attempts: int) -> None:
+        self.max_attempts = max_attempts
+        self.jobs: dict[str, Job] = {}
+        self.lost: dict[int, int] = {}
+        self.closed: set[str] = set()
+        self.interrupting = False
+        self.changed = asyncio.Condition()
+
+    async def submit(self, slot: str, number: int, first_attempt: int, payload: dict[str, Any]) -> None:
+        """Give a slot its next trial. Attempts are numbered on from `first_attempt`, over all slots it has been in."""
+        async with self.changed:
+            earlier = [job for job in self.jobs.values() if job.number == number]
+            attempt = max([first_attempt - 1, *(job.attempt for job in earlier)])
+            self.jobs[slot] = Job(number, payload, attempt)
+            if earlier:
+                self._count_loss(self.jobs[slot])
+            if self.interrupting:
+                self._leave(self.jobs[slot])
+            self.changed.notify_all()
+
+    async def next_job(self, slot: str) -> dict[str, Any] | Literal["idle"] | None:
+        """The slot's job for rank 0 of its workers, as the next attempt; None: leave; "idle": ask again."""
+        async with self.changed:
+            try:
+                await asyncio.wait_for(
+                    self.changed.wait_for(lambda: slot in self.closed or self._open(slot) is not None), IDLE_SECONDS
+                )
+            except TimeoutError:
+                return "idle"
+            job = self._open(slot)
+            if slot in self.closed or job is None:
+                return None
+            if job.picked_up:
+                self._count_loss(job)
+                if self.interrupting and not job.ended:
+                    self._leave(job)
+                if job.ended:
+                    self.changed.notify_all()
+                    return "idle"
+            job.picked_up = True
+            job.attempt += 1
+            job.waiting = 0
+            job.items.append({"kind": "started", "attempt": job.attempt})
+            self.changed.notify_all()
+            return {"number": job.number, "attempt": job.attempt, **job.payload}
+
+    def _open(self, slot: str) -> Job | None:
+        job = self.jobs.get(slot)
+        return None if job is None or job.ended or job.stopped else job
+
+    def _count_loss(self, job: Job) -> None:
+        """A job is picked up again: its workers, or its slot, were lost. Beyond the cap the trial fails."""
+        self.lost[job.number] = self.lost.get(job.number, 0) + 1
+        if self.lost[job.number] >= self.max_attempts:
+            job.ended = True
+            times = f"{self.lost[job.number]} times"
+            job.items.append({"kind": "failed", "attempt": job.attempt, "error": f"its workers were lost {times}"})
+
+    def _leave(self, job: Job) -> None:
+        """End a job that no worker serves, as interrupted."""
+        job.ended = True
+        job.items.append({"kind": "interrupted", "attempt": job.attempt})
+
+    async def post(self, slot: str, attempt: int, item: Item) -> Verdict:
+        """A worker's item; a report waits for its verdict. An attempt that is no longer the job's is told to stop."""
+        async with self.changed:
+            job = self._open(slot)
+            if job is None or job.attempt != attempt:
+                return "stop"
+            job.items.append({**item, "attempt": attempt})
+            job.ended = item["kind"] != "report"
+            self.changed.notify_all()
+            if job.ended:
+                return "continue"
+            job.waiting += 1
+            await self.changed.wait_for(lambda: job.waiting == 0 or job.stopped or self.jobs[slot] is not job)
+            return "stop" if job.stopped or self.jobs[slot] is not job else "continue"
+
+    async def take(self, slot: str, timeout: float) -> Item | None:
+        """The slot's next item. Asking for it says "continue" to the report taken before; None after the time-out."""
+        async with self.changed:
+            job = self.jobs[slot]
+            if not job.items and job.waiting:
+                job.waiting = 0
+                self.changed.notify_all()
+            try:
+                await asyncio.wait_for(self.changed.wait_for(lambda: bool(job.items)), timeout)
+            except TimeoutError:
+                return None
+            return job.items.popleft()
+
+    async def stop(self, slot: str) -> None:
+        """The slot's trial is over: a report that waits is answered with "stop"."""
+        async with self.changed:
+            if slot in self.jobs:
+                self.jobs[slot].stopped = True
+                self.changed.notify_all()
+
+    async def close(self, slot: str) -> None:
+        """No more jobs for this slot: its workers leave."""
+        await self.stop(slot)
+        async with self.changed:
+            self.closed.add(slot)
+            self.changed.notify_all()
+
+    async def interrupt(self) -> None:
+        """All trials are to be checkpointed and left."""
+        async with self.changed:
+            self.interrupting = True
+            for job in self.jobs.values():
+                if not (job.picked_up or job.ended):
+                    self._leave(job)
+            self.changed.notify_all()
+
+    async def interrupted(self, timeout: float) -> bool:
+        """Whether `interrupt` was called, waiting for it up to `timeout` seconds."""
+        async with self.changed:
+            try:
+                await asyncio.wait_for(self.changed.wait_for(lambda: self.interrupting), timeout)
+            except TimeoutError:
+                return False
+            return True

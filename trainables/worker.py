@@ -1,0 +1,123 @@
+"""What each Ray Train worker runs: it serves one trial after another out of its slot's mailbox."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from trainables.config import TrialConfig
+from trainables.distributed import Group
+
+POISONING = ("OutOfMemoryError", "AcceleratorError", "MemoryError")
+"""Exceptions after which a process cannot be trusted with another trial."""
+
+
+def serve(config: dict[str, Any]) -> None:
+    """Train function of a worker group.
+
+    `config`: mailbox (actor handle), slot, trials (how many before the group is replaced), growth_mb (or after how
+    much growth of a worker's memory), threads.
+    """
+    import torch
+    from ray import train
+
+    context = train.get_context()
+    device = train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
+    group = Group(context.get_world_rank(), context.get_world_size(), device)
+    interrupted = _watch(config["mailbox"]) if group.rank == 0 else lambda: False
+    first_peak: int | None = None
+    for _ in range(config["trials"]):
+        job = _next_job(config, group)
+        if job is None:
+            return
+        _pristine(config["threads"])
+        _run(job, config, group, interrupted)
+        first_peak = first_peak or _peak_mb()
+        if any(group.gather(_peak_mb() - first_peak > config["growth_mb"])):
+            return
+
+
+def _next_job(config: dict[str, Any], group: Group) -> dict[str, Any] | None:
+    while True:
+        # Rank 0 answers at least once a minute, so that the others' broadcast never runs into its time-out.
+        asked = ray.get(config["mailbox"].next_job.remote(config["slot"])) if group.rank == 0 else None
+        job = group.share(asked)
+        if job != "idle":
+            return dict(job) if job is not None else None
+
+
+def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted: Callable[[], bool]) -> None:
+    """One trial, from its newest checkpoint. Its failure is posted, and ends the process only if that is suspect."""
+    from trainables.loop import run_trial
+
+    def post(item: dict[str, Any]) -> str:
+        verdict = None
+        if group.rank == 0:
+            verdict = ray.get(config["mailbox"].post.remote(config["slot"], job["attempt"], item))
+        return str(group.share(verdict))
+
+    final = False
+    try:
+        evaluations = run_trial(
+            TrialConfig.model_validate(job["trial"]),
+            Path(job["directory"]),
+            group=group,
+            final_split=job["final_split"],
+            interrupted=interrupted,
+        )
+        for evaluation in evaluations:
+            final = final or evaluation.final
+            if post({"kind": "report", "evaluation": evaluation.to_json()}) == "stop":
+                evaluations.close()
+                return
+    except Exception as error:
+        # Posted by whoever failed: with several workers the others may be stuck in a collective that never completes.
+        item = {"kind": "failed", "error": f"{traceback.format_exc()}"}
+        ray.get(config["mailbox"].post.remote(config["slot"], job["attempt"], item))
+        if group.world > 1 or type(error).__name__ in POISONING or "CUDA" in str(error):
+            raise
+        return
+    post({"kind": "done" if final else "interrupted"})
+
+
+def _watch(mailbox: Any) -> Callable[[], bool]:
+    """A flag that turns true once the study is interrupted; a daemon thread waits for it."""
+    flag = threading.Event()
+
+    def wait() -> None:
+        while not flag.is_set():
+            try:
+                if ray.get(mailbox.interrupted.remote(60.0)):
+                    flag.set()
+            except ray.exceptions.RayError:  # the study's driver is gone, and this process with it in a moment
+                return
+
+    threading.Thread(target=wait, name="interrupts", daemon=True).start()
+    return flag.is_set
+
+
+def _pristine(threads: int) -> None:
+    """Process-wide state that a trial could have changed, set back."""
+    import torch
+
+    gc.collect()
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("highest")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _peak_mb() -> int:
+    """Peak resident memory of this process, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> (20 if sys.platform == "darwin" else 10)
