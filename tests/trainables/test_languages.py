@@ -1,0 +1,127 @@
+"""The language table against what METHODS, the task data and the papers say, and the groups made from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainables.languages import (
+    base,
+    collapse_variants,
+    group,
+    is_low_resource,
+    language,
+    normalize,
+    resource_class,
+    table,
+)
+from trainables.loading import UserError
+from trainables.offline import intents
+
+XTREME_R = {
+    5: "ar de en es fr ja zh",
+    4: "eu fa fi hi hu it ko nl pl pt ru tr vi",
+    3: "af bg bn el et he id ka kk lt ms ro ta th tl uk ur",
+    2: "ht mr pa sw wo yo",
+    1: "az gu jv ml my qu te",
+}
+"""The 50 languages of XTREME-R by resource class."""
+
+
+def test_xtreme_r_has_50_languages_13_of_them_low_resource() -> None:
+    codes = [code for row in XTREME_R.values() for code in row.split()]
+    assert len(codes) == 50
+    for expected, row in XTREME_R.items():
+        assert {code: resource_class(code) for code in row.split()} == dict.fromkeys(row.split(), expected)
+    assert len(group("low_resource", codes)) == 13
+    assert group("unseen", sorted(codes)) == ("ht", "qu", "wo", "yo")
+
+
+def test_every_row_is_whole_and_consistent() -> None:
+    for code, row in table().items():
+        assert row.code == code
+        assert row.name
+        assert row.family
+        assert len(row.script or "") == 4
+        assert row.resource_class in range(6)
+        assert row.pretraining_size is None or row.seen_xlmr
+        if row.variant_of:
+            assert row.variant_of in table()
+            assert base(row.variant_of) == row.variant_of
+            assert row.resource_class == resource_class(row.variant_of)
+        else:
+            assert (row.pretraining_size is not None) == row.seen_xlmr
+
+
+def test_published_sizes() -> None:
+    """Table 6 of the XLM-R paper."""
+    sizes = {"en": 300.8, "sw": 1.6, "ur": 5.7, "jv": 0.2, "zh": 46.9, "nb": 49.0}
+    assert {code: language(code).pretraining_size for code in sizes} == sizes
+    assert language("yo").pretraining_size is None
+    assert (language("yo").seen_xlmr, language("yo").seen_mbert) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ("swh_Latn", "sw"), ("swh", "sw"), ("arb_Arab", "ar"), ("zho_Hans", "zh"), ("cmn", "zh"), ("zsm_Latn", "ms"),
+        ("quy_Latn", "qu"), ("pes_Arab", "fa"), ("azj_Latn", "az"), ("aze", "az"), ("tgl_Latn", "tl"), ("fil", "tl"),
+        ("iw", "he"), ("grn_Latn", "gn"), ("ayr_Latn", "ay"), ("no", "nb"), ("nob_Latn", "nb"), ("npi_Deva", "ne"),
+        ("lvs_Latn", "lv"), ("khk_Cyrl", "mn"), ("uzn_Latn", "uz"), ("gle", "ga"), ("nqo_Nkoo", "nqo"),
+        ("srp_Latn", "sr-Latn"), ("sr-Latn", "sr-Latn"), ("pt_BR", "pt-BR"), ("zh-CN", "zh-CN"), ("de-CH", "de-CH"),
+        ("klingon-empire", "klingon-empire"), ("my dialect", "my dialect"),
+    ],
+)  # fmt: skip
+def test_codes_are_normalised(written: str, code: str) -> None:
+    assert normalize(written) == code
+    assert normalize(code) == code
+
+
+def test_the_shared_tasks_and_the_intents_are_in_the_table(shared_data: Path) -> None:
+    names = [path.name.split(".")[-2] for path in shared_data.glob("*/*.jsonl")]
+    assert len(set(names)) > 100
+    assert {name for name in names if normalize(name) not in table()} == set()
+    sib = {path.name.split(".")[-2] for path in (shared_data / "sib200").glob("test.*")}
+    assert len({normalize(code) for code in sib}) == len(sib) == 68
+
+
+def test_the_embedded_tasks_languages_are_in_the_table() -> None:
+    codes = json.loads((intents.ensure() / "meta.json").read_text())["languages"]
+    assert set(codes) <= set(table())
+    assert set(group("low_resource", codes)) == {"cy", "ga", "is", "lb", "ml", "nb", "ne"}
+
+
+def test_variants_count_once() -> None:
+    scores = {"zh-CN": 0.8, "en": 0.9, "zh-TW": 0.6, "pt": 0.5, "pt-BR": 0.7, "xx": 0.1}
+    collapsed = collapse_variants(scores)
+    assert collapsed == pytest.approx({"zh": 0.7, "en": 0.9, "pt": 0.6, "xx": 0.1})
+    assert list(collapsed) == ["zh", "en", "pt", "xx"]
+    assert base("sr-Latn") == "sr"
+
+
+def test_groups() -> None:
+    codes = ("en", "ur", "sw", "ar", "th", "yo", "fa", "own")
+    assert group("low_resource", codes) == ("sw", "yo")
+    assert group("high_resource", codes) == ("en", "ar", "fa")
+    assert group("script:Arab", codes) == ("ur", "ar", "fa")
+    assert group("family:indo-european", codes) == ("en", "ur", "fa")
+    assert group("class:3", codes) == ("ur", "th")
+    assert group("unseen", codes) == ("yo",)
+    assert group("seen", codes) == ("en", "ur", "sw", "ar", "th", "fa")
+    assert group("unseen_mbert", ("am", "yo", "own")) == ("am",)
+
+
+@pytest.mark.parametrize("name", ["lowresource", "script:", "seen:en", "klass:3", ""])
+def test_an_unknown_group_is_the_users_error(name: str) -> None:
+    with pytest.raises(UserError, match="unknown group of languages"):
+        group(name, ("en",))
+    with pytest.raises(UserError, match="did you mean 'low_resource'"):
+        group("lowresource", ())
+
+
+def test_unknown_languages_are_allowed_and_in_no_group() -> None:
+    own = language("my dialect")
+    assert (own.code, own.resource_class, own.seen_xlmr) == ("my dialect", None, None)
+    assert not is_low_resource("my dialect")
