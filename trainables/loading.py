@@ -13,7 +13,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -195,14 +195,20 @@ def field_at(model: type[BaseModel], path: str) -> Field:
     return _describe(path, here.model_fields[last])
 
 
-def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[Field]:
-    """Every field of a model that is not itself a model, depth first, in the order of declaration."""
+def fields_of(model: type[BaseModel], prefix: str = "", defaults: BaseModel | None = None) -> Iterator[Field]:
+    """Every field of a model that is not itself a model, depth first, in the order of declaration.
+
+    `defaults` is the instance that stands where nothing is given, if its values are not those of the model.
+    """
     for name, info in model.model_fields.items():
+        field = _describe(f"{prefix}{name}", info)
+        if defaults is not None:
+            field = replace(field, default=getattr(defaults, name))
         inner = _submodel(info.annotation)
-        if inner is None or _describe(name, info).optional:
-            yield _describe(f"{prefix}{name}", info)
+        if inner is None or field.optional:
+            yield field
         if inner is not None:
-            yield from fields_of(inner, f"{prefix}{name}.")
+            yield from fields_of(inner, f"{prefix}{name}.", field.default if isinstance(field.default, inner) else None)
 
 
 def _describe(path: str, info: FieldInfo) -> Field:

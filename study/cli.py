@@ -1,0 +1,215 @@
+"""The commands. Each parses, imports what it needs, and calls one function; ``--help`` imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from trainables.loading import UserError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+"""Exit statuses beside 0, done."""
+
+root_option = click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="studies",
+    envvar="STUDY_ROOT",
+    show_default=True,
+    show_envvar=True,
+    help="Folder of all studies.",
+)
+
+
+def run_options(command: Command) -> Command:
+    """Options of the commands that run trials."""
+    for option in reversed(
+        [
+            root_option,
+            click.option("--quiet", "mode", flag_value="quiet", help="Show the result only."),
+            click.option("--plain", "mode", flag_value="plain", help="Plain lines on a terminal too."),
+            click.option("--json-events", "mode", flag_value="json", help="One JSON object per event, nothing else."),
+            click.option("--address", help="A running Ray cluster, such as auto; none: a local one is started."),
+            click.option("--max-failures", type=click.IntRange(min=1), help="Stop after this many failed trials."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def example(text: str) -> str:
+    """The last paragraph of a command's help."""
+    return f"Example: {text}"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def commands() -> None:
+    """Studies of robust cross-lingual transfer: run them, look at them, confirm what they found.
+
+    Example: study run quickstart search.trials=4
+    """
+
+
+@commands.command(epilog=example("study run quickstart name=small search.trials=4 trial.training.seed=1"))
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
+@run_options
+def run(config: str, overrides: Sequence[str], **options: Any) -> int:
+    """Run the study in CONFIG, a recipe's name or a YAML file; KEY=VALUE sets dotted paths of it.
+
+    A study that is finished already shows its result; one that was interrupted says how to go on.
+    """
+    from study import catalogue, launch
+
+    return launch.run(catalogue.study_config(config, overrides), _options(options))
+
+
+@commands.command(epilog=example("study resume quickstart"))
+@click.argument("name")
+@run_options
+@click.option("--take-over", is_flag=True, help="Even if another process, that must be dead, still owns it.")
+def resume(name: str, **options: Any) -> int:
+    """Go on with the interrupted study NAME: finished trials stay, the others continue from their checkpoints."""
+    from study import launch
+
+    return launch.resume(name, _options(options))
+
+
+@commands.command(epilog=example("study show quickstart --json"))
+@click.argument("name")
+@root_option
+@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON document.")
+@click.option("--all", "every_trial", is_flag=True, help="All trials, however many.")
+def show(name: str, root: Path, as_json: bool, every_trial: bool) -> None:
+    """Show the study NAME: its trials, and its best one against the baseline, language by language."""
+    from study import show
+
+    click.echo(show.document(root, name) if as_json else show.text(root, name, every_trial))
+
+
+@commands.command(epilog=example("study ls --root studies"))
+@root_option
+def ls(root: Path) -> None:
+    """List the studies under the root."""
+    from study import show
+
+    click.echo(show.listing(root))
+
+
+@commands.command(epilog=example("study mlflow --port 5001"))
+@root_option
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="On the loopback interface."
+)
+def mlflow(root: Path, port: int) -> int:
+    """Serve the MLflow pages of the studies under the root, until interrupted."""
+    from study.tracking import serve_ui
+
+    return serve_ui(root, port)
+
+
+@commands.command(epilog=example("study rebuild quickstart --mlflow --uri http://127.0.0.1:5000"))
+@click.argument("name")
+@root_option
+@click.option("--mlflow", "to_mlflow", is_flag=True, required=True, help="The runs in MLflow.")
+@click.option("--uri", help="Another tracking server than the study's own.")
+def rebuild(name: str, root: Path, to_mlflow: bool, uri: str | None) -> None:
+    """Make the views of the study NAME anew from its ledger; what is there already stays as it is."""
+    from study import rebuilding
+
+    rebuilding.rebuild(root, name, uri)
+
+
+@commands.command(epilog=example("study describe quickstart search.sampler=random"))
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
+@root_option
+def describe(config: str, overrides: Sequence[str], root: Path) -> None:
+    """Say in words what the study in CONFIG would do: what varies, what is held, who selects, what it takes."""
+    from study import catalogue, describe
+
+    click.echo(describe.words(catalogue.study_config(config, overrides), root))
+
+
+@commands.command(epilog=example("study recipes"))
+def recipes() -> None:
+    """List the shipped studies."""
+    from study import catalogue, show
+
+    click.echo(show.columns(catalogue.recipes(), right=()))
+
+
+@commands.command(epilog=example("study spaces adversarial"))
+@click.argument("name", required=False)
+def spaces(name: str | None) -> None:
+    """List the shipped search spaces, or the dimensions of one."""
+    from study import catalogue, show
+
+    click.echo(show.columns(catalogue.space(name) if name else catalogue.spaces(), right=()))
+
+
+@commands.command(epilog=example("study methods"))
+def methods() -> None:
+    """List the robust training methods."""
+    from study import catalogue, show
+
+    click.echo(show.columns(catalogue.methods(), right=()))
+
+
+@commands.command(epilog=example("study tasks"))
+def tasks() -> None:
+    """List the tasks."""
+    from study import catalogue, show
+
+    click.echo(show.columns(catalogue.tasks(), right=()))
+
+
+def _options(given: dict[str, Any]) -> Any:
+    from study.launch import Options
+
+    return Options(**{**given, "mode": given["mode"] or "auto"})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The script `study`: exits with 0 done, 1 failed, 2 user error, 130 interrupted."""
+    sys.exit(execute(commands, "study", arguments))
+
+
+def tune(arguments: Sequence[str] | None = None) -> None:
+    """The script `tune`: Ray's own commands with ours added; where names collide Ray's stays."""
+    sys.exit(execute(tune_commands(), "tune", arguments))
+
+
+def tune_commands() -> click.Group:
+    """The commands of `tune`."""
+    from ray.tune.cli.scripts import cli as of_ray
+
+    both = {**commands.commands, **of_ray.commands}
+    words = "Ray's own tune commands (ls, lsx, add-note …), and those of this project: tune run is study run."
+    return click.Group("tune", commands=both, help=words, epilog=example("tune run quickstart"))
+
+
+def execute(group: click.Group, name: str, arguments: Sequence[str] | None) -> int:
+    """Run one command; errors of the user become lines without a traceback."""
+    try:
+        status = group.main(arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except UserError as error:
+        click.echo(error, err=True)
+        return USER_ERROR
+    except click.ClickException as error:
+        error.show()
+        return USER_ERROR
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,74 @@
+"""Everything that must hold before a study starts: it is checked at once, and nothing has been written by then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from study import checks
+from study.config import ScalingConfig, StudyConfig
+from study.tracking import validate_uri
+from trainables.loading import UserError
+
+LEAST_DISK = 2 * 2**30
+"""Bytes that the checkpoints of a small encoder need, two trials at a time."""
+
+
+def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
+    """Raise `UserError` with every reason why this study cannot run: here, or on the Ray cluster at `address`."""
+    problems = [*_lines(lambda: checks.check(config)), *_method(config), *_tracking(config), *_root(root)]
+    if address is None:
+        problems += _resources(config.scaling)
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+
+
+def _lines(call: Callable[[], object]) -> list[str]:
+    """The lines of the `UserError` that a call raises, if it does."""
+    try:
+        call()
+    except UserError as error:
+        return error.lines
+    return []
+
+
+def _method(config: StudyConfig) -> list[str]:
+    from trainables.perturbation import create
+
+    return [f"trial.{line}" for line in _lines(lambda: create(config.trial.perturbation))]
+
+
+def _tracking(config: StudyConfig) -> list[str]:
+    uri = config.tracking.uri
+    return [] if uri is None else _lines(lambda: validate_uri(uri))
+
+
+def _resources(scaling: ScalingConfig) -> Iterator[str]:
+    """Whether one trial fits on this machine."""
+    cpus = scaling.workers_per_trial * scaling.cpus_per_worker
+    if cpus > (there := os.cpu_count() or 1):
+        yield f"scaling: one trial needs {cpus:g} CPUs, this machine has {there}"
+    gpus = scaling.workers_per_trial * scaling.gpus_per_worker
+    if gpus > (there := _gpus() if gpus else 0):
+        yield f"scaling: one trial needs {gpus:g} GPUs, this machine has {there}"
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _root(root: Path) -> Iterator[str]:
+    """Whether the studies' folder can be written, judged by its nearest existing parent: nothing is made."""
+    folder = root.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        yield f"--root: must be a folder (got {root}, where {folder} is a file)"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield f"--root: must be writable (got {root})"
+    elif (free := shutil.disk_usage(folder).free) < LEAST_DISK:
+        yield f"--root: needs {LEAST_DISK / 2**30:.0f} GiB for checkpoints (got {free / 2**30:.1f} GiB free at {root})"

@@ -1,0 +1,399 @@
+"""A study's record as text tables, and as one JSON document.
+
+`as_json` gives (``study show NAME --json``; times are unix seconds, scores fractions; no finite number, null):
+
+======================= ==============================================================================================
+schema                  1; raised when a field changes its meaning, not when one is added
+name, question, uuid    of the study
+state                   ``running`` (a driver holds it), ``finished`` or ``unfinished``
+code_version, protocol_hash, fingerprints   what it was made by and from
+selection               {rule, languages, words}: who selects; `languages` null stands for all
+config                  the resolved configuration
+best                    number of the trial that ranks first among those other than the baseline, or null
+baseline_ranks_higher   whether the unperturbed baseline is better by the first objective, or null
+test_openings           one {time, reason, protocol_hash} for each time that the test split was opened
+trials                  one entry per trial, in the order they were asked:
+  number, phase, kind, control, state   state: asked, running, COMPLETE, PRUNED, FAIL
+  attempts              executions so far
+  parameters            {dotted path: value}, laid over `config.trial`
+  asked, started, finished   times or null
+  objectives            {reduction: value} of the trial's result, in the order of the configuration; null without one
+  result_step           step of the checkpoint that is the trial's result, or null
+  error                 traceback or null
+  reports               one entry per evaluation: attempt, step, split, time, final, training, cost,
+                        scores {metric: {language: {score, examples}}}, summary {reduction: value}
+======================= ==============================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from study import objectives, protocol
+from study.config import StudyConfig
+from study.ledger import LEDGER, owner_path, read_study
+from study.ownership import running_owner
+from study.record import Report, StudyRecord, TrialRecord
+from trainables.loading import UserError, suggestion, validate
+from trainables.scores import Evaluation
+
+SCHEMA = 1
+MOST_ROWS = 30
+"""Trials that a table shows unless all are asked for."""
+MOST_LANGUAGES = 5
+"""Languages listed as gaining, and as losing, most."""
+
+COMPARED = ("source", "target_mean", "low_resource_mean", "worst_language", "transfer_gap", "selection_mean")
+"""Reductions of the comparison with the baseline, in its order."""
+
+Condition = Literal["running", "finished", "unfinished"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as it was found on disk."""
+
+    name: str
+    config: StudyConfig
+    record: StudyRecord
+    condition: Condition
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """In the order they were asked."""
+        return list(self.record.trials.values())
+
+
+def find(root: Path, name: str) -> Study:
+    """The study `name` under `root`. Raises `UserError`, with the near name, where there is none."""
+    folder = root / name
+    if not (folder / LEDGER).is_file():
+        known = [path.parent.name for path in root.glob(f"*/{LEDGER}")]
+        near = suggestion(name, known) or f", known: {', '.join(sorted(known)) or 'none'}"
+        raise UserError(f"{name}: no such study under {root}{near}")
+    record = read_study(folder / LEDGER)
+    if not record.config:
+        raise UserError(f"{folder}: its ledger has no study in it yet")
+    config = validate(StudyConfig, record.config)
+    running = running_owner(owner_path(folder / LEDGER)) is not None
+    condition: Condition = "running" if running else "finished" if is_finished(config, record) else "unfinished"
+    return Study(name, config, record, condition)
+
+
+def is_finished(config: StudyConfig, record: StudyRecord) -> bool:
+    """Whether phase `run` has met its budget and nothing is left under way."""
+    trials = list(record.trials.values())
+    asked = sum(t.phase == "run" and t.control is None for t in trials)
+    # The points of a design are all asked before the first trial starts, however many they are.
+    enough = asked >= planned(config) or (config.search.mode == "design" and asked > 0)
+    return enough and all(t.ended for t in trials)
+
+
+def planned(config: StudyConfig) -> int:
+    """Trials that the configuration asks for, control (b)'s own search apart; a grid may turn out to have more."""
+    if config.search.space is not None:
+        return config.search.trials
+    return 1 if protocol.unperturbed(config.trial) == config.trial else 2
+
+
+# JSON
+
+
+def document(root: Path, name: str) -> str:
+    """The JSON document of a study."""
+    return json.dumps(as_json(find(root, name)), ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def as_json(study: Study) -> dict[str, Any]:
+    """The documented form (see the module)."""
+    config, record = study.config, study.record
+    choice = _choice(study)
+    selectors = protocol.selectors(config)
+    document = {
+        "schema": SCHEMA,
+        "name": study.name,
+        "question": config.question,
+        "uuid": record.uuid,
+        "state": study.condition,
+        "code_version": record.code_version,
+        "protocol_hash": record.protocol_hash,
+        "fingerprints": record.fingerprints,
+        "selection": {
+            "rule": config.protocol.selection,
+            "languages": None if selectors is None else sorted(selectors),
+            "words": selection_words(config),
+        },
+        "config": record.config,
+        "best": choice.winner.numbers[0] if choice else None,
+        "baseline_ranks_higher": choice.baseline_ranks_higher if choice and choice.baseline is not None else None,
+        "test_openings": [{k: e.get(k) for k in ("time", "reason", "protocol_hash")} for e in record.openings],
+        "trials": [_trial_json(config, trial) for trial in study.trials],
+    }
+    plain: dict[str, Any] = _finite(document)
+    return plain
+
+
+def _trial_json(config: StudyConfig, trial: TrialRecord) -> dict[str, Any]:
+    outcome = protocol.outcome_of(config, trial)
+    return {
+        "number": trial.number,
+        "phase": trial.phase,
+        "kind": trial.kind,
+        "control": trial.control,
+        "state": trial.state,
+        "attempts": trial.attempts,
+        "parameters": trial.point,
+        "asked": trial.asked,
+        "started": trial.started,
+        "finished": trial.finished,
+        "objectives": None if outcome is None else objective_values(config, outcome),
+        "result_step": None if outcome is None else outcome.step,
+        "error": trial.error,
+        "reports": [_report_json(config, report) for report in trial.reports],
+    }
+
+
+def _report_json(config: StudyConfig, report: Report) -> dict[str, Any]:
+    evaluation = report.evaluation
+    return {
+        "attempt": report.attempt,
+        "step": report.step,
+        "split": report.split,
+        "time": report.time,
+        "final": evaluation.final,
+        "scores": {
+            metric: {k: {"score": scores[k], "examples": scores.counts[k]} for k in scores.languages}
+            for metric, scores in evaluation.scores.items()
+        },
+        "summary": objectives.summary(evaluation, config),
+        "training": dict(evaluation.training),
+        "cost": dict(evaluation.cost),
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+# Values
+
+
+def objective_values(config: StudyConfig, evaluation: Evaluation) -> dict[str, float]:
+    """Every objective of an evaluation, by what the selection rule may read; those without a value are left out."""
+    found = {}
+    for objective in config.search.objectives:
+        try:
+            found[objective.reduce] = objectives.value(objective, protocol.visible(evaluation, config), config)
+        except objectives.UnscoredError:
+            continue
+    return found
+
+
+def first_value(config: StudyConfig) -> Callable[[Evaluation], float | None]:
+    """The value of the objective that ranks trials, as a function of an evaluation; None where it has none."""
+    name = next(o.reduce for o in config.search.objectives if o.threshold is None)
+
+    def value(evaluation: Evaluation) -> float | None:
+        found = objective_values(config, evaluation).get(name, math.nan)
+        return found if math.isfinite(found) else None
+
+    return value
+
+
+def selection_words(config: StudyConfig) -> str:
+    """What is selected on, and what that means for the other languages."""
+    source = config.trial.task.source_language
+    match config.protocol.selection:
+        case "source_validation":
+            return f"Selected on: validation in the source language ({source}); no target label is read by any choice."
+        case "pivot_validation":
+            pivots = [k for k in config.protocol.pivots if k != source]
+            return (
+                f"Selected on: validation in the {len(pivots)} pivot languages ({', '.join(pivots)}); "
+                "the scores of the other languages are read by no choice."
+            )
+        case "target_validation":
+            return "Selected on: validation in all target languages (oracle selection, uses target labels)."
+
+
+def _choice(study: Study) -> protocol.Choice | None:
+    try:
+        return protocol.choose(study.config, study.record)
+    except UserError:
+        return None
+
+
+# Text
+
+
+def text(root: Path, name: str, every_trial: bool = False) -> str:
+    """The tables of a study."""
+    return result(find(root, name), every_trial)
+
+
+def result(study: Study, every_trial: bool = False) -> str:
+    """What the end of a study, and ``study show``, print."""
+    parts = [_heading(study), _trial_table(study, every_trial), selection_words(study.config)]
+    choice = _choice(study)
+    if choice is not None:
+        parts += list(_comparison(study, choice))
+    parts += [_failures(study), _next_step(study)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def listing(root: Path) -> str:
+    """One line per study under `root`."""
+    rows = [["study", "state", "trials", "best", "question"]]
+    for ledger in sorted(root.glob(f"*/{LEDGER}")):
+        try:
+            study = find(root, ledger.parent.name)
+        except UserError as error:
+            rows.append([ledger.parent.name, "damaged", "", "", str(error)])
+            continue
+        choice = _choice(study)
+        best = f"{choice.winner.value:.4f} (trial {choice.winner.numbers[0]})" if choice else ""
+        ended = f"{sum(t.ended for t in study.trials)} of {max(len(study.trials), planned(study.config))}"
+        rows.append([study.name, study.condition, ended, best, study.config.question])
+    return columns(rows, right=()) if len(rows) > 1 else f"no studies under {root}"
+
+
+def columns(rows: Sequence[Sequence[str]], right: Iterable[int] | None = None) -> str:
+    """Rows of cells in aligned columns, two spaces apart; all but the first are set right unless `right` names them."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    to_right = set(range(1, len(widths)) if right is None else right)
+    return "\n".join(
+        "  ".join(c.rjust(w) if i in to_right else c.ljust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True)))
+        .rstrip()
+        for r in rows
+    )  # fmt: skip
+
+
+def _heading(study: Study) -> str:
+    config, states = study.config, [t.state for t in study.trials]
+    counts = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed", "running": "running"}
+    done = ", ".join(f"{states.count(state)} {words}" for state, words in counts.items() if state in states)
+    task, encoder = config.trial.task, config.trial.encoder
+    return "\n".join(
+        [
+            f"study {study.name}: {config.question}".rstrip(": "),
+            f"task {task.name}, source language {task.source_language} · encoder {encoder.name_or_path} · "
+            f"{study.condition}, {len(states)} trials: {done or 'none asked yet'}",
+        ]
+    )
+
+
+def _trial_table(study: Study, every_trial: bool) -> str:
+    config = study.config
+    trials = [t for t in study.trials if t.phase == "run"]
+    if not trials:
+        return ""
+    choice = _choice(study)
+    ranked = [n for r in (choice.winner, *choice.runners_up) for n in r.numbers] if choice else []
+    order = {number: rank for rank, number in enumerate(ranked)}
+    by_rank = sorted(trials, key=lambda t: (t.kind != "baseline", order.get(t.number, len(order)), t.number))
+    shown = trials if every_trial else sorted(by_rank[:MOST_ROWS], key=lambda t: t.number)
+    paths = list(dict.fromkeys(path for t in shown if t.kind != "baseline" for path in t.point))
+    titles = ["trial", *_short(paths), *(o.reduce for o in config.search.objectives), *COMPARED[:-1], "step"]
+    titles = list(dict.fromkeys(titles))
+    rows = [titles, *(_trial_row(config, t, paths, titles, ranked[:1]) for t in shown)]
+    hidden = len(trials) - len(shown)
+    notes = [f"… and {hidden} more trials (--all)"] if hidden else []
+    metric = next((r.evaluation.metric for t in trials for r in t.reports), "score")
+    notes.append(f"Validation {metric}, fractions; * ranks first among the trials other than the baseline.")
+    return "\n".join([columns(rows), *notes])
+
+
+def _trial_row(
+    config: StudyConfig, trial: TrialRecord, paths: Sequence[str], titles: Sequence[str], best: Sequence[int]
+) -> list[str]:
+    name = f"{trial.number} {trial.kind}" if trial.kind in ("baseline", "enqueued") else str(trial.number)
+    cells = {"trial": name + (" *" if trial.number in best else "")}
+    cells |= dict(zip(_short(paths), (_shown(trial.point.get(path)) for path in paths), strict=True))
+    outcome = protocol.outcome_of(config, trial) or trial.evaluation()
+    if outcome is not None:
+        values = objectives.summary(outcome, config) | objective_values(config, outcome)
+        cells |= {k: f"{v:.4f}" for k, v in values.items()} | {"step": str(outcome.step)}
+    if trial.state != "COMPLETE":
+        cells["step"] = f"{cells.get('step', '')} {trial.state}".strip()
+    return [cells.get(title, "–") for title in titles]
+
+
+def _comparison(study: Study, choice: protocol.Choice) -> Iterator[str]:
+    """The best trial against the baseline: reductions, then the languages that gained and lost most."""
+    config, best = study.config, study.record.trials[choice.winner.numbers[0]]
+    baseline = next((t for t in study.trials if t.kind == "baseline" and t.phase == "run"), None)
+    after = protocol.outcome_of(config, best)
+    before = protocol.outcome_of(config, baseline) if baseline is not None and baseline.state == "COMPLETE" else None
+    assert after is not None, "a ranked trial has a result"
+    if before is None or baseline is None:
+        yield f"Best: trial {best.number}. There is no complete baseline to compare it with."
+        return
+    higher = "; the baseline itself ranks higher" if choice.baseline_ranks_higher else ""
+    replicates = f" (one of {len(choice.winner.numbers)} seeds)" if len(choice.winner.numbers) > 1 else ""
+    title = f"Best trial {best.number}{replicates} against the unperturbed baseline (trial {baseline.number}){higher}:"
+    rows = [["", "baseline", f"trial {best.number}", "difference", "languages", "examples"]]
+    old, new = objectives.summary(before, config), objectives.summary(after, config)
+    rows += [_compared(name, config, after, old[name], new[name]) for name in COMPARED if name in old and name in new]
+    yield f"{title}\n{columns(rows)}"
+    yield _movers(config, before, after)
+
+
+def _compared(name: str, config: StudyConfig, evaluation: Evaluation, old: float, new: float) -> list[str]:
+    scores = evaluation.primary
+    members = objectives.members_of(name, scores.languages, config)
+    examples = sum(scores.counts[k] for k in members)
+    return [name, f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}", str(len(members)), str(examples)]
+
+
+def _movers(config: StudyConfig, before: Evaluation, after: Evaluation) -> str:
+    """Target languages that gained and lost most, with the examples behind each score."""
+    old, new = before.primary, after.primary
+    common = (set(old.languages) & set(new.languages)) - {config.trial.task.source_language}
+    change = {k: new[k] - old[k] for k in common}
+    ordered = sorted(change, key=lambda k: (-change[k], k))
+    gained = [k for k in ordered if change[k] > 0][:MOST_LANGUAGES]
+    lost = [k for k in reversed(ordered) if change[k] < 0][:MOST_LANGUAGES]
+
+    def words(languages: Sequence[str]) -> str:
+        return ", ".join(f"{k} {change[k]:+.3f} (n = {new.counts[k]})" for k in languages) or "none"
+
+    up, down = sum(c > 0 for c in change.values()), sum(c < 0 for c in change.values())
+    return (
+        f"Of {len(change)} target languages {up} gained, {down} lost.\n"
+        f"Gained most: {words(gained)}\n"
+        f"Lost most:   {words(lost)}\n"
+        "One seed and few examples stand behind each language: a list of candidates, no finding."
+    )
+
+
+def _failures(study: Study) -> str:
+    failed = [t for t in study.trials if t.state == "FAIL"]
+    lines = [f"trial {t.number} failed: {(t.error or '').strip().splitlines()[-1:] or ['unknown']}" for t in failed]
+    return "\n".join(line.replace("['", "").replace("']", "") for line in lines[:MOST_LANGUAGES])
+
+
+def _next_step(study: Study) -> str:
+    if study.condition == "unfinished":
+        return f"Not finished: study resume {study.name}"
+    return ""
+
+
+def _short(paths: Sequence[str]) -> list[str]:
+    """The last part of each path, or all of it where that would be ambiguous."""
+    last = [path.rsplit(".", 1)[-1] for path in paths]
+    return [name if last.count(name) == 1 else path for name, path in zip(last, paths, strict=True)]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,280 @@
+"""The commands: exit statuses, mistakes, help with examples, light imports, and `tune`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from study import launch, preflight
+from study.cli import commands, execute, tune_commands
+
+Event = dict[str, Any]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def study(*arguments: str | Path) -> int:
+    return execute(commands, "study", [str(a) for a in arguments])
+
+
+@pytest.fixture
+def never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail the test if a study that must be refused is started."""
+
+    def start(*arguments: object, **named: object) -> int:
+        raise AssertionError("the study was started")
+
+    monkeypatch.setattr(launch, "_execute", start)
+
+
+# (file, or None for the quickstart; arguments; part of the line that is printed)
+MISTAKES: list[tuple[str | None, Sequence[str], str]] = [
+    (None, ["search.spac=adversarial"], "search.spac: unknown key 'spac', did you mean 'space'? (got \"adversarial\")"),
+    (None, ["trial.perturbation.epsilon=-1"], "trial.perturbation.epsilon: must be at least 0 (got -1)"),
+    (None, ["name=a/b"], "name: must be letters, digits"),
+    (None, ["name=.."], "name: must be letters, digits"),
+    (None, ["search.space=adversarail"], "search.space: unknown space, did you mean 'adversarial'?"),
+    (None, ["search.space=missing.yaml"], "missing.yaml: no such file"),
+    (None, ["search.space={perturbation.epsilom: [1]}"], "unknown key 'epsilom', did you mean 'epsilon'?"),
+    (None, ["search.space={perturbation.epsilon: {type: float, low: -1, high: 1}}"], "outside of the field's range"),
+    (None, ["search.space={perturbation.epsilon: {type: float, low: 2, high: 1}}"], "must be more than low, 2"),
+    (None, ["search.space={task.name: [intents]}"], "all trials of a study share task and evaluation"),
+    (None, ["search.sampler=grid"], "search.sampler: mode search takes one of tpe, gp, nsga2, random (got 'grid')"),
+    (None, ["search.objectives=[{reduce: target_mean}]"], "does not allow to select by labels of all target languages"),
+    (None, ["search.objectives=[{reduce: 'language:sw'}]"], "does not allow to select by labels of sw"),
+    (None, ["search.objectives=[{reduce: selection_meen}]"], "unknown reduction, did you mean 'selection_mean'?"),
+    (None, ["protocol.pivots=[]"], "protocol.pivots: pivot_validation needs at least one language"),
+    (None, ["protocol.primary_endpoint=best"], "protocol.primary_endpoint: unknown reduction"),
+    (None, ["search.pruner=median", "trial.evaluation.every=null"], "search.pruner: needs trial.evaluation.every"),
+    (None, ["search.enqueue=[{perturbation.epsilon: 9}]"], "search.enqueue[0]: perturbation.epsilon: the dimension"),
+    (None, ["search.trials=1"], "search.trials: must be at least 2"),
+    (None, ["trial.training.seed=1073741824"], "trial.training.seed: must be below 1073741824"),
+    (None, ["trial.perturbation.method=adversarail"], "method: unknown method, did you mean 'adversarial'?"),
+    (None, ["tracking.uri=httq://x"], "tracking.uri: "),
+    (None, ["tracking.uri=http://"], "tracking.uri: "),
+    (None, ["scaling.cpus_per_worker=4096"], "scaling: one trial needs 4096 CPUs, this machine has"),
+    (None, ["scaling.workers_per_trial=999"], "scaling: one trial needs 999 CPUs, this machine has"),
+    (None, ["scaling.gpus_per_worker=64"], "scaling: one trial needs 64 GPUs, this machine has"),
+    ("- a list", [], "must be a mapping of keys to values (got a list)"),
+    ("", [], "(got an empty file)"),
+    ("name: x\ntrial: {task: {source_language: no}}", [], "trial.task.source_language: YAML reads a bare no"),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("never_starts")
+@pytest.mark.parametrize(("text", "arguments", "line"), MISTAKES, ids=[m[2][:50] for m in MISTAKES])
+def test_a_mistake_is_one_line_and_nothing_is_written(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, text: str | None, arguments: Sequence[str], line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = "quickstart"
+    if text is not None:
+        config = "mine.yaml"
+        (tmp_path / config).write_text(text)
+    before = sorted(tmp_path.iterdir())
+    assert study("run", config, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert line in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.usefixtures("never_starts")
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run", "quickstrat"], "CONFIG: unknown recipe, did you mean 'quickstart'? (got 'quickstrat')"),
+        (["run", "nowhere/mine.yaml"], "nowhere/mine.yaml: no such file"),
+        (["run", "."], ".: must be a YAML file (got a folder)"),
+        (["resume", "nothing"], "nothing: no such study under studies, known: none"),
+        (["show", "nothing"], "nothing: no such study under studies, known: none"),
+        (["spaces", "nothing"], "unknown space"),
+        (["describe", "quickstart", "search.trials=0"], "search.trials: must be at least 1 (got 0)"),
+        (["run"], "Missing argument 'CONFIG'"),
+        (["rn"], "No such command 'rn'"),
+        (["run", "quickstart", "--fast"], "No such option"),
+        (["run", "quickstart", "--max-failures", "0"], "--max-failures"),
+        (["mlflow"], "no study under it was tracked"),
+    ],
+)
+def test_other_mistakes(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str], line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STUDY_ROOT", raising=False)
+    assert study(*arguments) == 2
+    assert line in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("never_starts")
+def test_a_root_that_is_a_file(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "file").write_text("")
+    assert study("run", "quickstart", "--root", tmp_path / "file" / "studies") == 2
+    assert "--root: must be a folder" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("never_starts")
+def test_a_root_that_cannot_be_written(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, who may write anywhere
+    assert study("run", "quickstart", "--root", tmp_path / "studies") == 2
+    assert "--root: must be writable" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("never_starts")
+def test_a_disk_that_is_too_small(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "LEAST_DISK", 2**80)
+    assert study("run", "quickstart", "--root", tmp_path / "studies") == 2
+    assert "GiB for checkpoints (got" in capsys.readouterr().err
+
+
+@pytest.fixture
+def root(write_study: Callable[..., Path], events: list[Event]) -> Path:
+    return write_study(events)
+
+
+@pytest.fixture
+def same(tmp_path: Path, events: list[Event]) -> Path:
+    """The file of the study that `root` holds."""
+    path = tmp_path / "same.yaml"
+    path.write_text(json.dumps(events[0]["config"]))
+    return path
+
+
+@pytest.mark.usefixtures("never_starts")
+def test_a_finished_study_shows_its_result(root: Path, same: Path, capsys: Any) -> None:
+    assert study("run", same, "--root", root) == 0
+    assert "Best trial 2 against the unperturbed baseline (trial 0)" in capsys.readouterr().out
+    assert study("resume", "small", "--root", root) == 0
+
+
+@pytest.mark.usefixtures("never_starts")
+def test_a_name_in_use_is_refused_with_what_differs(root: Path, same: Path, capsys: Any) -> None:
+    assert study("run", same, "search.trials=9", "trial.training.seed=3", "--root", root) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "trial.training.seed: the existing study has 0 (got 3)",
+        "search.trials: the existing study has 4 (got 9)",
+        "name: small is the name of a study with another configuration; choose another with name=…",
+    ]
+
+
+@pytest.mark.usefixtures("never_starts")
+def test_an_unfinished_study_says_how_to_go_on(
+    write_study: Callable[..., Path], events: list[Event], same: Path, capsys: Any
+) -> None:
+    root = write_study(events[:8])
+    assert study("run", same, "--root", root) == 2
+    assert "go on with study resume small" in capsys.readouterr().err
+    assert study("show", "small", "--root", root) == 0
+    assert "Not finished: study resume small" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("outcome", "status"), [(0, 0), (1, 1), (KeyboardInterrupt(), 130), (click.Abort(), 130)])
+def test_exit_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: Any, status: int) -> None:
+    def start(*arguments: object, **named: object) -> int:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return int(outcome)
+
+    monkeypatch.setattr(launch, "_execute", start)
+    assert study("run", "quickstart", "--root", tmp_path) == status
+
+
+def test_a_study_without_a_completed_trial_has_failed(
+    write_study: Callable[..., Path], events: list[Event], same: Path
+) -> None:
+    failing = [{**e, "outcome": "FAIL", "error": "no"} if e["event"] == "finished" else e for e in events]
+    assert study("run", same, "--root", write_study(failing)) == 1
+
+
+def test_ls_and_show(root: Path, capsys: Any) -> None:
+    assert study("ls", "--root", root) == 0
+    assert re.search(r"small +finished +4 of 4 +0\.8250 \(trial 2\) +Does it help\?", capsys.readouterr().out)
+    assert study("show", "small", "--json", "--root", root) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["name"], document["state"], document["best"]) == ("small", "finished", 2)
+
+
+def test_the_root_comes_from_the_environment(root: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDY_ROOT", str(root))
+    assert study("ls") == 0
+    assert "small" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["recipes", "spaces", "methods", "tasks"])
+def test_lists_have_a_description_of_everything(name: str, capsys: Any) -> None:
+    assert study(name) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(re.fullmatch(r"\S+ {2,}\S.{10,}", line) for line in lines)
+
+
+def test_describe(tmp_path: Path, capsys: Any) -> None:
+    assert study("describe", "quickstart", "--root", tmp_path) == 0
+    text = capsys.readouterr().out
+    for words in (
+        "perturbation.epsilon: 0.03 to 0.6 (log)",
+        "a search by tpe: 8 trials",
+        "pivot languages (de, es, fr, it, nl, pl, ru, zh-CN)",
+        "trained on en",
+        "300 forward-equivalents per trial",
+        "known after the first trial",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("name", ["", *commands.commands])
+def test_help_has_an_example_that_parses(name: str, capsys: Any) -> None:
+    assert study(*filter(None, [name]), "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    script, command, *arguments = shlex.split(text.rpartition("Example: ")[2].split(" Options:")[0])
+    assert script == "study"
+    assert command == (name or "run")
+    commands.commands[command].make_context(command, arguments)
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    heavy = {"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "transformers", "datasets", "rich"}
+    program = f"import sys; from study import cli; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+    def seconds(*arguments: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds("-m", "study", "--help") for _ in range(3)) - seconds("-c", "import click") < 0.5
+
+
+def test_tune_has_rays_commands_and_ours() -> None:
+    from ray.tune.cli.scripts import cli as of_ray
+
+    both = tune_commands().commands
+    assert both.keys() == of_ray.commands.keys() | commands.commands.keys()
+    assert all(both[name] is of_ray.commands[name] for name in of_ray.commands)
+    assert both["run"] is commands.commands["run"]
+
+
+def test_the_script_tune_is_ours(tmp_path: Path) -> None:
+    script = Path(sys.executable).parent / "tune"
+    if not (Path(sys.executable).parent / "study").exists():
+        pytest.skip("the package is not installed in this environment, only its dependencies are")
+    done = subprocess.run([script, "run", "quickstrat"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "did you mean 'quickstart'?" in done.stderr
+    done = subprocess.run([script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert {"ls", "lsx", "add-note", "run", "resume"} <= set(re.findall(r"^  ([a-z-]+)", done.stdout, re.MULTILINE))
