@@ -1,6 +1,6 @@
 """Facts about languages, and named groups of them.
 
-The table (``languages.csv``) covers XTREME-R, home-assistant-intents, the pack of SIB-200 and Tatoeba's extra languages.
+The table (``languages.csv``) covers XTREME-R, home-assistant-intents, SIB-200's pack and more of Tatoeba.
 Resource classes: Joshi et al. 2020 (ACL, "The State and Fate of Linguistic Diversity and Inclusion in the NLP World",
 ``lang2tax.txt``), as published, oddities included (Norwegian Bokmål is 1). Pretraining sizes: Conneau et al. 2020,
 table 6. Families: as XTREME-R names them, else Glottolog's top level. Scripts: ISO 15924.
