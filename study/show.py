@@ -31,6 +31,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +68,14 @@ class Study:
     def trials(self) -> list[TrialRecord]:
         """In the order they were asked."""
         return list(self.record.trials.values())
+
+    @cached_property
+    def choice(self) -> protocol.Choice | None:
+        """What ranks first by the selection rule; None where no trial beside the baseline is complete."""
+        try:
+            return protocol.choose(self.config, self.record)
+        except UserError:
+            return None
 
 
 def find(root: Path, name: str) -> Study:
@@ -112,7 +121,7 @@ def document(root: Path, name: str) -> str:
 def as_json(study: Study) -> dict[str, Any]:
     """The documented form (see the module)."""
     config, record = study.config, study.record
-    choice = _choice(study)
+    choice = study.choice
     selectors = protocol.selectors(config)
     document = {
         "schema": SCHEMA,
@@ -225,13 +234,6 @@ def selection_words(config: StudyConfig) -> str:
             return "Selected on: validation in all target languages (oracle selection, uses target labels)."
 
 
-def _choice(study: Study) -> protocol.Choice | None:
-    try:
-        return protocol.choose(study.config, study.record)
-    except UserError:
-        return None
-
-
 # Text
 
 
@@ -243,7 +245,7 @@ def text(root: Path, name: str, every_trial: bool = False) -> str:
 def result(study: Study, every_trial: bool = False) -> str:
     """What the end of a study, and ``study show``, print."""
     parts = [_heading(study), _trial_table(study, every_trial), selection_words(study.config)]
-    choice = _choice(study)
+    choice = study.choice
     if choice is not None:
         parts += list(_comparison(study, choice))
     parts += [_failures(study), _next_step(study)]
@@ -259,7 +261,7 @@ def listing(root: Path) -> str:
         except UserError as error:
             rows.append([ledger.parent.name, "damaged", "", "", str(error)])
             continue
-        choice = _choice(study)
+        choice = study.choice
         best = f"{choice.winner.value:.4f} (trial {choice.winner.numbers[0]})" if choice else ""
         ended = f"{sum(t.ended for t in study.trials)} of {max(len(study.trials), planned(study.config))}"
         rows.append([study.name, study.condition, ended, best, study.config.question])
@@ -296,7 +298,7 @@ def _trial_table(study: Study, every_trial: bool) -> str:
     trials = [t for t in study.trials if t.phase == "run"]
     if not trials:
         return ""
-    choice = _choice(study)
+    choice = study.choice
     ranked = [n for r in (choice.winner, *choice.runners_up) for n in r.numbers] if choice else []
     order = {number: rank for rank, number in enumerate(ranked)}
     by_rank = sorted(trials, key=lambda t: (t.kind != "baseline", order.get(t.number, len(order)), t.number))
