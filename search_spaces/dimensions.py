@@ -17,6 +17,9 @@ from optuna.trial import Trial
 
 Value: TypeAlias = float | int | str | bool | None
 Point: TypeAlias = dict[str, Any]
+ENUMERATED = 100_000
+"""Combinations up to which the points of a conditional space are counted one by one."""
+
 Kind = Literal["float", "int", "categorical", "fixed"]
 
 
@@ -170,9 +173,18 @@ class Space:
         return Space(self.name, self.description, tuple(d for d in kept if d.when.keys() <= paths))
 
     @property
+    def combinations(self) -> int | None:
+        """Product of the numbers of values, whatever the conditions; None where some dimension is continuous."""
+        counts = [len(d.levels) for d in self.dimensions if d.levels is not None]
+        return math.prod(counts) if len(counts) == len(self.dimensions) else None
+
+    @property
     def points(self) -> int | None:
-        """Number of points, or None where some dimension is continuous."""
-        return None if any(d.levels is None for d in self.dimensions) else len(self.grid())
+        """Number of points; None where some dimension is continuous, or there are too many to apply conditions to."""
+        most = self.combinations
+        if most is None or not self.conditional:
+            return most
+        return len(self.grid()) if most <= ENUMERATED else None
 
     def describe(self) -> list[str]:
         """One line per dimension, and the space's size last."""
@@ -183,6 +195,8 @@ class Space:
         """``12 points``, or the volume: what each continuous dimension spans, times the combinations of the others."""
         if (points := self.points) is not None:
             return f"{points} point{'s' if points != 1 else ''}"
+        if self.combinations is not None:
+            return f"at most {self.combinations} points"
         return "volume: " + " x ".join(self._extents())
 
     def _extents(self) -> Iterator[str]:

@@ -24,7 +24,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,7 +33,20 @@ from study.ownership import Claim, claim
 from study.record import Report, StudyRecord, TrialRecord
 from trainables.loading import UserError
 
-__all__ = ["Ledger", "Report", "StudyRecord", "Tail", "TrialRecord", "owner_path", "read_events", "read_study"]
+__all__ = [
+    "LEDGER",
+    "Ledger",
+    "Report",
+    "StudyRecord",
+    "Tail",
+    "TrialRecord",
+    "owner_path",
+    "read_events",
+    "read_study",
+]
+
+LEDGER = "ledger.jsonl"
+"""Name of the ledger in a study's folder."""
 
 
 class Ledger:

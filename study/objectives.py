@@ -117,7 +117,7 @@ def members_of(name: str, available: Sequence[str], config: StudyConfig) -> tupl
         if rule == "pivot_validation":
             chosen = [k for k in chosen if k != source]
     elif kind in ("low_resource_mean", "high_resource_mean"):
-        chosen = [k for k in targets if _has_class(k, (0, 1, 2) if kind == "low_resource_mean" else (4, 5))]
+        chosen = languages.group(kind.removesuffix("_mean"), targets)
     elif kind == "group":
         chosen = group_members(argument, available, config)
     elif kind == "transfer_gap":
@@ -216,7 +216,3 @@ def _cvar(values: Sequence[float], fraction: float) -> float:
     if whole < len(values) and mass > whole:
         total += (mass - whole) * ordered[whole]
     return total / mass
-
-
-def _has_class(language: str, classes: Sequence[int]) -> bool:
-    return languages.language(language).resource_class in classes

@@ -27,7 +27,10 @@ HISTORY = {"tpe": 1000, "gp": 200}
 1,000), with their cube for the Gaussian process. Beyond it by a quarter, the best quarter and the latest remain."""
 
 RETRIES = 10
-"""Draws before a point that a running trial already has is proposed again."""
+"""Draws before a point that was proposed already is taken again: equal seeds would give equal scores."""
+
+GRID = 10_000
+"""Points up to which a space is enumerated in search of one that was not proposed yet."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,10 @@ class Proposer(Protocol):
         ...
 
     def restore(self, number: int, proposed: Proposed, told: Told) -> None:
-        """Take in a trial of the ledger that this proposer made in an earlier process, in the order of asking."""
+        """Take in a trial of the ledger that this proposer made in an earlier process, in the order of asking.
+
+        Raises ValueError if this proposer can't have made it.
+        """
         ...
 
     def report(self, number: int, step: int, value: float) -> bool:
@@ -94,8 +100,8 @@ class Fixed:
         return self.planned[self._next - 1]
 
     def restore(self, number: int, proposed: Proposed, told: Told) -> None:
-        assert self._next < len(self.planned), "more trials in the ledger than were planned"
-        assert proposed.point == self.planned[self._next].point, "the ledger's design is another"
+        if self._next >= len(self.planned) or proposed.point != self.planned[self._next].point:
+            raise ValueError("is not in this design, the configuration was another when the design was written")
         self._next += 1
 
     def report(self, number: int, step: int, value: float) -> bool:
@@ -130,7 +136,8 @@ class Search:
         self.directions = [o.direction for o in config.objectives if o.threshold is None]
         self._asked = 0
         self._study = self._new_study()
-        self._live: dict[int, tuple[Trial, Point]] = {}
+        self._live: dict[int, Trial] = {}
+        self._seen: set[str] = set()
         self._stopper = None if config.pruner == "none" else Stopper(name, config, self.directions[0], every, steps)
 
     def remaining(self) -> int:
@@ -142,7 +149,8 @@ class Search:
         wanted = self.enqueue[self._asked] if self._asked < len(self.enqueue) else None
         trial, point = self._ask(wanted)
         self._asked += 1
-        self._live[number] = trial, point
+        self._live[number] = trial
+        self._seen.add(_key(point))
         if self._stopper is not None:
             self._stopper.start(number)
         frozen = self._frozen(trial)
@@ -152,32 +160,41 @@ class Search:
         return Proposed(kind, {**self.extra, **point}, distributions, attributes, self.control)
 
     def _ask(self, wanted: Mapping[str, Any] | None) -> tuple[Trial, Point]:
-        """A running Optuna trial and its point. Points that a running trial has already are drawn again."""
-        running = [point for _, point in self._live.values()]
-        retries = 0 if wanted is not None else RETRIES
-        while True:
-            if wanted is not None:
-                self._study.enqueue_trial({k: v for k, v in wanted.items() if k in self.space})
-            with _quiet():
-                trial = self._study.ask()
-                point = {**self.space.suggest(trial), **(wanted or {})}
-            if point not in running or retries == 0:
+        """A running Optuna trial and its point; as long as it can be helped, one that was not proposed before."""
+        for _ in range(RETRIES if wanted is None else 0):
+            trial, point = self._draw(None)
+            if _key(point) not in self._seen:
                 return trial, point
-            retries -= 1
             self._study.tell(trial, state=TrialState.FAIL)
+        return self._draw(wanted if wanted is not None else self._unseen())
+
+    def _draw(self, wanted: Mapping[str, Any] | None) -> tuple[Trial, Point]:
+        """The sampler's next point, with the values that are wanted."""
+        if wanted is not None:
+            self._study.enqueue_trial({k: v for k, v in wanted.items() if k in self.space})
+        with _quiet():
+            trial = self._study.ask()
+            return trial, {**self.space.suggest(trial), **(wanted or {})}
+
+    def _unseen(self) -> Point | None:
+        """A point of a small space that was not proposed yet, if there is one."""
+        if (self.space.combinations or GRID + 1) > GRID:
+            return None
+        left = [point for point in self.space.grid() if _key(point) not in self._seen]
+        return left[derive(self.config.seed, self.name, "unseen", self._asked) % len(left)] if left else None
 
     def restore(self, number: int, proposed: Proposed, told: Told) -> None:
         self._asked += 1
         frozen = frozen_trial(proposed, told, searched_only=self.space)
         self._study.add_trial(frozen)
-        point = {k: v for k, v in proposed.point.items() if k not in self.extra}
+        self._seen.add(_key({k: v for k, v in proposed.point.items() if k not in self.extra}))
         if told.outcome is None:
-            self._live[number] = self._handle(self._study), point
+            self._live[number] = self._handle(self._study)
         if self._stopper is not None:
             self._stopper.restore(number, told)
 
     def report(self, number: int, step: int, value: float) -> bool:
-        trial, _ = self._live[number]
+        trial = self._live[number]
         if len(self.directions) > 1:
             return False
         with _quiet():  # a repeated step is ignored, which is what is wanted
@@ -185,7 +202,7 @@ class Search:
         return self._stopper is not None and self._stopper.report(number, step, value)
 
     def tell(self, number: int, told: Told) -> None:
-        trial, _ = self._live.pop(number)
+        trial = self._live.pop(number)
         for name, violation in told.constraints.items():
             trial.set_constraint(name, violation)
         assert told.outcome is not None, "a trial that has ended has an outcome"
@@ -240,14 +257,13 @@ class Search:
             return
         best = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=self._badness)[: cap // 4]
         keep = {t.number for t in [*best, *trials[-(cap - len(best)) :]]}
-        running = {trial.number: number for number, (trial, _) in self._live.items()}
+        running = {trial.number: number for number, trial in self._live.items()}
         study = self._new_study()
         for trial in trials:
             if trial.number in keep or trial.number in running:
                 study.add_trial(trial)
                 if trial.number in running:
-                    number = running[trial.number]
-                    self._live[number] = self._handle(study), self._live[number][1]
+                    self._live[running[trial.number]] = self._handle(study)
         self._study = study
 
     def _badness(self, trial: FrozenTrial) -> tuple[float, float]:
@@ -313,6 +329,10 @@ def frozen_trial(proposed: Proposed, told: Told, searched_only: Space | None = N
 def distributions_json(distributions: Mapping[str, optuna.distributions.BaseDistribution]) -> dict[str, Any]:
     """Dimension -> Optuna's JSON form of its distribution."""
     return {k: json.loads(distribution_to_json(d)) for k, d in distributions.items()}
+
+
+def _key(point: Point) -> str:
+    return json.dumps(point, sort_keys=True)
 
 
 _REDUNDANT = ("tpe:relative_params", "fixed_params", "constraints")

@@ -53,7 +53,7 @@ class Simulated:
 
 
 def run(trials: Trials, trainable: Simulated, concurrent: int = 1, seed: int = 0) -> int:
-    """Run all trials that are left, so many at a time, in a random order of events; returns the steps that were trained."""
+    """Run all trials that are left, so many at a time, in a random order of events; returns the steps trained."""
     draw = random.Random(seed)
     running: list[tuple[Proposal, Iterator[Evaluation]]] = []
     trained = 0
