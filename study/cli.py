@@ -171,6 +171,18 @@ def tasks() -> None:
     click.echo(show.columns(catalogue.tasks(), right=()))
 
 
+@commands.command(epilog=example("study doctor --json"))
+@root_option
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(root: Path, as_json: bool) -> int:
+    """Look at this machine: versions, scripts, devices, disks; each line with its cure."""
+    from study import doctor
+
+    text, status = doctor.report(root, as_json)
+    click.echo(text)
+    return status
+
+
 def _options(given: dict[str, Any]) -> Any:
     from study.launch import Options
 

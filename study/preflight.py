@@ -18,7 +18,7 @@ LEAST_DISK = 2 * 2**30
 
 def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
     """Raise `UserError` with every reason why this study cannot run: here, or on the Ray cluster at `address`."""
-    problems = [*_lines(lambda: checks.check(config)), *_method(config), *_tracking(config), *_root(root)]
+    problems = [*_lines(lambda: checks.check(config)), *_method(config), *_tracking(config), *root_problems(root)]
     if address is None:
         problems += _resources(config.scaling)
     if problems:
@@ -61,14 +61,16 @@ def _gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _root(root: Path) -> Iterator[str]:
-    """Whether the studies' folder can be written, judged by its nearest existing parent: nothing is made."""
+def root_problems(root: Path) -> list[str]:
+    """Why the studies' folder cannot be used, judged by its nearest existing parent: nothing is made."""
     folder = root.absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        yield f"--root: must be a folder (got {root}, where {folder} is a file)"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        yield f"--root: must be writable (got {root})"
-    elif (free := shutil.disk_usage(folder).free) < LEAST_DISK:
-        yield f"--root: needs {LEAST_DISK / 2**30:.0f} GiB for checkpoints (got {free / 2**30:.1f} GiB free at {root})"
+        return [f"--root: must be a folder (got {root}, where {folder} is a file)"]
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return [f"--root: must be writable (got {root})"]
+    if (free := shutil.disk_usage(folder).free) < LEAST_DISK:
+        need = f"{LEAST_DISK / 2**30:.0f} GiB"
+        return [f"--root: needs {need} for checkpoints (got {free / 2**30:.1f} GiB free at {root})"]
+    return []

@@ -1,0 +1,121 @@
+"""What this machine has and lacks for studies: one line per finding, with the cure where one is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+
+from study.preflight import LEAST_DISK, root_problems
+from study.version import DISTRIBUTION
+from trainables.cache import cache_root
+from trainables.loading import UserError
+
+Level = Literal["ok", "warning", "failure"]
+
+CACHE_DISK = 3 * 2**30
+"""Bytes that the embedded encoder and its tokenised data take while they are built."""
+
+MEMORY = 4 * 2**30
+"""Bytes that two small trials at a time need, with Ray's own processes."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    what: str
+    found: str
+    cure: str = ""
+
+
+def examine(root: Path) -> list[Finding]:
+    """Everything there is to say about this machine and a studies' root."""
+    return [*_versions(), script_tune(Path(sys.executable).parent), *_machine(), _cache(), _root(root)]
+
+
+def report(root: Path, as_json: bool = False) -> tuple[str, int]:
+    """The findings as text, and the exit status: 1 if anything stands in the way of a study."""
+    findings = examine(root)
+    if as_json:
+        text = json.dumps([asdict(f) for f in findings], ensure_ascii=False, indent=1)
+    else:
+        width = max(len(f.what) for f in findings)
+        text = "\n".join(
+            f"{f.level:<8} {f.what:<{width}}  {f.found}{f' – {f.cure}' if f.cure else ''}" for f in findings
+        )
+    return text, int(any(f.level == "failure" for f in findings))
+
+
+def _versions() -> Iterator[Finding]:
+    """Installed packages against the ranges that this project asks for."""
+    yield Finding("ok", "python", ".".join(map(str, sys.version_info[:3])))
+    try:
+        wanted = [Requirement(line) for line in requires(DISTRIBUTION) or []]
+    except PackageNotFoundError:
+        yield Finding("warning", "installation", "this project is not installed", "make setup")
+        return
+    for need in wanted:
+        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            installed = version(need.name)
+        except PackageNotFoundError:
+            yield Finding("failure", need.name, "not installed", f"make setup (needs {need.specifier})")
+            continue
+        if not need.specifier.contains(installed, prereleases=True):
+            yield Finding("failure", need.name, installed, f"make setup (needs {need.specifier})")
+        elif need.name in ("ray", "torch", "transformers", "optuna", "mlflow"):
+            yield Finding("ok", need.name, installed)
+
+
+def script_tune(folder: Path) -> Finding:
+    """Whether the script `tune` is ours: Ray installs one of the same name, and each of its updates puts it back."""
+    script, cure = folder / "tune", "pip install --force-reinstall --no-deps -e ."
+    if not script.exists():
+        return Finding("warning", "tune", f"no such script in {folder}", cure)
+    ours = "study.cli" in script.read_text(encoding="utf-8", errors="replace")
+    if ours:
+        return Finding("ok", "tune", "this project's, with Ray's commands")
+    return Finding("warning", "tune", "Ray's own, without run", cure)
+
+
+def _machine() -> Iterator[Finding]:
+    import psutil
+    import torch
+
+    yield Finding("ok", "cpus", str(os.cpu_count()))
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield Finding("ok", "gpus", ", ".join(gpus) or "none, trials run on CPUs")
+    memory = psutil.virtual_memory()
+    enough = memory.available >= MEMORY
+    found = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
+    cure = "" if enough else "run one trial at a time: scaling.concurrent_trials=1"
+    yield Finding("ok" if enough else "warning", "memory", found, cure)
+
+
+def _cache() -> Finding:
+    try:
+        folder = cache_root()
+    except UserError as error:
+        return Finding("failure", "cache", str(error), "set STUDY_CACHE to a folder that can be written")
+    free = shutil.disk_usage(folder).free
+    enough = free >= CACHE_DISK
+    cure = "" if enough else "set STUDY_CACHE to a larger disk"
+    return Finding("ok" if enough else "warning", "cache", f"{folder}, {free / 2**30:.0f} GiB free", cure)
+
+
+def _root(root: Path) -> Finding:
+    problems = root_problems(root)
+    if problems:
+        return Finding("failure", "root", problems[0].partition(": ")[2], "another --root")
+    return Finding("ok", "root", f"{root}, at least {LEAST_DISK / 2**30:.0f} GiB free")
