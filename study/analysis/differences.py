@@ -1,0 +1,280 @@
+"""Two configurations compared: differences paired by seed, with seeds and examples as two sources of variation.
+
+The model behind the intervals: the difference of a reduction of scores between two configurations, trained under seed s
+and scored on example e, is ``effect + seed_s + example_e + rest_se``. Two intervals come from it:
+
+- *by seed*: a t interval over the seeds' differences (df = seeds - 1). It is about new seeds on these very examples.
+- *by both*: about new seeds on new examples as well. Its variance is that over seeds plus what the examples add (their
+  two-way mean squares, as in Clark's quasi-F, 1973; the same as two-way cluster-robust variances, Cameron, Gelbach and
+  Miller 2011), its degrees of freedom are Satterthwaite's, and it is never shorter than the one by seed.
+
+Where examples dominate, the first covers the effect in the population of sentences far less often than 95 %; the
+second holds in both cases (`benchmarks/coverage.py`). Reductions that are not linear (worst language, CVaR) enter
+through their gradient, and ratios (corpus F1) through each sentence's influence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from study.analysis import intervals, significance
+from study.analysis.frames import Reduction
+from study.analysis.intervals import UNKNOWN, Interval
+from trainables.loading import UserError
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Estimate and variances of its mean; arrays over any leading dimensions. NaN for what one seed cannot tell."""
+
+    estimate: Floats
+    seed_variance: Floats
+    """Of the mean over seeds, examples held."""
+    example_variance: Floats
+    """What the examples add to it; never negative."""
+    conditional_variance: Floats
+    """Over examples alone, the trained models held."""
+    seeds: int
+    examples: int
+    df_both: Floats
+    """Satterthwaite's degrees of freedom of the sum of the first two; at least seeds - 1."""
+
+    def half_widths(self, level: float = intervals.LEVEL) -> tuple[Floats, Floats]:
+        """Half the interval by seed, and by both."""
+        quantile = (1 + level) / 2
+        by_seed = stats.t.ppf(quantile, self.seeds - 1) * np.sqrt(self.seed_variance)
+        both = stats.t.ppf(quantile, self.df_both) * np.sqrt(self.seed_variance + self.example_variance)
+        return by_seed, np.maximum(by_seed, both)
+
+
+def decompose(per_seed: npt.ArrayLike, influence: npt.ArrayLike) -> Decomposition:
+    """`per_seed` (…, S) differences; `influence` (…, S, N): what each example adds to each, summing to zero over N."""
+    d, z = np.asarray(per_seed, dtype=float), np.asarray(influence, dtype=float)
+    s, n = z.shape[-2:]
+    conditional = n / max(n - 1, 1) * np.sum(z.mean(axis=-2) ** 2, axis=-1)
+    if s < 2:
+        unknown = np.full(d.shape[:-1], np.nan)
+        return Decomposition(d.mean(axis=-1), unknown, unknown, conditional, s, n, unknown)
+    by_seed = d.var(axis=-1, ddof=1) / s
+    rest = np.sum((z - z.mean(axis=-2, keepdims=True)) ** 2, axis=(-2, -1)) / (s * (s - 1)) * n / max(n - 1, 1)
+    added, df = combine(by_seed, conditional, rest, s, n)
+    return Decomposition(d.mean(axis=-1), by_seed, added, conditional, s, n, df)
+
+
+def combine(
+    by_seed: npt.ArrayLike, conditional: npt.ArrayLike, rest: npt.ArrayLike, seeds: int, examples: int
+) -> tuple[Floats, Floats]:
+    """What examples add to the variance over seeds, and Satterthwaite's df of the sum (at least seeds - 1).
+
+    The arguments are three estimates of variances of the overall mean: over seeds, over examples, and of their
+    interaction, which both contain.
+    """
+    a, b, c = (np.asarray(v, dtype=float) for v in (by_seed, conditional, rest))
+    added = np.maximum(b - c, 0.0)
+    free = max(examples - 1, 1)
+    spread = a**2 / (seeds - 1) + np.where(added > 0, b**2 / free + c**2 / ((seeds - 1) * free), 0.0)
+    df = np.divide((a + added) ** 2, spread, out=np.full(spread.shape, seeds - 1.0), where=spread > 0)
+    return added, np.maximum(df, seeds - 1.0)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A compared with B: an estimate in score units and what can be said of it."""
+
+    name: str
+    treatment: str
+    control: str
+    estimate: float
+    per_seed: tuple[float, ...]
+    seeds: tuple[int, ...]
+    languages: tuple[str, ...]
+    """Those that the reduction depends on (of worst_language, the worst)."""
+    examples: int
+    """Different sentences in them, translations of one another counted once."""
+    by_seed: Interval
+    by_both: Interval
+    by_examples: Interval
+    """About new examples, these trained models held."""
+    p_seed: float
+    p_both: float
+    p_sign_flip: float
+    example_share: float
+    """Share of the variance of the estimate that comes from the examples, in [0, 1]."""
+    p_adjusted: float = float("nan")
+    """Holm's, over the claims made together; see `adjust`."""
+
+
+def adjust(claims: Sequence[Difference]) -> list[Difference]:
+    """The same claims with Holm-adjusted p-values of the t test by seed."""
+    return [
+        replace(c, p_adjusted=float(p))
+        for c, p in zip(claims, significance.holm([c.p_seed for c in claims]), strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Example scores of two configurations on common seeds, as arrays.
+
+    `scores[language]` and `weights[language]` are (2, S, n); `units[language]` (n,) numbers the examples over all
+    languages, translations of one another alike; there are `size` of them.
+    """
+
+    treatment: str
+    control: str
+    metric: str
+    seeds: tuple[int, ...]
+    scores: Mapping[str, Floats]
+    weights: Mapping[str, Floats]
+    units: Mapping[str, npt.NDArray[np.int64]]
+    size: int
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages both were scored in, sorted."""
+        return tuple(self.scores)
+
+    def language_scores(self) -> Floats:
+        """(2, S, L): scores of treatment and control by seed and language."""
+        return np.stack([_ratio(self.scores[k], self.weights[k]) for k in self.languages], axis=-1)
+
+
+def _ratio(scores: Floats, weights: Floats) -> Floats:
+    return _divide((scores * weights).sum(axis=-1), weights.sum(axis=-1))
+
+
+def _divide(top: Floats, bottom: Floats) -> Floats:
+    """Quotient, 0 where nothing was weighed."""
+    return np.asarray(np.divide(top, bottom, out=np.zeros(np.shape(top)), where=bottom > 0))
+
+
+def pair(results: pd.DataFrame, treatment: str, control: str) -> Paired:
+    """Arrays of two configurations of a checked results frame (one study, one split), on their common seeds.
+
+    Raises `UserError` where they share no seed, or were not scored on the same examples under every seed.
+    """
+    both = results[results["configuration"].isin((treatment, control))]
+    first, second = (both.loc[both["configuration"] == name, "seed"].unique() for name in (treatment, control))
+    common = sorted({int(s) for s in first} & {int(s) for s in second})
+    if not common:
+        raise UserError(f"results.seed: {treatment} and {control} must share seeds (got none in common)")
+    both = both[both["seed"].isin(common)]
+    units, names = pd.factorize(both["example"].astype(str), sort=True)
+    both = both.assign(_unit=units, _side=(both["configuration"] == control).astype(int))
+    scores, weights, which = {}, {}, {}
+    for language, rows in both.groupby("language", sort=True, observed=True):
+        rows = rows.sort_values(["_side", "seed", "_unit"])
+        shape = (2, len(common), len(rows) // (2 * len(common)))
+        unit = rows["_unit"].to_numpy()
+        if len(rows) != int(np.prod(shape)) or not np.all((grid := unit.reshape(shape)) == grid[0, 0]):
+            raise UserError(
+                f"results.example: {treatment} and {control} must share all examples of {language!s} under every seed"
+            )
+        scores[str(language)] = rows["score"].to_numpy(dtype=float).reshape(shape)
+        weights[str(language)] = rows["weight"].to_numpy(dtype=float).reshape(shape)
+        which[str(language)] = grid[0, 0].astype(np.int64)
+    return Paired(treatment, control, str(both["metric"].iloc[0]), tuple(common), scores, weights, which, len(names))
+
+
+def difference(data: Paired, reduction: Reduction, name: str) -> Difference:
+    """Treatment minus control of `reduction` over languages, paired by seed."""
+    table = data.language_scores()
+    values = np.apply_along_axis(lambda row: reduction(dict(zip(data.languages, row, strict=True))), -1, table)
+    influence, languages = _influence(data, table, values, reduction)
+    return _difference(data, name, values[0] - values[1], influence, languages)
+
+
+def _influence(data: Paired, table: Floats, values: Floats, reduction: Reduction) -> tuple[Floats, tuple[str, ...]]:
+    """(S, N): derivative of each seed's difference with respect to the weight of each of the N examples that matter;
+    and the languages that do."""
+    step = 1e-6
+    result = np.zeros((len(data.seeds), data.size))
+    matters, languages = np.zeros(data.size, dtype=bool), []
+    for index, language in enumerate(data.languages):
+        moved = table.copy()
+        moved[..., index] += step
+        shifted = np.apply_along_axis(lambda row: reduction(dict(zip(data.languages, row, strict=True))), -1, moved)
+        slope = (shifted - values) / step
+        if np.any(slope):
+            own = slope[..., None] * _example_influence(data, language)
+            np.add.at(result.T, data.units[language], (own[0] - own[1]).T)
+            matters[data.units[language]] = True
+            languages.append(language)
+    return result[:, matters], tuple(languages)
+
+
+def _example_influence(data: Paired, language: str) -> Floats:
+    """(2, S, n): influence of each example on its language's score; sums to zero over n."""
+    scores, weights = data.scores[language], data.weights[language]
+    centred = weights * (scores - _ratio(scores, weights)[..., None])
+    return _divide(centred, np.broadcast_to(weights.sum(axis=-1, keepdims=True), centred.shape))
+
+
+def _difference(data: Paired, name: str, per_seed: Floats, influence: Floats, languages: tuple[str, ...]) -> Difference:
+    parts = decompose(per_seed, influence)
+    estimate, s = float(parts.estimate), parts.seeds
+    error, examples_error = np.sqrt(float(parts.seed_variance)), np.sqrt(float(parts.conditional_variance))
+    total = float(parts.seed_variance + parts.example_variance)
+    half = float(parts.half_widths()[1])
+    p_seed = intervals.p_value(estimate, error, s - 1)
+    p_both = intervals.p_value(estimate, np.sqrt(total), float(parts.df_both))
+    return Difference(
+        name, data.treatment, data.control, estimate, tuple(map(float, per_seed)), data.seeds, languages,
+        parts.examples,
+        by_seed=intervals.around(estimate, error, s - 1),
+        by_both=Interval(estimate - half, estimate + half) if np.isfinite(half) else UNKNOWN,
+        by_examples=intervals.around(estimate, examples_error, parts.examples - 1),
+        p_seed=p_seed,
+        # The larger of the two, as the interval is the longer of the two.
+        p_both=float(np.fmax(p_seed, p_both)),
+        p_sign_flip=significance.sign_flip(per_seed),
+        example_share=float(parts.example_variance) / total if total > 0 else 0.0,
+    )  # fmt: skip
+
+
+def language_differences(data: Paired) -> pd.DataFrame:
+    """Every language for itself: exploratory, corrected by Benjamini and Hochberg.
+
+    One row per language: language, treatment, control (scores), difference, seed_low, seed_high, both_low, both_high,
+    p_seed, p_both, p_examples, test (which test gave p_examples: McNemar's for accuracy, else swapped sentences),
+    q_seed, q_both, q_examples (adjusted), seeds, examples.
+    """
+    table = data.language_scores()
+    rows = []
+    for index, language in enumerate(data.languages):
+        influence = _example_influence(data, language)
+        one = _difference(
+            data, language, table[0, :, index] - table[1, :, index], influence[0] - influence[1], (language,)
+        )
+        p_examples, test = _examples_test(data, language)
+        treatment, control = table[..., index].mean(axis=1)
+        row = {
+            "language": language, "treatment": treatment, "control": control, "difference": one.estimate,
+            "seed_low": one.by_seed.low, "seed_high": one.by_seed.high,
+            "both_low": one.by_both.low, "both_high": one.by_both.high,
+            "p_seed": one.p_seed, "p_both": one.p_both, "p_examples": p_examples, "test": test,
+            "seeds": len(data.seeds), "examples": one.examples,
+        }  # fmt: skip
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    for source in ("seed", "both", "examples"):
+        frame[f"q_{source}"] = significance.benjamini_hochberg(frame[f"p_{source}"].to_numpy())
+    return frame
+
+
+def _examples_test(data: Paired, language: str) -> tuple[float, str]:
+    """p over examples, the trained models held, and the name of the test."""
+    scores, weights = data.scores[language], data.weights[language]
+    if data.metric == "accuracy" and np.all((scores == 0) | (scores == 1)) and np.all(weights == 1):
+        if len(data.seeds) == 1:
+            return significance.mcnemar(scores[0, 0], scores[1, 0]), "McNemar, exact"
+        return significance.clustered_mcnemar(scores[0] - scores[1]), "McNemar, seeds clustered by sentence"
+    return significance.swap_sentences((scores[0], scores[1]), (weights[0], weights[1])), "swapped sentences"

@@ -1,0 +1,108 @@
+"""Tests that are not a t test, and corrections for testing often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as _mcnemar
+
+Floats = npt.NDArray[np.float64]
+
+EXACT_PAIRS = 16
+"""Most pairs whose sign flips are all enumerated (65,536 of them)."""
+
+DRAWS = 9_999
+"""Random permutations where enumeration is too much; the smallest p-value is then one in ten thousand."""
+
+
+def holm(p: npt.ArrayLike) -> Floats:
+    """Holm's step-down adjusted p-values (family-wise error; for claims). NaN stays NaN and is not counted."""
+    return _adjusted(p, lambda q: np.maximum.accumulate(q * np.arange(q.size, 0, -1)))
+
+
+def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
+    """Benjamini and Hochberg's step-up adjusted p-values (false discovery rate; for maps). NaN stays NaN."""
+    return _adjusted(p, lambda q: np.minimum.accumulate((q * q.size / np.arange(1, q.size + 1))[::-1])[::-1])
+
+
+def _adjusted(p: npt.ArrayLike, rule: Callable[[Floats], Floats]) -> Floats:
+    values = np.asarray(p, dtype=float)
+    result = np.full(values.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    result[order] = np.minimum(rule(values[order]), 1.0)
+    return result
+
+
+def smallest_sign_flip_p(pairs: int) -> float:
+    """The smallest two-sided p-value that `pairs` pairs can give when only signs are flipped: 2 / 2**pairs."""
+    return min(1.0, 2.0 ** (1 - pairs))
+
+
+def sign_flip(differences: npt.ArrayLike, seed: int = 0) -> float:
+    """Two-sided p of the sign-flip (Fisher randomisation) test of paired differences; exact up to `EXACT_PAIRS` pairs.
+
+    It assumes only that under no effect each difference is as likely as its negative: no normality.
+    """
+    d = np.asarray(differences, dtype=float)
+    if d.size == 0:
+        return float("nan")
+    observed = abs(d.sum())
+    if d.size <= EXACT_PAIRS:
+        bits = (np.arange(2**d.size)[:, None] >> np.arange(d.size)) & 1
+        return float(np.mean(np.abs((1 - 2 * bits) @ d) >= observed * (1 - 1e-9)))
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(DRAWS, d.size))
+    return float((1 + np.sum(np.abs(signs @ d) >= observed * (1 - 1e-9))) / (1 + DRAWS))
+
+
+def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Two-sided exact p of McNemar's test for two systems' right (1) and wrong (0) answers to the same examples."""
+    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    table = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
+    return float(_mcnemar(table, exact=True).pvalue)
+
+
+def clustered_mcnemar(differences: npt.ArrayLike) -> float:
+    """McNemar's test where each example is answered under several seeds (Durkalski et al. 2003, Stat. Med. 22:2417).
+
+    `differences` (seeds, examples) holds right minus wrong, in {-1, 0, 1}; the examples are the clusters. With a single
+    seed its statistic is McNemar's (b - c)^2 / (b + c). The p-value is asymptotic: two-sided, chi-squared with one df.
+    """
+    per_example = np.asarray(differences, dtype=float).mean(axis=0)
+    squares = float(np.sum(per_example**2))
+    if squares == 0:
+        return 1.0
+    return float(stats.chi2.sf(per_example.sum() ** 2 / squares, 1))
+
+
+def swap_sentences(
+    scores: tuple[npt.ArrayLike, npt.ArrayLike], weights: tuple[npt.ArrayLike, npt.ArrayLike], seed: int = 0
+) -> float:
+    """Two-sided p of approximate randomisation (Noreen 1989): each sentence's two systems are swapped at random.
+
+    `scores` and `weights` are those of two systems, (seeds, examples); a system's score is the mean over seeds of
+    sum(score x weight) / sum(weight), recomputed for each of `DRAWS` swaps, so it is right for corpus F1 as for means.
+    A sentence is swapped in all seeds together.
+    """
+    (xa, xb), (wa, wb) = ([np.atleast_2d(np.asarray(v, dtype=float)) for v in pair] for pair in (scores, weights))
+    numerators, denominators = (xa * wa, xb * wb), (wa, wb)
+
+    def difference(swap: Floats) -> Floats:
+        ratios = []
+        for own, other in ((0, 1), (1, 0)):
+            top, bottom = (v[own].sum(1) + swap @ (v[other] - v[own]).T for v in (numerators, denominators))
+            ratios.append(np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0).mean(axis=1))
+        return np.asarray(ratios[0] - ratios[1])
+
+    observed = abs(difference(np.zeros((1, xa.shape[1])))[0])
+    generator = np.random.default_rng(seed)
+    # In blocks: a test set of five thousand sentences would otherwise need half a gigabyte.
+    block = max(1, 4_000_000 // max(1, xa.shape[1]))
+    extreme = 0
+    for start in range(0, DRAWS, block):
+        swap = generator.integers(0, 2, size=(min(block, DRAWS - start), xa.shape[1])).astype(float)
+        extreme += int(np.sum(np.abs(difference(swap)) >= observed - 1e-12))
+    return (1 + extreme) / (1 + DRAWS)

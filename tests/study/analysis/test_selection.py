@@ -1,0 +1,59 @@
+"""The strongest control, and what choosing a winner did to its score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from study.analysis import selection
+from study.analysis.frames import language_scores, mean_of
+from tests.study.simulated import results
+
+
+def test_strongest_control_has_the_best_mean_and_is_a_control() -> None:
+    frame = results(
+        np.random.default_rng(0), {"winner": 0.3, "control b": 0.1, "control c": -0.1}, ["de", "sw"], examples=200
+    )
+    scores = language_scores(frame)
+    assert selection.strongest_control(scores, mean_of()) == "control b"
+    without = scores[scores["control"] == ""]
+    assert selection.strongest_control(without, mean_of()) is None
+
+
+def test_of_equal_controls_the_first_letter_is_taken() -> None:
+    frame = results(np.random.default_rng(0), {}, ["sw"])
+    twin = frame.assign(configuration="another", control="c")
+    scores = language_scores(pd.concat([twin, frame]))
+    assert selection.strongest_control(scores, mean_of()) == "control a"
+
+
+def trial(phase: str, split: str, seed: int, language: str, score: float, **more: object) -> dict[str, object]:
+    row: dict[str, object] = {
+        "phase": phase, "split": split, "seed": seed, "language": language, "score": score, "state": "COMPLETE",
+        "kind": "sampled", "configuration": "winner" if phase == "confirm" else "trial 4", "control": "",
+    }  # fmt: skip
+    return row | more
+
+
+def test_winners_curse_is_over_common_languages_and_by_hand() -> None:
+    rows = [trial("run", "validation", 0, k, 0.70) for k in ("de", "sw", "yo")]
+    rows += [trial("run", "validation", 0, k, 0.66, kind="baseline", configuration="trial 0") for k in ("de", "sw")]
+    for seed, score in ((1, 0.66), (2, 0.68), (3, 0.64)):
+        rows += [trial("confirm", "validation", seed, k, score) for k in ("de", "sw", "ht")]
+        rows += [trial("confirm", "test", seed, k, score - 0.01) for k in ("de", "sw", "ht")]
+        rows += [trial("confirm", "test", seed, k, 0.64, control="a", configuration="control a") for k in ("de", "sw")]
+    table = pd.DataFrame(rows)
+    found = selection.optimism(table, table[table["configuration"] == "trial 4"], "winner")
+    assert found is not None
+    assert found.languages == ("de", "sw")
+    assert (found.chosen, found.fresh, found.test) == pytest.approx((0.70, 0.66, 0.65))
+    assert (found.chosen_gain, found.test_gain) == pytest.approx((0.04, 0.01))
+    expected = stats.ttest_1samp([0.04, 0.02, 0.06], 0).confidence_interval()
+    assert (found.curse.low, found.curse.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_no_curse_without_a_confirmation() -> None:
+    table = pd.DataFrame([trial("run", "validation", 0, "sw", 0.7)])
+    assert selection.optimism(table, table, "winner") is None
