@@ -60,7 +60,14 @@ ENVIRONMENT = {
 }
 
 
-class TrialSearcher(Searcher):
+class Disposable:
+    """What Tune pickles into its own experiment state, and nobody reads back: the ledger has it all."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class TrialSearcher(Disposable, Searcher):
     """Ray's Searcher over `Trials`: asks when a slot is free, tells when a Tune trial has ended."""
 
     def __init__(self, trials: Trials, checkpoints: Checkpoints, concurrent: int) -> None:
@@ -108,7 +115,7 @@ class TrialSearcher(Searcher):
         pass
 
 
-class TrialVerdicts(FIFOScheduler):
+class TrialVerdicts(Disposable, FIFOScheduler):
     """Ray's scheduler over `Trials`: records each report, answers continue or stop."""
 
     def __init__(self, trials: Trials) -> None:
@@ -250,6 +257,7 @@ def tuner(searcher: TrialSearcher, mailbox: Any, scaling: ScalingConfig, scratch
             verbose=0,
             # A lost trial driver is replaced without end here: the mailbox caps the attempts of each trial.
             failure_config=tune.FailureConfig(max_failures=-1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
 

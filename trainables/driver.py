@@ -53,6 +53,13 @@ class TrialDriver(tune.Trainable):
             item["evaluation"] = json.dumps(item["evaluation"])
         return {**item, "done": item["kind"] in {"done", "failed", "interrupted"}}
 
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing: a trial's checkpoints are its workers' own, found by its number."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing, as nothing is saved."""
+
     def _restart(self) -> None:
         if self.group is not None and self.group.error is not None:
             error, self.group = self.group.error, None
