@@ -1,0 +1,31 @@
+"""Code switching (CoSDA-ML; Qin et al., arXiv 2006.06402): words replaced by translations into any language at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from random import Random
+
+from trainables.augmentation.base import Augmentation, register
+from trainables.augmentation.resources import load_translations
+
+
+@register
+class CodeSwitching(Augmentation):
+    """Each word becomes a translation into a language drawn anew for it, uniformly among those that have one."""
+
+    name = "code_switching"
+    description = "copies in which words are replaced by translations, each into a language of its own (CoSDA-ML)"
+    supervision = "bilingual"
+
+    def __init__(self, resource: Path | None, language: str, words: Collection[str]) -> None:
+        self._options: dict[str, list[tuple[str, ...]]] = {}
+        for _, translations in sorted(load_translations(resource, language, words).items()):
+            for word, others in translations.items():
+                self._options.setdefault(word, []).append(others)
+
+    def knows(self, word: str) -> bool:
+        return word in self._options
+
+    def replacement(self, word: str, random: Random) -> str:
+        return random.choice(random.choice(self._options[word]))

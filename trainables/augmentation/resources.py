@@ -1,0 +1,101 @@
+"""Word resources without a network: Debian's WordNet, thesauri and FreeDict dictionaries, or one's own file.
+
+Own files, UTF-8, words lower-case:
+
+- synonyms, JSON: ``{"word": ["synonym", …], …}``; TSV: ``word<TAB>synonym<TAB>synonym…``, one word a line
+- translations, JSON: ``{"language": {"word": ["translation", …], …}, …}``; TSV: ``language<TAB>word<TAB>translation…``
+
+Every reader takes the words that are wanted (lower-case), since the resources are far larger than a task's vocabulary.
+Only single words come out: the number of words of a text never changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import langcodes
+
+from trainables.augmentation.dictionaries import Words, freedict, mythes, tidy, wordnet
+from trainables.languages import normalize
+from trainables.loading import UserError
+
+WORDNET = Path("/usr/share/wordnet")
+THESAURI = Path("/usr/share/mythes")
+DICTIONARIES = Path("/usr/share/dictd")
+
+_KEY = "augmentation.resource"
+
+
+def load_synonyms(path: Path | None, language: str, words: Collection[str]) -> Words:
+    """Synonyms of the wanted words from a file or folder, or from what is installed for the language.
+
+    A folder is a WordNet database, a ``.dat`` file a MyThes thesaurus. Raises `UserError` where there is nothing.
+    """
+    if path is None:
+        path = _installed_synonyms(language)
+    if path.is_dir():
+        return wordnet(path, words)
+    if path.suffix == ".dat":
+        return mythes(path, words)
+    return _select(_own_file(path, depth=1), words, str(path))
+
+
+def load_translations(path: Path | None, language: str, words: Collection[str]) -> dict[str, Words]:
+    """Translations of the wanted words into every language of a file, or of a folder of FreeDict dictionaries."""
+    if path is None or path.is_dir():
+        folder = path or DICTIONARIES
+        start = f"freedict-{langcodes.get(language).to_alpha3()}-"
+        found = {normalize(p.stem.removeprefix(start)): p for p in sorted(folder.glob(f"{start}*.index"))}
+        if not found:
+            raise UserError(
+                f"{_KEY}: no dictionary from {language} is installed, try apt-get install dict-{start}deu, or name a "
+                f"file (got {_shown(path)})"
+            )
+        return {code: freedict(index, words) for code, index in found.items()}
+    own = _own_file(path, depth=2)
+    return {code: _select(entries, words, f"{path}: {code}") for code, entries in own.items()}
+
+
+def _installed_synonyms(language: str) -> Path:
+    if language == "en" and WORDNET.is_dir():
+        return WORDNET
+    found = sorted(THESAURI.glob(f"th_{language}[_.]*dat"))
+    if not found:
+        package = "wordnet-base" if language == "en" else f"mythes-{language}"
+        raise UserError(
+            f"{_KEY}: no synonyms for {language} are installed, try apt-get install {package} or name a file (got null)"
+        )
+    return found[0]
+
+
+def _own_file(path: Path, depth: int) -> Any:
+    """A JSON or TSV file as nested mappings, `depth` keys above each list of words."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            return json.loads(text)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{_KEY}: cannot be read, {error} (got {_shown(path)})") from error
+    if path.suffix != ".tsv":
+        raise UserError(f"{_KEY}: must be a .json or .tsv file, or a folder (got {_shown(path)})")
+    table: dict[str, Any] = {}
+    for line in text.splitlines():
+        *keys, last = line.split("\t")[:depth]
+        here = table
+        for key in keys:
+            here = here.setdefault(key, {})
+        here.setdefault(last, []).extend(line.split("\t")[depth:])
+    return table
+
+
+def _select(table: Any, words: Collection[str], where: str) -> Words:
+    if not isinstance(table, dict) or not all(isinstance(others, list) for others in table.values()):
+        raise UserError(f"{_KEY}: must map words to lists of words (got {where})")
+    return tidy({word: [str(o) for o in others] for word, others in table.items() if word in words})
+
+
+def _shown(path: Path | None) -> str:
+    return "null" if path is None else repr(str(path))
