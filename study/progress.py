@@ -298,6 +298,14 @@ def chatter_to(log: Path) -> Iterator[TextIO]:
             os.close(descriptor)
 
 
+def notice(line: str) -> str | None:
+    """What a line of the log says is waited for, if it does."""
+    text = line.removeprefix(NOTICE).strip()
+    if not line.startswith(NOTICE) or text.startswith("built"):
+        return None
+    return text.removeprefix("waiting for ") if text.startswith("waiting for ") else f"the cache ({text})"
+
+
 @contextmanager
 def _notices(log: Path, listen: Listener, every: float = 0.5) -> Iterator[None]:
     """Turn what preparations write to the log into notices."""
@@ -308,8 +316,8 @@ def _notices(log: Path, listen: Listener, every: float = 0.5) -> Iterator[None]:
             file.seek(0, os.SEEK_END)
             while not ended.wait(every):
                 for line in file:
-                    if line.startswith(NOTICE):
-                        listen({"event": "waiting", "for": line.removeprefix(NOTICE).strip(), "time": time.time()})
+                    if words := notice(line):
+                        listen({"event": "waiting", "for": words, "time": time.time()})
 
     thread = threading.Thread(target=follow, name="notices", daemon=True)
     thread.start()

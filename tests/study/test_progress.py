@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 from study.config import StudyConfig
-from study.progress import View, chatter_to, clock, describe_point, last_line, watched
+from study.progress import View, chatter_to, clock, describe_point, last_line, notice, watched
 from trainables.scores import Evaluation
 
 Event = dict[str, Any]
@@ -206,7 +206,20 @@ def test_preparations_in_the_log_become_notices(tmp_path: Path, config: StudyCon
         while "building" not in shown and time.monotonic() < deadline:
             time.sleep(0.05)
             shown += capfd.readouterr().out
-    assert "waiting for building the encoder …" in shown
+    assert "waiting for the cache (building the encoder …)" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("cache: building the encoder …\n", "the cache (building the encoder …)"),
+        ("cache: waiting for another process that builds it\n", "another process that builds it"),
+        ("cache: built the encoder in 3.0 s (/x)\n", None),
+        ("anything else", None),
+    ],
+)
+def test_notices(line: str, words: str | None) -> None:
+    assert notice(line) == words
 
 
 def test_outputs_are_given_back_after_an_error(tmp_path: Path, capfd: Any) -> None:
