@@ -16,6 +16,11 @@ KEPT = 3
 """Trials whose weights outlive them."""
 
 
+def predictions_path(study: Path, number: int) -> Path:
+    """Parquet file with a confirm trial's example-level predictions."""
+    return study / "predictions" / f"{number}.parquet"
+
+
 class Checkpoints:
     """The folder ``checkpoints/<trial>/<step>`` of a study."""
 
@@ -30,6 +35,10 @@ class Checkpoints:
     def of(self, number: int) -> Path:
         """Folder of a trial."""
         return self.folder / str(number)
+
+    def predictions_of(self, number: int) -> str:
+        """Where the workers of a confirm trial leave its example-level predictions."""
+        return str(predictions_path(self.folder.parent, number))
 
     def finished(self, number: int, outcome: Outcome | None) -> None:
         """Reduce a trial that has ended to its weights if it is among the best, else to nothing."""

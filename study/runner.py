@@ -95,6 +95,7 @@ class TrialSearcher(Disposable, Searcher):
             "trial": proposal.trial.model_dump(mode="json"),
             "directory": str(self.checkpoints.of(proposal.number)),
             "final_split": self.trials.final_split,
+            "predictions": self.checkpoints.predictions_of(proposal.number) if self.trials.phase == "confirm" else None,
         }
         return {"number": proposal.number, "attempt": proposal.attempt, "payload": payload}
 

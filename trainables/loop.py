@@ -29,8 +29,8 @@ from trainables.scores import Evaluation, Split
 from trainables.seeds import derive
 from trainables.tasks.base import collate
 
-Predicted = Callable[[Evaluation, Stream, Predictions], None]
-"""Told of the last evaluation's predictions before the trial's last checkpoint is written."""
+Predicted = Callable[[Materials, list[tuple[Split, Stream, Predictions]]], None]
+"""Given the predictions of the last evaluation of each split, before the trial's last checkpoint is written."""
 
 
 Interrupted = Callable[[], bool]
@@ -276,12 +276,12 @@ def _finish(trial: Trial, final_split: Split, predicted: Predicted | None) -> It
         checkpoints.load_weights(trial.model, kept.weights)
         again, outcome = _evaluate(trial, "validation", final=final.final)
         final = replace(again, training=final.training)
-    evaluations = [final]
+    outcomes = [(final, outcome)]
     if final_split != "validation":
-        final, outcome = _evaluate(trial, final_split, final=True)
-        evaluations.append(final)
+        outcomes.append(_evaluate(trial, final_split, final=True))
     if predicted is not None and trial.group.rank == 0:
-        predicted(final, *outcome)
+        predicted(trial.materials, [(evaluation.split, *outcome) for evaluation, outcome in outcomes])
+    evaluations = [evaluation for evaluation, _ in outcomes]
     _save(trial, evaluations, final=True)
     yield from evaluations
 

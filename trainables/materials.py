@@ -102,7 +102,8 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     if config.augmentation.method != "none":
         from trainables.augmentation import augment
 
-        train_rows = augment(config.augmentation, train_rows, task, derive(config.training.seed, "augmentation"))
+        seed = derive(config.training.seed, "augmentation")
+        train_rows = augment(config.augmentation, train_rows, task.shape.text_columns, task.source_language, seed)
     encoded: dict[str, dict[str, Encoded]] = {
         "train": {task.source_language: task.shape.encode(train_rows, tokenizer, config.task.max_length)}
     }

@@ -9,12 +9,18 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from trainables.config import TrialConfig
 from trainables.distributed import Group
+
+if TYPE_CHECKING:  # torch and transformers are imported by the first trial, not by whoever names this module
+    from trainables.evaluation import Predictions, Stream
+    from trainables.loop import Predicted
+    from trainables.materials import Materials
+    from trainables.scores import Split
 
 POISONING = ("OutOfMemoryError", "AcceleratorError", "MemoryError")
 """Exceptions after which a process cannot be trusted with another trial."""
@@ -71,6 +77,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
             Path(job["directory"]),
             group=group,
             final_split=job["final_split"],
+            predicted=_keep_predictions(job["predictions"]),
             interrupted=interrupted,
         )
         for evaluation in evaluations:
@@ -86,6 +93,17 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
             raise
         return
     post({"kind": "done" if final else "interrupted"})
+
+
+def _keep_predictions(path: str | None) -> Predicted | None:
+    if path is None:
+        return None
+    from trainables import predictions
+
+    def keep(materials: Materials, outcomes: list[tuple[Split, Stream, Predictions]]) -> None:
+        predictions.write(Path(path), [predictions.table(materials, *outcome) for outcome in outcomes])
+
+    return keep
 
 
 def _watch(mailbox: Any) -> Callable[[], bool]:
