@@ -1,0 +1,16 @@
+"""The ledger in MLflow: the only writer to it. MLflow never matters to a study.
+
+runs    what is to be seen of a study, and charts, the prepared view of it: pure
+mirror  sends a ledger to MLflow; whatever is sent twice is there once
+tracker the thread in which that happens beside a study, and the same without one (`rebuild`)
+server  addresses of MLflow servers, and the one that `study mlflow` starts
+
+Importing this imports no MLflow.
+"""
+
+from __future__ import annotations
+
+from study.tracking.server import default_uri, serve_ui, validate_uri
+from study.tracking.tracker import Tracker, log_artifacts, rebuild
+
+__all__ = ["Tracker", "default_uri", "log_artifacts", "rebuild", "serve_ui", "validate_uri"]

@@ -1,0 +1,153 @@
+"""What MLflow is to show of a study, computed from its record alone: pure functions.
+
+The parent run is the study, its children are the trials. All children have the same parameters: the trial's complete
+configuration, flat, so that parallel coordinates, scatter and contour charts can take any of them. Steps are optimiser
+steps and times are the ledger's, so that a point sent twice is the same point.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from study.config import StudyConfig
+from study.objectives import summary
+from study.record import Report, StudyRecord, TrialRecord
+from trainables.config import TrialConfig
+from trainables.loading import apply_point
+from trainables.scores import summary_key
+
+UUID, TRIAL, PHASE = "study.uuid", "study.trial", "phase"
+"""Tags by which runs are found again: the study, the trial's number (children only), and `STUDY`, run or confirm."""
+
+STUDY = "study"
+"""The phase of the parent run."""
+
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+"""Outcome of a trial -> MLflow's status of a run."""
+
+MAX_TAG = 5000
+"""Characters of a tag or a parameter that every MLflow store takes."""
+
+MAGNITUDES = ("perturbation.epsilon", "perturbation.sigma", "perturbation.ascent_steps")
+"""Shown as 0 where nothing is perturbed, whatever the configuration has in store."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of one metric."""
+
+    key: str
+    value: float
+    milliseconds: int
+    step: int
+
+
+def milliseconds(seconds: float) -> int:
+    """The ledger's time as MLflow has it."""
+    return round(seconds * 1000)
+
+
+def study_tags(record: StudyRecord, config: StudyConfig) -> dict[str, str]:
+    """Tags of the parent run."""
+    tags = {
+        "mlflow.note.content": config.question,
+        "code_version": record.code_version,
+        "protocol_hash": record.protocol_hash,
+        "selection_rule": config.protocol.selection,
+        "primary_endpoint": config.protocol.primary_endpoint,
+        "mode": config.search.mode,
+        "sampler": config.search.sampler,
+        "test_openings": len(record.openings),
+        **_trial_kind(config.trial),
+        **{f"fingerprint.{name}": value for name, value in _flat(record.fingerprints)},
+    }
+    return {_key(name): _text(value)[:MAX_TAG] for name, value in tags.items()}
+
+
+def trial_tags(config: StudyConfig, trial: TrialRecord) -> dict[str, str]:
+    """Tags of a child run, apart from those it is found by."""
+    full = apply_point(config.trial, trial.point)
+    tags = {
+        "kind": trial.kind,
+        "seed": full.training.seed,
+        "attempts": trial.attempts,
+        "selection_rule": config.protocol.selection,
+        **_trial_kind(full),
+    }
+    if trial.control is not None:
+        tags["control"] = trial.control
+    if trial.error is not None:
+        tags["mlflow.note.content"] = f"```\n{trial.error[-MAX_TAG + 10 :]}\n```"
+    return {name: _text(value)[:MAX_TAG] for name, value in tags.items()}
+
+
+def _trial_kind(trial: TrialConfig) -> dict[str, Any]:
+    return {
+        "task": trial.task.name,
+        "source_language": trial.task.source_language,
+        "encoder": trial.encoder.name_or_path,
+        "method": trial.perturbation.method,
+        "augmentation": trial.augmentation.method,
+    }
+
+
+def trial_name(trial: TrialRecord) -> str:
+    """Name of a child run: ``3``, ``0 baseline``, ``12 confirm control b``."""
+    kind = "" if trial.kind in ("sampled", "design") else trial.kind
+    phase = "" if trial.phase == "run" else trial.phase
+    return " ".join(part for part in (str(trial.number), phase, kind, trial.control or "") if part)
+
+
+def trial_parameters(config: StudyConfig, trial: TrialRecord) -> dict[str, str]:
+    """Every field of the trial's configuration: dotted path -> text."""
+    full = apply_point(config.trial, trial.point)
+    fields = dict(_flat(full.model_dump(mode="json")))
+    if full.perturbation.method == "none":
+        fields |= dict.fromkeys(MAGNITUDES, 0)
+    return {path: _text(value)[:MAX_TAG] for path, value in fields.items()}
+
+
+def points(config: StudyConfig, report: Report, with_costs: bool = True) -> Iterator[Point]:
+    """All metrics of one report: scores of every language, reductions of every metric, training and costs.
+
+    Without `with_costs` the last two are left out: where a step was scored on two splits they belong to the first.
+    """
+    evaluation = report.evaluation
+    values = evaluation.to_metrics()
+    if not with_costs:
+        values = {key: value for key, value in values.items() if not key.startswith(("training/", "cost/"))}
+    for metric in evaluation.scores:
+        found = summary(evaluation, config, metric)
+        values |= {summary_key(report.split, metric, name): value for name, value in found.items()}
+    for key, value in values.items():
+        yield Point(_key(key), value, milliseconds(report.time), report.step)
+
+
+def datasets(record: StudyRecord, config: StudyConfig) -> dict[str, str]:
+    """Data the study was made from: name -> digest, of the 36 characters that MLflow takes."""
+    named = {config.trial.task.name if k == "data" else k: v for k, v in record.fingerprints.items() if k != "encoder"}
+    return {name: digest[:36] for name, digest in named.items() if isinstance(digest, str)}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _text(value: Any) -> str:
+    """A value as text: numbers so that MLflow's charts read them as numbers, nothing as ``none``."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _key(name: str) -> str:
+    """A key that MLflow takes: a user may have named a group ``a@b``."""
+    return re.sub(r"[^\w/.\- :]", "_", name)[:250]

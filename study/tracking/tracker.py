@@ -1,0 +1,174 @@
+"""The thread in which a study's ledger reaches MLflow, never in the study's way; and the same without a thread.
+
+Nothing is queued: what has not been sent is in the ledger's file, so that an absent server costs neither time nor
+memory, and all arrives, in order, once it is back.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from study.config import StudyConfig, study_directory
+from study.ledger import LEDGER, Tail
+from study.tracking.mirror import Mirror, Say, reason
+from study.tracking.server import public
+from trainables.loading import UserError
+
+POLL_SECONDS = 1.0
+"""The ledger is looked at this often even if nobody tells of news."""
+
+GATHER_SECONDS = 0.3
+"""Time in which further events may join a batch."""
+
+WARN_AFTER = 2
+"""Failures in a row before a word is said, and at the end before giving up: a restarted server drops one request."""
+
+LONGEST_PAUSE_SECONDS = 30.0
+"""Most time between two attempts at a server that does not answer."""
+
+INSISTENCE = 4
+"""Attempts of `rebuild` and `log_artifacts`, which have a user waiting."""
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class Tracker:
+    """Keeps MLflow up to date with one study's ledger, in a daemon thread that starts with the object.
+
+    `uri` None is the SQLite file under `root`. Connecting imports MLflow and may make its database, which takes
+    seconds: that too happens in the thread. An outage is said in one line, through `say`. As a context manager it
+    closes itself.
+    """
+
+    def __init__(self, uri: str | None, experiment: str, root: Path, say: Say = _to_stderr) -> None:
+        self._mirror = Mirror(study_directory(root, experiment) / LEDGER, uri, say)
+        self._say = say
+        self._news, self._closing, self._abandoned = threading.Event(), threading.Event(), threading.Event()
+        self._complete = False
+        self._thread = threading.Thread(target=self._follow, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def notify(self, event: Mapping[str, Any] | None = None) -> None:
+        """The ledger has grown. Never blocks, never raises; the event itself is read from the file."""
+        self._news.set()
+
+    def close(self, timeout: float = 20.0) -> bool:
+        """Send what is left, for at most `timeout` seconds. False, and a line on how to catch up, if some is left."""
+        if not self._abandoned.is_set():
+            self._closing.set()
+            self._news.set()
+            self._thread.join(timeout)
+            self._abandoned.set()
+            if not self._complete:
+                self._say(self._how_to_catch_up())
+        return self._complete
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _how_to_catch_up(self) -> str:
+        mirror = self._mirror
+        command = f"study rebuild {mirror.experiment} --mlflow --root {shlex.quote(str(mirror.root))}"
+        return (
+            f"MLflow at {public(mirror.uri)} lacks the last {mirror.unsent()} events of this study. "
+            f"The ledger has them all; send them with: {command}"
+        )
+
+    def _follow(self) -> None:
+        failures = last_failures = 0
+        while not self._abandoned.is_set():
+            self._news.clear()
+            try:
+                more = self._step()
+            except Exception as error:
+                failures += 1
+                last_failures += self._closing.is_set()
+                if failures == WARN_AFTER:
+                    self._say(
+                        f"MLflow at {public(self._mirror.uri)} {reason(error, self._mirror.uri)}. "
+                        "The study goes on; what is missing is sent once MLflow answers."
+                    )
+                if last_failures >= WARN_AFTER:
+                    return
+                self._wait(failures)
+                continue
+            if failures >= WARN_AFTER:
+                self._say(f"MLflow at {public(self._mirror.uri)} answers again.")
+            failures = 0
+            if self._complete:
+                return
+            if not more:
+                self._news.wait(POLL_SECONDS)
+                self._closing.wait(GATHER_SECONDS)
+
+    def _step(self) -> bool:
+        """Send one chunk; at the end, once there is no more, finish. True if there may be more."""
+        closing = self._closing.is_set()
+        more = self._mirror.advance()
+        if closing and not more:
+            self._mirror.finish()
+            self._complete = True
+        return more
+
+    def _wait(self, failures: int) -> None:
+        """Longer after each failure; briefly when closing."""
+        if self._closing.is_set():
+            time.sleep(_pause(1))
+        else:
+            self._closing.wait(_pause(failures))
+
+
+def rebuild(ledger: Path, uri: str | None = None, say: Say = _to_stderr) -> int:
+    """Write everything that MLflow is to show of a study, from its ledger alone; done again, it changes nothing.
+
+    `uri` None is where the study tracks to. Returns the number of events sent. Not while the study runs: its own
+    tracker is at work then. Raises `UserError` if there is no ledger or MLflow does not take it.
+    """
+    return _send_all(ledger, uri, say, lambda mirror: None)
+
+
+def log_artifacts(ledger: Path, paths: Sequence[Path], uri: str | None = None, folder: str = "report") -> None:
+    """Store files and folders in `folder` of the artifacts of a study's parent run, which is written if it is missing.
+
+    `uri` None is where the study tracks to. Raises `UserError` if there is no ledger or MLflow does not take them.
+    """
+    _send_all(ledger, uri, _to_stderr, lambda mirror: mirror.store(paths, folder))
+
+
+def _send_all(ledger: Path, uri: str | None, say: Say, then: Callable[[Mirror], None]) -> int:
+    configs = (event["config"] for event in Tail(ledger).poll() if event["event"] == "study")
+    config = StudyConfig.model_validate(next(configs, {"name": ledger.parent.name}))
+    mirror = Mirror(ledger, uri or config.tracking.uri, say)
+    failures = 0
+    while True:
+        try:
+            while mirror.advance():
+                failures = 0
+            mirror.finish()
+            then(mirror)
+            return mirror.sent
+        except UserError:
+            raise
+        except Exception as error:
+            failures += 1
+            if failures == INSISTENCE:
+                raise UserError(f"{public(mirror.uri)}: MLflow {reason(error, mirror.uri)}") from error
+            time.sleep(_pause(failures))
+
+
+def _pause(failures: int) -> float:
+    return float(min(LONGEST_PAUSE_SECONDS, 0.25 * 2**failures))

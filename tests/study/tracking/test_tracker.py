@@ -1,0 +1,227 @@
+"""A study's thread to MLflow against a real server behind a gate that misbehaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.config import StudyConfig
+from study.ledger import LEDGER, Ledger
+from study.tracking import Tracker, rebuild
+from study.tracking import tracker as tracker_module
+from tests.study.tracking.conftest import Gate, Server, dump, glimpse, wait_for
+from tests.study.tracking.test_mirror import append, assert_equals_ledger
+
+Event = dict[str, Any]
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """An experiment of each test's own on the server that they share."""
+    return str(request.node.name).replace("[", ".").rstrip("]")[:99]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, name: str) -> Iterator[Ledger]:
+    with Ledger.open(tmp_path / name / LEDGER) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def study(events: list[Event], config: StudyConfig, name: str) -> list[Event]:
+    """The events of the small study under the test's name, as its only one."""
+    events[0]["config"]["name"] = name
+    events[0]["uuid"] = f"{abs(hash(name)):032x}"[-32:]
+    return events
+
+
+def follow(gate: Gate, ledger: Ledger, said: list[str]) -> Tracker:
+    return Tracker(gate.uri, ledger.path.parent.name, ledger.path.parent.parent, said.append)
+
+
+def has_points(uri: str, experiment: str, run: str) -> bool:
+    runs = glimpse(uri, experiment)
+    return run in runs and bool(runs[run].data.metrics)
+
+
+def has_ended(uri: str, experiment: str, run: str) -> bool:
+    runs = glimpse(uri, experiment)
+    return run in runs and runs[run].info.status != "RUNNING"
+
+
+def test_everything_arrives_while_the_study_runs(
+    gate: Gate, server: Server, ledger: Ledger, study: list[Event], config: StudyConfig, name: str
+) -> None:
+    said: list[str] = []
+    with follow(gate, ledger, said) as tracker:
+        for event in study:
+            append(ledger, [event])
+            tracker.notify(event)
+        wait_for(lambda: has_ended(server.uri, name, "3"))
+        assert glimpse(server.uri, name)[name].info.status == "RUNNING"
+    assert said == []
+    shown = dump(server.uri, name)
+    assert_equals_ledger(shown, ledger.path, config)
+    assert shown[name]["status"] == "FINISHED"
+    assert shown[name]["artifacts"] == ["study.yaml"]
+
+
+def test_news_are_found_without_being_told(
+    gate: Gate, server: Server, ledger: Ledger, study: list[Event], name: str
+) -> None:
+    with follow(gate, ledger, []):
+        append(ledger, study)
+        wait_for(lambda: has_ended(server.uri, name, "3"))
+
+
+@pytest.mark.parametrize("fault", ["hang", "500", "403", "down"])
+def test_an_outage_is_said_once_and_made_up_for(
+    gate: Gate,
+    server: Server,
+    ledger: Ledger,
+    study: list[Event],
+    config: StudyConfig,
+    name: str,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracker_module, "LONGEST_PAUSE_SECONDS", 0.5)
+    words = {"hang": "does not answer", "500": "answers 500", "403": "--allowed-hosts 127.0.0.1", "down": "refused"}
+    said: list[str] = []
+    tracker = follow(gate, ledger, said)
+    append(ledger, study[:4])
+    wait_for(lambda: has_points(server.uri, name, "0 baseline"))
+    if fault == "down":
+        gate.close()
+    else:
+        gate.fault = lambda method, path: fault
+    for event in study[4:]:
+        append(ledger, [event])
+        began = time.perf_counter()
+        tracker.notify(event)
+        assert time.perf_counter() - began < 0.1
+    wait_for(lambda: len(said) == 1)
+    time.sleep(1.0)
+    assert len(said) == 1
+    assert words[fault] in said[0]
+    assert "goes on" in said[0]
+    if fault == "down":
+        gate.open()
+    gate.fault = lambda method, path: ""
+    gate.released.set()
+    wait_for(lambda: len(said) == 2)
+    assert "answers again" in said[1]
+    assert tracker.close()
+    shown = dump(server.uri, name)
+    assert_equals_ledger(shown, ledger.path, config)
+    created = [shown[run]["times"][0] for run in ("0 baseline", "1", "2", "3")]
+    assert created == sorted(created)
+
+
+def test_a_slow_server_slows_nobody(
+    gate: Gate, server: Server, ledger: Ledger, study: list[Event], config: StudyConfig, name: str
+) -> None:
+    gate.fault = lambda method, path: "slow"
+    said: list[str] = []
+    tracker = follow(gate, ledger, said)
+    began = time.perf_counter()
+    for event in study:
+        append(ledger, [event])
+        tracker.notify(event)
+    assert time.perf_counter() - began < 1.0
+    assert tracker.close()
+    assert said == []
+    assert_equals_ledger(dump(server.uri, name), ledger.path, config)
+
+
+def test_closing_ends_in_time_and_says_what_is_missing(
+    gate: Gate, server: Server, ledger: Ledger, study: list[Event], config: StudyConfig, name: str
+) -> None:
+    gate.fault = lambda method, path: "hang"
+    said: list[str] = []
+    tracker = follow(gate, ledger, said)
+    append(ledger, study)
+    began = time.monotonic()
+    assert not tracker.close(timeout=0.5)
+    assert time.monotonic() - began < 1.5
+    assert not tracker.close()
+    assert len(said) == 1
+    assert f"lacks the last {len(study) + 1} events" in said[0]
+    assert f"study rebuild {name} --mlflow --root {ledger.path.parent.parent}" in said[0]
+    gate.released.set()
+    rebuild(ledger.path, server.uri)
+    assert_equals_ledger(dump(server.uri, name), ledger.path, config)
+
+
+def test_closing_does_not_wait_for_a_server_that_is_not_there(gate: Gate, ledger: Ledger, study: list[Event]) -> None:
+    gate.close()
+    said: list[str] = []
+    tracker = follow(gate, ledger, said)
+    append(ledger, study)
+    began = time.monotonic()
+    assert not tracker.close(timeout=60.0)
+    assert time.monotonic() - began < 20.0
+    assert "connection refused" in said[0]
+
+
+@pytest.mark.parametrize("kind", ["lost", "held"])
+def test_a_run_whose_creation_seemed_to_fail_is_there_once(
+    gate: Gate, server: Server, ledger: Ledger, study: list[Event], config: StudyConfig, name: str, kind: str
+) -> None:
+    """Lost: the server has created it, the answer never came. Held: it creates it only after the second attempt."""
+    creations: list[str] = []
+
+    def fault(method: str, path: str) -> str:
+        if path.endswith("/runs/create"):
+            creations.append(path)
+            return kind if len(creations) == 2 else ""
+        return ""
+
+    gate.fault = fault
+    said: list[str] = []
+    tracker = follow(gate, ledger, said)
+    append(ledger, study[:4])
+    wait_for(lambda: has_points(server.uri, name, "0 baseline"))
+    gate.released.set()
+    time.sleep(0.5)
+    append(ledger, study[4:])
+    assert tracker.close()
+    assert len(creations) == (5 if kind == "lost" else 6)
+    assert_equals_ledger(dump(server.uri, name), ledger.path, config)
+
+
+def test_a_tracker_without_a_ledger_waits(gate: Gate, server: Server, tmp_path: Path, name: str) -> None:
+    said: list[str] = []
+    with Tracker(gate.uri, name, tmp_path, said.append) as tracker:
+        tracker.notify({"event": "waiting"})
+    assert said == []
+    assert glimpse(server.uri, name) == {}
+
+
+@pytest.mark.slow
+def test_a_killed_server_that_comes_back_gets_the_rest(
+    tmp_path: Path, empty_store: Path, ledger: Ledger, study: list[Event], config: StudyConfig, name: str
+) -> None:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
+    own = Server(folder)
+    said: list[str] = []
+    try:
+        own.start()
+        tracker = Tracker(own.uri, name, ledger.path.parent.parent, said.append)
+        append(ledger, study[:8])
+        wait_for(lambda: has_points(own.uri, name, "0 baseline"))
+        own.kill()
+        append(ledger, study[8:])
+        wait_for(lambda: len(said) == 1)
+        own.start()
+        wait_for(lambda: len(said) == 2)
+        assert tracker.close()
+        assert_equals_ledger(dump(own.uri, name), ledger.path, config)
+    finally:
+        own.kill()
