@@ -7,6 +7,7 @@ several items per row. Suffixes: n items, s = n x sequences_per_item sequences, 
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -22,6 +23,10 @@ Row = Mapping[str, Any]
 
 IGNORED = -100
 """Label of positions that neither train nor score: padding, continuation pieces, special tokens."""
+
+
+class RowError(ValueError):
+    """What is wrong with a row of a file, as ``rule (got value)``; whoever reads the file adds where."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,22 @@ class TaskShape(ABC):
     sequences_per_item: int = 1
     metrics: tuple[str, ...]
     """Names of the scores, the primary one first."""
+    text_columns: tuple[str, ...] = ()
+    """Columns of its rows that hold text, or lists of texts, whose words an augmentation may replace."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
+
+    def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
+        """A row as its file has it -> the columns that this shape documents; `columns` maps ours to the file's.
+
+        Raises `RowError` for a missing column, a label that is not among `labels`, and whatever else is malformed.
+        """
+        raise NotImplementedError
+
+    def context(self, row: Row) -> str:
+        """What rows that must not be torn apart by carving have in common: here, all of the row."""
+        return json.dumps(row, ensure_ascii=False, sort_keys=True)
 
     @abstractmethod
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:

@@ -1,0 +1,99 @@
+"""Classification of a text or a pair of texts: XNLI, PAWS-X, intents, SIB-200.
+
+Columns of a row: ``text``, for pairs ``text_pair``, and ``label``, the index of the class. Score: accuracy, as in
+XTREME's ``evaluate.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables.tasks.base import Encoded, Row, TaskShape
+from trainables.tasks.encoding import encode_sequences
+from trainables.tasks.fields import label_index, text_of
+
+
+class Classification(TaskShape):
+    """One class per row. Logits (n, classes)."""
+
+    metrics = ("accuracy",)
+
+    def __init__(self, labels: Sequence[str], pair: bool) -> None:
+        super().__init__(labels)
+        self.text_columns = ("text", "text_pair") if pair else ("text",)
+
+    def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
+        row: dict[str, Any] = {name: text_of(raw, columns.get(name, name)) for name in self.text_columns}
+        row["label"] = label_index(raw, columns.get("label", "label"), self.labels)
+        return row
+
+    def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
+        texts = (tuple(row[name] for name in self.text_columns) for row in rows)
+        labels = np.asarray([row["label"] for row in rows], dtype=np.int64)
+        return Encoded(
+            **encode_sequences(texts, tokenizer, max_length),
+            labels=labels,
+            label_offsets=np.arange(len(rows) + 1, dtype=np.int64),
+            rows=np.arange(len(rows), dtype=np.int64),
+        )
+
+    def collate_labels(self, labels: Sequence[npt.NDArray[np.int64]], width: int) -> Tensor:
+        return torch.tensor([int(label[0]) for label in labels], dtype=torch.int64)
+
+    def head(self, hidden_size: int, pooling: str, dropout: float) -> nn.Module:
+        return PooledHead(hidden_size, len(self.labels), pooling, dropout)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="none")
+
+    def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
+        return kl_divergence(p_logits, q_logits)
+
+    def answers(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return logits.argmax(-1)
+
+    def predict(self, logits: Tensor, labels: Tensor) -> list[Any]:
+        answers: list[Any] = logits.argmax(-1).tolist()
+        return answers
+
+    def score(
+        self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any], language: str
+    ) -> dict[str, tuple[float, int]]:
+        right = [rows[int(i)]["label"] == answer for i, answer in zip(encoded.rows, predictions, strict=True)]
+        return {"accuracy": (sum(right) / len(right), len(right))}
+
+
+class PooledHead(nn.Module):
+    """Pooled token states -> dropout -> linear: states (s, t, d) and mask (s, t) -> logits (s, out)."""
+
+    def __init__(self, hidden_size: int, out: int, pooling: str, dropout: float) -> None:
+        super().__init__()
+        assert pooling in ("mean", "first"), pooling
+        self.pooling = pooling
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(hidden_size, out)
+
+    def forward(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.dropout(pool(states, attention_mask, self.pooling)))
+        return logits
+
+
+def pool(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
+    """Token states (s, t, d) -> sequence vectors (s, d): mean over the tokens of the mask (s, t), or the first one."""
+    if pooling == "first":
+        return states[torch.arange(len(states), device=states.device), attention_mask.argmax(1)]
+    weights = attention_mask.to(states.dtype)[..., None]
+    return (states * weights).sum(1) / weights.sum(1)
+
+
+def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:
+    """KL(p || q) of two categorical distributions given by logits (…, classes): (…)."""
+    p, q = F.log_softmax(p_logits, -1), F.log_softmax(q_logits, -1)
+    return F.kl_div(q, p, reduction="none", log_target=True).sum(-1)

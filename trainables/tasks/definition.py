@@ -1,0 +1,151 @@
+"""What a task is, as data: one entry of the catalogue, or a file of one's own in the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from trainables.config import Config
+from trainables.loading import UserError, read_mapping, suggestion, validate
+
+Shape = Literal["classification", "multiple_choice", "tagging", "span", "retrieval"]
+Split = Literal["train", "validation", "test"]
+Names = dict[str, str]
+CATALOG = Path(__file__).parent / "catalog.yaml"
+
+
+class Hub(Config):
+    """Where the Hugging Face hub has the data. Only plain data files are read, never a loading script."""
+
+    id: str
+    """Data set id."""
+    revision: str | None = None
+    """Pinned commit, tag or branch; none: the newest."""
+    config: str | None = None
+    """Name of the configuration; `{language}` stands for the language as the hub calls it."""
+    language_prefixes: Names | None = None
+    """Where all languages share one configuration: what the ids of each language begin with, by language code."""
+
+
+class Borrowed(Config):
+    """A column taken from another data set's row of the same key, in place of a faulty one."""
+
+    column: str
+    """The column that is replaced."""
+    task: str
+    """Task of the catalogue whose rows have it right."""
+    language: str
+    """Its language to read."""
+    key: str
+    """Column whose equal values make two rows the same."""
+
+
+class Part(Config):
+    """Rows that a split consists of."""
+
+    task: str | None = None
+    """Task of the catalogue whose data they are; none: this one's."""
+    split: str
+    """Its split, as its files and the hub call it."""
+    languages: Literal["all", "source", "targets"] = "all"
+    """Whether it has rows for every language, or for the source or the targets alone."""
+    carve: Literal["held", "rest"] | None = None
+    """Only the tenth of its contexts that is held out of training, or only the others."""
+    borrow: tuple[Borrowed, ...] = ()
+    """Columns that another data set has right."""
+
+
+class Splits(Config):
+    """What each split is made of. Under which rule a study may select follows from it."""
+
+    train: tuple[Part, ...] = (Part(split="train", languages="source"),)
+    """Trained on, in the source language."""
+    validation: tuple[Part, ...] = (Part(split="validation"),)
+    """Selects."""
+    test: tuple[Part, ...] = (Part(split="test"),)
+    """Tests; read in `confirm` only."""
+
+
+class TaskDefinition(Config):
+    """One task."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    """Its name."""
+    description: str = ""
+    """One line about it."""
+    shape: Shape
+    """Which module reads, trains and scores it."""
+    labels: tuple[str, ...] = ()
+    """Class or tag names, in the order of the numbers that the data uses."""
+    columns: Names = Field(default_factory=dict)
+    """Column of the shape -> column of the data, where the two differ."""
+    languages: tuple[str, ...] | Names = ()
+    """Codes of the languages, or code -> what files and hub call it; none: those that have files."""
+    without_validation: tuple[str, ...] = ()
+    """Languages that have a test split only."""
+    splits: Splits = Splits()
+    """What its splits are made of."""
+    files: str = "{split}.{language}.*"
+    """Pattern of local files, under `task.data_dir` or beside this file; the ending says the format."""
+    hub: Hub | None = None
+    """The data on the hub."""
+    builtin: Literal["intents"] | None = None
+    """The data out of installed packages."""
+    crossed: bool = False
+    """Whether the two texts of a pair come from different languages, in all combinations."""
+    options: Names = Field(default_factory=dict)
+    """Settings of the shape, such as how answers are normalised before they are compared."""
+    licence: str = ""
+    """Licence of the data."""
+    citation: str = ""
+    """What to cite."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> TaskDefinition:
+        if self.shape in ("classification", "tagging") and len(self.labels) < 2:
+            raise ValueError(f"labels: a task of shape {self.shape} needs at least two (got {len(self.labels)})")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: must be different from each other")
+        if "{split}" not in self.files or "{language}" not in self.files:
+            raise ValueError(f"files: must contain {{split}} and {{language}} (got {self.files})")
+        return self
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Codes of the declared languages; empty where the files decide."""
+        return tuple(self.languages)
+
+    def external(self, code: str) -> str:
+        """What files and hub call a language."""
+        return self.languages.get(code, code) if isinstance(self.languages, dict) else code
+
+    @property
+    def target_validation(self) -> bool:
+        """Whether any target language has a validation split; if not, only `source_validation` may select."""
+        return any(part.languages != "source" for part in self.splits.validation)
+
+
+@cache
+def catalogue() -> Mapping[str, TaskDefinition]:
+    """The shipped tasks by name."""
+    entries = read_mapping(CATALOG)
+    return {name: validate(TaskDefinition, {"name": name, **entry}) for name, entry in entries.items()}
+
+
+def find(name: str) -> tuple[TaskDefinition, Path | None]:
+    """A task of the catalogue by its name, or one's own by the path of its file, with that file's folder."""
+    if name in catalogue():
+        return catalogue()[name], None
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return validate(TaskDefinition, {"name": path.stem, **read_mapping(path)}), path.resolve().parent
+        except UserError as error:
+            raise UserError(*(line if str(path) in line else f"{path}: {line}" for line in error.lines)) from None
+    known = tuple(catalogue())
+    near = suggestion(name, known) or f", known: {', '.join(known)}, or the path of a YAML file that describes one"
+    raise UserError(f"task.name: unknown task{near} (got {name!r})")

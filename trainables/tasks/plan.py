@@ -1,0 +1,153 @@
+"""Which rows of which data set make up which split of a configured task, and reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from trainables.config import TaskConfig
+from trainables.languages import group, normalize
+from trainables.loading import UserError
+from trainables.tasks.base import Row, RowError, TaskShape
+from trainables.tasks.definition import Part, Split, TaskDefinition, catalogue, find
+from trainables.tasks.files import Located
+from trainables.tasks.shapes import shape_of
+from trainables.tasks.store import Store, open_store
+
+MOST_PROBLEMS = 5
+"""Malformed rows of a file that are named before reading stops."""
+
+HELD_OUT = 0.1
+"""Share of the contexts that is carved out of the training rows where a task has no validation split of its own."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configured task before anything is read."""
+
+    config: TaskConfig
+    definition: TaskDefinition
+    own_folder: Path | None
+
+    @classmethod
+    def of(cls, config: TaskConfig) -> Plan:
+        """Raises `UserError` for an unknown task."""
+        return cls(config, *find(config.name))
+
+    @cached_property
+    def shape(self) -> TaskShape:
+        """The task's shape."""
+        return shape_of(self.definition)
+
+    @cached_property
+    def source(self) -> str:
+        """Code of the source language."""
+        return normalize(self.config.source_language)
+
+    def parts(self, split: Split) -> tuple[Part, ...]:
+        """What a split is made of."""
+        splits = self.definition.splits
+        return {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
+
+    def store(self, task: str | None) -> Store:
+        """The data of another task of the catalogue, or of this one."""
+        definition = catalogue()[task] if task else self.definition
+        return open_store(definition, self.config, self.own_folder, main=definition.name == self.definition.name)
+
+    def read(self, split: Split) -> dict[str, list[Row]]:
+        """Language -> rows of one split, languages in order. Raises `UserError`."""
+        rows: dict[str, list[Row]] = {}
+        for code, parts in sorted(self.sources(split).items()):
+            rows[code] = [row for part in parts for row in self._rows(part, code)]
+            if not rows[code]:
+                raise UserError(f"{self.store(parts[0].task).place(parts[0].split, code)}: has no rows for {split}")
+        return rows
+
+    def sources(self, split: Split) -> dict[str, list[Part]]:
+        """Language -> the parts that have its rows. Raises `UserError` where a language that is needed has none."""
+        there = {part: self.store(part.task).languages(part.split) for part in self.parts(split)}
+        available = sorted({code for codes in there.values() for code in codes})
+        wanted, needed = self._languages(split, available)
+        sources: dict[str, list[Part]] = {}
+        for part, codes in there.items():
+            for code in codes:
+                role = "source" if code == self.source else "targets"
+                if code in wanted and part.languages in ("all", role):
+                    sources.setdefault(code, []).append(part)
+        missing = [code for code in needed if code not in sources]
+        if missing:
+            raise UserError(self._missing(split, missing[0], available))
+        return sources
+
+    def _languages(self, split: Split, available: Sequence[str]) -> tuple[set[str], list[str]]:
+        """(languages to read, those of them without which the split is of no use: the source, and what is named)."""
+        if split == "train":
+            return {self.source}, [self.source]
+        targets = self.config.target_languages
+        if targets == "all":
+            return {self.source, *(self.definition.codes or available)}, [self.source]
+        named = [normalize(name) for name in targets if not name.startswith(_GROUP)]
+        members = [
+            code for name in targets if name.startswith(_GROUP) for code in group(name[len(_GROUP) :], available)
+        ]
+        untested = self.definition.without_validation if split == "validation" else ()
+        no_targets = all(part.languages == "source" for part in self.parts(split))
+        needed = [] if no_targets else [code for code in named if code not in untested]
+        return {self.source, *named, *members}, [self.source, *needed]
+
+    def _missing(self, split: Split, code: str, available: Sequence[str]) -> str:
+        where = self.store(self.parts(split)[0].task).place(self.parts(split)[0].split, code)
+        field = "source_language" if code == self.source else "target_languages"
+        there = f"only in {', '.join(available)}" if available else "in no language"
+        return f"task.{field}: {self.definition.name} has {split} rows {there}; looked for {where} (got {code!r})"
+
+    def _rows(self, part: Part, code: str) -> Iterator[Row]:
+        data = catalogue()[part.task] if part.task else self.definition
+        shape = shape_of(data)
+        problems: list[str] = []
+        for place, raw in self._mended(part, code):
+            try:
+                row = shape.read(raw, data.columns)
+            except RowError as error:
+                problems.append(f"{place}: {error}")
+                if len(problems) == MOST_PROBLEMS:
+                    break
+                continue
+            if part.carve is None or (part.carve == "held") == is_held_out(shape.context(row)):
+                yield row
+        if problems:
+            raise UserError(*problems)
+
+    def _mended(self, part: Part, code: str) -> Iterator[Located]:
+        """The raw rows with the columns that another data set has right."""
+        replaced = [(b, self._lookup(b.task, part.split, b.language, b.key, b.column)) for b in part.borrow]
+        for place, raw in self.store(part.task).rows(part.split, code):
+            changes: dict[str, Any] = {}
+            for borrowed, values in replaced:
+                key = raw.get(borrowed.key)
+                if key not in values:
+                    raise UserError(
+                        f"{place}: must have a row of equal {borrowed.key} in {borrowed.task} (got {key!r})"
+                    )
+                changes[borrowed.column] = values[key]
+            yield place, {**raw, **changes}
+
+    def _lookup(self, task: str, split: str, language: str, key: str, column: str) -> Mapping[Any, Any]:
+        store = self.store(task)
+        if language not in store.languages(split):
+            raise UserError(
+                f"{store.place(split, language)}: is needed for column {column!r} of {self.definition.name}"
+            )
+        return {raw.get(key): raw.get(column) for _, raw in store.rows(split, language)}
+
+
+_GROUP = "group:"
+
+
+def is_held_out(context: str) -> bool:
+    """Whether a context is among the `HELD_OUT` share that is carved out; depends on its text alone."""
+    return int.from_bytes(blake2b(context.encode(), digest_size=4).digest(), "big") < HELD_OUT * 2**32

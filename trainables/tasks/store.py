@@ -1,0 +1,108 @@
+"""Where a task's rows are: built-in, in local files, or on the hub; behind one interface."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainables.config import TaskConfig
+from trainables.loading import UserError
+from trainables.tasks.definition import Hub, TaskDefinition
+from trainables.tasks.files import ENDINGS, Located, find_files, read_file
+from trainables.tasks.hub import read_hub
+
+
+class Store(ABC):
+    """One data set. Languages by their codes, splits as the data set calls them."""
+
+    @abstractmethod
+    def languages(self, split: str) -> tuple[str, ...]:
+        """Codes of the languages that a split has rows of, as far as can be known without reading."""
+
+    @abstractmethod
+    def rows(self, split: str, code: str) -> Iterator[Located]:
+        """The rows of one language. Raises `UserError`."""
+
+    @abstractmethod
+    def place(self, split: str, code: str) -> str:
+        """Where the rows of one language are, for messages."""
+
+    @abstractmethod
+    def key(self, split: str) -> str:
+        """Names the content of a split without reading it; equal keys mean equal rows."""
+
+
+class Files(Store):
+    """A folder of local files."""
+
+    def __init__(self, definition: TaskDefinition, folder: Path) -> None:
+        self.definition, self.folder = definition, folder
+
+    def languages(self, split: str) -> tuple[str, ...]:
+        return tuple(self._files(split))
+
+    def rows(self, split: str, code: str) -> Iterator[Located]:
+        return read_file(self._files(split)[code])
+
+    def place(self, split: str, code: str) -> str:
+        found = self._files(split).get(code)
+        return str(found or self.folder / self.definition.files.format(split=split, language=code))
+
+    def key(self, split: str) -> str:
+        stats = {code: (path, path.stat()) for code, path in self._files(split).items()}
+        return json.dumps({code: [str(p), s.st_size, s.st_mtime_ns] for code, (p, s) in sorted(stats.items())})
+
+    def _files(self, split: str) -> dict[str, Path]:
+        codes = {self.definition.external(code): code for code in self.definition.codes}
+        return find_files(self.folder, self.definition.files, split, codes)
+
+
+class OnHub(Store):
+    """A data set of the Hugging Face hub."""
+
+    def __init__(self, definition: TaskDefinition, hub: Hub) -> None:
+        self.definition, self.hub = definition, hub
+
+    def languages(self, split: str) -> tuple[str, ...]:
+        return self.definition.codes
+
+    def rows(self, split: str, code: str) -> Iterator[Located]:
+        return read_hub(self.hub, code, self.definition.external(code), split)
+
+    def place(self, split: str, code: str) -> str:
+        return f"{self.hub.id} of the hub, {split} in {code}"
+
+    def key(self, split: str) -> str:
+        return f"{self.hub.model_dump_json()} {split}"
+
+
+def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path | None, main: bool) -> Store:
+    """The store of a task's data: `task.data_dir` stands in for the hub, a built-in task needs neither.
+
+    `own_folder` is where one's own task file lies. `main` is false for data that another task borrows: then
+    `task.data_dir`, or the folder it is in, must hold a folder of that name.
+    """
+    if definition.builtin is not None:
+        from trainables.offline import intents
+
+        return Files(definition, intents.ensure())
+    if config.data_dir is not None:
+        return Files(definition, _local_folder(definition, config.data_dir, main))
+    if definition.hub is not None:
+        return OnHub(definition, definition.hub)
+    assert own_folder is not None, definition.name
+    return Files(definition, own_folder)
+
+
+def _local_folder(definition: TaskDefinition, data_dir: Path, main: bool) -> Path:
+    if not data_dir.is_dir():
+        raise UserError(f"task.data_dir: must be a folder (got {data_dir})")
+    candidates = [data_dir / definition.name, data_dir if main else data_dir.parent / definition.name]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    example = definition.files.format(split="train", language="en").replace(".*", ENDINGS[0])
+    rule = f"needs a folder {definition.name!r}, in it or beside it, with files such as {example}"
+    raise UserError(f"task.data_dir: {rule} (got {data_dir})")
