@@ -61,7 +61,16 @@ def space(name: str) -> Rows:
 
 
 def methods() -> Rows:
-    """Registered robust training methods, with the kind of supervision each one uses."""
-    from trainables.perturbation import METHODS
+    """Registered robust training methods: perturbations, then augmentations, each with its kind of supervision."""
+    from trainables import augmentation, perturbation
 
-    return [(name, f"{m.description} (supervision: {m.supervision})") for name, m in sorted(METHODS.items())]
+    rows = [(m.name, m.description, m.supervision) for m in perturbation.METHODS.values()]
+    rows += [(m.name, m.description, m.supervision) for m in augmentation.METHODS.values()]
+    return [(name, f"{words} (supervision: {supervision})") for name, words, supervision in rows]
+
+
+def tasks() -> Rows:
+    """Tasks of the catalogue."""
+    from trainables.tasks.definition import catalogue
+
+    return [(name, task.description) for name, task in catalogue().items()]

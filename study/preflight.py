@@ -18,7 +18,9 @@ LEAST_DISK = 2 * 2**30
 
 def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
     """Raise `UserError` with every reason why this study cannot run: here, or on the Ray cluster at `address`."""
-    problems = [*_lines(lambda: checks.check(config)), *_method(config), *_tracking(config), *root_problems(root)]
+    languages, problems = _task(config)
+    problems += _lines(lambda: checks.check(config, languages))
+    problems += [*_methods(config), *_tracking(config), *root_problems(root)]
     if address is None:
         problems += _resources(config.scaling)
     if problems:
@@ -34,10 +36,24 @@ def _lines(call: Callable[[], object]) -> list[str]:
     return []
 
 
-def _method(config: StudyConfig) -> list[str]:
-    from trainables.perturbation import create
+def _task(config: StudyConfig) -> tuple[tuple[str, ...] | None, list[str]]:
+    """Languages that the task evaluates, the source included, unless something is wrong with it."""
+    from trainables.tasks.plan import Plan
 
-    return [f"trial.{line}" for line in _lines(lambda: create(config.trial.perturbation))]
+    try:
+        plan = Plan.of(config.trial.task)
+        plan.sources("train")
+        return tuple(plan.sources("validation")), []
+    except UserError as error:
+        return None, [f"trial.{line}" if line.startswith("task.") else line for line in error.lines]
+
+
+def _methods(config: StudyConfig) -> list[str]:
+    from trainables import augmentation, perturbation
+
+    lines = _lines(lambda: perturbation.create(config.trial.perturbation))
+    lines += _lines(lambda: augmentation.check(config.trial.augmentation))
+    return [f"trial.{line}" for line in lines]
 
 
 def _tracking(config: StudyConfig) -> list[str]:
