@@ -55,6 +55,8 @@ def _search_problems(config: StudyConfig, space: Space | None) -> Iterator[str]:
     if space is not None and search.sampler not in SAMPLERS[search.mode]:
         known = ", ".join(SAMPLERS[search.mode])
         yield f"search.sampler: mode {search.mode} takes one of {known} (got {search.sampler!r})"
+    if search.patience is not None and search.mode == "design":
+        yield f"search.patience: a design is run as it was fixed (got {search.patience})"
     if search.mode == "search" and search.replicates > 1:
         yield f"search.replicates: only designs are replicated (got {search.replicates} in mode search)"
     if space is not None and search.sampler != "grid" and search.trials < 2 * search.replicates:

@@ -51,6 +51,12 @@ class SearchConfig(Config):
     """Who stops hopeless trials early."""
     enqueue: tuple[dict[str, Any], ...] = ()
     """Points to try first, after the baseline."""
+    max_hours: Positive | None = None
+    """Hours, over all sessions, after which no new trial starts; none: no limit."""
+    max_forward_equivalents: Positive | None = None
+    """Training cost of all trials together, in passes over one batch, after which no new trial starts."""
+    patience: PositiveInt | None = None
+    """Trials in a row without a better first objective after which no new one starts (`search` only)."""
     max_failures: PositiveInt | None = None
     """Failed trials after which the study stops; none: no limit but that of identical first failures."""
 

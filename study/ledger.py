@@ -12,6 +12,8 @@ asked        trial (number), phase (run | confirm), kind, control (letter or nul
 started      trial, attempt (from 1)
 report       trial, attempt, step, evaluation (`Evaluation.to_json`)
 finished     trial, attempt, outcome (COMPLETE | PRUNED | FAIL), error (text or null)
+borrowed     study, uuid, trial (number there), point, distributions, outcome, evaluations: an ended trial of another
+             study, for the search to learn from
 test_opened  protocol_hash, reason: `confirm` may read the test split from here on
 ============ ===========================================================================================================
 

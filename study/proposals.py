@@ -193,6 +193,11 @@ class Search:
         if self._stopper is not None:
             self._stopper.restore(number, told)
 
+    def learn(self, proposed: Proposed, told: Told) -> None:
+        """Take in an ended trial of another study: its sampler knows it, its budget does not."""
+        self._study.add_trial(frozen_trial(proposed, told, searched_only=self.space))
+        self._seen.add(_key(proposed.point))
+
     def report(self, number: int, step: int, value: float) -> bool:
         trial = self._live[number]
         if len(self.directions) > 1:

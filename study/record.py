@@ -83,8 +83,12 @@ class StudyRecord:
     """The `test_opened` events."""
     sessions: list[dict[str, Any]] = field(default_factory=list)
     """The `opened` events: one per driver that wrote this ledger."""
+    borrowed: list[TrialRecord] = field(default_factory=list)
+    """Ended trials of other studies that the search learnt from, under the numbers they have there."""
     last_time: float | None = None
     """Unix seconds of the last event."""
+    active_seconds: float = 0.0
+    """Time between events within sessions: what the study took, without the time it lay still."""
 
     @classmethod
     def of(cls, events: Iterable[Mapping[str, Any]]) -> StudyRecord:
@@ -103,6 +107,8 @@ class StudyRecord:
         """Take the next event. Those of a driver that had been taken over, and of older attempts, change nothing."""
         if event.get("epoch", self.epoch) < self.epoch:
             return
+        if self.last_time is not None and event["event"] != "opened":
+            self.active_seconds += max(event["time"] - self.last_time, 0.0)
         handler = getattr(self, f"_{event['event']}", None)
         if handler is not None:  # events of a newer version are skipped
             handler(event)
@@ -131,6 +137,27 @@ class StudyRecord:
             distributions=dict(event.get("distributions", {})),
             attributes=dict(event.get("attributes", {})),
             asked=event["time"],
+        )
+
+    def _borrowed(self, event: Mapping[str, Any]) -> None:
+        reports = [
+            Report(1, e["step"], e["split"], event["time"], json.dumps(e).encode()) for e in event["evaluations"]
+        ]
+        self.borrowed.append(
+            TrialRecord(
+                number=event["trial"],
+                phase="run",
+                kind="borrowed",
+                control=None,
+                point=dict(event["point"]),
+                distributions=dict(event["distributions"]),
+                attributes={"study": event["study"], "uuid": event["uuid"]},
+                asked=event["time"],
+                attempts=1,
+                state=event["outcome"],
+                reports=reports,
+                finished=event["time"],
+            )
         )
 
     def _started(self, event: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from study.designs import design
 from study.ledger import Ledger
 from study.proposals import Fixed, Outcome, Proposed, Proposer, Search, Told, distributions_json
 from study.record import Phase, StudyRecord, TrialRecord
+from study.spending import Spending
 from trainables.config import TrialConfig
 from trainables.loading import UserError, apply_point
 from trainables.scores import Evaluation, Split
@@ -102,6 +103,8 @@ class Trials:
         self._endings: list[str | None] = []
         """Last lines of the errors of the first trials that ended in this process."""
         self._arms = _run_arms(config) if plan is None else [_confirm_arm(plan)]
+        self._spending = Spending(config, record.active_seconds) if plan is None else None
+        self._learn(record.borrowed)
         self._restore(t for t in record.trials.values() if t.phase == self.phase)
         self._write_plans()
 
@@ -120,7 +123,7 @@ class Trials:
 
         A point that makes no valid trial is recorded as failed, and the next one is returned.
         """
-        while self.remaining:
+        while self.remaining and not self._is_spent():
             if self._waiting:
                 record = self._waiting.popleft()
                 proposal = self._hand_out(record, self._arm_of(record.kind, record.control))
@@ -156,6 +159,8 @@ class Trials:
             data = evaluation.to_json()
             self.ledger.append("report", trial=number, attempt=attempt, step=evaluation.step, evaluation=data)
             known[key] = evaluation
+            if self._spending is not None:
+                self._spending.report(number, evaluation)
         elif evaluation.step < max(step for _, step in known):
             return "continue"
         return self._judge(number, live, known[key])
@@ -175,6 +180,8 @@ class Trials:
         self.ledger.append("finished", trial=number, attempt=live.attempt, outcome=outcome, error=problem)
         del self._live[number]
         live.arm.proposer.tell(number, told)
+        if self._spending is not None and live.arm.name == "main":
+            self._spending.end(told)
         self._note(problem if outcome == "FAIL" else None)
         return outcome
 
@@ -228,26 +235,45 @@ class Trials:
             first = self._endings[0]
             if len(self._endings) == ALIKE and first is not None and set(self._endings) == {first}:
                 self.stopped = f"the first {ALIKE} trials failed alike: {first}"
+        self._bound_failures()
+
+    def _bound_failures(self) -> None:
         most = self.config.search.max_failures
         if most is not None and self._failures >= most:
             self.stopped = f"{self._failures} trials failed, search.max_failures is {most}"
 
+    def _is_spent(self) -> bool:
+        """Whether new trials may no longer start; interrupted ones may, and come first."""
+        is_new = all(record.attempts == 0 for record in self._waiting)
+        if self._spending is not None and is_new and (cause := self._spending.cause()):
+            self.stopped = cause
+        return self.stopped is not None
+
+    def _learn(self, borrowed: Iterable[TrialRecord]) -> None:
+        main = next((a.proposer for a in self._arms if a.name == "main"), None)
+        if isinstance(main, Search):
+            for record in borrowed:
+                main.learn(Proposed("borrowed", record.point, record.distributions), told(self.config, record))
+
     def _restore(self, records: Iterable[TrialRecord]) -> None:
-        unfinished = []
-        for record in records:
-            arm = self._arm_of(record.kind, record.control)
+        known = [(record, self._arm_of(record.kind, record.control), told(self.config, record)) for record in records]
+        for record, arm, heard in known:
             proposed = Proposed(record.kind, record.point, record.distributions, record.attributes, record.control)
             try:
-                arm.proposer.restore(record.number, proposed, told(self.config, record))
+                arm.proposer.restore(record.number, proposed, heard)
             except ValueError as error:
                 raise UserError(f"{self.config.name}: trial {record.number}: {error}") from error
-            self._failures += record.state == "FAIL"
-            if not record.ended:
-                unfinished.append(record)
-        self._waiting.extend(sorted(unfinished, key=lambda r: r.state != "running"))
-        most = self.config.search.max_failures
-        if most is not None and self._failures >= most:
-            self.stopped = f"{self._failures} trials failed, search.max_failures is {most}"
+        self._failures = sum(record.state == "FAIL" for record, _, _ in known)
+        self._bound_failures()
+        unfinished = (record for record, _, _ in known if not record.ended)
+        self._waiting.extend(sorted(unfinished, key=lambda record: record.state != "running"))
+        if self._spending is not None:
+            for record, _, _ in known:
+                if record.reports:
+                    self._spending.report(record.number, record.reports[-1].evaluation)
+            ended = [(record.finished, heard) for record, arm, heard in known if record.ended and arm.name == "main"]
+            for _, heard in sorted(ended, key=lambda each: each[0] or 0.0):
+                self._spending.end(heard)
 
     def _write_plans(self) -> None:
         for arm in self._arms:

@@ -33,7 +33,7 @@ HOMES = {
         "study.doctor",
         "study.cli",
     ),
-    "optuna": ("study.trials", "study.proposals", "search_spaces", "study.analysis"),
+    "optuna": ("study.trials", "study.proposals", "study.optuna_export", "search_spaces", "study.analysis"),
     "mlflow": ("study.tracking",),
     "transformers": ("trainables.encoder", "trainables.tasks", "trainables.offline"),
     "datasets": ("trainables.encoder", "trainables.tasks", "trainables.offline"),

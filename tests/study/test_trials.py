@@ -213,6 +213,61 @@ def test_later_failures_do_not(bench: Bench) -> None:
     assert trials.ask() is not None and trials.stopped is None
 
 
+@pytest.mark.parametrize(
+    ("limit", "cause"),
+    [
+        # Baseline and two trials at 150 each.
+        ({"max_forward_equivalents": 450}, "450 forward-equivalents were spent, the limit is 450"),
+        ({"patience": 3}, "no improvement over 3 trials, search.patience is 3"),
+    ],
+)
+def test_budgets_end_a_study_and_still_do_after_a_resume(bench: Bench, limit: dict[str, Any], cause: str) -> None:
+    flat = Simulated(lambda trial: 0.5)
+    config = study(trials=50, **limit)
+    trials = bench.open(config)
+    run(trials, flat)
+    assert trials.stopped == cause and trials.remaining == 0
+    # Equal scores are no improvement on the first of the search's.
+    assert len(read_study(bench.path).trials) == (5 if "patience" in limit else 3)
+    resumed = bench.open(config)
+    assert resumed.ask() is None and resumed.stopped == cause
+    assert bench.open(study(trials=50)).ask() is not None
+
+
+def test_the_time_of_all_sessions_counts_and_the_time_between_them_does_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1e6]
+    monkeypatch.setattr("study.ledger.time.time", lambda: now[0])
+    config = study(trials=50, max_hours=2.0)
+    for hours in (1.0, 0.9, 0.2):  # of work, and a day of rest after each
+        trials = bench.open(config)
+        proposal = trials.ask()
+        assert proposal is not None
+        now[0] += hours * 3600
+        trials.finish(proposal.number, error=f"error {proposal.number}")
+        now[0] += 24 * 3600
+    trials = bench.open(config)
+    assert trials.ask() is None
+    assert trials.stopped == "2.10 h were spent, search.max_hours is 2"
+
+
+def test_interrupted_trials_are_finished_after_the_budget_is_spent(bench: Bench) -> None:
+    config = study(trials=50, max_forward_equivalents=450)
+    trials = bench.open(config)
+    for proposal in [trials.ask() for _ in range(4)]:
+        assert proposal is not None
+        trials.started(proposal.number, 1)
+        if proposal.number < 3:
+            for each in SIMULATED.evaluations(proposal.trial):
+                trials.report(proposal.number, 1, each)
+            trials.finish(proposal.number)
+    trials = bench.open(config)
+    proposal = trials.ask()
+    assert proposal is not None and (proposal.number, proposal.attempt) == (3, 2)
+    assert trials.ask() is None
+
+
 def test_a_point_that_makes_no_trial_fails_without_a_worker(bench: Bench) -> None:
     # No single value is wrong, but a budget of steps and one of epochs together are.
     space = {"training.budget.epochs": {"type": "float", "low": 1.0, "high": 2.0}}
