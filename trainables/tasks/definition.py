@@ -106,7 +106,7 @@ class TaskDefinition(Config):
 
     @model_validator(mode="after")
     def _whole(self) -> TaskDefinition:
-        if self.shape in ("classification", "tagging") and len(self.labels) < 2:
+        if self.shape in ("classification", "multiple_choice", "tagging") and len(self.labels) < 2:
             raise ValueError(f"labels: a task of shape {self.shape} needs at least two (got {len(self.labels)})")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: must be different from each other")

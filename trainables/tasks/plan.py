@@ -69,6 +69,8 @@ class Plan:
 
     def sources(self, split: Split) -> dict[str, list[Part]]:
         """Language -> the parts that have its rows. Raises `UserError` where a language that is needed has none."""
+        if not self.parts(split):
+            raise UserError(f"task.name: {self.definition.name} has no {split} split (got {self.config.name!r})")
         there = {part: self.store(part.task).languages(part.split) for part in self.parts(split)}
         available = sorted({code for codes in there.values() for code in codes})
         wanted, needed = self._languages(split, available)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from trainables.tasks.base import TaskShape
+from trainables.tasks.choice import MultipleChoice
 from trainables.tasks.classification import Classification
-from trainables.tasks.definition import TaskDefinition
+from trainables.tasks.definition import TaskDefinition, catalogue
 
 
 def shape_of(definition: TaskDefinition) -> TaskShape:
-    """The module that reads, trains and scores a task."""
+    """The object that reads, trains and scores a task."""
+    if definition.shape == "multiple_choice":
+        return MultipleChoice(definition.labels, max(len(data.labels) for data in _data_of(definition)))
     return Classification(definition.labels, pair="text_pair" in definition.columns)
+
+
+def _data_of(definition: TaskDefinition) -> list[TaskDefinition]:
+    """All the data that a task's splits are made of."""
+    splits = definition.splits
+    named = {part.task for part in (*splits.train, *splits.validation, *splits.test) if part.task}
+    return [definition, *(catalogue()[name] for name in sorted(named))]
