@@ -59,6 +59,20 @@ class Encoded:
         """Labels of one item."""
         return self.labels[self.label_offsets[j] : self.label_offsets[j + 1]]
 
+    def pick(self, items: Sequence[int], sequences_per_item: int) -> Encoded:
+        """Some of the items, as an `Encoded` of their own; `rows` keep their numbers."""
+        sequences = [j * sequences_per_item + k for j in items for k in range(sequences_per_item)]
+        spans = [slice(int(self.offsets[i]), int(self.offsets[i + 1])) for i in sequences]
+        labels = [self.item_labels(j) for j in items]
+        return Encoded(
+            ids=np.concatenate([self.ids[span] for span in spans]),
+            special=np.concatenate([self.special[span] for span in spans]),
+            offsets=np.cumsum([0, *(span.stop - span.start for span in spans)]),
+            labels=np.concatenate(labels),
+            label_offsets=np.cumsum([0, *map(len, labels)]),
+            rows=self.rows[list(items)],
+        )
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -135,6 +149,23 @@ class TaskShape(ABC):
         self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any], language: str
     ) -> dict[str, tuple[float, int]]:
         """Official scores of one language from the predictions of all its items: metric -> (score, rows behind it)."""
+
+    def row_scores(
+        self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any], language: str
+    ) -> dict[int, tuple[float, float]]:
+        """Row -> (its own primary score in [0, 1], its weight): the language's score is their weighted mean.
+
+        For tests that resample rows. Here: the official score of each row by itself, all of equal weight; shapes whose
+        score is no mean over rows have their own.
+        """
+        of_row: dict[int, list[int]] = {}
+        for position, row in enumerate(encoded.rows.tolist()):
+            of_row.setdefault(row, []).append(position)
+        scores = {}
+        for row, positions in of_row.items():
+            alone, predicted = encoded.pick(positions, self.sequences_per_item), [predictions[p] for p in positions]
+            scores[row] = (self.score(rows, alone, predicted, language)[self.metrics[0]][0], 1.0)
+        return scores
 
 
 def collate(

@@ -87,6 +87,8 @@ class TaskDefinition(Config):
     """Codes of the languages, or code -> what files and hub call it; none: those that have files."""
     without_validation: tuple[str, ...] = ()
     """Languages that have a test split only."""
+    not_on_hub: tuple[str, ...] = ()
+    """Languages that the hub's copy lacks."""
     splits: Splits = Splits()
     """What its splits are made of."""
     files: str = "{split}.{language}.*"

@@ -66,7 +66,7 @@ class OnHub(Store):
         self.definition, self.hub = definition, hub
 
     def languages(self, split: str) -> tuple[str, ...]:
-        return self.definition.codes
+        return tuple(code for code in self.definition.codes if code not in self.definition.not_on_hub)
 
     def rows(self, split: str, code: str) -> Iterator[Located]:
         return read_hub(self.hub, code, self.definition.external(code), split)

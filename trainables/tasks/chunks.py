@@ -1,0 +1,71 @@
+"""Chunk scores as `seqeval` 1.2 computes them in its default mode: the official score of PAN-X and UDPOS (XTREME).
+
+A chunk is a run of tags of one type; the first letter of a tag is its position in the chunk (B, I, E, S; O: outside),
+what follows is its type. Tags without such letters (UPOS) go through the same rules: ``NOUN`` is letter N of type OUN,
+and neighbours of one type are one chunk. So the "F1" of UDPOS is no token accuracy. The sentences are one sequence with
+an ``O`` after each, and the tag ``X``, which has no type, can reach back over it: a language's score is not made up of
+the scores of its sentences taken alone, but the counts below, by the sentence in which a chunk ends, do add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Chunk = tuple[str, int, int]
+"""Type, first and last position."""
+
+_ENDS = {("B", "B"), ("B", "S"), ("B", "O"), ("I", "B"), ("I", "S"), ("I", "O")}
+_STARTS = {("E", "E"), ("E", "I"), ("S", "E"), ("S", "I"), ("O", "E"), ("O", "I")}
+
+
+@dataclass(frozen=True)
+class ChunkCounts:
+    """Counts that scores are made of."""
+
+    right: int = 0
+    predicted: int = 0
+    expected: int = 0
+
+    def __add__(self, other: ChunkCounts) -> ChunkCounts:
+        return ChunkCounts(self.right + other.right, self.predicted + other.predicted, self.expected + other.expected)
+
+    @property
+    def precision(self) -> float:
+        """Share of the predicted chunks that are right; 0 without any."""
+        return self.right / self.predicted if self.predicted else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Share of the expected chunks that were found; 0 without any."""
+        return self.right / self.expected if self.expected else 0.0
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of the two; 0 where both are."""
+        return 2 * self.right / (self.predicted + self.expected) if self.right else 0.0
+
+
+def count_chunks(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> list[ChunkCounts]:
+    """Compare the tags of all sentences of a language: one count per sentence. Their sum is the official count."""
+    assert [len(tags) for tags in expected] == [len(tags) for tags in predicted]
+    pairs = zip(_chunks(expected), _chunks(predicted), strict=True)
+    return [ChunkCounts(len(gold & found), len(found), len(gold)) for gold, found in pairs]
+
+
+def _chunks(sentences: Sequence[Sequence[str]]) -> list[set[Chunk]]:
+    """The chunks that end in each sentence; positions are those in the whole sequence."""
+    found: list[set[Chunk]] = []
+    letter, kind, start, i = "O", "", 0, 0
+    for tags in sentences:
+        ending: set[Chunk] = set()
+        for tag in (*tags, "O"):
+            new_letter, new_kind = tag[0], tag[1:].split("-", maxsplit=1)[-1] or "_"
+            changes = kind != new_kind
+            if letter in "ES" or (letter, new_letter) in _ENDS or (letter not in "O." and changes):
+                ending.add((kind, start, i - 1))
+            if new_letter in "BS" or (letter, new_letter) in _STARTS or (new_letter not in "O." and changes):
+                start = i
+            letter, kind, i = new_letter, new_kind, i + 1
+        found.append(ending)
+    return found

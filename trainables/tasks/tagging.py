@@ -1,0 +1,169 @@
+"""One tag per word: UDPOS, PAN-X.
+
+Columns of a row: ``tokens``, a list of words, and ``tags``, the index of each word's tag. The first piece of a word
+stands for it; a sentence longer than the limit goes into several items, so that every word is scored. Scores: ``f1`` as
+in XTREME (`chunks`; no token accuracy, not even on UDPOS) and ``token_accuracy``, the share of words tagged right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables.loading import shown
+from trainables.tasks.base import IGNORED, Encoded, Row, RowError, TaskShape
+from trainables.tasks.chunks import ChunkCounts, count_chunks
+from trainables.tasks.classification import kl_divergence
+from trainables.tasks.encoding import chunks
+from trainables.tasks.fields import field, label_indices
+
+
+class Tagging(TaskShape):
+    """One tag per word. Logits (n, t, tags); labels (n, t), IGNORED except at the first piece of each word."""
+
+    metrics = ("f1", "token_accuracy")
+    text_columns = ("tokens",)
+
+    def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
+        name = columns.get("tokens", "tokens")
+        tokens = field(raw, name)
+        if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
+            raise RowError(f"{name} must be a list of words (got {shown(tokens)})")
+        tags = label_indices(raw, columns.get("tags", "tags"), self.labels)
+        if len(tags) != len(tokens):
+            raise RowError(f"must have as many tags as {name} (got {len(tags)} tags, {len(tokens)} words)")
+        return {"tokens": tokens, "tags": tags}
+
+    def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
+        ids, special, labels = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)], [np.zeros(0, np.int64)]
+        lengths, owners = [0], []
+        for chunk in chunks(enumerate(rows)):
+            for owner, item_ids, item_special, item_labels in _items(chunk, tokenizer, max_length):
+                ids.append(np.asarray(item_ids, dtype=np.int32))
+                special.append(np.asarray(item_special, dtype=np.bool_))
+                labels.append(np.asarray(item_labels, dtype=np.int64))
+                lengths.append(len(item_ids))
+                owners.append(owner)
+        offsets = np.cumsum(np.asarray(lengths, dtype=np.int64))
+        return Encoded(
+            ids=np.concatenate(ids),
+            special=np.concatenate(special),
+            offsets=offsets,
+            labels=np.concatenate(labels),
+            label_offsets=offsets,
+            rows=np.asarray(owners, dtype=np.int64),
+        )
+
+    def collate_labels(self, labels: Sequence[npt.NDArray[np.int64]], width: int) -> Tensor:
+        padded = torch.full((len(labels), width), IGNORED, dtype=torch.int64)
+        for i, item in enumerate(labels):
+            padded[i, : len(item)] = torch.from_numpy(np.array(item))
+        return padded
+
+    def head(self, hidden_size: int, pooling: str, dropout: float) -> nn.Module:
+        return TokenHead(hidden_size, len(self.labels), dropout)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED)
+        return _mean_over_words(losses, labels)
+
+    def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
+        return _mean_over_words(kl_divergence(p_logits, q_logits), labels)
+
+    def answers(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return logits.argmax(-1).masked_fill(labels == IGNORED, IGNORED)
+
+    def predict(self, logits: Tensor, labels: Tensor) -> list[Any]:
+        answers, scored = logits.argmax(-1), labels != IGNORED
+        return [answer[words].tolist() for answer, words in zip(answers, scored, strict=True)]
+
+    def score(
+        self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any], language: str
+    ) -> dict[str, tuple[float, int]]:
+        counts, right, words = self._count(rows, encoded, predictions)
+        total = sum(counts.values(), ChunkCounts())
+        return {"f1": (total.f1, len(counts)), "token_accuracy": (right / words, len(counts))}
+
+    def row_scores(
+        self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any], language: str
+    ) -> dict[int, tuple[float, float]]:
+        counts, _, _ = self._count(rows, encoded, predictions)
+        return {row: (count.f1, count.predicted + count.expected) for row, count in counts.items()}
+
+    def _count(
+        self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any]
+    ) -> tuple[dict[int, ChunkCounts], int, int]:
+        """(chunks by row, words tagged right, words)."""
+        tags: dict[int, list[int]] = {}
+        for owner, prediction in zip(encoded.rows.tolist(), predictions, strict=True):
+            tags.setdefault(owner, []).extend(prediction)
+        gold = [rows[row]["tags"] for row in tags]
+        counts = count_chunks([self._names(g) for g in gold], [self._names(t) for t in tags.values()])
+        right = sum(a == b for g, t in zip(gold, tags.values(), strict=True) for a, b in zip(g, t, strict=True))
+        return dict(zip(tags, counts, strict=True)), right, sum(map(len, gold))
+
+    def _names(self, tags: Sequence[int]) -> list[str]:
+        return [self.labels[tag] for tag in tags]
+
+
+def _items(
+    rows: Sequence[tuple[int, Row]], tokenizer: Any, max_length: int
+) -> Iterator[tuple[int, list[int], list[int], list[int]]]:
+    """(row, ids, special, labels) of every item of some rows."""
+    encoded = _tokenize([row["tokens"] for _, row in rows], tokenizer, max_length)
+    next_word = [0] * len(rows)
+    for i, sentence in enumerate(encoded["overflow_to_sample_mapping"]):
+        owner, row = rows[sentence]
+        labels = []
+        for word in encoded.word_ids(i):
+            first = word == next_word[sentence]
+            labels.append(row["tags"][word] if first else IGNORED)
+            next_word[sentence] += first
+        yield owner, encoded["input_ids"][i], encoded["special_tokens_mask"][i], labels
+
+
+def _tokenize(sentences: list[list[str]], tokenizer: Any, max_length: int) -> Any:
+    """Tokenise lists of words, with the unknown token for words of which nothing is left (a lone zero-width space)."""
+    encoded = tokenizer(
+        sentences,
+        is_split_into_words=True,
+        truncation=True,
+        max_length=max_length,
+        return_overflowing_tokens=True,
+        return_special_tokens_mask=True,
+    )
+    seen: list[set[int]] = [set() for _ in sentences]
+    for i, sentence in enumerate(encoded["overflow_to_sample_mapping"]):
+        seen[sentence].update(word for word in encoded.word_ids(i) if word is not None)
+    if all(len(found) == len(words) for found, words in zip(seen, sentences, strict=True)):
+        return encoded
+    whole = [
+        [word if k in found else tokenizer.unk_token for k, word in enumerate(words)]
+        for found, words in zip(seen, sentences, strict=True)
+    ]
+    return _tokenize(whole, tokenizer, max_length)
+
+
+def _mean_over_words(values: Tensor, labels: Tensor) -> Tensor:
+    """Mean of (n, t) over the scored positions of each item: (n,); 0 where an item has none."""
+    scored = labels != IGNORED
+    return (values * scored).sum(1) / scored.sum(1).clamp_min(1)
+
+
+class TokenHead(nn.Module):
+    """Dropout -> linear at every token: states (n, t, d) -> (n, t, out)."""
+
+    def __init__(self, hidden_size: int, out: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(hidden_size, out)
+
+    def forward(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.dropout(states))
+        return logits
