@@ -28,6 +28,11 @@ root_option = click.option(
 )
 
 
+take_over_option = click.option(
+    "--take-over", is_flag=True, help="Even if another process, that must be dead, still owns the study."
+)
+
+
 def run_options(command: Command) -> Command:
     """Options of the commands that run trials."""
     for option in reversed(
@@ -37,7 +42,6 @@ def run_options(command: Command) -> Command:
             click.option("--plain", "mode", flag_value="plain", help="Plain lines on a terminal too."),
             click.option("--json-events", "mode", flag_value="json", help="One JSON object per event, nothing else."),
             click.option("--address", help="A running Ray cluster, such as auto; none: a local one is started."),
-            click.option("--max-failures", type=click.IntRange(min=1), help="Stop after this many failed trials."),
         ]
     ):
         command = option(command)
@@ -61,6 +65,7 @@ def commands() -> None:
 @click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
 @run_options
+@click.option("--max-failures", type=click.IntRange(min=1), help="Stop after this many failed trials.")
 def run(config: str, overrides: Sequence[str], **options: Any) -> int:
     """Run the study in CONFIG, a recipe's name or a YAML file; KEY=VALUE sets dotted paths of it.
 
@@ -74,12 +79,26 @@ def run(config: str, overrides: Sequence[str], **options: Any) -> int:
 @commands.command(epilog=example("study resume quickstart"))
 @click.argument("name")
 @run_options
-@click.option("--take-over", is_flag=True, help="Even if another process, that must be dead, still owns it.")
+@take_over_option
+@click.option("--max-failures", type=click.IntRange(min=1), help="Stop after this many failed trials.")
 def resume(name: str, **options: Any) -> int:
     """Go on with the interrupted study NAME: finished trials stay, the others continue from their checkpoints."""
     from study import launch
 
     return launch.resume(name, _options(options))
+
+
+@commands.command(epilog=example("study confirm quickstart --runners-up 1"))
+@click.argument("name")
+@run_options
+@take_over_option
+@click.option("--runners-up", type=click.IntRange(min=0), default=0, help="Further configurations, by rank.")
+@click.option("--again", is_flag=True, help="Open the test split once more, for what is new.")
+def confirm(name: str, runners_up: int, again: bool, **options: Any) -> int:
+    """Score the best trial of the study NAME and the controls on the test split, over fresh seeds."""
+    from study import launch
+
+    return launch.confirm(name, _options(options), runners_up, again)
 
 
 @commands.command(epilog=example("study show quickstart --json"))
@@ -115,16 +134,29 @@ def mlflow(root: Path, port: int) -> int:
     return serve_ui(root, port)
 
 
-@commands.command(epilog=example("study rebuild quickstart --mlflow --uri http://127.0.0.1:5000"))
+@commands.command(epilog=example("study rebuild quickstart --optuna --mlflow"))
 @click.argument("name")
 @root_option
-@click.option("--mlflow", "to_mlflow", is_flag=True, required=True, help="The runs in MLflow.")
-@click.option("--uri", help="Another tracking server than the study's own.")
-def rebuild(name: str, root: Path, to_mlflow: bool, uri: str | None) -> None:
-    """Make the views of the study NAME anew from its ledger; what is there already stays as it is."""
+@click.option("--optuna", is_flag=True, help="optuna.db in the study's folder, for optuna-dashboard.")
+@click.option("--mlflow", is_flag=True, help="The runs in MLflow.")
+@click.option("--uri", help="Another MLflow tracking server than the study's own.")
+def rebuild(name: str, root: Path, optuna: bool, mlflow: bool, uri: str | None) -> None:
+    """Make views of the study NAME anew from its ledger; done again, it changes nothing."""
     from study import rebuilding
 
-    rebuilding.rebuild(root, name, uri)
+    rebuilding.rebuild(root, name, optuna, mlflow, uri)
+
+
+@commands.command(epilog=example("study report quickstart --out page"))
+@click.argument("names", nargs=-1, metavar="[NAME]…")
+@root_option
+@click.option("--from", "results", type=click.Path(path_type=Path), help="Anyone's results, as Parquet or CSV.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; none: the study's own.")
+def report(names: Sequence[str], root: Path, results: Path | None, out: Path | None) -> None:
+    """Write the report of one study, or of several side by side: a page, tables and data."""
+    from study import publishing
+
+    publishing.publish(names, root, results, out)
 
 
 @commands.command(epilog=example("study describe quickstart search.sampler=random"))

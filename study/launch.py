@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from trainables.loading import UserError, shown
 
 LOG = "log.txt"
 """Beside the ledger: what Ray, transformers and others have to say."""
+
+NO_PART_OF_A_STUDY = ("search.max_failures",)
+"""Keys that an option of a command may have changed, and that change no result."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,46 @@ def resume(name: str, options: Options) -> int:
     return _execute(existing.config, options, resume=True)
 
 
+def confirm(name: str, options: Options, runners_up: int = 0, again: bool = False) -> int:
+    """Confirm a finished study, or go on with its confirmation, and print what the test split says."""
+    existing = show.find(options.root, name)
+    if existing.condition == "running" and not options.take_over:
+        raise UserError(_how_to_go_on(existing))
+    preflight.check(existing.config, options.root, options.address)
+    score = show.first_value(existing.config)
+    log = study_directory(options.root, name) / LOG
+    earlier = [e for e in read_events(log.with_name(LEDGER)) if _concerns_confirm(e, existing)]
+    with (
+        _resumable(f"study confirm {name}", options.root),
+        watched(existing.config, 0, score, log, options.mode, earlier) as events,
+    ):
+        from study.confirm import confirm_study
+
+        confirm_study(
+            name,
+            options.root,
+            runners_up=runners_up,
+            again=again,
+            take_over=options.take_over,
+            events=events,
+            address=options.address,
+        )
+    return _conclude(options, name)
+
+
+def _concerns_confirm(event: Mapping[str, Any], study: show.Study) -> bool:
+    return "trial" not in event or study.record.trials[event["trial"]].phase == "confirm"
+
+
 def _execute(config: StudyConfig, options: Options, resume: bool) -> int:
     folder = study_directory(options.root, config.name)
     earlier = read_events(folder / LEDGER) if resume else []
+    planned, score = show.planned(config), show.first_value(config)
     try:
-        planned, score = show.planned(config), show.first_value(config)
-        with watched(config, planned, score, folder / LOG, options.mode, earlier) as events:
+        with (
+            _resumable(f"study resume {config.name}", options.root),
+            watched(config, planned, score, folder / LOG, options.mode, earlier) as events,
+        ):
             from study.runner import run_study
 
             run_study(
@@ -72,15 +110,23 @@ def _execute(config: StudyConfig, options: Options, resume: bool) -> int:
                 address=options.address,
                 max_failures=options.max_failures,
             )
-    except KeyboardInterrupt:
-        print(f"interrupted; go on with study resume {config.name}{_root(options.root)}", file=sys.stderr)
-        raise
     finally:
         _remove_if_nothing_began(folder)
     return _conclude(options, config.name)
 
 
+@contextmanager
+def _resumable(command: str, root: Path) -> Iterator[None]:
+    """Say how to go on after an interruption."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"interrupted; go on with {command}{_root(root)}", file=sys.stderr)
+        raise
+
+
 def _conclude(options: Options, name: str) -> int:
+    """Print a study's result; the exit status that it deserves."""
     study = show.find(options.root, name)
     if options.mode != "json":
         print(show.result(study))
@@ -104,7 +150,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             lines += _differences(before, after, f"{prefix}{key}.")
-        elif before != after:
+        elif before != after and f"{prefix}{key}" not in NO_PART_OF_A_STUDY:
             lines.append(f"{prefix}{key}: the existing study has {shown(before)} (got {shown(after)})")
     return lines
 

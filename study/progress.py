@@ -23,6 +23,7 @@ from rich.text import Text
 
 from study.config import Objective, StudyConfig
 from study.record import StudyRecord, TrialRecord
+from study.show import last_line, short
 from trainables.scores import Evaluation
 
 Mode = Literal["auto", "plain", "quiet", "json"]
@@ -57,7 +58,7 @@ class View:
             self.waiting = str(event["for"])
             return
         self.record.apply(event)
-        if event["event"] == "report":
+        if event["event"] == "report" and event["evaluation"]["split"] == "validation":
             value = self.score(Evaluation.from_json(event["evaluation"]))
             self.values.pop(event["trial"], None)
             if value is not None:
@@ -203,16 +204,10 @@ def clock(seconds: float) -> str:
 
 def describe_point(point: Mapping[str, Any]) -> str:
     """``epsilon=0.124 ascent_steps=2``, with as much of the paths as tells them apart."""
-    last = [path.rsplit(".", 1)[-1] for path in point]
-    names = [name if last.count(name) == 1 else path for name, path in zip(last, point, strict=True)]
     values = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.values())
-    return " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True)) or "base settings"
-
-
-def last_line(text: str) -> str:
-    """The line of a traceback that says what happened."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return (
+        " ".join(f"{name}={value}" for name, value in zip(short(list(point)), values, strict=True)) or "base settings"
+    )
 
 
 class Listener(Protocol):

@@ -46,6 +46,7 @@ from trainables.scores import Evaluation
 SCHEMA = 1
 MOST_ROWS = 30
 """Trials that a table shows unless all are asked for."""
+MOST_FAILURES = 5
 MOST_LANGUAGES = 5
 """Languages listed as gaining, and as losing, most."""
 
@@ -95,12 +96,30 @@ def find(root: Path, name: str) -> Study:
 
 
 def is_finished(config: StudyConfig, record: StudyRecord) -> bool:
-    """Whether phase `run` has met its budget and nothing is left under way."""
-    trials = list(record.trials.values())
-    asked = sum(t.phase == "run" and t.control is None for t in trials)
+    """Whether phase `run` has met its budget and nothing of it is left under way."""
+    trials = [t for t in record.trials.values() if t.phase == "run"]
+    asked = sum(t.control is None for t in trials)
     # The points of a design are all asked before the first trial starts, however many they are.
     enough = asked >= planned(config) or (config.search.mode == "design" and asked > 0)
-    return enough and all(t.ended for t in trials)
+    return all(t.ended for t in trials) and (enough or (asked > 0 and _is_spent(config, record)))
+
+
+def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
+    """Whether another budget than the number of trials ended the search."""
+    search = config.search
+    if search.max_hours is None and search.max_forward_equivalents is None and search.patience is None:
+        return False
+    from study.spending import Spending  # these need Optuna, which nothing else here does
+    from study.trials import told
+
+    spending = Spending(config, record.active_seconds)
+    trials = [t for t in record.trials.values() if t.phase == "run" and t.control is None]
+    for trial in sorted(trials, key=lambda t: t.finished or 0.0):
+        if trial.reports:
+            spending.report(trial.number, trial.reports[-1].evaluation)
+        if trial.kind != "baseline":
+            spending.end(told(config, trial))
+    return spending.cause() is not None
 
 
 def planned(config: StudyConfig) -> int:
@@ -248,7 +267,7 @@ def result(study: Study, every_trial: bool = False) -> str:
     choice = study.choice
     if choice is not None:
         parts += list(_comparison(study, choice))
-    parts += [_failures(study), _next_step(study)]
+    parts += [_confirmed(study), _failures(study), _next_step(study)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -303,8 +322,8 @@ def _trial_table(study: Study, every_trial: bool) -> str:
     order = {number: rank for rank, number in enumerate(ranked)}
     by_rank = sorted(trials, key=lambda t: (t.kind != "baseline", order.get(t.number, len(order)), t.number))
     shown = trials if every_trial else sorted(by_rank[:MOST_ROWS], key=lambda t: t.number)
-    paths = list(dict.fromkeys(path for t in shown if t.kind != "baseline" for path in t.point))
-    titles = ["trial", *_short(paths), *(o.reduce for o in config.search.objectives), *COMPARED[:-1], "step"]
+    paths = _varied([t for t in shown if t.kind != "baseline"])
+    titles = ["trial", *short(paths), *(o.reduce for o in config.search.objectives), *COMPARED[:-1], "step"]
     titles = list(dict.fromkeys(titles))
     rows = [titles, *(_trial_row(config, t, paths, titles, ranked[:1]) for t in shown)]
     hidden = len(trials) - len(shown)
@@ -314,12 +333,20 @@ def _trial_table(study: Study, every_trial: bool) -> str:
     return "\n".join([columns(rows), *notes])
 
 
+def _varied(trials: Sequence[TrialRecord]) -> list[str]:
+    """Paths of points in which these trials differ; all of them where there is only one trial."""
+    paths = list(dict.fromkeys(path for t in trials for path in t.point))
+    if len(trials) < 2:
+        return paths
+    return [path for path in paths if len({json.dumps(t.point.get(path)) for t in trials}) > 1]
+
+
 def _trial_row(
     config: StudyConfig, trial: TrialRecord, paths: Sequence[str], titles: Sequence[str], best: Sequence[int]
 ) -> list[str]:
     name = f"{trial.number} {trial.kind}" if trial.kind in ("baseline", "enqueued") else str(trial.number)
     cells = {"trial": name + (" *" if trial.number in best else "")}
-    cells |= dict(zip(_short(paths), (_shown(trial.point.get(path)) for path in paths), strict=True))
+    cells |= dict(zip(short(paths), (_shown(trial.point.get(path)) for path in paths), strict=True))
     outcome = protocol.outcome_of(config, trial) or trial.evaluation()
     if outcome is not None:
         values = objectives.summary(outcome, config) | objective_values(config, outcome)
@@ -377,19 +404,64 @@ def _movers(config: StudyConfig, before: Evaluation, after: Evaluation) -> str:
     )
 
 
+def _confirmed(study: Study) -> str:
+    """Phase `confirm`: means over the fresh seeds on the test split, per configuration."""
+    groups: dict[str, list[Evaluation]] = {}
+    for trial in study.trials:
+        if trial.phase == "confirm" and trial.state == "COMPLETE" and (scored := trial.evaluation("test")) is not None:
+            name = str(trial.attributes.get("configuration", trial.kind))
+            groups.setdefault(name, []).append(scored)
+    if not groups:
+        return ""
+    endpoint = study.config.protocol.primary_endpoint
+    titles = list(dict.fromkeys([endpoint, *COMPARED[:-1]]))
+    rows = [["configuration", "seeds", *titles]]
+    for name, evaluations in groups.items():
+        summaries = [{**objectives.summary(e, study.config), **_endpoint(study.config, e)} for e in evaluations]
+        means = (_mean([s[title] for s in summaries if title in s]) for title in titles)
+        rows.append([name, str(len(evaluations)), *means])
+    opened = len(study.record.openings)
+    return (
+        f"Confirmed on the test split (opened {opened} time{'s' if opened != 1 else ''}), means over fresh seeds; "
+        f"primary endpoint {endpoint}:\n{columns(rows)}\nDifferences with their intervals: study report {study.name}"
+    )
+
+
+def _endpoint(config: StudyConfig, evaluation: Evaluation) -> dict[str, float]:
+    name = config.protocol.primary_endpoint
+    try:
+        return {name: objectives.reduce(name, evaluation, config)}
+    except objectives.UnscoredError:
+        return {}
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{math.fsum(values) / len(values):.4f}" if values else "–"
+
+
 def _failures(study: Study) -> str:
+    """What went wrong, one line per failed trial."""
     failed = [t for t in study.trials if t.state == "FAIL"]
-    lines = [f"trial {t.number} failed: {(t.error or '').strip().splitlines()[-1:] or ['unknown']}" for t in failed]
-    return "\n".join(line.replace("['", "").replace("']", "") for line in lines[:MOST_LANGUAGES])
+    lines = [f"trial {t.number} failed: {last_line(t.error or '') or 'for an unknown reason'}" for t in failed]
+    more = [f"… and {len(lines) - MOST_FAILURES} more"] if len(lines) > MOST_FAILURES else []
+    return "\n".join([*lines[:MOST_FAILURES], *more])
 
 
 def _next_step(study: Study) -> str:
     if study.condition == "unfinished":
         return f"Not finished: study resume {study.name}"
+    if any(t.phase == "confirm" and not t.ended for t in study.trials) and study.condition != "running":
+        return f"Not confirmed yet: study confirm {study.name}"
     return ""
 
 
-def _short(paths: Sequence[str]) -> list[str]:
+def last_line(text: str) -> str:
+    """The line of a traceback that says what happened."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def short(paths: Sequence[str]) -> list[str]:
     """The last part of each path, or all of it where that would be ambiguous."""
     last = [path.rsplit(".", 1)[-1] for path in paths]
     return [name if last.count(name) == 1 else path for name, path in zip(last, paths, strict=True)]

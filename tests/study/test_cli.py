@@ -115,6 +115,9 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
         (["run", "quickstart", "--fast"], "No such option"),
         (["run", "quickstart", "--max-failures", "0"], "--max-failures"),
         (["mlflow"], "no study under it was tracked"),
+        (["confirm", "nothing"], "nothing: no such study under studies, known: none"),
+        (["rebuild", "nothing", "--optuna"], "nothing: no such study under studies, known: none"),
+        (["report"], "report: name a study, or give a file of results with --from"),
     ],
 )
 def test_other_mistakes(
@@ -187,6 +190,37 @@ def test_an_unfinished_study_says_how_to_go_on(
     assert "go on with study resume small" in capsys.readouterr().err
     assert study("show", "small", "--root", root) == 0
     assert "Not finished: study resume small" in capsys.readouterr().out
+
+
+def test_max_failures_does_not_make_another_study(root: Path, same: Path) -> None:
+    assert study("run", same, "search.max_failures=3", "--root", root) == 0
+
+
+def test_confirm_passes_its_options_on(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    heard: dict[str, Any] = {}
+    monkeypatch.setattr("study.confirm.confirm_study", lambda name, root, **named: heard.update(named, name=name))
+    assert study("confirm", "small", "--root", root, "--runners-up", "2", "--again", "--quiet") == 0
+    assert (heard["name"], heard["runners_up"], heard["again"], heard["take_over"]) == ("small", 2, True, False)
+    assert "Best trial 2" in capsys.readouterr().out
+
+
+def test_an_interrupted_command_says_how_to_go_on(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def interrupted(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("study.confirm.confirm_study", interrupted)
+    assert study("confirm", "small", "--root", root) == 130
+    assert capsys.readouterr().err.strip() == f"interrupted; go on with study confirm small --root {root}"
+
+
+def test_rebuild(root: Path, capsys: Any) -> None:
+    assert study("rebuild", "small", "--root", root) == 2
+    assert "name a view, --optuna or --mlflow or both" in capsys.readouterr().err
+    assert study("rebuild", "small", "--root", root, "--optuna") == 0
+    import optuna
+
+    storage = f"sqlite:///{root / 'small' / 'optuna.db'}"
+    assert len(optuna.load_study(study_name="small", storage=storage).trials) == 4
 
 
 @pytest.mark.parametrize(("outcome", "status"), [(0, 0), (1, 1), (KeyboardInterrupt(), 130), (click.Abort(), 130)])

@@ -20,7 +20,8 @@ import pytest
 from rich.console import Console
 
 from study.config import StudyConfig
-from study.progress import View, chatter_to, clock, describe_point, last_line, notice, watched
+from study.progress import View, chatter_to, clock, describe_point, notice, watched
+from study.show import last_line
 from trainables.scores import Evaluation
 
 Event = dict[str, Any]

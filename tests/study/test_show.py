@@ -53,6 +53,14 @@ def test_the_table_has_every_trial_and_marks_the_best(write_study: Write, events
     assert line_of(text, "3  ")[-1] == "FAIL"
 
 
+def test_what_all_trials_share_has_no_column(write_study: Write, events: list[Event]) -> None:
+    for event in events:
+        if event["event"] == "asked" and event["kind"] == "sampled":
+            event["point"] |= {"perturbation.norm": "l2"}
+    assert "norm" not in text_of(write_study, events)
+    assert "ascent_steps" in text_of(write_study, events)
+
+
 def test_a_baseline_that_ranks_higher_is_said(write_study: Write, events: list[Event]) -> None:
     for event in events:
         if event["event"] == "report" and event["trial"] == 0:
@@ -128,6 +136,54 @@ def test_numbers_that_are_not_finite_are_null(write_study: Write, events: list[E
 )
 def test_when_a_study_is_finished(config: StudyConfig, events: list[Event], cut: int, finished: bool) -> None:
     assert show.is_finished(config, StudyRecord.of(events[:cut])) is finished
+
+
+def test_a_spent_budget_finishes_a_study(config: StudyConfig, events: list[Event]) -> None:
+    record = StudyRecord.of(events[:11])  # two of four trials, 60 forward-equivalents each
+    assert not show.is_finished(config, record)
+    spent = config.search.model_copy(update={"max_forward_equivalents": 100.0})
+    assert show.is_finished(config.model_copy(update={"search": spent}), record)
+    ample = config.search.model_copy(update={"max_forward_equivalents": 1000.0})
+    assert not show.is_finished(config.model_copy(update={"search": ample}), record)
+
+
+def confirmed(events: list[Event], ended: bool = True) -> list[Event]:
+    """The study, confirmed with two seeds of its best trial and one of control (a)."""
+    opened = {"event": "test_opened", "time": 2000.0, "protocol_hash": "abc", "reason": "confirm"}
+    rows, evaluation = [*events, opened], events[14]["evaluation"]
+    for number, (name, control, de) in enumerate(
+        [("trial 2", None, 0.9), ("trial 2", None, 0.7), ("control a", "a", 0.5)], 4
+    ):
+        asked = {"phase": "confirm", "kind": "winner", "control": control, "point": {"training.seed": number}}
+        scores = {k: list(v) for k, v in evaluation["scores"]["accuracy"].items()} | {"de": [de, 40]}
+        final = {**evaluation, "split": "test", "scores": {"accuracy": scores}}
+        common = {"time": 2000.0 + number, "trial": number}
+        rows.append({"event": "asked", **common, **asked, "attributes": {"configuration": name}})
+        rows.append({"event": "started", **common, "attempt": 1})
+        rows.append({"event": "report", **common, "attempt": 1, "step": 20, "evaluation": final})
+        rows.append({"event": "finished", **common, "attempt": 1, "outcome": "COMPLETE", "error": None})
+    return rows if ended else rows[:-1]
+
+
+def test_a_confirmation_has_a_table_of_its_own(write_study: Write, events: list[Event]) -> None:
+    text = text_of(write_study, confirmed(events))
+    assert (
+        "Confirmed on the test split (opened 1 time), means over fresh seeds; primary endpoint low_resource_mean"
+        in text
+    )
+    header, winner, control = (line_of(text, start) for start in ("configuration", "trial 2  ", "control a"))
+    column = header.index("target_mean")
+    assert (winner[1], control[1]) == ("2", "1")
+    # de is one of six targets: its mean over two seeds is 0.8 against 0.5.
+    assert float(winner[column]) - float(control[column]) == pytest.approx(0.05, abs=1e-4)
+    assert "Not confirmed yet" not in text
+    assert "finished, 7 trials" in text
+
+
+def test_an_interrupted_confirmation_says_how_to_go_on(write_study: Write, events: list[Event]) -> None:
+    text = text_of(write_study, confirmed(events, ended=False))
+    assert "Not confirmed yet: study confirm small" in text
+    assert "Not finished" not in text
 
 
 def test_a_single_run_is_finished_after_baseline_and_trial(config: StudyConfig) -> None:
