@@ -127,9 +127,16 @@ class PerturbationConfig(Config):
     distribution: Literal["gaussian", "uniform"] = "gaussian"
     """`random_perturbation` and `r3f`: Gaussian noise of scale sigma, or a uniform draw from the ball of epsilon."""
     sigma: NonNegative = 0.1
-    """Standard deviation of smoothing noise, per coordinate; relative: times m over the root of the dimension."""
+    """Standard deviation of smoothing noise and of a Gaussian start, per coordinate; relative: times m over the root of
+    the dimension."""
     weight: NonNegative = 1.0
     """Weight of the divergence term (lambda) in methods that have one."""
+    push_weight: NonNegative = 0.1
+    """`ear`: weight of the distance between the pooled embeddings of an example and its copy, which is to grow."""
+    pull_weight: NonNegative = 1.0
+    """`ear`: weight of the distance between their attention in one layer, which is to shrink."""
+    attention_layer: Annotated[int, Field(ge=0)] = 5
+    """`ear`: that layer, counted from 0."""
     perturb_special_tokens: bool = False
     """Whether start, end and separator tokens are perturbed too; padding never is."""
     warmup_fraction: Fraction = 0.0

@@ -6,12 +6,12 @@ from importlib import import_module
 
 from trainables.config import PerturbationConfig
 from trainables.loading import UserError, shown, suggestion
-from trainables.perturbation import adversarial, divergences, freelb, none, random_perturbation
+from trainables.perturbation import adversarial, divergences, ear, freelb, none, random_perturbation
 from trainables.perturbation.base import METHODS, Perturbation
 
 __all__ = ["METHODS", "create"]
 
-_SHIPPED = (adversarial, divergences, freelb, none, random_perturbation)  # importing them registers their methods
+_SHIPPED = (adversarial, divergences, ear, freelb, none, random_perturbation)  # importing them registers their methods
 
 
 def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbation:

@@ -20,6 +20,20 @@ Supervision = Literal["none", "monolingual", "bilingual", "parallel"]
 
 
 @dataclass(frozen=True)
+class Inside:
+    """What one forward pass shows of the model's inside.
+
+    `pooled` (s, e) is the mean word embedding of each sequence's tokens, `attention` (s, heads, t, t) the attention
+    probabilities of one layer, queries before keys, `tokens` (s, t) true where there is no padding.
+    """
+
+    logits: Tensor
+    pooled: Tensor
+    attention: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True)
 class Perturbable:
     """One batch as a method sees it.
 
@@ -37,6 +51,9 @@ class Perturbable:
     answers: Callable[[Tensor], Tensor]
     keys: Tensor
     draw: int
+    reworded: Callable[[int], tuple[Inside, Inside]] | None = None
+    """From the number of a layer, counted from 0, to a pass over the items and one over copies of them in other words,
+    padded to one width and under one dropout mask; none where the training data has no such copies."""
 
 
 @dataclass

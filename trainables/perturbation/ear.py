@@ -1,0 +1,44 @@
+"""EAR (Ding et al., arXiv 2210.09934): Embedding-push, Attention-pull and Robust targets on copies in other words."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from trainables.loading import UserError
+from trainables.perturbation.base import Diagnostics, Inside, Perturbable, Perturbation, register
+
+
+@register
+class Ear(Perturbation):
+    """CE(x) + CE(x') - push * MSE(pooled embeddings) + pull * MSE(attention of one layer), x' a synonym copy of x.
+
+    The copy's embeddings are pushed away while its attention, and so its meaning, is held. Nothing bounds the push but
+    its weight. With frozen word embeddings it has no gradient.
+    """
+
+    name = "ear"
+    description = "an example and a synonym copy: embeddings pushed apart, attention pulled together (EAR)"
+    supervision = "monolingual"
+
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
+        if batch.reworded is None:
+            raise UserError("perturbation.method: ear needs augmentation.method: synonyms, whose copies it compares")
+        own, copy = batch.reworded(self.config.attention_layer)
+        push = (own.pooled - copy.pooled).square().mean(dim=1)
+        apart = self.config.pull_weight * _attention_distance(own, copy) - self.config.push_weight * push
+        loss = batch.loss(own.logits) + batch.loss(copy.logits)
+        # Several sequences of one item (multiple choice) count as one.
+        return loss + magnitude * apart.view(len(loss), -1).mean(dim=1), Diagnostics()
+
+    @property
+    def forward_equivalents(self) -> float:
+        return 6.0
+
+
+def _attention_distance(own: Inside, copy: Inside) -> Tensor:
+    """Mean squared difference (s,) over heads and over pairs of positions that hold a token in either sequence."""
+    either = own.tokens | copy.tokens
+    pairs = either.unsqueeze(2) & either.unsqueeze(1)
+    theirs = copy.attention * copy.tokens[:, None, :, None]
+    difference = (own.attention * own.tokens[:, None, :, None] - theirs).square().mean(dim=1)
+    return (difference * pairs).sum((1, 2)) / pairs.sum((1, 2))
