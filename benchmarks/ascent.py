@@ -1,0 +1,157 @@
+"""What a training step of each method costs, in clean steps, beside the arithmetic of `docs/methods.md`.
+
+A clean step is forward and backward, nothing frozen, no optimiser. Every round times each method between two clean
+steps, in CPU seconds of one thread, and takes its ratio to their mean; the table shows the median over rounds and half
+the distance of the quartiles. Weights are random: time does not depend on their values. Other work on the machine moves
+ratios by several per cent even so: take enough rounds for the spread that is wanted.
+
+    python benchmarks/ascent.py [--hidden 384] [--layers 12] [--batch 2] [--tokens 128] [--rounds 9]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from trainables.config import PerturbationConfig
+from trainables.encoder import Encoder
+from trainables.perturbation import create
+from trainables.perturbation.base import Perturbable
+
+ASCENT = 0.676
+"""Measured cost of an ascent step in clean steps (12 layers, 128 tokens); by counting passes it is 2/3."""
+
+METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
+    ("random_perturbation", {}, 1.0, 0.03),
+    ("random_perturbation", {"distribution": "uniform"}, 1.0, 0.03),
+    ("adversarial", {"ascent_steps": 1}, 1 + ASCENT, 0.10),
+    ("adversarial", {"ascent_steps": 2}, 1 + 2 * ASCENT, 0.10),
+    ("adversarial", {"ascent_steps": 3}, 1 + 3 * ASCENT, 0.10),
+    ("adversarial", {"ascent_steps": 1, "scope": "sentence"}, 1 + ASCENT, 0.10),
+    ("adversarial", {"ascent_steps": 1, "norm": "linf"}, 1 + ASCENT, 0.10),
+    ("freelb", {"ascent_steps": 2}, 2.0, 0.10),
+    ("freelb", {"ascent_steps": 3}, 3.0, 0.10),
+    ("smart", {"ascent_steps": 1}, 2 + ASCENT, None),
+    ("vat", {"ascent_steps": 1}, 2 + ASCENT, None),
+    ("r3f", {}, 2.0, None),
+]
+"""Method, settings, expected cost, and the share by which it may be missed where a limit is set."""
+
+
+def main() -> None:
+    """Print the table; exit status 1 if a limit is broken."""
+    options = _options()
+    torch.set_num_threads(1)
+    view, parameters = _batch(options.hidden, options.layers, options.batch, options.tokens)
+
+    def seconds(method: str, settings: dict[str, object]) -> float:
+        perturbation = create(PerturbationConfig.model_validate({"method": method, **settings}), 1.0)
+        began = time.thread_time()
+        perturbation.backward(view(), 1.0, 1.0 / options.batch)
+        took = time.thread_time() - began
+        for parameter in parameters:
+            parameter.grad = None
+        return took
+
+    seconds("none", {})
+    ratios: list[list[float]] = [[] for _ in METHODS]
+    clean: list[float] = []
+    for _ in range(options.rounds):
+        clean.append(seconds("none", {}))
+        for measured, (method, settings, _, _) in zip(ratios, METHODS, strict=True):
+            took = seconds(method, settings)
+            clean.append(seconds("none", {}))
+            measured.append(took / statistics.mean(clean[-2:]))
+    print(
+        f"{options.layers} layers of {options.hidden}, {options.batch} sequences of {options.tokens} tokens, "
+        f"{options.rounds} rounds; clean step {statistics.median(clean):.3f} CPU-s"
+    )
+    print(f"noise of one batch: {1000 * _noise_seconds(view()):.2f} ms\n")
+    raise SystemExit(_print_table(ratios))
+
+
+def _print_table(ratios: list[list[float]]) -> int:
+    broken = 0
+    print("| method | settings | clean steps | spread | arithmetic | off by | limit |")
+    print("|---|---|---|---|---|---|---|")
+    for measured, (method, settings, expected, limit) in zip(ratios, METHODS, strict=True):
+        low, middle, high = statistics.quantiles(measured, n=4)
+        off = middle / expected - 1
+        kept = limit is None or abs(off) <= limit
+        broken += not kept
+        shown = ", ".join(f"{key} {value}" for key, value in settings.items())
+        verdict = "" if limit is None else f"{100 * limit:.0f} % {'kept' if kept else 'BROKEN'}"
+        print(
+            f"| {method} | {shown} | {middle:.3f} | ± {(high - low) / 2:.3f} | {expected:.3f} "
+            f"| {100 * off:+.1f} % | {verdict} |"
+        )
+    return int(broken > 0)
+
+
+def _noise_seconds(view: Perturbable) -> float:
+    from trainables.perturbation.noise import normal
+
+    took = []
+    for _ in range(20):
+        began = time.thread_time()
+        normal(view.keys, view.draw, view.mask, view.embeddings.shape[2])
+        took.append(time.thread_time() - began)
+    return min(took)
+
+
+def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[[], Perturbable], list[nn.Parameter]]:
+    """A function that makes a fresh view of a batch without padding, and the trained parameters."""
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": 10_000,  # about what a trimmed vocabulary keeps
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": hidden // 32,
+        "intermediate_size": 4 * hidden,
+        "attn_implementation": "sdpa",
+    }
+    encoder = Encoder(BertModel(BertConfig(**sizes), add_pooling_layer=False), uses_segments=False).train()
+    head = nn.Linear(hidden, 30)
+    ids = torch.randint(5, 10_000, (batch, tokens))
+    attention, labels = torch.ones_like(ids), torch.randint(0, 30, (batch,))
+
+    def forward(embeddings: Tensor) -> Tensor:
+        torch.manual_seed(1)
+        logits: Tensor = head(
+            encoder.states(embeddings, attention, torch.zeros_like(attention, dtype=torch.bool))[:, 0]
+        )
+        return logits
+
+    def divergence(p: Tensor, q: Tensor) -> Tensor:
+        return nn.functional.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
+
+    def view() -> Perturbable:
+        return Perturbable(
+            forward=forward,
+            embeddings=encoder.embed(ids),
+            mask=attention.bool(),
+            loss=lambda logits: nn.functional.cross_entropy(logits, labels, reduction="none"),
+            divergence=divergence,
+            answers=lambda logits: logits.argmax(1),
+            keys=torch.arange(batch),
+            draw=0,
+        )
+
+    return view, [*encoder.parameters(), *head.parameters()]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    for name, default in (("hidden", 384), ("layers", 12), ("batch", 2), ("tokens", 128), ("rounds", 9)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
