@@ -1,23 +1,26 @@
 """Prepared views of MLflow's experiment page: without them it hides child runs, and its charts with them.
 
 A view is a tag of the experiment in the form in which the page saves its own (MLflow 3.17: JSON with a name, a time and
-the page's state as JSON). It lists the trials of one phase, best first, as rows of their own, and draws above the
-page's one chart per metric: parallel coordinates and a scatter plot over what was searched, and a table with all
-languages of the trials side by side, as differences from a trial of one's choice.
+the page's state, deflated). It lists the trials of one phase as rows of their own, best first. On top are parallel
+coordinates and a scatter plot over what was searched, and a table of differences from the baseline; then a bar chart
+for each language, side by side; then what the page itself makes of the other metrics.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from study.config import StudyConfig
 from study.objectives import STANDARD
-from study.record import Phase
-from study.tracking.runs import PHASE, UUID, milliseconds
-from trainables.scores import Split, summary_key
+from study.record import Phase, TrialRecord
+from study.tracking.runs import PHASE, UUID, is_reference, milliseconds
+from trainables.scores import Split, score_key, summary_key
 
 VIEW = "mlflow.sharedViewState."
 """How keys of tags that hold a view begin; the view's identifier follows."""
@@ -29,15 +32,59 @@ FALLBACK_AXES = ("perturbation.epsilon", "perturbation.ascent_steps", "perturbat
 """Drawn where a study varies nothing."""
 
 
-def view_tag(
-    uuid: str, config: StudyConfig, phase: Phase, metric: str, varied: Sequence[str], created: float
-) -> tuple[str, str]:
-    """Key and value of the experiment's tag that holds the view of a phase; `created` is in unix seconds."""
-    split: Split = "validation" if phase == "run" else "test"
-    name = f"{config.name}: {'trials' if phase == 'run' else 'confirmation'}"
-    state = json.dumps(_state(uuid, config, phase, split, metric, varied or FALLBACK_AXES), ensure_ascii=False)
-    view = {"name": name, "createdAt": milliseconds(created), "state": state}
-    return f"{VIEW}{uuid}-{phase}", json.dumps(view, ensure_ascii=False)
+@dataclass(frozen=True)
+class View:
+    """What there is to see of one phase of a study."""
+
+    phase: Phase
+    metric: str
+    languages: tuple[str, ...]
+    begun: float
+    """Unix seconds."""
+    varied: tuple[str, ...] = ()
+    """Dotted paths, in the order in which they are drawn."""
+    baseline: str = ""
+    """Identifier of the run that differences are taken from; empty: of the best one."""
+
+    @property
+    def split(self) -> Split:
+        """The split that the phase is about."""
+        return "validation" if self.phase == "run" else "test"
+
+
+class Views:
+    """The views of a study, from the trials seen so far."""
+
+    def __init__(self) -> None:
+        self._begun: dict[Phase, float] = {}
+        self._scores: dict[Phase, tuple[str, tuple[str, ...]]] = {}
+        self._reference: dict[Phase, int] = {}
+        self._varied: dict[str, None] = {}
+
+    def note(self, trial: TrialRecord) -> None:
+        """Take a trial into account, as far as it has got."""
+        self._begun.setdefault(trial.phase, trial.asked)
+        if is_reference(trial):
+            self._reference.setdefault(trial.phase, trial.number)
+        elif trial.phase == "run" and trial.control is None:
+            self._varied |= {path: None for path in trial.point if path != "training.seed"}
+        if trial.reports and trial.phase not in self._scores:
+            evaluation = trial.reports[0].evaluation
+            self._scores[trial.phase] = evaluation.metric, evaluation.primary.languages
+
+    def views(self, runs: Mapping[int, str]) -> Iterator[View]:
+        """One view for each phase that has scores; `runs` are MLflow's identifiers of the trials."""
+        for phase, (metric, languages) in self._scores.items():
+            baseline = runs.get(self._reference.get(phase, -1), "")
+            yield View(phase, metric, languages, self._begun[phase], tuple(self._varied), baseline)
+
+
+def view_tag(uuid: str, config: StudyConfig, view: View) -> tuple[str, str]:
+    """Key and value of the experiment's tag that holds a view."""
+    name = f"{config.name}: {'trials' if view.phase == 'run' else 'confirmation'}"
+    state = b64encode(zlib.compress(json.dumps(_state(uuid, config, view)).encode(), 9)).decode()
+    value = {"name": name, "createdAt": milliseconds(view.begun), "state": f"deflate;{state}"}
+    return f"{VIEW}{uuid}-{view.phase}", json.dumps(value)
 
 
 def view_links(server: str, experiment: str, tags: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -53,20 +100,18 @@ def view_links(server: str, experiment: str, tags: Mapping[str, str]) -> Iterato
             yield json.loads(value).get("name", key), link
 
 
-def _state(
-    uuid: str, config: StudyConfig, phase: Phase, split: Split, metric: str, varied: Sequence[str]
-) -> dict[str, Any]:
-    axes = list(varied)[:MOST_AXES]
+def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
+    axes = (view.varied or FALLBACK_AXES)[:MOST_AXES]
     endpoint = config.protocol.primary_endpoint
-    rank = "selection_mean" if phase == "run" else endpoint if endpoint in STANDARD else "target_mean"
-    shown = [summary_key(split, metric, name) for name in ("source", "target_mean", "low_resource_mean")]
-    rank_key = summary_key(split, metric, rank)
-    titles = ("study", f"{split}_summary", f"{split}_{metric}", "training", "cost")
+    rank = "selection_mean" if view.phase == "run" else endpoint if endpoint in STANDARD else "target_mean"
+    shown = [summary_key(view.split, view.metric, name) for name in ("source", "target_mean", "low_resource_mean")]
+    rank_key = summary_key(view.split, view.metric, rank)
+    scores = f"{view.split}_{view.metric}"
     return {
         # Any order but by date makes the page list children as rows of their own.
         "orderByKey": f"metrics.`{rank_key}`",
         "orderByAsc": False,
-        "searchFilter": f"tags.`{UUID}` = '{uuid}' and tags.{PHASE} = '{phase}'",
+        "searchFilter": f"tags.`{UUID}` = '{uuid}' and tags.{PHASE} = '{view.phase}'",
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
@@ -80,28 +125,39 @@ def _state(
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
         "autoRefreshEnabled": True,
-        "compareRunSections": [_section(title, title == "study") for title in titles],
+        "compareRunSections": [
+            _section("study", columns=1, cardHeight=420),
+            _section(scores, columns=4, cardHeight=230),
+            *(_section(name, isGenerated=True) for name in (f"{view.split}_summary", "training", "cost")),
+        ],
         "compareRunCharts": [
-            _card("PARALLEL", selectedParams=axes, selectedMetrics=[*shown, rank_key], showAllRuns=True),
-            _card("SCATTER", xaxis={"key": axes[0], "type": "PARAM"}, yaxis={"key": shown[-1], "type": "METRIC"}),
+            _card("PARALLEL", "study", selectedParams=axes, selectedMetrics=[*shown, rank_key], showAllRuns=True),
+            _card(
+                "SCATTER",
+                "study",
+                xaxis={"key": axes[0], "type": "PARAM"},
+                yaxis={"key": shown[-1], "type": "METRIC"},
+            ),
             _card(
                 "DIFFERENCE",
+                "study",
                 compareGroups=["Model metrics"],
-                chartName="Languages side by side",
+                chartName="Differences from the baseline",
                 showChangeFromBaseline=True,
                 showDifferencesOnly=False,
-                baselineColumnUuid="",
+                baselineColumnUuid=view.baseline,
             ),
+            *(_card("BAR", scores, metricKey=score_key(view.split, view.metric, k)) for k in view.languages),
         ],
     }
 
 
-def _section(title: str, ours: bool) -> dict[str, Any]:
-    size = {"columns": 1, "cardHeight": 420} if ours else {}
-    flags = {"display": True, "isReordered": False, "deleted": False, "isGenerated": not ours}
-    return {"uuid": f"section-{title}", "name": title, **flags, **size}
+def _section(name: str, **settings: Any) -> dict[str, Any]:
+    flags = {"display": True, "isReordered": False, "deleted": False, "isGenerated": False}
+    return {"uuid": f"section-{name}", "name": name, **flags, **settings}
 
 
-def _card(kind: str, **settings: Any) -> dict[str, Any]:
+def _card(kind: str, section: str, **settings: Any) -> dict[str, Any]:
+    uuid = f"card-{settings.get('metricKey', kind)}"
     flags = {"runsCountToCompare": 100, "deleted": False, "isGenerated": False}
-    return {"uuid": f"card-{kind}", "type": kind, "metricSectionId": "section-study", **flags, **settings}
+    return {"uuid": uuid, "type": kind, "metricSectionId": f"section-{section}", **flags, **settings}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -22,9 +22,9 @@ import yaml
 
 from study.config import StudyConfig
 from study.ledger import Tail
-from study.record import Phase, Report, StudyRecord, TrialRecord
+from study.record import Report, StudyRecord, TrialRecord
 from study.tracking import runs
-from study.tracking.charts import view_tag
+from study.tracking.charts import Views, view_tag
 from study.tracking.runs import PHASE, STATUS, STUDY, TRIAL, UUID, Point, milliseconds
 from study.tracking.server import QUIET, artifact_folder, default_uri, public
 from trainables.scores import Split, parse_score_key
@@ -89,7 +89,8 @@ class Mirror:
         self._is_new = False
         self._unsure: set[int | None] = set()
         self._stored = ""
-        self._views = _Views()
+        self._views = Views()
+        self._view_tags: dict[str, str] = {}
 
     @cached_property
     def _client(self) -> Any:
@@ -208,8 +209,11 @@ class Mirror:
 
     def _write_views(self) -> None:
         assert self._config is not None
-        for key, value in self._views.changed(self.record, self._config):
-            self._client.set_experiment_tag(self._experiment, key, value)
+        for view in self._views.views({number: run.id for number, run in self._children.items()}):
+            key, value = view_tag(str(self.record.uuid), self._config, view)
+            if self._view_tags.get(key) != value:
+                self._client.set_experiment_tag(self._experiment, key, value)
+                self._view_tags[key] = value
 
     # Child runs
 
@@ -358,32 +362,6 @@ class Mirror:
         for start in range(0, len(points), self._batch):
             batch = points[start : start + self._batch]
             self._client.log_batch(run.id, [Metric(p.key, p.value, p.milliseconds, p.step) for p in batch])
-
-
-class _Views:
-    """The prepared views of the trials seen so far."""
-
-    def __init__(self) -> None:
-        self._varied: dict[str, None] = {}
-        self._begun: dict[Phase, float] = {}
-        self._metric = ""
-        self._written: dict[str, str] = {}
-
-    def note(self, trial: TrialRecord) -> None:
-        """Take a trial into account."""
-        if trial.phase == "run" and trial.kind != "baseline":
-            self._varied |= {path: None for path in trial.point if path != "training.seed"}
-        if trial.reports and trial.phase not in self._begun:
-            self._begun[trial.phase] = trial.asked
-            self._metric = trial.reports[0].evaluation.metric
-
-    def changed(self, record: StudyRecord, config: StudyConfig) -> Iterator[tuple[str, str]]:
-        """Tags to be written; they count as written once the next one is asked for."""
-        for phase, begun in self._begun.items():
-            key, value = view_tag(str(record.uuid), config, phase, self._metric, list(self._varied), begun)
-            if self._written.get(key) != value:
-                yield key, value
-                self._written[key] = value
 
 
 def _is_first(report: Report, trial: TrialRecord) -> bool:

@@ -32,6 +32,10 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 MAX_TAG = 5000
 """Characters of a tag or a parameter that every MLflow store takes."""
 
+COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")
+REFERENCE_COLOUR = "#7f7f7f"
+"""Of runs in charts: MLflow's own colours often fall together."""
+
 MAGNITUDES = ("perturbation.epsilon", "perturbation.sigma", "perturbation.ascent_steps")
 """Shown as 0 where nothing is perturbed, whatever the configuration has in store."""
 
@@ -49,6 +53,11 @@ class Point:
 def milliseconds(seconds: float) -> int:
     """The ledger's time as MLflow has it."""
     return round(seconds * 1000)
+
+
+def is_reference(trial: TrialRecord) -> bool:
+    """Whether the others of its phase are compared with it: the baseline, and control (a) in `confirm`."""
+    return trial.kind == "baseline" if trial.phase == "run" else trial.control == "a"
 
 
 def study_tags(record: StudyRecord, config: StudyConfig) -> dict[str, str]:
@@ -75,6 +84,7 @@ def trial_tags(config: StudyConfig, trial: TrialRecord) -> dict[str, str]:
         "kind": trial.kind,
         "seed": full.training.seed,
         "attempts": trial.attempts,
+        "mlflow.runColor": REFERENCE_COLOUR if is_reference(trial) else COLOURS[trial.number % len(COLOURS)],
         "selection_rule": config.protocol.selection,
         **_trial_kind(full),
     }
@@ -96,10 +106,10 @@ def _trial_kind(trial: TrialConfig) -> dict[str, Any]:
 
 
 def trial_name(trial: TrialRecord) -> str:
-    """Name of a child run: ``3``, ``0 baseline``, ``12 confirm control b``."""
+    """Name of a child run: ``trial 3``, ``trial 0 baseline``, ``trial 12 confirm control b``."""
     kind = "" if trial.kind in ("sampled", "design") else trial.kind
     phase = "" if trial.phase == "run" else trial.phase
-    return " ".join(part for part in (str(trial.number), phase, kind, trial.control or "") if part)
+    return " ".join(part for part in (f"trial {trial.number}", phase, kind, trial.control or "") if part)
 
 
 def trial_parameters(config: StudyConfig, trial: TrialRecord) -> dict[str, str]:

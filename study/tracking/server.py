@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -92,10 +93,10 @@ def _url_problem(uri: str) -> str | None:
 
 
 def serve_ui(root: Path, port: int = 5000) -> int:
-    """Show the studies under `root` in MLflow's own pages on the loopback interface, until interrupted.
+    """Show the studies under `root` in MLflow's own pages on the loopback interface, until SIGINT or SIGTERM.
 
-    Prints the address of each study's prepared charts. Returns the exit status. Raises `UserError` if nothing was
-    tracked under this root, or the port is taken.
+    To be called in the main thread. Prints the address of each study's prepared charts. Returns the exit status. Raises
+    `UserError` if nothing was tracked under this root, or the port is taken.
     """
     if not (root / "mlflow.db").exists():
         raise UserError(f"root: no study under it was tracked to its own MLflow store (got {str(root)!r})")
@@ -106,6 +107,7 @@ def serve_ui(root: Path, port: int = 5000) -> int:
         except OSError as error:
             raise UserError(f"port: {error.strerror or error}".lower() + f" (got {port})") from None
     address = f"http://127.0.0.1:{port}"
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     server = _start(root, port)
     try:
         _await(server, address)
@@ -116,6 +118,12 @@ def serve_ui(root: Path, port: int = 5000) -> int:
         return 0
     finally:
         _stop(server)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _start(root: Path, port: int) -> subprocess.Popen[bytes]:

@@ -221,10 +221,10 @@ def dump(uri: str, experiment: str, ids: bool = False) -> Dump:
             },
             "inputs": sorted((i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs),
             "artifacts": sorted(file.path for file in client.list_artifacts(run.info.run_id)),
-            "experiment": dict(found.tags),
         }
         assert run.info.run_name not in result, "a run is there twice"
-        result[run.info.run_name] = shown | ({"id": run.info.run_id, "parent": parent} if ids else {})
+        own = {"id": run.info.run_id, "parent": parent, "experiment": dict(found.tags)}
+        result[run.info.run_name] = shown | (own if ids else {})
     return result
 
 

@@ -3,47 +3,73 @@
 from __future__ import annotations
 
 import json
+import zlib
+from base64 import b64decode
+from typing import Any
 
 from study.config import StudyConfig
+from study.record import StudyRecord
 from study.tracking import charts
-from study.tracking.runs import MAX_TAG
+from study.tracking.charts import View, Views
 
 UUID = "0123456789abcdef0123456789abcdef"
 
 
+def state(value: str) -> dict[str, Any]:
+    """What the page unpacks."""
+    packed = json.loads(value)["state"]
+    assert packed.startswith("deflate;")
+    return dict(json.loads(zlib.decompress(b64decode(packed.removeprefix("deflate;")))))
+
+
 def test_a_view_lists_one_phase_and_draws_what_was_searched(config: StudyConfig) -> None:
-    key, value = charts.view_tag(UUID, config, "run", "accuracy", ["perturbation.epsilon", "training.batch_size"], 5.0)
-    view = json.loads(value)
-    state = json.loads(view["state"])
+    view = View("run", "accuracy", ("de", "sw"), 5.0, ("perturbation.epsilon", "training.batch_size"), "abc")
+    key, value = charts.view_tag(UUID, config, view)
+    shown = state(value)
     assert key == f"mlflow.sharedViewState.{UUID}-run"
-    assert view["createdAt"] == 5000
-    assert state["orderByKey"] == "metrics.`validation_summary/accuracy.selection_mean`"
-    assert state["searchFilter"] == f"tags.`study.uuid` = '{UUID}' and tags.phase = 'run'"
-    parallel, scatter, table = state["compareRunCharts"]
+    assert json.loads(value)["createdAt"] == 5000
+    assert shown["orderByKey"] == "metrics.`validation_summary/accuracy.selection_mean`"
+    assert shown["searchFilter"] == f"tags.`study.uuid` = '{UUID}' and tags.phase = 'run'"
+    parallel, scatter, table, *bars = shown["compareRunCharts"]
     assert parallel["selectedParams"] == ["perturbation.epsilon", "training.batch_size"]
     assert "validation_summary/accuracy.low_resource_mean" in parallel["selectedMetrics"]
     assert scatter["xaxis"] == {"key": "perturbation.epsilon", "type": "PARAM"}
-    assert table["type"] == "DIFFERENCE"
-    sections = {section["uuid"] for section in state["compareRunSections"]}
-    assert all(card["metricSectionId"] in sections for card in state["compareRunCharts"])
+    assert table["baselineColumnUuid"] == "abc"
+    assert [bar["metricKey"] for bar in bars] == ["validation_accuracy/de", "validation_accuracy/sw"]
+    sections = {section["uuid"] for section in shown["compareRunSections"]}
+    assert all(card["metricSectionId"] in sections for card in shown["compareRunCharts"])
+    assert len({card["uuid"] for card in shown["compareRunCharts"]}) == 5
 
 
 def test_the_view_of_confirm_shows_the_test_split(config: StudyConfig) -> None:
-    _, value = charts.view_tag(UUID, config, "confirm", "accuracy", [], 5.0)
-    state = json.loads(json.loads(value)["state"])
-    assert state["orderByKey"] == "metrics.`test_summary/accuracy.low_resource_mean`"
-    assert "validation" not in json.dumps(state["compareRunSections"])
-    assert state["compareRunCharts"][0]["selectedParams"] == list(charts.FALLBACK_AXES)
+    shown = state(charts.view_tag(UUID, config, View("confirm", "f1", ("sw",), 5.0))[1])
+    assert shown["orderByKey"] == "metrics.`test_summary/f1.low_resource_mean`"
+    assert "validation" not in json.dumps(shown)
+    assert shown["compareRunCharts"][0]["selectedParams"] == list(charts.FALLBACK_AXES)
 
 
-def test_a_view_fits_into_a_tag_however_much_is_searched(config: StudyConfig) -> None:
-    varied = [f"augmentation.some_rather_long_name_{i}" for i in range(20)]
-    _, value = charts.view_tag(UUID, config, "run", "attacked_accuracy", varied, 5.0)
-    assert len(value) <= MAX_TAG
+def test_a_view_fits_into_a_tag_however_much_there_is(config: StudyConfig) -> None:
+    varied = tuple(f"augmentation.some_rather_long_name_{i}" for i in range(20))
+    languages = tuple(f"l{i:03}" for i in range(200))
+    _, value = charts.view_tag(UUID, config, View("run", "attacked_accuracy", languages, 5.0, varied))
+    assert len(value) <= 20_000
+
+
+def test_views_follow_the_trials(events: list[dict[str, Any]]) -> None:
+    views = Views()
+    for trial in StudyRecord.of(events[:2]).trials.values():
+        views.note(trial)
+    assert list(views.views({})) == []
+    for trial in StudyRecord.of(events).trials.values():
+        views.note(trial)
+    (view,) = views.views({0: "base", 1: "one"})
+    assert (view.phase, view.metric, view.begun, view.baseline) == ("run", "accuracy", 1000.0, "base")
+    assert view.varied == ("perturbation.epsilon", "perturbation.ascent_steps")
+    assert set(view.languages) == {"en", "de", "fr", "sw", "yo", "te", "th"}
 
 
 def test_links_are_read_off_the_tags(config: StudyConfig) -> None:
-    tags = dict([charts.view_tag(UUID, config, "run", "accuracy", [], 5.0)])
+    tags = dict([charts.view_tag(UUID, config, View("run", "accuracy", ("sw",), 5.0))])
     ((name, link),) = charts.view_links("http://127.0.0.1:5000/", "7", {**tags, "other": "x"})
     assert name == "small: trials"
     assert link.startswith("http://127.0.0.1:5000/#/experiments/7/runs?")

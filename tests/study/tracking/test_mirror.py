@@ -20,6 +20,7 @@ from study.tracking.mirror import Mirror, reason
 from study.tracking.runs import STATUS, milliseconds, points
 from tests.study.conftest import LANGUAGES, evaluation
 from tests.study.tracking.conftest import Dump, dump
+from tests.study.tracking.test_charts import state
 from trainables.loading import UserError
 from trainables.scores import Evaluation, LanguageScores
 
@@ -78,7 +79,7 @@ def test_a_study_is_there_number_for_number(
     shown = dump(store, "small")
     assert_equals_ledger(shown, ledger.path, config)
     assert len(shown) == 5
-    assert shown["3"]["status"] == "FAILED"
+    assert shown["trial 3"]["status"] == "FAILED"
     parent = shown["small"]
     assert (parent["status"], parent["times"][1]) == ("FINISHED", 1320000)
     assert parent["inputs"] == [("intents", "d" * 36)]
@@ -96,15 +97,17 @@ def test_rebuilding_again_changes_nothing(
     ledger.append("asked", trial=5, time=1460.0, phase="confirm", kind="control", control="b", point={})
     assert rebuild(ledger.path) == len(events) + 5
     before = dump(store, "small", ids=True)
-    assert before["4 baseline"]["status"] == "RUNNING"
-    assert before["5 confirm control b"]["tags"]["control"] == "b"
+    assert before["trial 4 baseline"]["status"] == "RUNNING"
+    assert before["trial 5 confirm control b"]["tags"]["control"] == "b"
     assert rebuild(ledger.path) == len(events) + 5
     assert dump(store, "small", ids=True) == before
 
     other = tmp_path / "other.db"
     other.write_bytes(empty_store.read_bytes())
     rebuild(ledger.path, f"sqlite:///{other}")
-    without_ids = {name: {k: v for k, v in run.items() if k not in ("id", "parent")} for name, run in before.items()}
+    without_ids = {
+        name: {k: v for k, v in run.items() if k not in ("id", "parent", "experiment")} for name, run in before.items()
+    }
     assert dump(f"sqlite:///{other}", "small") == without_ids
 
 
@@ -128,13 +131,13 @@ def test_a_resumed_study_goes_on_in_its_runs(
     append(ledger, events[:9])  # trial 1 has its first report
     send(Mirror(ledger.path, None, pytest.fail))
     before = dump(store, "small", ids=True)
-    assert before["small"]["status"] == before["1"]["status"] == "RUNNING"
+    assert before["small"]["status"] == before["trial 1"]["status"] == "RUNNING"
     append(ledger, [{**events[7], "attempt": 2}, *({**event, "attempt": 2} for event in events[9:11]), *events[11:]])
     send(Mirror(ledger.path, None, pytest.fail))
     after = dump(store, "small", ids=True)
     assert_equals_ledger(after, ledger.path, config)
     assert {name: after[name]["id"] for name in before} == {name: run["id"] for name, run in before.items()}
-    assert after["1"]["tags"]["attempts"] == "2"
+    assert after["trial 1"]["tags"]["attempts"] == "2"
 
 
 @pytest.mark.parametrize("is_followed", [True, False])
@@ -148,7 +151,7 @@ def test_a_step_that_a_later_attempt_repeats_is_there_once(
     append(ledger, [{**events[7], "attempt": 2}, again])
     send(mirror if is_followed else Mirror(ledger.path, None, pytest.fail))
     shown = dump(store, "small")
-    assert shown["1"]["points"]["training/loss"] == [(10, 1170000, "0.1")]
+    assert shown["trial 1"]["points"]["training/loss"] == [(10, 1170000, "0.1")]
     assert_equals_ledger(shown, ledger.path, config)
 
 
@@ -156,7 +159,7 @@ def test_training_and_cost_of_a_step_are_there_once(store: str, ledger: Ledger, 
     tested = {**events[4]["evaluation"], "split": "test"}
     append(ledger, [*events[:5], {**events[4], "time": 1099.0, "evaluation": tested}])
     send(Mirror(ledger.path, None, pytest.fail))
-    shown = dump(store, "small")["0 baseline"]["points"]
+    shown = dump(store, "small")["trial 0 baseline"]["points"]
     assert [time for _, time, _ in shown["cost/train_seconds"]] == [1050000, 1090000]
     assert [time for _, time, _ in shown["test_accuracy/sw"]] == [1099000]
 
@@ -168,7 +171,7 @@ def test_scores_that_are_no_numbers_arrive(store: str, ledger: Ledger, events: l
     events[3]["evaluation"] = Evaluation(10, "validation", scores).to_json()
     append(ledger, events[:4])
     send(Mirror(ledger.path, None, pytest.fail))
-    shown = dump(store, "small")["0 baseline"]["points"]
+    shown = dump(store, "small")["trial 0 baseline"]["points"]
     assert shown["validation_accuracy/sw"] == [(10, 1050000, "nan")]
     assert shown["validation_accuracy/yo"] == [(10, 1050000, "0.15")]
 
@@ -199,9 +202,9 @@ def test_runs_of_another_making_are_written_anew(
     tags = {"study.uuid": "0" * 32, "study.trial": "0", "phase": "run"}
     other = client.create_run(experiment, tags=tags, run_name="another")
     client.log_param(other.info.run_id, "perturbation.epsilon", "12")
-    client.delete_run(runs["0 baseline"]["id"])
+    client.delete_run(runs["trial 0 baseline"]["id"])
     for language in LANGUAGES:
-        client.log_metric(runs["1"]["id"], f"validation_accuracy/{language}", 0.5, step=11, timestamp=5)
+        client.log_metric(runs["trial 1"]["id"], f"validation_accuracy/{language}", 0.5, step=11, timestamp=5)
     client.create_run(experiment, tags={**tags, "study.trial": "2"}, run_name="twice")
     append(ledger, [*events[4:6], *events[9:11], *events[13:]])
     send(Mirror(ledger.path, None, pytest.fail))
@@ -216,7 +219,7 @@ def test_a_run_deleted_meanwhile_is_written_anew(
     append(ledger, events[:4])
     mirror = Mirror(ledger.path, None, pytest.fail)
     send(mirror)
-    MlflowClient(store).delete_run(dump(store, "small", ids=True)["0 baseline"]["id"])
+    MlflowClient(store).delete_run(dump(store, "small", ids=True)["trial 0 baseline"]["id"])
     append(ledger, events[4:])
     send(mirror)
     assert_equals_ledger(dump(store, "small"), ledger.path, config)
@@ -245,7 +248,7 @@ def test_a_trial_that_cannot_be_shown_does_not_hold_up_the_others(
     append(ledger, events)
     said: list[str] = []
     send(Mirror(ledger.path, None, said.append))
-    assert {"0 baseline", "2", "3", "small"} <= dump(store, "small").keys()
+    assert {"trial 0 baseline", "trial 2", "trial 3", "small"} <= dump(store, "small").keys()
     assert len(said) == 1
     assert "trial 1" in said[0]
     assert "no_such_field" in said[0]
@@ -265,7 +268,7 @@ def test_events_of_a_driver_that_was_taken_over_change_nothing(
     send(Mirror(ledger.path, None, pytest.fail))
     shown = dump(store, "small")
     assert_equals_ledger(shown, ledger.path, config)
-    assert shown["1"]["status"] == "RUNNING"
+    assert shown["trial 1"]["status"] == "RUNNING"
 
 
 def test_memory_is_bounded_while_nothing_can_be_sent(
@@ -309,10 +312,13 @@ def test_a_ledger_that_was_only_opened_shows_nothing(store: str, ledger: Ledger)
 def test_the_view_names_what_is_varied(store: str, ledger: Ledger, events: list[Event]) -> None:
     append(ledger, events)
     send(Mirror(ledger.path, None, pytest.fail))
-    ((key, value),) = dump(store, "small")["small"]["experiment"].items()
+    shown = dump(store, "small", ids=True)
+    ((key, value),) = shown["small"]["experiment"].items()
     assert key == f"mlflow.sharedViewState.{'0' * 32}-run"
-    assert all(f"params.`{path}`" in value for path in ("perturbation.epsilon", "perturbation.ascent_steps"))
-    assert "perturbation.method" not in value
+    parallel, _, table, *bars = state(value)["compareRunCharts"]
+    assert parallel["selectedParams"] == ["perturbation.epsilon", "perturbation.ascent_steps"]
+    assert table["baselineColumnUuid"] == shown["trial 0 baseline"]["id"]
+    assert [bar["metricKey"] for bar in bars] == [f"validation_accuracy/{k}" for k in sorted(LANGUAGES)]
 
 
 def test_artifacts_are_stored_with_the_study(store: str, ledger: Ledger, tmp_path: Path, events: list[Event]) -> None:

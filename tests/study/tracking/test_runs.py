@@ -95,7 +95,17 @@ def test_tags_of_trials(record: StudyRecord, config: StudyConfig) -> None:
     control = record.trials[1]
     control.phase, control.kind, control.control = "confirm", "control", "b"
     assert runs.trial_tags(config, control)["control"] == "b"
-    assert [runs.trial_name(t) for t in record.trials.values()] == ["0 baseline", "1 confirm control b", "2", "3"]
+    names = [runs.trial_name(trial) for trial in record.trials.values()]
+    assert names == ["trial 0 baseline", "trial 1 confirm control b", "trial 2", "trial 3"]
+
+
+def test_what_the_others_are_compared_with_is_grey(record: StudyRecord, config: StudyConfig) -> None:
+    colours = [runs.trial_tags(config, trial)["mlflow.runColor"] for trial in record.trials.values()]
+    assert colours[0] == runs.REFERENCE_COLOUR
+    assert len(set(colours)) == 4
+    control = record.trials[1]
+    control.phase, control.kind, control.control = "confirm", "control", "a"
+    assert runs.is_reference(control)
 
 
 def test_long_errors_and_odd_names_fit(record: StudyRecord, config: StudyConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -99,8 +98,9 @@ def test_serving_needs_something_to_serve_and_a_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_pages_are_served_until_interrupted(
-    store: str, events: list[dict[str, Any]], write_study: Callable[..., Path]
+    store: str, events: list[dict[str, Any]], write_study: Callable[..., Path], end: signal.Signals
 ) -> None:
     root = write_study(events)
     rebuild(root / "small" / LEDGER)
@@ -119,9 +119,10 @@ def test_the_pages_are_served_until_interrupted(
         }
         children = psutil.Process(pages.pid).children(recursive=True)
         assert children
-        pages.send_signal(signal.SIGINT)
+        pages.send_signal(end)
         assert pages.wait(30) == 0
         assert not psutil.wait_procs(children, timeout=10)[1]
     finally:
         if pages.poll() is None:
-            os.killpg(pages.pid, signal.SIGKILL)
+            pages.terminate()
+            pages.wait(30)

@@ -61,7 +61,7 @@ def test_everything_arrives_while_the_study_runs(
         for event in study:
             append(ledger, [event])
             tracker.notify(event)
-        wait_for(lambda: has_ended(server.uri, name, "3"))
+        wait_for(lambda: has_ended(server.uri, name, "trial 3"))
         assert glimpse(server.uri, name)[name].info.status == "RUNNING"
     assert said == []
     shown = dump(server.uri, name)
@@ -75,7 +75,7 @@ def test_news_are_found_without_being_told(
 ) -> None:
     with follow(gate, ledger, []):
         append(ledger, study)
-        wait_for(lambda: has_ended(server.uri, name, "3"))
+        wait_for(lambda: has_ended(server.uri, name, "trial 3"))
 
 
 @pytest.mark.parametrize("fault", ["hang", "500", "403", "down"])
@@ -94,7 +94,7 @@ def test_an_outage_is_said_once_and_made_up_for(
     said: list[str] = []
     tracker = follow(gate, ledger, said)
     append(ledger, study[:4])
-    wait_for(lambda: has_points(server.uri, name, "0 baseline"))
+    wait_for(lambda: has_points(server.uri, name, "trial 0 baseline"))
     if fault == "down":
         gate.close()
     else:
@@ -118,7 +118,7 @@ def test_an_outage_is_said_once_and_made_up_for(
     assert tracker.close()
     shown = dump(server.uri, name)
     assert_equals_ledger(shown, ledger.path, config)
-    created = [shown[run]["times"][0] for run in ("0 baseline", "1", "2", "3")]
+    created = [shown[run]["times"][0] for run in ("trial 0 baseline", "trial 1", "trial 2", "trial 3")]
     assert created == sorted(created)
 
 
@@ -185,7 +185,7 @@ def test_a_run_whose_creation_seemed_to_fail_is_there_once(
     said: list[str] = []
     tracker = follow(gate, ledger, said)
     append(ledger, study[:4])
-    wait_for(lambda: has_points(server.uri, name, "0 baseline"))
+    wait_for(lambda: has_points(server.uri, name, "trial 0 baseline"))
     gate.released.set()
     time.sleep(0.5)
     append(ledger, study[4:])
@@ -215,7 +215,7 @@ def test_a_killed_server_that_comes_back_gets_the_rest(
         own.start()
         tracker = Tracker(own.uri, name, ledger.path.parent.parent, said.append)
         append(ledger, study[:8])
-        wait_for(lambda: has_points(own.uri, name, "0 baseline"))
+        wait_for(lambda: has_points(own.uri, name, "trial 0 baseline"))
         own.kill()
         append(ledger, study[8:])
         wait_for(lambda: len(said) == 1)
