@@ -7,15 +7,16 @@ STAMP := $(VENV)/.installed
 
 .PHONY: setup run test check docs bench chaos
 
+# Ray installs a script named tune too, and each of its updates does so again: ours, which has Ray's commands and our
+# own, is the one that must stay.
 setup: $(STAMP)
+	@grep -q study.cli $(BIN)/tune || $(BIN)/pip install --quiet --force-reinstall --no-deps --editable .
+	@grep -q study.cli $(BIN)/tune
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (minutes the first time, nothing afterwards)"
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --editable '.[dev]' --constraint constraints.txt
-	@# Ray installs a script named tune too: ours, which has Ray's commands and our own, is the one that must stay.
-	grep -q study.cli $(BIN)/tune || $(BIN)/pip install --force-reinstall --no-deps --editable .
-	grep -q study.cli $(BIN)/tune
 	touch $@
 
 run: setup
