@@ -112,6 +112,14 @@ class TaskShape(ABC):
         """
         raise NotImplementedError
 
+    def adopt(self, row: Row, shape: TaskShape) -> Row:
+        """A row that `shape` has read, as training row of this one; another shape's where a task is trained on it."""
+        return row
+
+    def assemble(self, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Sequence[Row]]:
+        """The rows of all languages of an evaluated split, where those of one depend on the others."""
+        return rows
+
     def context(self, row: Row) -> str:
         """What rows that must not be torn apart by carving have in common: here, all of the row."""
         return json.dumps(row, ensure_ascii=False, sort_keys=True)

@@ -1,7 +1,9 @@
 """Classification of a text or a pair of texts: XNLI, PAWS-X, intents, SIB-200.
 
-Columns of a row: ``text``, for pairs ``text_pair``, and ``label``, the index of the class. Score: accuracy, as in
-XTREME's ``evaluate.py``.
+Columns of a row: ``text``, for pairs ``text_pair``, and ``label``, the index of the class; where the data has one, the
+``key`` that translations have in common. Score: accuracy, as in XTREME's ``evaluate.py``. In the generalised setting of
+Huang et al. 2021 (arXiv 2104.08645) the two texts of a pair are in different languages, every one with every other;
+such a pair of languages is named ``de.sw`` (first text German).
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.loading import UserError
 from trainables.tasks.base import Encoded, Row, TaskShape
 from trainables.tasks.encoding import encode_sequences
-from trainables.tasks.fields import label_index, text_of
+from trainables.tasks.fields import field, label_index, text_of
 
 
 class Classification(TaskShape):
@@ -25,14 +28,21 @@ class Classification(TaskShape):
 
     metrics = ("accuracy",)
 
-    def __init__(self, labels: Sequence[str], pair: bool) -> None:
+    def __init__(self, labels: Sequence[str], pair: bool, crossed: bool = False) -> None:
+        """`crossed`: evaluate every language's first texts with every other's second texts."""
         super().__init__(labels)
         self.text_columns = ("text", "text_pair") if pair else ("text",)
+        self.crossed = crossed
 
     def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
         row: dict[str, Any] = {name: text_of(raw, columns.get(name, name)) for name in self.text_columns}
         row["label"] = label_index(raw, columns.get("label", "label"), self.labels)
+        if "key" in columns:
+            row["key"] = field(raw, columns["key"])
         return row
+
+    def assemble(self, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Sequence[Row]]:
+        return _cross(rows) if self.crossed else rows
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         texts = (tuple(row[name] for name in self.text_columns) for row in rows)
@@ -68,6 +78,27 @@ class Classification(TaskShape):
     ) -> dict[str, tuple[float, int]]:
         right = [rows[int(i)]["label"] == answer for i, answer in zip(encoded.rows, predictions, strict=True)]
         return {"accuracy": (sum(right) / len(right), len(right))}
+
+
+def _cross(rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
+    """First texts of each language with second texts of each; rows of equal key, else of equal number, are parallel.
+
+    Where two languages label a row differently the pair has no label and is left out.
+    """
+    counts = {code: len(found) for code, found in rows.items()}
+    keyed = {code: {row.get("key", i): row for i, row in enumerate(found)} for code, found in rows.items()}
+    if len(set(counts.values())) != 1 and not all("key" in found[0] for found in rows.values()):
+        told = ", ".join(f"{code} {n}" for code, n in counts.items())
+        raise UserError(f"task.name: crossed pairs need the same rows in all languages (got {told})")
+    return {
+        first if first == second else f"{first}.{second}": [
+            {"text": row["text"], "text_pair": keyed[second][key]["text_pair"], "label": row["label"]}
+            for key, row in keyed[first].items()
+            if key in keyed[second] and keyed[second][key]["label"] == row["label"]
+        ]
+        for first in rows
+        for second in rows
+    }
 
 
 class PooledHead(nn.Module):

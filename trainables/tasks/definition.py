@@ -116,6 +116,12 @@ class TaskDefinition(Config):
             raise ValueError(f"files: must contain {{split}} and {{language}} (got {self.files})")
         return self
 
+    @model_validator(mode="after")
+    def _pairs_alone_are_crossed(self) -> TaskDefinition:
+        if self.crossed and (self.shape != "classification" or "text_pair" not in self.columns):
+            raise ValueError("crossed: only pairs of texts can be crossed (needs columns.text_pair)")
+        return self
+
     @property
     def codes(self) -> tuple[str, ...]:
         """Codes of the declared languages; empty where the files decide."""

@@ -62,10 +62,10 @@ class Plan:
         """Language -> rows of one split, languages in order. Raises `UserError`."""
         rows: dict[str, list[Row]] = {}
         for code, parts in sorted(self.sources(split).items()):
-            rows[code] = [row for part in parts for row in self._rows(part, code)]
+            rows[code] = [row for part in parts for row in self._rows(part, split, code)]
             if not rows[code]:
                 raise UserError(f"{self.store(parts[0].task).place(parts[0].split, code)}: has no rows for {split}")
-        return rows
+        return rows if split == "train" else {k: list(v) for k, v in self.shape.assemble(rows).items()}
 
     def sources(self, split: Split) -> dict[str, list[Part]]:
         """Language -> the parts that have its rows. Raises `UserError` where a language that is needed has none."""
@@ -87,19 +87,20 @@ class Plan:
 
     def _languages(self, split: Split, available: Sequence[str]) -> tuple[set[str], list[str]]:
         """(languages to read, those of them without which the split is of no use: the source, and what is named)."""
+        needed = [] if all(part.languages == "targets" for part in self.parts(split)) else [self.source]
         if split == "train":
-            return {self.source}, [self.source]
+            return {self.source}, needed
         targets = self.config.target_languages
         if targets == "all":
-            return {self.source, *(self.definition.codes or available)}, [self.source]
+            return {self.source, *(self.definition.codes or available)}, needed
         named = [normalize(name) for name in targets if not name.startswith(_GROUP)]
         members = [
             code for name in targets if name.startswith(_GROUP) for code in group(name[len(_GROUP) :], available)
         ]
         untested = self.definition.without_validation if split == "validation" else ()
-        no_targets = all(part.languages == "source" for part in self.parts(split))
-        needed = [] if no_targets else [code for code in named if code not in untested]
-        return {self.source, *named, *members}, [self.source, *needed]
+        if any(part.languages != "source" for part in self.parts(split)):
+            needed += [code for code in named if code not in untested]
+        return {self.source, *named, *members}, needed
 
     def _missing(self, split: Split, code: str, available: Sequence[str]) -> str:
         where = self.store(self.parts(split)[0].task).place(self.parts(split)[0].split, code)
@@ -107,7 +108,7 @@ class Plan:
         there = f"only in {', '.join(available)}" if available else "in no language"
         return f"task.{field}: {self.definition.name} has {split} rows {there}; looked for {where} (got {code!r})"
 
-    def _rows(self, part: Part, code: str) -> Iterator[Row]:
+    def _rows(self, part: Part, split: Split, code: str) -> Iterator[Row]:
         data = catalogue()[part.task] if part.task else self.definition
         shape = shape_of(data)
         problems: list[str] = []
@@ -120,7 +121,7 @@ class Plan:
                     break
                 continue
             if part.carve is None or (part.carve == "held") == is_held_out(shape.context(row)):
-                yield row
+                yield self.shape.adopt(row, shape) if part.task or split == "train" else row
         if problems:
             raise UserError(*problems)
 

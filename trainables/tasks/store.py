@@ -92,7 +92,8 @@ def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path 
         return Files(definition, _local_folder(definition, config.data_dir, main))
     if definition.hub is not None:
         return OnHub(definition, definition.hub)
-    assert own_folder is not None, definition.name
+    if own_folder is None:
+        raise UserError(f"task.data_dir: {definition.name} is not on the hub; name a folder that has it (got none)")
     return Files(definition, own_folder)
 
 

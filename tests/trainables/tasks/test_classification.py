@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from trainables.config import TaskConfig
+from trainables.loading import UserError
 from trainables.tasks import load_task
 from trainables.tasks.base import collate
 from trainables.tasks.classification import Classification, PooledHead, pool
@@ -97,6 +98,52 @@ def test_accuracy_is_the_official_one(name: str, shared_data: Path, tokenizer: A
     value, count = shape.score(rows, shape.encode(rows, tokenizer, 8), fixture["pred"], "sw")["accuracy"]
     assert 100 * value == pytest.approx(fixture["scores"]["accuracy"], abs=1e-6)
     assert count == len(fixture["gold"])
+
+
+def crossed_task(folder: Path, rows: dict[str, list[dict[str, Any]]], **columns: str) -> TaskConfig:
+    """A crossed task of one's own, its validation rows given by language."""
+    definition = {"shape": "classification", "crossed": True, "labels": ["0", "1"]}
+    definition["columns"] = {"text": "a", "text_pair": "b", **columns}
+    (folder / "own.yaml").write_text(json.dumps(definition))
+    for language, found in rows.items():
+        (folder / f"validation.{language}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    return TaskConfig(name=str(folder / "own.yaml"))
+
+
+def test_crossed_pairs_by_hand(tmp_path: Path) -> None:
+    english = [{"a": "one", "b": "two", "label": 0, "id": 7}, {"a": "three", "b": "four", "label": 1, "id": 9}]
+    german = [{"a": "drei", "b": "vier", "label": 0, "id": 9}, {"a": "eins", "b": "zwei", "label": 0, "id": 7}]
+    task = load_task(crossed_task(tmp_path, {"en": english, "de": german}, key="id"), ("validation",))
+    pairs = {name: [(r["text"], r["text_pair"]) for r in rows] for name, rows in task.rows["validation"].items()}
+    # Row 9 has another label in German: it stays within each language, and out of the pairs of languages.
+    assert pairs == {
+        "de": [("drei", "vier"), ("eins", "zwei")],
+        "de.en": [("eins", "two")],
+        "en": [("one", "two"), ("three", "four")],
+        "en.de": [("one", "zwei")],
+    }
+    assert task.source_language == "en"
+    assert task.target_languages == ("de", "de.en", "en.de")
+
+
+def test_crossed_pairs_need_parallel_rows(tmp_path: Path) -> None:
+    row = {"a": "x", "b": "y", "label": 0}
+    with pytest.raises(UserError, match=r"the same rows in all languages \(got de 2, en 1\)"):
+        load_task(crossed_task(tmp_path, {"en": [row], "de": [row, row]}), ("validation",))
+
+
+@pytest.mark.parametrize(("name", "languages"), [("xnli_crossed", 15), ("pawsx_crossed", 7)])
+def test_the_generalised_setting_crosses_all_languages(name: str, languages: int, shared_data: Path) -> None:
+    plain = load_task(TaskConfig(name=name.removesuffix("_crossed"), data_dir=shared_data), ("validation",))
+    task = load_task(TaskConfig(name=name, data_dir=shared_data), ("validation",))
+    rows = task.rows["validation"]
+    assert len(rows) == languages**2
+    for code, found in plain.rows["validation"].items():
+        assert [r["text"] for r in rows[code]] == [r["text"] for r in found]
+    both = list(zip(plain.rows["validation"]["de"], plain.rows["validation"]["zh"], strict=True))
+    expected = [(de["text"], zh["text_pair"]) for de, zh in both if de["label"] == zh["label"]]
+    assert [(row["text"], row["text_pair"]) for row in rows["de.zh"]] == expected
+    assert len(expected) > 480
 
 
 def test_every_language_of_pawsx_keeps_its_own_labels(shared_data: Path) -> None:

@@ -267,7 +267,8 @@ def test_the_catalogue_is_whole() -> None:
         assert definition.description, name
         assert definition.licence, name
         assert definition.citation, name
-        assert (definition.hub is None) == (definition.builtin is not None or name in ("lareqa", "mewslix")), name
+        elsewhere = definition.builtin is not None or definition.crossed or name == "lareqa"
+        assert (definition.hub is None) == elsewhere, name
         assert set(definition.codes) <= set(languages.table()), name
         assert all(languages.normalize(code) == code for code in definition.codes), name
         for part in (*definition.splits.train, *definition.splits.validation, *definition.splits.test):

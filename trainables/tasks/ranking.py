@@ -1,0 +1,67 @@
+"""Exact nearest-neighbour search, and scores of ranked lists as XTREME-R's scripts compute them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+
+TOP = 20
+"""Ranks that LAReQA and Mewsli-X look at."""
+
+
+def top_k(
+    queries: Vectors, candidates: Vectors, k: int, query_block: int = 512, candidate_block: int = 65536
+) -> npt.NDArray[np.int64]:
+    """Indices (q, min(k, c)) of the candidates (c, d) with the largest dot products with each query (q, d), best first.
+
+    Exact, in blocks, so that memory does not grow with q times c. Of equal candidates the first comes first.
+    """
+    found = [
+        _top_of_blocks(queries[i : i + query_block], candidates, k, candidate_block)
+        for i in range(0, len(queries), query_block)
+    ]
+    return np.concatenate(found) if found else np.zeros((0, min(k, len(candidates))), dtype=np.int64)
+
+
+def _top_of_blocks(queries: Vectors, candidates: Vectors, k: int, block: int) -> npt.NDArray[np.int64]:
+    scores = np.zeros((len(queries), 0), dtype=np.float32)
+    indices = np.zeros((len(queries), 0), dtype=np.int64)
+    for start in range(0, len(candidates), block):
+        part = queries @ candidates[start : start + block].T
+        numbers = np.broadcast_to(np.arange(start, start + part.shape[1]), part.shape)
+        scores, indices = _best(np.hstack([scores, part]), np.hstack([indices, numbers]), k)
+    return indices
+
+
+def _best(scores: Vectors, indices: npt.NDArray[np.int64], k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
+    if k < scores.shape[1]:
+        kept = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        scores, indices = np.take_along_axis(scores, kept, 1), np.take_along_axis(indices, kept, 1)
+    order = np.lexsort((indices, -scores), axis=1)
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(indices, order, 1)
+
+
+def average_precision(targets: Collection[Hashable], ranked: Sequence[Hashable], k: int | None = None) -> float:
+    """AP@k: sum over the hits of hits so far / rank, over the smaller of the number of targets and k (LAReQA)."""
+    hits, total = 0, 0.0
+    seen: set[Hashable] = set()
+    for rank, candidate in enumerate(ranked[:k], start=1):
+        if candidate in targets and candidate not in seen:
+            hits += 1
+            total += hits / rank
+        seen.add(candidate)
+    return total / (min(len(targets), k) if k else len(targets))
+
+
+def reciprocal_rank(target: str, ranked: Sequence[str], k: int = TOP) -> float:
+    """1 / rank of the target among the first k, 0 if it is not there (Mewsli-X)."""
+    return next((1 / rank for rank, candidate in enumerate(ranked[:k], start=1) if candidate == target), 0.0)
+
+
+def mean_reciprocal_rank(targets: Mapping[str, str], ranked: Mapping[str, Sequence[str]], k: int = TOP) -> float:
+    """Mean over all queries; one without a ranked list scores 0."""
+    return sum(reciprocal_rank(target, ranked.get(query, ()), k) for query, target in targets.items()) / len(targets)
