@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import search_spaces
 from study import checks
 from study.config import ScalingConfig, StudyConfig
 from study.tracking import validate_uri
-from trainables.loading import UserError
+from trainables.loading import UserError, apply_point
 
 LEAST_DISK = 2 * 2**30
 """Bytes that the checkpoints of a small encoder need, two trials at a time."""
@@ -49,11 +52,26 @@ def _task(config: StudyConfig) -> tuple[tuple[str, ...] | None, list[str]]:
 
 
 def _methods(config: StudyConfig) -> list[str]:
+    """Methods that do not exist or refuse their settings: the base's, and those that the space chooses among."""
     from trainables import augmentation, perturbation
 
-    lines = _lines(lambda: perturbation.create(config.trial.perturbation))
-    lines += _lines(lambda: augmentation.check(config.trial.augmentation))
-    return [f"trial.{line}" for line in lines]
+    found = _lines(lambda: perturbation.create(config.trial.perturbation))
+    found = [f"trial.{line}" for line in found + _lines(lambda: augmentation.check(config.trial.augmentation))]
+    for path, name in _searched_methods(config):
+        trial = apply_point(config.trial, {path: name})
+        lines = _lines(partial(perturbation.create, trial.perturbation))
+        lines += _lines(partial(augmentation.check, trial.augmentation))
+        found += [f"search.space: {line}" for line in lines if line.startswith(path.partition(".")[0])]
+    return found
+
+
+def _searched_methods(config: StudyConfig) -> list[tuple[str, Any]]:
+    try:
+        space = search_spaces.load(config.search.space or {})
+    except UserError:
+        return []  # reported by the checks
+    dimensions = (d for d in space.dimensions if d.path in ("perturbation.method", "augmentation.method"))
+    return [(d.path, name) for d in dimensions for name in d.choices]
 
 
 def _tracking(config: StudyConfig) -> list[str]:

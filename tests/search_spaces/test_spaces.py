@@ -105,7 +105,7 @@ def test_grids_have_each_point_once() -> None:
     }
     grid = space.grid(levels)
     by_method = Counter(p["perturbation.method"] for p in grid)
-    assert by_method == {"adversarial": 6, "freelb": 6, "smart": 2, "r3f": 3, "random_perturbation": 3}
+    assert by_method == {"adversarial": 6, "freelb": 6, "smart": 2, "vat": 2, "r3f": 3, "random_perturbation": 3}
     assert all(set(p) == active(space, p) for p in grid)
 
 
