@@ -44,6 +44,15 @@ from trainables.loading import UserError, suggestion, validate
 from trainables.scores import Evaluation
 
 SCHEMA = 1
+STATES = {
+    "COMPLETE": "complete",
+    "PRUNED": "stopped early",
+    "FAIL": "failed",
+    "running": "running",
+    "interrupted": "interrupted",
+    "asked": "waiting",
+}
+"""States of trials in words, in the order in which they are counted."""
 MOST_ROWS = 30
 """Trials that a table shows unless all are asked for."""
 MOST_FAILURES = 5
@@ -299,9 +308,8 @@ def columns(rows: Sequence[Sequence[str]], right: Iterable[int] | None = None) -
 
 
 def _heading(study: Study) -> str:
-    config, states = study.config, [t.state for t in study.trials]
-    counts = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed", "running": "running"}
-    done = ", ".join(f"{states.count(state)} {words}" for state, words in counts.items() if state in states)
+    config, states = study.config, [_state(study, t) for t in study.trials]
+    done = ", ".join(f"{states.count(words)} {words}" for words in STATES.values() if words in states)
     task, encoder = config.trial.task, config.trial.encoder
     return "\n".join(
         [
@@ -310,6 +318,12 @@ def _heading(study: Study) -> str:
             f"{study.condition}, {len(states)} trials: {done or 'none asked yet'}",
         ]
     )
+
+
+def _state(study: Study, trial: TrialRecord) -> str:
+    """A trial's state in words: what nobody runs any more was interrupted."""
+    is_left = trial.state == "running" and study.condition != "running"
+    return "interrupted" if is_left else STATES[trial.state]
 
 
 def _trial_table(study: Study, every_trial: bool) -> str:
@@ -325,7 +339,7 @@ def _trial_table(study: Study, every_trial: bool) -> str:
     paths = _varied([t for t in shown if t.kind != "baseline"])
     titles = ["trial", *short(paths), *(o.reduce for o in config.search.objectives), *COMPARED[:-1], "step"]
     titles = list(dict.fromkeys(titles))
-    rows = [titles, *(_trial_row(config, t, paths, titles, ranked[:1]) for t in shown)]
+    rows = [titles, *(_trial_row(study, t, paths, titles, ranked[:1]) for t in shown)]
     hidden = len(trials) - len(shown)
     notes = [f"… and {hidden} more trials (--all)"] if hidden else []
     metric = next((r.evaluation.metric for t in trials for r in t.reports), "score")
@@ -342,8 +356,9 @@ def _varied(trials: Sequence[TrialRecord]) -> list[str]:
 
 
 def _trial_row(
-    config: StudyConfig, trial: TrialRecord, paths: Sequence[str], titles: Sequence[str], best: Sequence[int]
+    study: Study, trial: TrialRecord, paths: Sequence[str], titles: Sequence[str], best: Sequence[int]
 ) -> list[str]:
+    config = study.config
     name = f"{trial.number} {trial.kind}" if trial.kind in ("baseline", "enqueued") else str(trial.number)
     cells = {"trial": name + (" *" if trial.number in best else "")}
     cells |= dict(zip(short(paths), (_shown(trial.point.get(path)) for path in paths), strict=True))
@@ -352,7 +367,7 @@ def _trial_row(
         values = objectives.summary(outcome, config) | objective_values(config, outcome)
         cells |= {k: f"{v:.4f}" for k, v in values.items()} | {"step": str(outcome.step)}
     if trial.state != "COMPLETE":
-        cells["step"] = f"{cells.get('step', '')} {trial.state}".strip()
+        cells["step"] = f"{cells.get('step', '')} {_state(study, trial)}".strip()
     return [cells.get(title, "–") for title in titles]
 
 

@@ -50,7 +50,7 @@ def test_the_table_has_every_trial_and_marks_the_best(write_study: Write, events
     assert line_of(text, "trial  ")[:3] == ["trial", "epsilon", "ascent_steps"]
     assert line_of(text, "0 baseline")[1:4] == ["–", "–", "0.7750"]
     assert line_of(text, "2 *")[1:4] == ["0.2", "2", "0.8250"]
-    assert line_of(text, "3  ")[-1] == "FAIL"
+    assert line_of(text, "3  ")[-1] == "failed"
 
 
 def test_what_all_trials_share_has_no_column(write_study: Write, events: list[Event]) -> None:
@@ -76,6 +76,12 @@ def test_without_a_complete_baseline_nothing_is_compared(write_study: Write, eve
     text = text_of(write_study, events)
     assert "There is no complete baseline to compare it with." in text
     assert "Gained most" not in text
+
+
+def test_what_nobody_runs_any_more_was_interrupted(write_study: Write, events: list[Event]) -> None:
+    text = text_of(write_study, [*events[:9], events[11]])
+    assert "unfinished, 3 trials: 1 complete, 1 interrupted, 1 waiting" in text
+    assert line_of(text, "1  ")[-1] == "10 interrupted"
 
 
 def test_a_long_table_is_cut_by_rank(write_study: Write, events: list[Event]) -> None:
