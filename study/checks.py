@@ -17,12 +17,13 @@ NOT_SEARCHED = ("task.", "evaluation.")
 """What all trials of a study share, or their scores could not be compared."""
 
 
-def check(config: StudyConfig, languages: Sequence[str] | None = None) -> None:
+def check(config: StudyConfig, languages: Sequence[str] | None = None, tested: Sequence[str] | None = None) -> None:
     """Raise `UserError` with everything that is wrong with a study, one line each.
 
-    `languages` are those the task evaluates, the source included, where they are known already.
+    `languages` are those the task evaluates on validation, the source included, and `tested` those on test, where they
+    are known already.
     """
-    found = protocol.problems(config, languages)
+    found = protocol.problems(config, languages, tested)
     space = None
     if config.search.space is not None:
         try:

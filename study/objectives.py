@@ -26,7 +26,7 @@ Regional variants of a language are averaged first and count once in every mean;
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from study.config import Objective, StudyConfig
 from trainables import languages
@@ -86,7 +86,8 @@ def reduce(name: str, evaluation: Evaluation, config: StudyConfig, metric: str |
     if kind in ("source", "language"):
         return _one(scores, config.trial.task.source_language if kind == "source" else argument)
     if kind == "transfer_gap":
-        return _one(scores, config.trial.task.source_language) - _mean(_targets(scores, config), "target languages")
+        targets = {k: scores[k] for k in scores.languages if k not in sources(config)}
+        return _one(scores, config.trial.task.source_language) - _mean(targets, "target languages")
     members = members_of(name, scores.languages, config)
     if not members:
         raise UnscoredError(f"{name}: none of its languages was evaluated")
@@ -105,17 +106,15 @@ def reduce(name: str, evaluation: Evaluation, config: StudyConfig, metric: str |
 def members_of(name: str, available: Sequence[str], config: StudyConfig) -> tuple[str, ...]:
     """Languages among `available` that a reduction reads, sorted; the source is in none of the target groups."""
     kind, _, argument = name.partition(":")
-    source = config.trial.task.source_language
-    targets = [k for k in available if k != source]
+    source = sources(config)
+    targets = [k for k in available if k not in source]
     if kind == "source":
-        chosen: Sequence[str] = [source]
+        chosen: Iterable[str] = source
     elif kind == "language":
-        chosen = [argument]
+        chosen = spellings([argument])
     elif kind in ("selection_mean", "selection_worst"):
-        rule = config.protocol.selection
-        chosen = {"source_validation": [source], "pivot_validation": config.protocol.pivots}.get(rule, targets)
-        if rule == "pivot_validation":
-            chosen = [k for k in chosen if k != source]
+        pivots = spellings(config.protocol.pivots) - source
+        chosen = {"source_validation": source, "pivot_validation": pivots}.get(config.protocol.selection, targets)
     elif kind in ("low_resource_mean", "high_resource_mean"):
         chosen = languages.group(kind.removesuffix("_mean"), targets)
     elif kind == "group":
@@ -126,16 +125,25 @@ def members_of(name: str, available: Sequence[str], config: StudyConfig) -> tupl
         chosen = ()
     else:
         chosen = targets
-    there = set(available)
-    return tuple(sorted(k for k in chosen if k in there))
+    return tuple(sorted(set(chosen) & set(available)))
+
+
+def spellings(codes: Iterable[str]) -> frozenset[str]:
+    """Codes as they were written and as the tasks write them (``swh`` and ``sw``)."""
+    return frozenset(code for name in codes for code in (name, languages.normalize(name)))
+
+
+def sources(config: StudyConfig) -> frozenset[str]:
+    """The source language, in either spelling."""
+    return spellings([config.trial.task.source_language])
 
 
 def group_members(name: str, available: Sequence[str], config: StudyConfig) -> tuple[str, ...]:
     """Target languages of a declared group, else of a built-in one. Raises `UserError` for a name that is neither."""
-    targets = tuple(k for k in available if k != config.trial.task.source_language)
-    declared = config.protocol.groups
-    if name in declared:
-        return tuple(k for k in declared[name] if k in targets)
+    targets = tuple(k for k in available if k not in sources(config))
+    if name in config.protocol.groups:
+        declared = spellings(config.protocol.groups[name])
+        return tuple(k for k in targets if k in declared)
     return languages.group(name, targets)
 
 
@@ -181,10 +189,6 @@ def _argument_problem(kind: str, argument: str) -> str | None:
     return None if number >= 1 and number == int(number) else "worst_k_mean takes a number of languages, from 1"
 
 
-def _targets(scores: LanguageScores, config: StudyConfig) -> dict[str, float]:
-    return {k: scores[k] for k in scores.languages if k != config.trial.task.source_language}
-
-
 def _mean(values: Mapping[str, float], what: str) -> float:
     if not values:
         raise UnscoredError(f"no {what} were evaluated")
@@ -193,9 +197,10 @@ def _mean(values: Mapping[str, float], what: str) -> float:
 
 
 def _one(scores: LanguageScores, language: str) -> float:
-    if language not in scores.values:
+    there = [k for k in (language, languages.normalize(language)) if k in scores.values]
+    if not there:
         raise UnscoredError(f"language {language!r} was not evaluated")
-    return float(scores[language])
+    return float(scores[there[0]])
 
 
 def _sorted(values: Sequence[float]) -> list[float]:

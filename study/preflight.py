@@ -21,8 +21,8 @@ LEAST_DISK = 2 * 2**30
 
 def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
     """Raise `UserError` with every reason why this study cannot run: here, or on the Ray cluster at `address`."""
-    languages, problems = _task(config)
-    problems += _lines(lambda: checks.check(config, languages))
+    languages, tested, problems = _task(config)
+    problems += _lines(lambda: checks.check(config, languages, tested))
     problems += [*_methods(config), *_tracking(config), *root_problems(root)]
     if address is None:
         problems += _resources(config.scaling)
@@ -39,16 +39,16 @@ def _lines(call: Callable[[], object]) -> list[str]:
     return []
 
 
-def _task(config: StudyConfig) -> tuple[tuple[str, ...] | None, list[str]]:
-    """Languages that the task evaluates, the source included, unless something is wrong with it."""
+def _task(config: StudyConfig) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None, list[str]]:
+    """Languages that the task evaluates on validation and on test, unless something is wrong with it."""
     from trainables.tasks.plan import Plan
 
     try:
         plan = Plan.of(config.trial.task)
         plan.sources("train")
-        return tuple(plan.sources("validation")), []
+        return tuple(plan.sources("validation")), tuple(plan.sources("test")), []
     except UserError as error:
-        return None, [f"trial.{line}" if line.startswith("task.") else line for line in error.lines]
+        return None, None, [f"trial.{line}" if line.startswith("task.") else line for line in error.lines]
 
 
 def _methods(config: StudyConfig) -> list[str]:

@@ -34,12 +34,12 @@ BASELINE = {"perturbation.method": "none", "augmentation.method": "none"}
 
 def selectors(config: StudyConfig) -> frozenset[str] | None:
     """Languages whose validation labels the rule may read, or None for all; the source's train anyway."""
-    source = config.trial.task.source_language
+    source = objectives.sources(config)
     match config.protocol.selection:
         case "source_validation":
-            return frozenset({source})
+            return source
         case "pivot_validation":
-            return frozenset({source, *config.protocol.pivots})
+            return source | objectives.spellings(config.protocol.pivots)
         case "target_validation":
             return None
 
@@ -73,39 +73,50 @@ def result(evaluations: Sequence[Evaluation], config: TrialConfig) -> Evaluation
         return None
     if config.evaluation.checkpoint == "last":
         return evaluations[-1]
-    source = config.task.source_language
+    source = languages_.normalize(config.task.source_language)
     known = [e for e in evaluations if not math.isnan(e.primary.values.get(source, math.nan))]
     return max(known, key=lambda e: e.primary[source], default=evaluations[-1])
 
 
-def problems(config: StudyConfig, languages: Sequence[str] | None = None) -> list[str]:
+def problems(
+    config: StudyConfig, languages: Sequence[str] | None = None, tested: Sequence[str] | None = None
+) -> list[str]:
     """What the configuration asks for that its rule forbids: lines ``path: rule (got value)``.
 
-    `languages` are those the task evaluates, the source included, where they are known already.
+    `languages` are those the task evaluates on validation, the source included, and `tested` those on test, where they
+    are known already.
     """
     return [
         *_pivot_problems(config, languages),
+        *_group_problems(config, languages, tested),
         *_seed_problems(config),
         *_checkpoint_problems(config),
         *_objective_problems(config, languages),
-        *_endpoint_problems(config, languages),
+        *_endpoint_problems(config, tested),
     ]
 
 
 def _pivot_problems(config: StudyConfig, languages: Sequence[str] | None) -> Iterator[str]:
     rule, pivots = config.protocol.selection, config.protocol.pivots
-    if rule == "pivot_validation" and not set(pivots) - {config.trial.task.source_language}:
+    if rule == "pivot_validation" and not set(pivots) - objectives.sources(config):
         yield "protocol.pivots: pivot_validation needs at least one language beside the source (got none)"
     if rule != "pivot_validation" and pivots:
         yield f"protocol.pivots: only pivot_validation has pivots (got {', '.join(pivots)} under {rule})"
     if languages is not None:
         for k in pivots:
-            if k not in languages:
-                yield f"protocol.pivots: must be languages the task evaluates (got {k!r})"
-        for name, members in config.protocol.groups.items():
-            for k in members:
-                if k not in languages:
-                    yield f"protocol.groups.{name}: must be languages the task evaluates (got {k!r})"
+            if not objectives.spellings([k]) & set(languages):
+                yield f"protocol.pivots: must be languages with a validation split (got {k!r})"
+
+
+def _group_problems(
+    config: StudyConfig, languages: Sequence[str] | None, tested: Sequence[str] | None
+) -> Iterator[str]:
+    if languages is None or tested is None:
+        return
+    for name, members in config.protocol.groups.items():
+        for k in members:
+            if not objectives.spellings([k]) & {*languages, *tested}:
+                yield f"protocol.groups.{name}: must be languages the task evaluates (got {k!r})"
 
 
 def _seed_problems(config: StudyConfig) -> Iterator[str]:
@@ -148,9 +159,9 @@ def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) ->
         )
 
 
-def _endpoint_problems(config: StudyConfig, languages: Sequence[str] | None) -> Iterator[str]:
+def _endpoint_problems(config: StudyConfig, tested: Sequence[str] | None) -> Iterator[str]:
     name = config.protocol.primary_endpoint
-    problem = _reduction_problem(name, config, languages)
+    problem = _reduction_problem(name, config, tested)
     if name.startswith("cost:"):
         problem = "must be a reduction of scores"
     if problem:
@@ -168,7 +179,7 @@ def _reduction_problem(name: str, config: StudyConfig, languages: Sequence[str] 
     if languages is None:
         if declared is None:
             return None
-        members: Sequence[str] = objectives.members_of(name, declared, config)
+        members: Sequence[str] = objectives.members_of(name, sorted(objectives.spellings(declared)), config)
     else:
         members = objectives.members_of(name, languages, config)
     if not members:
@@ -189,7 +200,7 @@ def _label_problem(name: str, config: StudyConfig) -> str | None:
     if kind == "language":
         outside: Iterable[str] = {argument} - allowed
     elif kind == "group" and argument in config.protocol.groups:
-        outside = set(config.protocol.groups[argument]) - allowed - {config.trial.task.source_language}
+        outside = set(config.protocol.groups[argument]) - allowed
     else:
         return f"{rule} does not allow to select by labels of all target languages; selection_mean is allowed"
     return f"{rule} does not allow to select by labels of {', '.join(sorted(outside))}" if outside else None

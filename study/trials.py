@@ -136,8 +136,8 @@ class Trials:
 
     def started(self, number: int, attempt: int) -> None:
         """A trial's workers begin an execution of it; reports of earlier ones no longer count."""
-        live = self._live[number]
-        if attempt >= live.attempt:
+        live = self._live.get(number)
+        if live is not None and attempt >= live.attempt:
             self.ledger.append("started", trial=number, attempt=attempt)
             live.attempt = attempt
 

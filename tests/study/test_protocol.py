@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study import protocol
+from study import objectives, protocol
 from study.config import StudyConfig
 from study.record import StudyRecord
 from trainables.config import Budget, TrialConfig
@@ -23,7 +23,7 @@ def study(protocol: dict[str, Any] | None = None, **other: Any) -> StudyConfig:
 
 def problems(protocol_block: dict[str, Any], *objectives: dict[str, Any], known: bool = True) -> str:
     config = study(protocol_block, search={"objectives": list(objectives)} if objectives else {})
-    return "\n".join(protocol.problems(config, LANGUAGES if known else None))
+    return "\n".join(protocol.problems(config, *((LANGUAGES, LANGUAGES) if known else ())))
 
 
 def evaluation(scores: dict[str, float], step: int = 10, final: bool = True, **training: float) -> Evaluation:
@@ -93,7 +93,7 @@ def test_a_gap_beside_a_floor_is_an_objective() -> None:
     [
         ({"selection": "pivot_validation"}, "protocol.pivots: pivot_validation needs"),
         ({"selection": "pivot_validation", "pivots": ["en"]}, "protocol.pivots: pivot_validation needs"),
-        ({"selection": "pivot_validation", "pivots": ["xx"]}, "must be languages the task evaluates (got 'xx')"),
+        ({"selection": "pivot_validation", "pivots": ["xx"]}, "must be languages with a validation split (got 'xx')"),
         ({"pivots": ["de"]}, "only pivot_validation has pivots"),
         ({"groups": {"g": ["de", "xx"]}}, "protocol.groups.g"),
         ({"primary_endpoint": "low_resource"}, "did you mean 'low_resource_mean'"),
@@ -103,6 +103,31 @@ def test_a_gap_beside_a_floor_is_an_objective() -> None:
 )
 def test_protocols_that_make_no_sense(rule: dict[str, Any], complaint: str) -> None:
     assert complaint in problems(rule)
+
+
+def test_what_is_claimed_is_about_the_languages_of_the_test_split() -> None:
+    """Tasks such as XQuAD validate on the source alone, and test all languages."""
+    config = study({"primary_endpoint": "target_mean"})
+    assert protocol.problems(config, ["en"], LANGUAGES) == []
+    assert protocol.problems(config, LANGUAGES, ["en"]) == [
+        "protocol.primary_endpoint: none of its languages is evaluated (got 'target_mean')"
+    ]
+    pivots = study({**PIVOTS, "primary_endpoint": "target_mean"})
+    assert len(protocol.problems(pivots, ["en"], LANGUAGES)) == 4, "three pivots, and what selects by them"
+
+
+def test_codes_may_be_spelt_as_data_sets_spell_them() -> None:
+    task = {"task": {"source_language": "eng", "target_languages": "all"}}
+    rule = {"selection": "pivot_validation", "pivots": ["swh", "deu"], "groups": {"g": ["swh", "deu", "fra"]}}
+    config = study(rule, trial=task, search={"objectives": [{"reduce": "selection_mean"}]})
+    assert protocol.problems(config, LANGUAGES, LANGUAGES) == []
+    scores = {"en": 0.9, "de": 0.6, "fr": 0.3, "sw": 0.4}
+    seen = protocol.visible(evaluation(scores), config)
+    assert set(seen.primary.languages) == {"en", "de", "sw"}
+    found = objectives.summary(evaluation(scores), config)
+    assert (found["source"], found["selection_mean"]) == (0.9, 0.5)
+    assert found["group:g"] == found["target_mean"] == pytest.approx((0.6 + 0.3 + 0.4) / 3)
+    assert objectives.reduce("language:swh", evaluation(scores), config) == 0.4
 
 
 def test_the_kept_checkpoint_needs_comparable_evaluations() -> None:
