@@ -5,7 +5,7 @@ steps, in CPU seconds of one thread, and takes its ratio to their mean; the tabl
 the distance of the quartiles. Weights are random: time does not depend on their values. Other work on the machine moves
 ratios by several per cent even so: take enough rounds for the spread that is wanted.
 
-    python benchmarks/ascent.py [--hidden 384] [--layers 12] [--batch 2] [--tokens 128] [--rounds 9]
+    python benchmarks/ascent.py [--hidden 384] [--layers 12] [--batch 4] [--tokens 128] [--rounds 9]
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    for name, default in (("hidden", 384), ("layers", 12), ("batch", 2), ("tokens", 128), ("rounds", 9)):
+    for name, default in (("hidden", 384), ("layers", 12), ("batch", 4), ("tokens", 128), ("rounds", 9)):
         parser.add_argument(f"--{name}", type=int, default=default)
     return parser.parse_args()
 

@@ -37,8 +37,6 @@ class Ear(Perturbation):
 
 def _attention_distance(own: Inside, copy: Inside) -> Tensor:
     """Mean squared difference (s,) over heads and over pairs of positions that hold a token in either sequence."""
-    either = own.tokens | copy.tokens
-    pairs = either.unsqueeze(2) & either.unsqueeze(1)
-    theirs = copy.attention * copy.tokens[:, None, :, None]
-    difference = (own.attention * own.tokens[:, None, :, None] - theirs).square().mean(dim=1)
-    return (difference * pairs).sum((1, 2)) / pairs.sum((1, 2))
+    # Nothing attends to padding, but padding attends: its rows are left out.
+    ours, theirs = (each.attention * each.tokens[:, None, :, None] for each in (own, copy))
+    return (ours - theirs).square().mean(dim=1).sum((1, 2)) / (own.tokens | copy.tokens).sum(dim=1).square()
