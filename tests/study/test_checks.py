@@ -102,3 +102,14 @@ def test_methods_of_a_space_that_do_not_exist_or_refuse_their_settings() -> None
         "search.space: perturbation.start: vat needs uniform or gaussian",
         "search.space: augmentation.method: unknown method",
     ]
+
+
+@pytest.mark.parametrize(
+    "task", ["intents", "xnli", "pawsx", "xcopa", "udpos", "panx", "xquad", "mlqa", "tydiqa", "tatoeba"]
+)
+def test_every_task_makes_a_minimal_study(task: str) -> None:
+    """Under `source_validation`, with nothing else said."""
+    config = study({}, trial={"task": {"name": task}})
+    languages, tested, problems = preflight._task(config)
+    assert problems == [] and languages and tested
+    check(config, languages, tested)
