@@ -229,13 +229,15 @@ def _is_beaten(mine: Floats, rival: Floats, alpha: float) -> bool:
 def language_map(gains: pd.DataFrame) -> pd.DataFrame:
     """Language × magnitude: mean gain, and which cells differ from zero (Benjamini and Hochberg over the whole map).
 
-    Doses of all series fall into at most `MOST_LEVELS` bins of nearly equal numbers of points. Columns: language, bin,
-    dose (mean in the bin), gain, seeds, p, q. A cell's p is a t test over seeds, its points of one seed averaged first;
-    NaN with fewer than `FEWEST` seeds.
+    Doses of all series that agree to two digits share a bin; where those are more than `MOST_LEVELS`, so many bins hold
+    nearly equal numbers of points. Columns: language, bin, dose (mean in the bin), gain, seeds, p, q. A cell's p is a t
+    test over seeds, its points of one seed averaged first; NaN with fewer than `FEWEST` seeds.
     """
     points = gains.groupby(["series", "point"])[["dose"]].mean().reset_index().sort_values("dose")
+    # Points of one dose stay together: those of a grid differ in it only by how well the ascent fills the ball.
+    same = points["dose"].map(lambda d: float(f"{d:.1e}")).rank(method="dense").to_numpy(dtype=int) - 1
     order = np.arange(len(points))
-    points["bin"] = order * min(MOST_LEVELS, len(points)) // max(len(points), 1)
+    points["bin"] = same if same.max() < MOST_LEVELS else order * MOST_LEVELS // len(points)
     rows = gains.merge(points[["series", "point", "bin"]], on=["series", "point"])
     cells = rows.groupby(["language", "bin", "seed"])["gain"].mean().unstack("seed")
     gain, _, high = bands(cells.to_numpy(dtype=float).T)

@@ -56,6 +56,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from trainables import languages
 from trainables.loading import UserError
 
 Reduction = Callable[[Mapping[str, float]], float]
@@ -74,7 +75,11 @@ TRIAL_COLUMNS = (
 """Columns of every trial frame, before the dotted ones."""
 
 FACT_COLUMNS = ("language", "name", "family", "script", "resource_class", "pretraining_size", "seen", "variant_of")
-"""Columns of the facts frame, one row per language. Unknown: NaN, None or ``""``; `variant_of` no language: ``""``."""
+"""Columns of the facts frame, one row per language. Unknown: NaN, None or ``""``; `variant_of` no language: ``""``.
+
+`resource_class` in 0 … 5; `pretraining_size` in GiB of the encoder's pretraining text (XLM-R's), `seen` whether there
+was any.
+"""
 
 
 def check_results(frame: pd.DataFrame) -> pd.DataFrame:
@@ -141,6 +146,23 @@ def language_scores(results: pd.DataFrame) -> pd.DataFrame:
     # A sentence without anything to find has no weight; a language with no weight at all has no score.
     sums["score"] = sums["product"] / sums["weight"].where(sums["weight"] > 0)
     return sums.reset_index()[[*keys, "score", "examples"]]
+
+
+def language_facts(codes: Iterable[str]) -> pd.DataFrame:
+    """The facts frame of some languages, and of those they are variants of."""
+    wanted = list(dict.fromkeys(codes))
+    wanted += [b for b in dict.fromkeys(map(languages.base, wanted)) if b not in wanted]
+    rows = []
+    for code in wanted:
+        known = languages.language(code)
+        row = {
+            "language": code, "name": known.name, "family": known.family or "", "script": known.script or "",
+            "resource_class": np.nan if known.resource_class is None else float(known.resource_class),
+            "pretraining_size": np.nan if known.pretraining_size is None else known.pretraining_size,
+            "seen": known.seen_xlmr, "variant_of": known.variant_of or "",
+        }  # fmt: skip
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(FACT_COLUMNS))
 
 
 def seed_table(scores: pd.DataFrame, configuration: str) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def memberships(
     each family against all others, and groups declared in the protocol. Languages whose fact is unknown are in neither.
     """
     resource = pd.to_numeric(languages["resource_class"], errors="coerce")
-    yield "low-resource (class ≤ 2)", "class ≥ 3", resource <= 2, resource >= 3
+    yield "low-resource, class ≤ 2", "class ≥ 3", resource <= 2, resource >= 3
     seen = languages["seen"]
     yield "unseen in pretraining", "seen", seen.eq(False) & seen.notna(), seen.eq(True) & seen.notna()
     for column in ("script", "family"):

@@ -42,8 +42,8 @@ def results(
 ) -> pd.DataFrame:
     """A results frame of accuracies: ``control a`` and the configurations of `effects`, name -> expected gain over it.
 
-    Of the control's wrong answers a share `flip` more than needed turns right, of its right ones as many turn wrong; half
-    of the sentences do so alike under all seeds. A name of the form ``control X`` is control X.
+    Of the control's right answers a share `flip` turns wrong, and as many wrong ones right, besides the gain; half of
+    the sentences do so alike under all seeds. A name of the form ``control X`` is control X.
     """
     frames = []
     for language in languages:

@@ -180,10 +180,10 @@ def test_one_value_has_no_interval() -> None:
 def test_map_has_every_language_and_magnitude_and_is_corrected(trials: pd.DataFrame) -> None:
     gains = dose.dose_gains(trials)
     table = dose.language_map(gains)
-    assert len(table) == dose.MOST_LEVELS * len(FACTS)
+    assert len(table) == 5 * len(FACTS)
     assert (table["q"] >= table["p"] - 1e-12).all()
     cell = table[(table["language"] == "sw") & (table["bin"] == 0)].iloc[0]
-    # The first of eight bins over ten points holds two: K 1 and K 2 at the smallest epsilon.
+    # The first of five bins holds two points: K 1 and K 2 at the smallest epsilon.
     own = gains[(gains["language"] == "sw") & (gains["dose"] < 0.05)].groupby("seed")["gain"].mean()
     assert cell["gain"] == pytest.approx(own.mean())
     assert cell["p"] == pytest.approx(stats.ttest_1samp(own, 0).pvalue)
