@@ -1,0 +1,33 @@
+"""From a study to a page that a reviewer can read.
+
+`report` writes, into one folder: ``report.html`` (self-contained, loads nothing), ``report.md``, ``tables.tex``, and
+the numbers behind them as CSV and Parquet. Its sources come from a study's ledger (`source.from_ledger`) or from
+anyone's results frame (`source.from_results`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.reporting.source import Source, from_ledger, from_results
+
+__all__ = ["Source", "from_ledger", "from_results", "report"]
+
+
+def report(sources: Sequence[Source], out: Path) -> Path:
+    """Write the report of one study or of several side by side into the folder `out`; returns its page.
+
+    With several studies each has its own folder for Markdown, LaTeX and data, and one page compares them.
+    """
+    from study.reporting import files, findings, page
+
+    assert sources, "a report needs at least one study"
+    found = [findings.find(source) for source in sources]
+    out.mkdir(parents=True, exist_ok=True)
+    for each in found:
+        folder = out if len(found) == 1 else out / each.source.name
+        files.write(each, folder)
+    target = out / "report.html"
+    files.replace_text(target, page.page(found))
+    return target

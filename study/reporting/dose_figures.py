@@ -1,0 +1,197 @@
+"""Figures of gain against dose: small multiples, and the map of languages and magnitudes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from study.analysis.dose import Response
+from study.reporting import words
+from study.reporting.findings import ALL_UNIT, SOURCE_UNIT, Dosed, Findings
+from study.reporting.source import Source
+from study.reporting.style import DIVERGING, INK, SERIES_COLOURS, SERIES_SYMBOLS, Figure, finish, mark_zero
+
+COLUMNS = 3
+"""Panels side by side."""
+
+ROOM_BELOW = 4.0
+"""How much further the panels reach below zero than above: collapse at large doses must not flatten all else."""
+
+
+def panels(source: Source, dosed: Dosed) -> Figure:
+    """Gain against dose: all target languages, the source language, each resource class."""
+    responses = dosed.responses
+    units = _ordered([r.unit for r in responses]) or [ALL_UNIT]
+    counts = {r.unit: r.languages for r in responses}
+    titles = [f"{u} ({counts[u]} language{'s' * (counts[u] != 1)})" if u in counts else u for u in units]
+    columns = min(COLUMNS, len(units))
+    rows = -(-len(units) // columns)
+    gap = 0.28 / rows if rows > 1 else 0.0
+    drawing = make_subplots(
+        rows, columns, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.03, vertical_spacing=gap
+    )
+    series = sorted(set(dosed.gains["series"]))
+    for index, unit in enumerate(units):
+        for which, name in enumerate(series):
+            look = _look(name, which, show=index == 0)
+            found = next((r for r in responses if (r.unit, r.series) == (unit, name)), None)
+            if found is not None:
+                drawing.add_trace(_levels(found, look), index // columns + 1, index % columns + 1)
+            elif dosed.searched:
+                drawing.add_trace(_samples(source, dosed, name, look), index // columns + 1, index % columns + 1)
+    mark_zero(drawing, "y")
+    finish(drawing, 110 + 230 * rows if columns > 1 else 380, top=70)
+    drawing.update_layout(legend={"y": 1.0, "yanchor": "top", "yref": "container"})
+    drawing.update_annotations(font={"size": 12.5, "color": INK})
+    drawing.update_xaxes(type="log", **_log_ticks(dosed.gains["dose"]))
+    drawing.update_yaxes(range=_room(responses, dosed))
+    for panel in range(len(units)):
+        if panel + columns >= len(units):
+            place = {"row": panel // columns + 1, "col": panel % columns + 1}
+            drawing.update_xaxes(title={"text": "achieved relative norm", "font": {"size": 12}}, **place)
+    drawing.update_yaxes(title_text="gain (points)", col=1)
+    return Figure("doses", _caption(source, dosed), drawing)
+
+
+def _caption(source: Source, dosed: Dosed) -> str:
+    text = (
+        f"Gain over no perturbation (validation {source.metric}) against the achieved norm of the perturbation "
+        "relative to the encoder's mean embedding norm, on a logarithmic scale. "
+    )
+    if dosed.searched:
+        return f"{text}One point per trial, target languages averaged. {words.SEARCHED}"
+    return (
+        f"{text}Points: means over the {dosed.responses[0].over} of one level of the design; bars: 95 % intervals; "
+        "lines join the points and are no fit. Levels far below zero lie under the lower edge; the table of doses has "
+        "them."
+    )
+
+
+def _ordered(units: Sequence[str]) -> list[str]:
+    classes = sorted({u for u in units if u not in (ALL_UNIT, SOURCE_UNIT)}, reverse=True)
+    return [u for u in (ALL_UNIT, SOURCE_UNIT) if u in units] + classes
+
+
+def _look(name: str, which: int, show: bool) -> dict[str, Any]:
+    marker = {"symbol": SERIES_SYMBOLS[which % 6], "size": 7, "color": SERIES_COLOURS[which % 6]}
+    return {"name": name.replace("_", " "), "legendgroup": name, "showlegend": show, "marker": marker}
+
+
+def _levels(found: Response, look: dict[str, Any]) -> go.Scatter:
+    levels = found.levels
+    error = {
+        "type": "data", "symmetric": False, "array": 100 * (levels["high"] - levels["gain"]).fillna(0.0),
+        "arrayminus": 100 * (levels["gain"] - levels["low"]).fillna(0.0), "thickness": 1.5, "width": 3,
+    }  # fmt: skip
+    return go.Scatter(
+        x=levels["dose"],
+        y=100 * levels["gain"],
+        mode="lines+markers",
+        line={"color": look["marker"]["color"], "width": 1.5},
+        error_y=error,
+        hovertemplate="norm %{x:.3f}: %{y:+.2f} points<extra>" + found.series + "</extra>",
+        **look,
+    )
+
+
+def _samples(source: Source, dosed: Dosed, series: str, look: dict[str, Any]) -> go.Scatter:
+    """Search samples: one point per trial, nothing joined."""
+    targets = dosed.gains[dosed.gains["language"] != source.config.trial.task.source_language]
+    part = targets[targets["series"] == series].groupby(["trial", "point"])[["dose", "gain"]].mean().reset_index()
+    return go.Scatter(
+        x=part["dose"],
+        y=100 * part["gain"],
+        mode="markers",
+        text=part["point"],
+        hovertemplate="%{text}<br>norm %{x:.3f}: %{y:+.2f} points<extra></extra>",
+        **look,
+    )
+
+
+def _log_ticks(values: pd.Series[float]) -> dict[str, Any]:
+    """Ticks at 1, 2, 5 times powers of ten within the data, and a range that just holds them."""
+    low, high = float(values.min()), float(values.max())
+    ticks = [m * 10.0**e for e in range(-6, 3) for m in (1, 2, 5) if low / 1.6 <= m * 10.0**e <= high * 1.6]
+    margin = max(0.06 * np.log10(high / low), 0.05)
+    labels = [f"{t:g}" for t in ticks]
+    return {"tickvals": ticks, "ticktext": labels, "range": [np.log10(low) - margin, np.log10(high) + margin]}
+
+
+def _room(responses: Sequence[Response], dosed: Dosed) -> list[float]:
+    """Vertical range, in points."""
+    if responses:
+        return _range(pd.concat([r.levels for r in responses]))
+    # Single trials of a search: none may be out of sight.
+    gains = dosed.gains.groupby("trial")["gain"].mean()
+    return [115 * min(float(gains.min()), -0.01), 115 * max(float(gains.max()), 0.01)]
+
+
+def _range(levels: pd.DataFrame) -> list[float]:
+    highs = levels["high"].dropna()
+    top = max(float(levels["gain"].max()), float(highs.quantile(0.9)) if len(highs) else 0.0, 0.01)
+    bottom = max(float(levels["gain"].min()), -ROOM_BELOW * top)
+    return [115 * min(bottom, -top), 115 * top]
+
+
+def compared(all_findings: Sequence[Findings]) -> Figure | None:
+    """Responses of several designs on one axis, the achieved norm; None where fewer than two have any."""
+    found = [(f.source, r) for f in all_findings if f.dosed for r in f.dosed.responses if r.unit == ALL_UNIT]
+    if len({source.name for source, _ in found}) < 2:
+        return None
+    drawing = go.Figure()
+    for which, (source, response) in enumerate(found):
+        drawing.add_trace(_levels(response, _look(f"{source.name}: {response.series}", which, show=True)))
+    levels = pd.concat([response.levels for _, response in found])
+    mark_zero(drawing, "y")
+    finish(drawing, 430, top=40 + 20 * (len(found) // 2))
+    drawing.update_xaxes(type="log", title_text="achieved relative norm", **_log_ticks(levels["dose"]))
+    drawing.update_yaxes(title_text="gain (points)", range=_range(levels))
+    metrics = ", ".join(sorted({source.metric for source, _ in found}))
+    text = (
+        f"Gain over no perturbation, mean over all target languages (validation {metrics}), of the designs among these "
+        "studies, against the achieved norm: the axis on which methods are comparable. Bars: 95 % intervals; lines "
+        "join the points and are no fit."
+    )
+    return Figure("doses", text, drawing)
+
+
+def heat_map(source: Source, dosed: Dosed) -> Figure:
+    """Language × magnitude, by resource class."""
+    facts = source.facts.set_index("language")
+    known = facts["resource_class"].fillna(-1.0)
+    order = sorted(dosed.language_map["language"].unique(), key=lambda k: (known[k], str(facts.loc[k, "name"])))
+    gains, q = (dosed.language_map.pivot(index="language", columns="bin", values=v).loc[order] for v in ("gain", "q"))
+    sizes = np.abs(gains.to_numpy())
+    bound = max(float(np.nanquantile(sizes, 0.6)), float(np.nanmax(gains.to_numpy())), 0.01)
+    labels = [f"{facts.loc[k, 'name']} · {known[k]:.0f}" if known[k] >= 0 else str(facts.loc[k, "name"]) for k in order]
+    bar = {"title": {"text": "gain<br>(points)", "font": {"size": 12}}, "thickness": 12, "len": 0.5, "outlinewidth": 0}
+    cells = go.Heatmap(
+        z=100 * gains.to_numpy(),
+        x=[f"{d:.2g}" for d in dosed.language_map.groupby("bin")["dose"].mean()],
+        y=labels,
+        zmin=-100 * bound,
+        zmax=100 * bound,
+        colorscale=DIVERGING,
+        colorbar=bar,
+        xgap=1,
+        ygap=1,
+        text=np.where((q.to_numpy() < words.ALPHA) & (not dosed.searched), "•", ""),
+        texttemplate="%{text}",
+        textfont={"size": 14, "color": INK},
+        hovertemplate="%{y}, norm %{x}: %{z:+.1f} points<extra></extra>",
+    )
+    drawing = finish(go.Figure(cells), 120 + 17 * len(order), left=210)
+    drawing.update_xaxes(title_text="achieved relative norm (mean of the bin)", type="category", showgrid=False)
+    drawing.update_yaxes(tickfont={"size": 11}, showgrid=False, dtick=1, ticks="")
+    mark = "Dots: cells that differ from zero after correction for their number (q < .05, over seeds)."
+    text = (
+        f"Gain over no perturbation by language and magnitude (validation {source.metric}); the number beside a "
+        f"language is its resource class. Colours saturate at ±{100 * bound:.1f} points. "
+        + ("Samples of a search: nothing may be concluded from their shape." if dosed.searched else mark)
+    )
+    return Figure("map", text, drawing)

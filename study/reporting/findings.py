@@ -1,0 +1,229 @@
+"""Everything a report says of one study, computed once: the analysis applied to a `Source`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from study.analysis import differences, dose, groups, importance, selection
+from study.analysis.differences import Difference
+from study.analysis.dose import Response
+from study.analysis.frames import collapse_variants, language_scores, reduce_seeds, seed_table
+from study.analysis.intervals import Interval
+from study.analysis.selection import Optimism
+from study.reporting import words
+from study.reporting.source import REDUCTIONS, Source
+from trainables.loading import UserError
+
+SOURCE_UNIT = "source language"
+ALL_UNIT = "all target languages"
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What the confirmation says."""
+
+    headline: str
+    control: str
+    """The strongest."""
+    chosen_by: str
+    """``validation``, or ``test`` where there is nothing else."""
+    claim: Difference
+    """Of the primary endpoint, headline against strongest control."""
+    controls: tuple[Difference, ...]
+    """Headline against every control, Holm-adjusted among them."""
+    others: tuple[Difference, ...]
+    """Further configurations against the strongest control: shown, not chosen among."""
+    scores: pd.DataFrame
+    """configuration × reduction: mean and sd over seeds (columns configuration, reduction, mean, sd, seeds)."""
+    languages: pd.DataFrame
+    """As from `differences.language_differences`, with facts."""
+    groups: pd.DataFrame
+    resource: tuple[float, Interval, float, int]
+    """Spearman of gain with resource class: rho, interval, p, languages."""
+    by_language: pd.DataFrame
+    """As from `groups.gains_by_language`: one row per language, variants averaged in."""
+    optimism: Optimism | None
+
+
+@dataclass(frozen=True)
+class Dosed:
+    """What the trials of phase `run` say of the dose."""
+
+    gains: pd.DataFrame
+    searched: bool
+    """Whether they are samples of a search, of which nothing may be concluded."""
+    responses: tuple[Response, ...]
+    """Of all target languages, each resource class, and the source language; none if searched."""
+    language_map: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Of one study."""
+
+    source: Source
+    confirmed: Confirmed | None
+    dosed: Dosed | None
+    importances: pd.DataFrame
+    conclusions: tuple[tuple[str, str], ...]
+    """Topic and sentence, in the order in which they are to be read."""
+
+
+def find(source: Source) -> Findings:
+    """Analyse a study."""
+    confirmed, dosed = _confirmed(source), _dosed(source)
+    varied = dose.varied(source.summary) if len(source.summary) else []
+    perturbed = source.summary[source.summary["state"] == "COMPLETE"] if varied else source.summary
+    if varied:
+        perturbed = perturbed[(perturbed["kind"] != "baseline") & (perturbed["control"] == "")]
+    return Findings(
+        source,
+        confirmed,
+        dosed,
+        importance.importances(perturbed, varied, "value") if varied else pd.DataFrame(),
+        tuple(_conclusions(source, confirmed, dosed)),
+    )
+
+
+def _confirmed(source: Source) -> Confirmed | None:
+    results, headline = source.results, source.headline
+    if results is None or headline is None:
+        return None
+    test = results[results["split"] == "test"]
+    control, chosen_by = _strongest(source, test)
+    if control is None:
+        return None
+    letters = test.sort_values("control").drop_duplicates("configuration").set_index("configuration")["control"]
+
+    def compare(treatment: str, against: str) -> Difference:
+        pair = differences.pair(test, treatment, against)
+        return differences.difference(pair, source.reduction(source.endpoint), source.endpoint)
+
+    against = [compare(headline, str(name)) for name, letter in letters.items() if letter]
+    others = [compare(str(name), control) for name, letter in letters.items() if not letter and name != headline]
+    paired = differences.pair(test, headline, control)
+    scores = language_scores(test)
+    table = differences.language_differences(paired).merge(source.facts, on="language", how="left")
+    treated, untreated = (seed_table(scores, name).loc[list(paired.seeds)] for name in (headline, control))
+    source_language = source.config.trial.task.source_language
+    targets = [c for c in treated.columns if c != source_language]
+    by_language = groups.gains_by_language(treated[targets] - untreated[targets], untreated[targets], source.facts)
+    per_seed = collapse_variants(treated[targets] - untreated[targets], source.facts)
+    return Confirmed(
+        headline=headline,
+        control=control,
+        chosen_by=chosen_by,
+        claim=next(d for d in against if d.control == control),
+        controls=tuple(differences.adjust(against)),
+        others=tuple(others),
+        scores=_reductions(source, scores, [str(name) for name in letters.index]),
+        languages=table,
+        groups=groups.group_contrasts(by_language, per_seed, source.config.protocol.groups),
+        resource=groups.spearman(by_language["resource_class"], by_language["gain"]),
+        by_language=by_language,
+        optimism=_optimism(source, headline),
+    )
+
+
+def _strongest(source: Source, test: pd.DataFrame) -> tuple[str | None, str]:
+    """The strongest control by validation under the selection rule; by test where validation is missing."""
+    confirmed = source.trials[(source.trials["phase"] == "confirm") & (source.trials["split"] == "validation")]
+    confirmed = confirmed[confirmed["configuration"].isin(test["configuration"])]
+    if len(confirmed):
+        return selection.strongest_control(confirmed, source.reduction("selection_mean")), "validation"
+    validation = source.results[source.results["split"] == "validation"] if source.results is not None else test[:0]
+    if len(validation):
+        scores = language_scores(validation)
+        return selection.strongest_control(scores, source.reduction(source.endpoint)), "validation"
+    scores = language_scores(test)
+    if not scores["control"].isin(tuple("abcd")).any():
+        raise UserError("results.control: must name at least one control, a, b, c or d (got none)")
+    return selection.strongest_control(scores, source.reduction(source.endpoint)), "test"
+
+
+def _reductions(source: Source, scores: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    rows = []
+    for name in names:
+        table = seed_table(scores, name)
+        languages = dict.fromkeys(map(str, table.columns), 0.5)
+        for reduction in dict.fromkeys((*REDUCTIONS, source.endpoint)):
+            if source.allows(reduction, languages):
+                values = reduce_seeds(table, source.reduction(reduction))
+                row = {"configuration": name, "reduction": reduction, "mean": values.mean(), "sd": values.std()}
+                rows.append({**row, "seeds": len(values)})
+    return pd.DataFrame(rows)
+
+
+def _optimism(source: Source, headline: str) -> Optimism | None:
+    chosen = source.trials[(source.trials["phase"] == "run") & source.trials["trial"].isin(source.chosen)]
+    return selection.optimism(source.trials, chosen, headline)
+
+
+def _dosed(source: Source) -> Dosed | None:
+    if source.trials.empty:
+        return None
+    gains = dose.dose_gains(source.trials)
+    searched = gains.empty
+    if searched:
+        gains = dose.dose_gains(source.trials, searched=True)
+    if gains.empty:
+        return None
+    variants = {str(r.language): str(r.variant_of) for r in source.facts.itertuples() if r.variant_of}
+    found: list[Response] = []
+    if not searched:
+        everything = dict.fromkeys(_targets(source), ALL_UNIT)
+        for units in (everything, _classes(source)):
+            found += dose.responses(dose.by_unit(gains, units, variants))
+    return Dosed(gains, searched, tuple(found), dose.language_map(gains))
+
+
+def _targets(source: Source) -> list[str]:
+    return [str(k) for k in source.trials["language"].unique() if k != source.config.trial.task.source_language]
+
+
+def _classes(source: Source) -> dict[str, str]:
+    """Language -> panel of the small multiples."""
+    known = source.facts.set_index("language")["resource_class"]
+    units = {k: f"class {known[k]:.0f}" if np.isfinite(known[k]) else "class unknown" for k in _targets(source)}
+    return units | {source.config.trial.task.source_language: SOURCE_UNIT}
+
+
+def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | None) -> Iterator[tuple[str, str]]:
+    has_study = len(source.summary) > 0
+    caveats = words.protocol(
+        source.rule if has_study else "",
+        source.openings,
+        source.baseline_ranks_higher,
+        confirmed.chosen_by if confirmed else "",
+        source.is_demonstration and has_study,
+    )
+    yield from (("Caution", text) for text in (*caveats, *source.cautions))
+    if confirmed is None:
+        yield "Caution", words.NOT_CONFIRMED
+    else:
+        yield from _confirmed_conclusions(source, confirmed)
+    if dosed is None:
+        return
+    if dosed.searched:
+        yield "Dose", words.SEARCHED
+    overall = [r for r in dosed.responses if r.unit == ALL_UNIT]
+    yield from (("Dose", words.response(r)) for r in overall)
+    yield from (("Dose", text) for text in words.response_caveats(overall))
+
+
+def _confirmed_conclusions(source: Source, confirmed: Confirmed) -> Iterator[tuple[str, str]]:
+    endpoint = f"{words.reduction(source.endpoint)}, test {source.metric}"
+    yield from (("Claim", text) for text in words.claim(confirmed.claim, endpoint, confirmed.controls))
+    yield "Languages", words.languages(confirmed.languages)
+    sure = [row for _, row in confirmed.groups.iterrows() if row["q"] < words.ALPHA]
+    yield from (("Groups", words.group(row)) for row in sure)
+    if len(confirmed.groups) and not sure:
+        yield "Groups", words.no_groups(len(confirmed.groups))
+    rho, interval, _, n = confirmed.resource
+    yield "Groups", words.resource(rho, interval, n)
+    if confirmed.optimism is not None:
+        yield "Choosing", words.optimism(confirmed.optimism, confirmed.headline)

@@ -1,0 +1,342 @@
+"""What a report is made from: a study's ledger and predictions, or anyone's results frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from study import history, objectives, protocol, show
+from study.analysis.frames import TRIAL_COLUMNS, Reduction, check_results, language_facts, language_scores
+from study.config import StudyConfig
+from study.reporting import words
+from trainables.config import TrialConfig
+from trainables.loading import UserError, shown
+from trainables.scores import Evaluation, LanguageScores
+
+HEADLINE = "winner"
+"""Kind of the confirm trials that are the headline, and their configuration's name unless they say otherwise."""
+
+CONTROLS = {
+    "a": "no perturbation, base settings",
+    "b": "no perturbation, its other knobs tuned with an equal number of trials",
+    "c": "no perturbation at equal forward-equivalents",
+    "d": "random perturbation at the headline's achieved norm",
+}
+"""The standard controls in words."""
+
+PACKAGES = ("torch", "transformers", "ray", "optuna", "numpy", "scipy", "statsmodels", "pandas", "plotly")
+"""Packages whose versions are named."""
+
+REDUCTIONS = ("source", "target_mean", "low_resource_mean", "worst_language", "transfer_gap")
+"""Reductions that the headline table shows beside the primary endpoint."""
+
+UNOFFICIAL = 0.0005
+"""Difference between a language's score in the ledger and the same out of its predictions that is reported."""
+
+Rows = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One study, ready to be analysed: frames of one metric (the primary one), and facts in words."""
+
+    name: str
+    question: str
+    metric: str
+    config: StudyConfig
+    """Of results without a study: a default one with the endpoint and source language that were given."""
+    trials: pd.DataFrame
+    """Trial frame; empty for results without a study."""
+    summary: pd.DataFrame
+    """One row per trial of phase `run` with a score: trial, kind, control, state, seed, value (first objective), the
+    reductions it allows (validation), forward_equivalents, train_seconds, relative_norm, and the dotted parameters."""
+    results: pd.DataFrame | None
+    """Results frame of the test split; None before the confirmation."""
+    facts: pd.DataFrame
+    headline: str | None
+    """Configuration of the results that is rank 1."""
+    chosen: tuple[int, ...] = ()
+    """Trials of phase `run` that are the headline's replicates."""
+    baseline_ranks_higher: bool = False
+    openings: int = 0
+    """How often the test split was opened."""
+    described: Mapping[str, str] = field(default_factory=dict)
+    """Configuration -> what it is, in words."""
+    supervision: Mapping[str, str] = field(default_factory=dict)
+    """Configuration -> kind of supervision beside source labels."""
+    cautions: tuple[str, ...] = ()
+    """What else weakens every conclusion, in sentences."""
+    protocol: Rows = ()
+    reproduction: Rows = ()
+    resolved: str = ""
+    """The resolved configuration as YAML."""
+
+    @property
+    def endpoint(self) -> str:
+        """Name of the primary endpoint."""
+        return self.config.protocol.primary_endpoint
+
+    @property
+    def rule(self) -> str:
+        """The selection rule."""
+        return self.config.protocol.selection
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether the encoder is the embedded one."""
+        return self.config.trial.encoder.name_or_path.startswith("offline:")
+
+    @property
+    def cost_score(self) -> str:
+        """The reduction that cost is weighed against: the primary endpoint if it is there, else target mean."""
+        return self.endpoint if self.endpoint in self.summary.columns else "target_mean"
+
+    def reduction(self, name: str) -> Reduction:
+        """A reduction of the protocol as a function of language -> score; raises `objectives.UnscoredError`."""
+
+        def reduce(scores: Mapping[str, float]) -> float:
+            return objectives.reduce(name, _as_evaluation(scores), self.config)
+
+        return reduce
+
+    def allows(self, name: str, languages: Mapping[str, float]) -> bool:
+        """Whether a reduction has a value for these languages, a group mean over enough of them."""
+        try:
+            objectives.reduce(name, _as_evaluation(languages), self.config)
+        except objectives.UnscoredError:
+            return False
+        members = objectives.members_of(name, tuple(languages), self.config)
+        enough = objectives.SMALLEST_GROUP if name.endswith("_mean") or name.startswith("group:") else 1
+        return name == "selection_mean" or len(members) >= enough
+
+
+def _as_evaluation(scores: Mapping[str, float]) -> Evaluation:
+    return Evaluation(0, "test", {"score": LanguageScores(scores, dict.fromkeys(scores, 1))})
+
+
+def from_ledger(name: str, root: Path) -> Source:
+    """The study `name` under `root`, with its predictions where it has been confirmed."""
+    study = show.find(root, name)
+    config, choice = study.config, study.choice
+    trials = history.trial_frame(study)
+    metric = _primary_metric(study)
+    trials = trials[trials["metric"] == metric].reset_index(drop=True)
+    results = history.load_results(name, root)
+    if results is not None:
+        results = results[(results["split"] == "test") & (results["metric"] == metric)].reset_index(drop=True)
+    confirmed = [t for t in study.trials if t.phase == "confirm"]
+    names = {history.configuration_name(t): t for t in confirmed}
+    resolved = {n: protocol.trial_config(config, t) for n, t in names.items()}
+    paths = dict.fromkeys(path for t in study.trials if t.phase == "run" for path in t.point)
+    return Source(
+        name=name,
+        question=config.question,
+        metric=metric,
+        config=config,
+        trials=trials,
+        summary=_summary(study, metric),
+        results=results,
+        facts=language_facts(map(str, trials["language"].unique())),
+        headline=next((n for n, t in names.items() if t.kind == HEADLINE), None),
+        chosen=choice.winner.numbers if choice else (),
+        baseline_ranks_higher=bool(choice and choice.baseline_ranks_higher),
+        openings=len(study.record.openings),
+        described={n: CONTROLS.get(t.control or "") or _words(resolved[n], paths) for n, t in names.items()},
+        supervision={n: supervision(trial) for n, trial in resolved.items()},
+        cautions=tuple(_cautions(trials, results)),
+        protocol=tuple(_protocol_rows(study)),
+        reproduction=tuple(_reproduction_rows(study)),
+        resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+    )
+
+
+def from_results(
+    results: pd.DataFrame, endpoint: str | None = None, source_language: str = "en", headline: str | None = None
+) -> list[Source]:
+    """One source per study named in anyone's results frame (see `study.analysis.frames`).
+
+    `endpoint`: a reduction; by default `low_resource_mean` where three languages are, else `target_mean`. `headline`:
+    the configuration that is the claim; needed where there are several beside the controls and none is called
+    ``winner``. Raises `UserError`.
+    """
+    checked = check_results(results)
+    return [
+        _from_frame(str(name), part.reset_index(drop=True), endpoint, source_language, headline)
+        for name, part in checked.groupby("study", sort=False)
+    ]
+
+
+def _from_frame(
+    name: str, results: pd.DataFrame, endpoint: str | None, source_language: str, headline: str | None
+) -> Source:
+    languages = sorted(map(str, results["language"].unique()))
+    config = StudyConfig.model_validate({"name": "results", "trial": {"task": {"source_language": source_language}}})
+    if endpoint is None:
+        low = objectives.members_of("low_resource_mean", languages, config)
+        endpoint = "low_resource_mean" if len(low) >= objectives.SMALLEST_GROUP else "target_mean"
+    elif problem := objectives.name_problem(endpoint, config):
+        raise UserError(f"endpoint: {problem} (got {shown(endpoint)})")
+    protocol_part = config.protocol.model_copy(update={"primary_endpoint": endpoint})
+    config = config.model_copy(update={"protocol": protocol_part})
+    candidates = sorted(map(str, results.loc[results["control"] == "", "configuration"].unique()))
+    named = headline or (HEADLINE if HEADLINE in candidates else candidates[0] if len(candidates) == 1 else None)
+    if named not in candidates:
+        raise UserError(
+            f"headline: must be a configuration that is no control, {', '.join(candidates) or 'there is none'} "
+            f"(got {shown(named)})"
+        )
+    seeds = sorted(map(int, results["seed"].unique()))
+    letters = results.drop_duplicates("configuration").set_index("configuration")["control"].to_dict()
+    rows = (
+        ("results", f"{len(results):,} rows, {len(languages)} languages, {len(letters)} configurations"),
+        ("primary endpoint", f"{endpoint} of {results['metric'].iloc[0]}, test split"),
+        ("selection rule", "not recorded: these results did not come with a study"),
+    )
+    return Source(
+        name=name,
+        question="",
+        metric=str(results["metric"].iloc[0]),
+        config=config,
+        trials=pd.DataFrame(columns=list(TRIAL_COLUMNS)),
+        summary=pd.DataFrame(),
+        results=results,
+        facts=language_facts(languages),
+        headline=named,
+        described={str(c): CONTROLS.get(str(k), "") for c, k in letters.items()},
+        protocol=rows,
+        reproduction=(("seeds", ", ".join(map(str, seeds))), *_versions()),
+    )
+
+
+def supervision(trial: TrialConfig) -> str:
+    """The kind of supervision beside source labels that a trial's method and augmentation use; the stronger of both."""
+    from trainables import augmentation, perturbation
+
+    order = ("none", "monolingual", "bilingual", "parallel")
+    methods = (
+        perturbation.METHODS.get(trial.perturbation.method),
+        augmentation.METHODS.get(trial.augmentation.method),
+    )
+    return max((m.supervision for m in methods if m is not None), key=order.index, default="none")
+
+
+def _cautions(trials: pd.DataFrame, results: pd.DataFrame | None) -> Iterator[str]:
+    """Where the predictions' own scores are not the scores in the ledger (a corpus F1 without weights, say)."""
+    if results is None or results.empty:
+        return
+    keys = ["configuration", "seed", "language"]
+    official = trials[(trials["phase"] == "confirm") & (trials["split"] == "test")]
+    both = language_scores(results).merge(official[[*keys, "score"]], on=keys, suffixes=("", "_official"))
+    off = float((both["score"] - both["score_official"]).abs().max()) if len(both) else 0.0
+    if off > UNOFFICIAL:
+        yield words.unofficial(str(results["metric"].iloc[0]), off)
+
+
+def _primary_metric(study: show.Study) -> str:
+    return next((r.evaluation.metric for t in study.trials for r in t.reports), "score")
+
+
+def _summary(study: show.Study, metric: str) -> pd.DataFrame:
+    value = show.first_value(study.config)
+    rows = []
+    for trial in study.trials:
+        evaluation = protocol.outcome_of(study.config, trial) or trial.evaluation()
+        if trial.phase != "run" or evaluation is None:
+            continue
+        resolved = protocol.trial_config(study.config, trial)
+        row: dict[str, Any] = {
+            "trial": trial.number, "kind": trial.kind, "control": trial.control or "", "state": trial.state,
+            "seed": resolved.training.seed, "value": value(evaluation),
+            **objectives.summary(evaluation, study.config, metric), **evaluation.cost,
+            "relative_norm": history.relative_norm(trial, resolved.perturbation.method, evaluation.step),
+            "perturbation.method": resolved.perturbation.method, **trial.point,
+        }  # fmt: skip
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _words(trial: TrialConfig, paths: Iterable[str]) -> str:
+    """A trial's values at the paths that the study varies, the seed left out: ``perturbation: epsilon 0.1, …``."""
+    parts: dict[str, list[str]] = {}
+    for path in paths:
+        head, _, tail = path.partition(".")
+        value = history.value_at(trial, path)
+        if path != "training.seed" and value != "none":
+            text = f"{value:.3g}" if isinstance(value, float) else str(value)
+            parts.setdefault(head, []).append(f"{tail.replace('_', ' ')} {text}")
+    return "; ".join(f"{head}: {', '.join(values)}" for head, values in parts.items())
+
+
+def _protocol_rows(study: show.Study) -> Iterator[tuple[str, str]]:
+    config = study.config
+    task, encoder = config.trial.task, config.trial.encoder
+    yield "task", f"{task.name}, trained on {task.source_language} only"
+    yield "encoder", encoder.name_or_path
+    yield "selection rule", f"{config.protocol.selection}. {show.selection_words(config)}"
+    yield "primary endpoint", f"{config.protocol.primary_endpoint}, test split; all else is exploratory"
+    objective = next(o for o in config.search.objectives if o.threshold is None)
+    yield "objective", f"{objective.reduce}, {objective.direction}"
+    for bound in (o for o in config.search.objectives if o.threshold is not None):
+        yield "constraint", f"{bound.reduce} {'≥' if bound.direction == 'maximize' else '≤'} {bound.threshold}"
+    kind = "a design, fixed before the first trial" if config.search.mode == "design" else "a search"
+    asked = sum(t.phase == "run" for t in study.trials)
+    states = [t.state for t in study.trials if t.phase == "run"]
+    ended = (
+        f"{states.count('COMPLETE')} complete, {states.count('PRUNED')} stopped early, {states.count('FAIL')} failed"
+    )
+    yield "trials", f"{asked} in {kind} ({config.search.sampler}): {ended}"
+    yield "score of a trial", f"one checkpoint for all languages: {config.trial.evaluation.checkpoint}"
+    openings = study.record.openings
+    yield "test split", f"opened {len(openings)} time{'s' * (len(openings) != 1)}" if openings else "closed so far"
+
+
+def _reproduction_rows(study: show.Study) -> Iterator[tuple[str, str]]:
+    config, record = study.config, study.record
+    yield "study", f"{study.name}, uuid {record.uuid}"
+    yield "code", str(record.code_version)
+    yield "protocol hash", str(record.protocol_hash)
+    for name, value in record.fingerprints.items():
+        parts = value if isinstance(value, list) else [value]
+        yield f"fingerprint of {name}", " ".join(map(str, parts))
+    run = sorted({protocol.trial_config(config, t).training.seed for t in study.trials if t.phase == "run"})
+    yield "training seeds, run", ", ".join(map(str, run)) or "–"
+    fresh = sorted({protocol.trial_config(config, t).training.seed for t in study.trials if t.phase == "confirm"})
+    yield "training seeds, confirm", ", ".join(map(str, fresh)) or "–"
+    yield "sampler's seed", str(config.search.seed)
+    yield "commands", f"study run configuration.yaml && study confirm {study.name} && study report {study.name}"
+    yield from _versions()
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    yield "packages, when reporting", ", ".join(found)
+
+
+def caption(source: Source) -> str:
+    """What every table's caption carries: protocol, selection rule, seeds, test openings."""
+    seeds = source.results["seed"].nunique() if source.results is not None else 0
+    parts = [
+        f"Study {source.name}",
+        f"selection: {source.rule}" if source.summary.shape[0] else "selection rule not recorded",
+        f"primary endpoint: {source.endpoint}",
+        f"{seeds} seeds" if seeds else "not confirmed",
+    ]
+    if source.summary.shape[0]:
+        parts.append(f"test split opened {source.openings}×" if source.openings else "test split closed")
+    text = "; ".join(parts) + "."
+    if source.rule == "target_validation" and source.summary.shape[0]:
+        text += " Oracle selection, uses target labels."
+    if source.baseline_ranks_higher:
+        text += " The unperturbed baseline ranks above the headline by the selection rule."
+    return text

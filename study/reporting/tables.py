@@ -1,0 +1,330 @@
+"""Tables: one description, three renderings (Markdown, LaTeX with booktabs, HTML), captions that carry the protocol."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.analysis.differences import Difference, adjust
+from study.analysis.importance import pareto_front
+from study.analysis.intervals import Interval
+from study.reporting import words
+from study.reporting.findings import Confirmed, Findings
+from study.reporting.source import REDUCTIONS, Source, caption
+
+MOST_TRIALS = 25
+"""Trials that the table of trials shows: the best by the objective, and the baseline."""
+
+SHORT = {
+    "target_mean": "targets", "low_resource_mean": "low-resource", "worst_language": "worst", "transfer_gap": "gap",
+    "relative_norm": "norm", "forward_equivalents": "cost", "value": "objective",
+}  # fmt: skip
+"""Column titles of reductions and of what a trial reports."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text. `name` is a file stem and an anchor; the first column is set left, the others right."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: tuple[int, ...] = (0,)
+    """Columns of words."""
+
+    def markdown(self) -> str:
+        """A pipe table under its caption."""
+        rule = [":--" if i in self.left else "--:" for i in range(len(self.columns))]
+        lines = [self.columns, rule, *self.rows]
+        body = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
+        return f"**{self.caption}**\n\n{body}\n"
+
+    def latex(self) -> str:
+        """A floating table; needs the package booktabs, and utf8 input."""
+        spec = "".join("l" if i in self.left else "r" for i in range(len(self.columns)))
+        lines = [" & ".join(map(escape_latex, line)) + r" \\" for line in (self.columns, *self.rows)]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{escape_latex(self.caption)}}}",
+                rf"\label{{tab:{self.name}}}",
+                rf"\begin{{tabular}}{{{spec}}}",
+                r"\toprule",
+                lines[0],
+                r"\midrule",
+                *lines[1:],
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    def html(self) -> str:
+        """A table element with its caption."""
+
+        def line(cells: Sequence[str], tag: str) -> str:
+            kinds = ("" if i in self.left else ' class="n"' for i in range(len(cells)))
+            return (
+                "<tr>"
+                + "".join(f"<{tag}{k}>{html.escape(c)}</{tag}>" for c, k in zip(cells, kinds, strict=True))
+                + "</tr>"
+            )
+
+        body = "\n".join(line(row, "td") for row in self.rows)
+        return (
+            f'<div class="table"><table id="table-{self.name}"><caption>{html.escape(self.caption)}</caption>'
+            f"<thead>{line(self.columns, 'th')}</thead>\n<tbody>{body}</tbody></table></div>"
+        )
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": r"$-$", "–": "--", "≤": r"$\le$", "≥": r"$\ge$",
+    "×": r"$\times$", "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "ρ": r"$\rho$",
+}  # fmt: skip
+
+
+def escape_latex(text: str) -> str:
+    """Plain text as LaTeX source."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def all_tables(findings: Findings) -> Iterator[Table]:
+    """Every table that the data of one study allow."""
+    source, confirmed = findings.source, findings.confirmed
+    if confirmed is not None:
+        yield headline(source, confirmed)
+        yield scores(source, confirmed)
+        yield languages(source, confirmed)
+        if len(confirmed.groups):
+            yield group_table(source, confirmed)
+    if findings.dosed is not None and findings.dosed.responses:
+        yield doses(findings)
+    if len(source.summary):
+        yield trials(source)
+        yield cost(source)
+
+
+def headline(source: Source, confirmed: Confirmed) -> Table:
+    """The primary endpoint: headline against every control, and what else was confirmed against the strongest."""
+    means = confirmed.scores[confirmed.scores["reduction"] == source.endpoint].set_index("configuration")["mean"]
+    rows = []
+    for d in (*confirmed.controls, *confirmed.others):
+        is_claim = (d.treatment, d.control) == (confirmed.headline, confirmed.control)
+        mark = " (the claim)" if is_claim else " (shown, not claimed)" if d.treatment != confirmed.headline else ""
+        label, first, second = source.supervision.get(d.treatment, "–"), means[d.treatment], means[d.control]
+        row = (
+            f"{d.treatment} − {d.control}{mark}", label, f"{100 * first:.1f}", f"{100 * second:.1f}",
+            words.points(d.estimate), words.span(d.by_seed), words.span(d.by_both), words.p_text(d.p_seed),
+            words.p_text(d.p_adjusted), words.p_text(d.p_sign_flip), f"{100 * d.example_share:.0f} %",
+        )  # fmt: skip
+        rows.append(row)
+    text = (
+        f"Primary endpoint ({words.reduction(source.endpoint)}, test {source.metric}), in points. {caption(source)} "
+        "The claim is the difference from the strongest control. Intervals at 95 %, paired by seed: over seeds on "
+        "these sentences, and over seeds and sentences both; last column: share of the latter's variance that is the "
+        "sentences'. p: t test over seeds; Holm: adjusted over the controls; flips: sign-flip test over seeds."
+    )
+    columns = (
+        "difference", "supervision", "first", "second", "Δ", "95 % seeds", "95 % both", "p", "p Holm", "p flips",
+        "sentences",
+    )  # fmt: skip
+    return Table("headline", text, columns, tuple(rows), (0, 1))
+
+
+def scores(source: Source, confirmed: Confirmed) -> Table:
+    """Every confirmed configuration: reductions as mean ± SD over seeds."""
+    reductions = [r for r in dict.fromkeys((*REDUCTIONS, source.endpoint)) if r in set(confirmed.scores["reduction"])]
+    cells = {(r["configuration"], r["reduction"]): r for r in confirmed.scores.to_dict("records")}
+    names = list(dict.fromkeys(confirmed.scores["configuration"]))
+    names.sort(key=lambda name: (name != confirmed.headline, not name.startswith("control"), name))
+    rows = tuple(
+        (
+            name
+            + (" (headline)" if name == confirmed.headline else " (strongest)" if name == confirmed.control else ""),
+            source.described.get(name, ""),
+            source.supervision.get(name, "–"),
+            *(_mean_sd(cells.get((name, r))) for r in reductions),
+        )
+        for name in names
+    )
+    text = (
+        f"What was confirmed: test {source.metric} in points, mean ± standard deviation over seeds. {caption(source)} "
+        "Supervision: what the method uses beside the labels of the source language."
+    )
+    titles = tuple(f"{SHORT.get(r, r)}{' (primary)' if r == source.endpoint else ''}" for r in reductions)
+    return Table("scores", text, ("configuration", "what it is", "supervision", *titles), rows, (0, 1, 2))
+
+
+def _mean_sd(cell: Mapping[Any, Any] | None) -> str:
+    if cell is None:
+        return "–"
+    mean, sd = 100 * float(cell["mean"]), 100 * float(cell["sd"])
+    return f"{mean:.1f} ± {sd:.1f}" if cell["seeds"] > 1 else f"{mean:.1f}"
+
+
+def languages(source: Source, confirmed: Confirmed) -> Table:
+    """Every language: scores, difference, both intervals, corrected p-values."""
+    rows = []
+    for r in confirmed.languages.sort_values("difference", ascending=False).to_dict("records"):
+        resource = r["resource_class"]
+        row = (
+            f"{r['name']} ({r['language']})", "–" if pd.isna(resource) else f"{resource:.0f}", r["script"] or "–",
+            {True: "yes", False: "no"}.get(r["seen"], "–"), f"{r['examples']:.0f}",
+            f"{100 * r['control']:.1f}", f"{100 * r['treatment']:.1f}", words.points(r["difference"]),
+            words.span(Interval(r["seed_low"], r["seed_high"])), words.span(Interval(r["both_low"], r["both_high"])),
+            *(words.p_text(r[c]) for c in ("q_seed", "q_both", "q_examples")),
+        )  # fmt: skip
+        rows.append(row)
+    tests = ", ".join(sorted(confirmed.languages["test"].unique()))
+    text = (
+        f"{confirmed.headline} against {confirmed.control}, test {source.metric} by language, in points. "
+        f"{caption(source)} Exploratory: q are p-values corrected for the number of languages (Benjamini-Hochberg): "
+        f"over seeds, over seeds and sentences, over sentences with the trained models held ({tests}). n: test "
+        "sentences."
+    )
+    columns = (
+        "language", "class", "script", "seen", "n", confirmed.control, confirmed.headline, "Δ", "95 % seeds",
+        "95 % both", "q seeds", "q both", "q sentences",
+    )  # fmt: skip
+    return Table("languages", text, columns, tuple(rows), (0, 2))
+
+
+def group_table(source: Source, confirmed: Confirmed) -> Table:
+    """Groups of languages compared."""
+    rows = []
+    for r in confirmed.groups.to_dict("records"):
+        row = (
+            f"{r['group']} against {r['rest']}", f"{r['n_group']} : {r['n_rest']}",
+            words.points(r["mean_group"]), words.points(r["mean_rest"]), words.points(r["difference"]),
+            words.span(Interval(r["low"], r["high"])), words.p_text(r["p"]), words.p_text(r["q"]),
+            words.points(r["adjusted"]), words.span(Interval(r["adjusted_low"], r["adjusted_high"])),
+            f"{r['adjusted_n']}", words.span(Interval(r["seed_low"], r["seed_high"])),
+        )  # fmt: skip
+        rows.append(row)
+    text = (
+        f"Gain of {confirmed.headline} over {confirmed.control} by group of target languages, in points. "
+        f"{caption(source)} The unit is the language, regional variants count once: Welch interval and permutation p "
+        "over languages; q: corrected (Benjamini-Hochberg); adjusted: given baseline score and log pretraining size "
+        "(XLM-R's); last column: interval over seeds, these languages held."
+    )
+    columns = ("groups", "n", "gain", "rest", "Δ", "95 %", "p", "q", "adjusted Δ", "95 %", "n", "95 % seeds")
+    return Table("groups", text, columns, tuple(rows))
+
+
+def doses(findings: Findings) -> Table:
+    """Every level of every response."""
+    assert findings.dosed is not None
+    rows = []
+    for response in findings.dosed.responses:
+        for level in response.levels.to_dict("records"):
+            interval = words.span(Interval(level["low"], level["high"]))
+            values = f"{level['values']:.0f} {response.over}"
+            cells = (f"{level['dose']:.3f}", words.points(level["gain"]), interval, values)
+            rows.append((response.unit, response.series.replace("_", " "), f"{response.languages}", *cells))
+    text = (
+        f"Gain over no perturbation by dose, validation {findings.source.metric}, in points. "
+        f"{caption(findings.source)} Dose: achieved RMS norm of the perturbation per token over the encoder's mean "
+        "embedding norm. Intervals at 95 %, each for itself."
+    )
+    return Table("doses", text, ("languages", "series", "n", "dose", "gain", "95 %", "mean over"), tuple(rows), (0, 1))
+
+
+def trials(source: Source) -> Table:
+    """The baseline and the best trials by the objective."""
+    objective = next(o for o in source.config.search.objectives if o.threshold is None)
+    ranked = source.summary.sort_values("value", ascending=objective.direction == "minimize", na_position="last")
+    baseline = ranked["kind"] == "baseline"
+    shown = pd.concat([ranked[baseline], ranked[~baseline]]).head(MOST_TRIALS)
+    hidden = ("augmentation.method", "training.seed")
+    parameters = [c for c in shown.columns if "." in c and c not in hidden and shown[c].nunique() > 1]
+    values = [c for c in ("value", *REDUCTIONS, "relative_norm", "forward_equivalents") if c in shown.columns]
+    rows = tuple(
+        (_trial_name(r), str(r["seed"]), *(_plain(r[p]) for p in parameters), *(_number(c, r[c]) for c in values))
+        for r in shown.to_dict("records")
+    )
+    kind = "design" if source.config.search.mode == "design" else "search"
+    more = f" The best {MOST_TRIALS} of {len(source.summary)}." if len(source.summary) > MOST_TRIALS else ""
+    text = (
+        f"Trials of the {kind}, validation {source.metric}.{more} {caption(source)} Objective: as the selection rule "
+        "may see it; scores in points; norm: achieved, relative; cost in forward-equivalents."
+    )
+    titles = (*(p.rpartition(".")[2].replace("_", " ") for p in parameters), *(SHORT.get(c, c) for c in values))
+    return Table("trials", text, ("trial", "seed", *titles), rows)
+
+
+def _trial_name(trial: Mapping[Any, Any]) -> str:
+    kind = f" {trial['kind']}" if trial["kind"] in ("baseline", "enqueued") else ""
+    state = f" ({trial['state']})" if trial["state"] != "COMPLETE" else ""
+    return f"{trial['trial']}{kind}{state}"
+
+
+def _number(column: str, value: object) -> str:
+    number = float("nan") if value is None else float(str(value))
+    if np.isnan(number):
+        return "–"
+    formats = {"value": f"{number:.4f}", "relative_norm": f"{number:.3f}", "forward_equivalents": f"{number:,.0f}"}
+    return formats.get(column, words.points(number, signed=False))
+
+
+def _plain(value: object) -> str:
+    if value is None or value != value:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def cost(source: Source) -> Table:
+    """What no other trial beats in both validation score and cost."""
+    column = source.cost_score
+    complete = source.summary[source.summary["state"] == "COMPLETE"].dropna(subset=[column, "forward_equivalents"])
+    front = complete[pareto_front(complete[[column, "forward_equivalents"]].to_numpy(), [True, False])]
+    front = front.sort_values("forward_equivalents").drop_duplicates([column, "forward_equivalents"])
+    rows = []
+    for r in front.to_dict("records"):
+        name, score = str(r["perturbation.method"]).replace("_", " "), f"{100 * r[column]:.1f}"
+        rows.append((_trial_name(r), name, score, f"{r['forward_equivalents']:,.0f}", f"{r['train_seconds']:,.0f}"))
+    text = (
+        f"Trials that none beats in both validation {source.metric} ({words.reduction(column)}) and training cost. "
+        f"{caption(source)} Cost in passes over one batch: forward 1, backward to the inputs 1, weight gradients 1. "
+        "Single trials: differences within seed noise are not differences."
+    )
+    return Table("cost", text, ("trial", "method", "points", "forward-equivalents", "seconds"), tuple(rows), (0, 1))
+
+
+def compared(all_findings: Sequence[Findings]) -> Table:
+    """Several studies: one row per claim, Holm-adjusted over the studies."""
+    confirmed = [f for f in all_findings if f.confirmed is not None]
+    claims = adjust([f.confirmed.claim for f in confirmed if f.confirmed is not None])
+    adjusted = {f.source.name: c for f, c in zip(confirmed, claims, strict=True)}
+    text = (
+        "The claims of the studies side by side: headline minus strongest control in each study's own primary "
+        "endpoint, in points. p: t test over seeds, Holm-adjusted over the studies. Different tasks, endpoints or "
+        "selection rules are not comparable, and no difference between studies is tested here."
+    )
+    columns = (
+        "study", "task", "selection", "endpoint", "against", "supervision", "Δ", "95 % seeds", "95 % both", "seeds",
+        "p Holm",
+    )  # fmt: skip
+    rows = tuple(_compared_row(f.source, adjusted.get(f.source.name)) for f in all_findings)
+    return Table("studies", text, columns, rows, (0, 1, 2, 3, 4, 5))
+
+
+def _compared_row(source: Source, claim: Difference | None) -> tuple[str, ...]:
+    has_study = len(source.summary) > 0
+    task, rule = (source.config.trial.task.name, source.rule) if has_study else ("–", "not recorded")
+    if rule == "target_validation":
+        rule += " (oracle selection, uses target labels)"
+    known = (source.name, task, rule, words.reduction(source.endpoint))
+    if claim is None:
+        return (*known, "not confirmed", *[""] * 6)
+    label, spans = source.supervision.get(claim.treatment, "–"), (words.span(claim.by_seed), words.span(claim.by_both))
+    numbers = (words.points(claim.estimate), *spans, f"{len(claim.seeds)}", words.p_text(claim.p_adjusted))
+    return (*known, claim.control, label, *numbers)

@@ -1,0 +1,147 @@
+"""A study that went the whole way through the seam: a replicated design, then a confirmation, with planted gains."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from study import confirm
+from study.checkpoints import predictions_path
+from study.config import StudyConfig
+from study.ledger import Ledger, read_study
+from study.reporting import from_ledger
+from study.reporting.findings import Findings, find
+from study.reporting.source import Source
+from study.trials import Proposal, Trials
+from tests.study.simulated import FACTS
+from trainables.loading import validate
+from trainables.scores import Evaluation, LanguageScores
+
+LANGUAGES = tuple(FACTS["language"])
+LOW = set(FACTS.loc[FACTS["resource_class"] <= 2, "language"])
+EXAMPLES = 60
+
+STUDY = {
+    "name": "planted",
+    "question": "Does a small radius help where there is little data & nobody <selected>?",
+    "trial": {"perturbation": {"method": "adversarial"}, "training": {"budget": {"steps": 60}}},
+    "search": {
+        "mode": "design",
+        "space": "adversarial",
+        "sampler": "grid",
+        "replicates": 3,
+        "levels": {"perturbation.epsilon": [0.05, 0.1, 0.2, 0.4], "perturbation.ascent_steps": [1, 2]},
+    },
+    "protocol": {"selection": "pivot_validation", "pivots": ["de", "fi", "ru"], "confirm_seeds": 5},
+}
+
+
+def gain(proposal: Proposal, language: str) -> float:
+    """Planted: best at epsilon 0.1, three times as large in low-resource languages, none for random noise."""
+    perturbation = proposal.trial.perturbation
+    if perturbation.method != "adversarial":
+        return 0.0
+    shape = 0.04 - 0.1 * abs(np.log(perturbation.epsilon / 0.1))
+    return float(shape) * (3 if language in LOW else 1)
+
+
+def noise(*names: object) -> np.random.Generator:
+    """A stream of its own for every name."""
+    return np.random.default_rng(zlib.crc32("/".join(map(str, names)).encode()))
+
+
+def validation(proposal: Proposal) -> Evaluation:
+    seed = proposal.trial.training.seed
+    shift = noise(seed).normal(0, 0.01)
+    values = {
+        k: min(max(0.6 + shift + gain(proposal, k) + noise(seed, k, proposal.number).normal(0, 0.006), 0.0), 1.0)
+        for k in LANGUAGES
+    }
+    norm = 0.93 * proposal.trial.perturbation.epsilon if proposal.trial.perturbation.method != "none" else 0.0
+    per_step = {"none": 3.0}.get(proposal.trial.perturbation.method, 3.0 + 2 * proposal.trial.perturbation.ascent_steps)
+    return Evaluation(
+        60,
+        "validation",
+        {"accuracy": LanguageScores(values, dict.fromkeys(LANGUAGES, EXAMPLES))},
+        {"perturbation_norm_relative": norm},
+        {"forward_equivalents": 60 * per_step, "train_seconds": 40.0},
+        final=True,
+    )
+
+
+def answers(proposal: Proposal) -> pd.DataFrame:
+    """Test answers: sentences differ in difficulty alike for all configurations, seeds add little of their own."""
+    seed, rows = proposal.trial.training.seed, []
+    for language in LANGUAGES:
+        difficulty = noise(language).random(EXAMPLES)
+        drawn = difficulty + noise(language, seed, proposal.point.get("perturbation.method")).normal(0, 0.03, EXAMPLES)
+        right = drawn < 0.6 + gain(proposal, language)
+        rows.append(pd.DataFrame({"language": language, "example": range(EXAMPLES), "score": right.astype(float)}))
+    return pd.concat(rows, ignore_index=True).assign(split="test", metric="accuracy", prediction="0")
+
+
+def build(root: Path, config: StudyConfig, confirmed: bool = True) -> None:
+    """Write ledger and predictions."""
+    folder = root / config.name
+    with Ledger.open(folder / "ledger.jsonl") as ledger:
+        facts: dict[str, Any] = {"uuid": "0" * 32, "code_version": "0.1.0", "fingerprints": {"data": "d0"}}
+        ledger.append("study", config=config.model_dump(mode="json"), protocol_hash="ab", **facts)
+        drive(Trials(config, ledger, read_study(ledger.path)), folder)
+        if confirmed:
+            plan = confirm.plan(config, read_study(ledger.path))
+            ledger.append("test_opened", protocol_hash="ab", reason="confirm")
+            drive(Trials(config, ledger, read_study(ledger.path), plan), folder)
+    if confirmed:
+        confirm.results(config, read_study(folder / "ledger.jsonl"), folder).to_parquet(folder / confirm.RESULTS)
+
+
+def drive(trials: Trials, folder: Path) -> None:
+    while (proposal := trials.ask()) is not None:
+        trials.started(proposal.number, proposal.attempt)
+        trials.report(proposal.number, proposal.attempt, validation(proposal))
+        if proposal.phase == "confirm":
+            table = answers(proposal)
+            predictions_path(folder, proposal.number).parent.mkdir(exist_ok=True)
+            table.to_parquet(predictions_path(folder, proposal.number))
+            means = table.groupby("language")["score"].mean()
+            scores = LanguageScores({str(k): float(v) for k, v in means.items()}, dict.fromkeys(LANGUAGES, EXAMPLES))
+            trials.report(proposal.number, proposal.attempt, Evaluation(60, "test", {"accuracy": scores}, final=True))
+        trials.finish(proposal.number, proposal.attempt)
+
+
+def configured(**changes: Mapping[str, Any] | str) -> StudyConfig:
+    data: dict[str, Any] = dict(STUDY)
+    for key, value in changes.items():
+        data[key] = {**data[key], **value} if isinstance(value, Mapping) else value
+    return validate(StudyConfig, data)
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Studies: `planted`, confirmed; `searched`, a search that is not."""
+    folder = tmp_path_factory.mktemp("studies")
+    build(folder, configured())
+    search = {"mode": "search", "sampler": "random", "replicates": 1, "levels": {}, "trials": 14}
+    build(folder, configured(name="searched", search=search), confirmed=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def planted(root: Path) -> Source:
+    return from_ledger("planted", root)
+
+
+@pytest.fixture(scope="session")
+def found(planted: Source) -> Findings:
+    return find(planted)
+
+
+@pytest.fixture(scope="session")
+def searched(root: Path) -> Findings:
+    return find(from_ledger("searched", root))

@@ -1,0 +1,122 @@
+"""Figures show the findings' own numbers, in points, with every axis named, and draw without WebGL."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from study.reporting import confirmation_figures, dose_figures, trial_figures
+from study.reporting.figures import all_figures
+from study.reporting.findings import ALL_UNIT, Findings
+from study.reporting.style import Figure
+
+
+@pytest.fixture(scope="module")
+def drawn(found: Findings) -> dict[str, Figure]:
+    return {f.name: f for f in all_figures(found)}
+
+
+def test_every_figure_is_there(drawn: dict[str, Figure], searched: Findings) -> None:
+    assert list(drawn) == ["controls", "forest", "resources", "doses", "map", "parallel", "importance", "cost"]
+    assert [f.name for f in all_figures(searched)] == ["doses", "map", "parallel", "importance", "cost"]
+
+
+def test_figures_are_plain_svg_with_named_axes(drawn: dict[str, Figure]) -> None:
+    for figure in drawn.values():
+        assert {trace.type for trace in figure.drawing.data} <= {"scatter", "heatmap", "bar"}
+        assert len(figure.caption) > 80
+        titles = [axis.title.text for axis in figure.drawing.select_xaxes() if axis.title.text]
+        assert titles or figure.name == "parallel"
+
+
+def test_forest_shows_every_language_in_points(drawn: dict[str, Figure], found: Findings) -> None:
+    assert found.confirmed is not None
+    shown = {}
+    for trace in drawn["forest"].drawing.data:
+        if trace.name and trace.name.startswith("class"):
+            shown |= dict(zip(trace.y, trace.x, strict=True))
+    table = found.confirmed.languages.set_index("language")
+    assert len(shown) == len(table)
+    assert shown["Swahili (sw)"] == pytest.approx(100 * table.loc["sw", "difference"])
+
+
+def test_forest_bars_are_the_intervals(drawn: dict[str, Figure], found: Findings) -> None:
+    assert found.confirmed is not None
+    both = drawn["forest"].drawing.data[0]
+    at = list(both.y).index("Swahili (sw)")
+    row = found.confirmed.languages.set_index("language").loc["sw"]
+    assert both.x[at] + both.error_x.array[at] == pytest.approx(100 * row["both_high"])
+    assert both.x[at] - both.error_x.arrayminus[at] == pytest.approx(100 * row["both_low"])
+
+
+def test_controls_show_every_seed(drawn: dict[str, Figure], found: Findings) -> None:
+    assert found.confirmed is not None
+    ticks = [t for t in drawn["controls"].drawing.data if t.marker.symbol == "line-ns"]
+    assert [len(t.x) for t in ticks] == [5] * len(found.confirmed.controls)
+    assert "the strongest" in " ".join(str(t.y[0]) for t in ticks)
+
+
+def test_dose_panels_join_levels_of_a_design_but_not_samples_of_a_search(
+    drawn: dict[str, Figure], searched: Findings, found: Findings
+) -> None:
+    assert found.dosed is not None
+    first = drawn["doses"].drawing.data[0]
+    response = next(r for r in found.dosed.responses if r.unit == ALL_UNIT)
+    np.testing.assert_allclose(first.y, 100 * response.levels["gain"])
+    assert first.mode == "lines+markers"
+    samples: Any = next(f for f in all_figures(searched) if f.name == "doses")
+    assert {t.mode for t in samples.drawing.data} == {"markers"}
+    assert "no response is drawn" in samples.caption
+
+
+def test_collapse_at_large_doses_does_not_flatten_the_rest(drawn: dict[str, Figure]) -> None:
+    low, high = drawn["doses"].drawing.layout.yaxis.range
+    assert high > 0
+    assert -low <= dose_figures.ROOM_BELOW * high * 1.01
+
+
+def test_heat_map_holds_every_language_by_class(drawn: dict[str, Figure], found: Findings) -> None:
+    assert found.dosed is not None
+    cells = drawn["map"].drawing.data[0]
+    assert len(cells.y) == len(set(found.dosed.language_map["language"]))
+    classes = [float(label.rpartition(" · ")[2]) for label in cells.y]
+    assert classes == sorted(classes)
+    assert cells.zmin == -cells.zmax
+    assert (np.asarray(cells.text) == "•").any()
+
+
+def test_samples_of_a_search_have_no_marks_in_the_map(searched: Findings) -> None:
+    cells = next(f for f in all_figures(searched) if f.name == "map").drawing.data[0]
+    assert not (np.asarray(cells.text) == "•").any()
+
+
+def test_parallel_coordinates_have_a_line_per_perturbed_trial(drawn: dict[str, Figure], found: Findings) -> None:
+    lines = drawn["parallel"].drawing.data
+    assert len(lines) == (found.source.summary["kind"] == "design").sum()
+    heights = np.array([line.y for line in lines], dtype=float)
+    assert heights.shape[1] == 3
+    assert heights.min() >= 0
+    assert heights.max() <= 1
+
+
+def test_parallel_coordinates_need_something_that_varies(found: Findings) -> None:
+    alone = found.source.summary[found.source.summary["trial"] < 4]
+    assert trial_figures.parallel_coordinates(replace(found.source, summary=alone)) is None
+
+
+def test_cost_front_falls_from_no_point(drawn: dict[str, Figure]) -> None:
+    line = next(t for t in drawn["cost"].drawing.data if t.mode == "lines")
+    assert list(line.y) == sorted(line.y)
+    assert list(line.x) == sorted(line.x)
+
+
+def test_several_studies_share_figures(found: Findings, searched: Findings) -> None:
+    assert len(confirmation_figures.studies([found, searched]).drawing.data[-1].x) == 1
+    assert dose_figures.compared([found, searched]) is None
+    twin = replace(found, source=replace(found.source, name="twin"))
+    both = dose_figures.compared([found, twin])
+    assert both is not None
+    assert len(both.drawing.data) == 4

@@ -1,0 +1,139 @@
+"""The page in a real browser: no console errors, no request off the page, every figure drawn, prints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from study.analysis.frames import read_results
+from study.reporting import report
+from study.reporting.figures import all_figures
+from study.reporting.findings import Findings
+from study.reporting.page import POLICY
+from tests.study.reporting.browser import Browser, chromium
+
+
+@pytest.fixture(scope="module")
+def folder(found: Findings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report")
+    assert report([found.source], out) == out / "report.html"
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def outside_scripts(page: str) -> str:
+    return re.sub(r"<script.*?</script>", "", page, flags=re.S)
+
+
+def test_page_names_no_address_to_load(page: str) -> None:
+    markup = outside_scripts(page)
+    assert not re.search(r"""(?:src|href|srcset|action)\s*=\s*["'](?!#|data:)""", markup)
+    assert "@import" not in markup
+    assert "url(" not in markup
+    assert f'content="{POLICY}"' in page
+
+
+def test_plotly_is_embedded_once(page: str) -> None:
+    assert len(re.findall(r"plotly\.js v\d", page)) <= 2  # its banner and licence line
+    assert 4e6 < len(page) < 8e6
+
+
+def test_page_says_question_protocol_conclusions_and_how_to_reproduce(page: str, found: Findings) -> None:
+    text = outside_scripts(page)
+    assert "little data &amp; nobody &lt;selected&gt;?" in text
+    for part in ("What the data allow to say", "selection rule", "pivot_validation", "Reproducing it", "protocol hash"):
+        assert part in text
+    assert "study confirm planted" in text.replace("&amp;", "&")
+    assert "tuned on cross-lingual sentence pairs" in text
+    assert text.count("<figure") == len(list(all_figures(found)))
+
+
+def test_files_stand_beside_the_page(folder: Path, found: Findings) -> None:
+    names = {p.name for p in folder.iterdir()}
+    assert names == {
+        "report.html", "report.md", "tables.tex", "configuration.yaml", "scores.csv", "languages.csv", "groups.csv",
+        "gains.csv", "language_map.csv", "doses.csv", "trials.csv", "importances.csv", "trials.parquet",
+        "results.parquet",
+    }  # fmt: skip
+    assert found.confirmed is not None
+    languages = pd.read_csv(folder / "languages.csv")
+    assert languages["difference"].tolist() == pytest.approx(found.confirmed.languages["difference"].tolist())
+    assert found.source.results is not None
+    assert len(read_results(folder / "results.parquet")) == len(found.source.results)
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# planted")
+    assert "**Claim.**" in text
+    assert r"\begin{tabular}" in (folder / "tables.tex").read_text(encoding="utf-8")
+
+
+def test_several_studies_share_one_page(found: Findings, searched: Findings, tmp_path: Path) -> None:
+    page = report([found.source, searched.source], tmp_path).read_text(encoding="utf-8")
+    assert "2 studies compared" in page
+    assert (tmp_path / "planted" / "languages.csv").exists()
+    assert (tmp_path / "searched" / "trials.csv").exists()
+    anchors = set(re.findall(r'href="#([^"]+)"', outside_scripts(page)))
+    assert anchors == set(re.findall(r'<h2 id="([^"]+)"', page))
+
+
+@pytest.fixture(scope="module")
+def browser(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if chromium() is None:
+        pytest.skip("no chromium on this machine (apt-get install chromium)")
+    with Browser(tmp_path_factory.mktemp("profile")) as opened:
+        opened.open(folder / "report.html")
+        yield opened
+
+
+@pytest.mark.slow
+def test_page_is_silent_and_loads_nothing(browser: Browser, folder: Path) -> None:
+    assert browser.errors == []
+    assert browser.requests == [(folder / "report.html").resolve().as_uri()]
+
+
+@pytest.mark.slow
+def test_the_browser_would_see_an_error_and_a_request(tmp_path: Path, browser: Browser) -> None:
+    """The two checks above can fail."""
+    (tmp_path / "bad.html").write_text(
+        "<script>console.error('no'); fetch('http://192.0.2.1/x').catch(() => 0)</script>"
+    )
+    with Browser(tmp_path / "profile") as other:
+        other.open(tmp_path / "bad.html")
+        assert any("no" in error for error in other.errors)
+        assert any(url.startswith("http://192.0.2.1") for url in other.requests)
+
+
+@pytest.mark.slow
+def test_every_figure_is_drawn(browser: Browser, found: Findings) -> None:
+    drawn = browser.evaluate(
+        """[...document.querySelectorAll('.js-plotly-plot')].map(plot => ({
+            name: plot.id,
+            marks: plot.querySelectorAll('.scatterlayer .trace, .heatmaplayer image, .barlayer .point').length,
+            width: plot.getBoundingClientRect().width,
+            overflow: document.documentElement.scrollWidth > document.documentElement.clientWidth,
+            text: [...plot.querySelectorAll('[class^="x"][class$="title"]')].map(t => t.textContent).join(),
+        }))"""
+    )
+    assert [d["name"].rpartition("-")[2] for d in drawn] == [f.name for f in all_figures(found)]
+    for figure in drawn:
+        assert figure["marks"] > 0
+        assert figure["width"] > 600
+        assert not figure["overflow"]
+        assert figure["text"] or figure["name"].endswith("parallel")
+
+
+@pytest.mark.slow
+def test_page_prints(browser: Browser, tmp_path: Path) -> None:
+    data = browser.pdf()
+    assert data.startswith(b"%PDF")
+    assert len(data) > 100_000
+    assert 4 <= len(re.findall(rb"/Type\s*/Page\b", data)) <= 30
+    browser.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 100_000

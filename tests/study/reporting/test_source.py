@@ -1,0 +1,96 @@
+"""What a report is made from: ledgers and anyone's results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from study.analysis.frames import read_results
+from study.reporting import from_ledger, from_results
+from study.reporting.findings import Findings, find
+from study.reporting.source import Source, caption, supervision
+from tests.study.simulated import results
+from trainables.config import AugmentationConfig, PerturbationConfig, TrialConfig
+from trainables.loading import UserError
+
+
+def test_a_ledger_gives_protocol_provenance_and_configurations(planted: Source) -> None:
+    protocol, reproduction = dict(planted.protocol), dict(planted.reproduction)
+    assert "pivot_validation" in protocol["selection rule"]
+    assert protocol["test split"] == "opened 1 time"
+    assert protocol["trials"].startswith("27 in a design, fixed before the first trial (grid): 27 complete")
+    assert reproduction["fingerprint of data"] == "d0"
+    assert len(reproduction["training seeds, run"].split(", ")) == 3
+    assert len(reproduction["training seeds, confirm"].split(", ")) == 5
+    assert planted.headline is not None
+    assert "epsilon 0.1" in planted.described[planted.headline]
+    assert planted.described["control a"] == "no perturbation, base settings"
+    assert planted.is_demonstration
+    assert len(planted.chosen) == 3
+
+
+def test_captions_carry_the_protocol(planted: Source, searched: Findings) -> None:
+    text = caption(planted)
+    for part in ("planted", "pivot_validation", "low_resource_mean", "5 seeds", "opened 1×"):
+        assert part in text
+    assert "not confirmed" in caption(searched.source)
+    assert "test split closed" in caption(searched.source)
+
+
+def test_an_unknown_study_is_a_user_error(root: Path) -> None:
+    with pytest.raises(UserError, match="no such study"):
+        from_ledger("plantd", root)
+
+
+def test_supervision_is_the_stronger_of_method_and_augmentation() -> None:
+    def label(perturbation: str, augmentation: str) -> str:
+        return supervision(
+            TrialConfig(
+                perturbation=PerturbationConfig(method=perturbation),
+                augmentation=AugmentationConfig(method=augmentation),
+            )
+        )
+
+    assert label("adversarial", "none") == "none"
+    assert label("none", "synonyms") == "monolingual"
+    assert label("adversarial", "code_switching") == "bilingual"
+
+
+def test_anyones_results_give_the_same_claim(found: Findings, root: Path) -> None:
+    confirmed = found.confirmed
+    assert confirmed is not None
+    (source,) = from_results(read_results(root / "planted" / "results.parquet"), headline=confirmed.headline)
+    again = find(source).confirmed
+    assert again is not None
+    assert again.chosen_by == "test"
+    same = next(d for d in confirmed.controls if d.control == again.control)
+    assert again.claim.estimate == pytest.approx(same.estimate)
+    assert again.claim.by_both == same.by_both
+    assert source.endpoint == "low_resource_mean"
+
+
+def test_endpoint_falls_back_to_all_targets_where_few_are_low_resource() -> None:
+    frame = results(np.random.default_rng(0), {"winner": 0.02}, ["en", "de", "fi", "sw"], seeds=3, examples=20)
+    (source,) = from_results(frame)
+    assert source.endpoint == "target_mean"
+    assert source.reduction("target_mean")({"en": 1.0, "de": 0.5, "fi": 0.6, "sw": 0.7}) == pytest.approx(0.6)
+
+
+def test_several_studies_in_one_file_are_several_sources() -> None:
+    first = results(np.random.default_rng(0), {"winner": 0.0}, ["de", "fi", "sw"], seeds=3, examples=9, study="one")
+    both = pd.concat([first, first.assign(study="two")])
+    assert [s.name for s in from_results(both)] == ["one", "two"]
+
+
+def test_what_cannot_be_known_is_asked_for() -> None:
+    frame = results(np.random.default_rng(0), {"mine": 0.0, "yours": 0.0}, ["de", "fi", "sw"], seeds=3, examples=9)
+    with pytest.raises(UserError, match="headline: must be a configuration that is no control, mine, yours"):
+        from_results(frame)
+    with pytest.raises(UserError, match="endpoint: unknown reduction"):
+        from_results(frame, endpoint="low_resorce_mean", headline="mine")
+    (alone,) = from_results(frame[frame["control"] == ""], headline="mine")
+    with pytest.raises(UserError, match=r"results\.control: must name at least one control"):
+        find(alone)
