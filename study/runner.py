@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -19,6 +20,7 @@ from typing import Any
 import psutil
 import ray
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -57,6 +59,12 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TOKENIZERS_PARALLELISM": "false",
+}
+
+LOCAL_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # One process less for each worker group: nobody announces the preemption of the machine one sits at.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
 
@@ -276,20 +284,24 @@ def cluster(address: str | None) -> Iterator[Path]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     try:
         if address is None:
-            # Local clusters listen on loopback only.
-            ray.init(
-                resources={"trial_driver": 1000.0},
-                include_dashboard=False,
-                _temp_dir=str(scratch),
-                _node_ip_address="127.0.0.1",
-                **quiet,
-            )
+            _stay_local()
+            ray.init(resources={"trial_driver": 1000.0}, include_dashboard=False, _temp_dir=str(scratch), **quiet)
         else:
             ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
         yield scratch
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _stay_local() -> None:
+    """Make a local cluster listen on loopback only, and keep its token out of the home folder (readable there)."""
+    os.environ.update(LOCAL_ENVIRONMENT)
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # Ray turns 127.0.0.1 into the machine's address unless it takes itself to be confined to one machine. It read the
+    # variable in LOCAL_ENVIRONMENT when it was imported; its child processes read it later.
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def _remove_orphaned_scratch() -> None:
