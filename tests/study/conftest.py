@@ -27,7 +27,11 @@ def config() -> StudyConfig:
         "question": "Does it help?",
         "trial": {"perturbation": {"method": "adversarial"}, "training": {"budget": {"steps": 20}}},
         "search": {"space": "adversarial", "trials": 4},
-        "protocol": {"selection": "pivot_validation", "pivots": ["de", "fr"]},
+        "protocol": {
+            "selection": "pivot_validation",
+            "pivots": ["de", "fr"],
+            "primary_endpoint": "low_resource_mean",
+        },
     }
     return validate(StudyConfig, data)
 

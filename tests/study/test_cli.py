@@ -66,7 +66,7 @@ MISTAKES: list[tuple[str | None, Sequence[str], str]] = [
     (None, ["trial.task.name=mine.yaml"], "mine.yaml: no such file"),
     (None, ["trial.task.source_language=xx"], "trial.task.source_language: intents has train rows only in en"),
     (None, ["trial.task.target_languages=[de, qq]"], "task.target_languages: intents has validation rows only in"),
-    (None, ["protocol.pivots=[de, qq]"], "protocol.pivots: must be languages the task evaluates (got 'qq')"),
+    (None, ["protocol.pivots=[de, qq]"], "protocol.pivots: must be languages with a validation split (got 'qq')"),
     (None, ["protocol.groups={few: [qq]}"], "protocol.groups.few: must be languages the task evaluates (got 'qq')"),
     (None, ["trial.task.data_dir=nowhere", "trial.task.name=xnli"], "trial.task.data_dir: must be a folder (got "),
     (None, ["tracking.uri=httq://x"], "tracking.uri: "),
