@@ -97,7 +97,7 @@ def test_a_crash_while_writing_leaves_the_last_one(tmp_path: Path, monkeypatch: 
 
 
 def test_only_what_is_asked_for_stays(tmp_path: Path) -> None:
-    model, optimizer = trained()
+    model, _ = trained()
     for n in (1, 2, 3):
         checkpoint.save(tmp_path, n, model, None, [evaluation(n)])
     checkpoint.keep_only(tmp_path, {1, 3})

@@ -13,7 +13,7 @@ from trainables.config import EncoderConfig
 from trainables.encoder import Encoder, kept_rows, load_encoder, load_tokenizer, trim
 from trainables.loading import UserError
 
-TEXTS = ["turn on the lights in the kitchen", "Schalte das Licht ein", "ปิดไฟ", "what's the weather like in Berlin today?"]
+TEXTS = ["turn on the lights in the kitchen", "Schalte das Licht ein", "ปิดไฟ", "what's the weather like in Berlin?"]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,8 @@ def test_the_side_of_the_padding_does_not_matter(kind: str) -> None:
     for side in ("left", "right"):
         ids, mask = padded(side)
         with torch.no_grad():
-            states[side] = encoder.states(encoder.embed(ids), mask, torch.zeros_like(ids, dtype=torch.bool))[mask.bool()]
+            special = torch.zeros_like(ids, dtype=torch.bool)
+            states[side] = encoder.states(encoder.embed(ids), mask, special)[mask.bool()]
     assert torch.allclose(states["left"], states["right"], atol=1e-6)
 
 
