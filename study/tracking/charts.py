@@ -127,7 +127,7 @@ def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
         "autoRefreshEnabled": True,
         "compareRunSections": [
             _section("study", columns=1, cardHeight=420),
-            _section(scores, columns=4, cardHeight=230),
+            _section(scores, columns=4, cardHeight=280),
             *(_section(name, isGenerated=True) for name in (f"{view.split}_summary", "training", "cost")),
         ],
         "compareRunCharts": [

@@ -355,13 +355,14 @@ class Mirror:
         from mlflow.entities import Metric, Param, RunTag
 
         changed = {key: value for key, value in tags.items() if run.tags.get(key) != value}
-        if changed or parameters:
-            entities = [Param(k, v) for k, v in parameters.items()], [RunTag(k, v) for k, v in changed.items()]
-            self._client.log_batch(run.id, params=entities[0], tags=entities[1])
-            run.tags |= changed
-        for start in range(0, len(points), self._batch):
-            batch = points[start : start + self._batch]
-            self._client.log_batch(run.id, [Metric(p.key, p.value, p.milliseconds, p.step) for p in batch])
+        params = [Param(key, value) for key, value in parameters.items()]
+        new_tags = [RunTag(key, value) for key, value in changed.items()]
+        for start in range(0, max(len(points), 1), self._batch):
+            batch = [Metric(p.key, p.value, p.milliseconds, p.step) for p in points[start : start + self._batch]]
+            if batch or params or new_tags:
+                self._client.log_batch(run.id, batch, params, new_tags)
+            params, new_tags = [], []
+        run.tags |= changed
 
 
 def _is_first(report: Report, trial: TrialRecord) -> bool:

@@ -26,7 +26,7 @@ SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databrick
 
 EXAMPLES = "such as http://127.0.0.1:5000 or sqlite:////data/mlflow.db"
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 """Time in which a server must have come up: it imports for ten seconds or more, and may migrate its database."""
 
 QUIET = {

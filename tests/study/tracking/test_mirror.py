@@ -364,3 +364,22 @@ def test_reasons_are_worded(text: str, words: str) -> None:
 def test_importing_it_imports_no_mlflow() -> None:
     code = "import study.tracking, sys; print([m for m in sys.modules if m.partition('.')[0] in ('mlflow', 'ray')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_nothing_goes_anywhere_else(store: str, ledger: Ledger, events: list[Event]) -> None:
+    """MLflow's usage statistics are off: not even a name is looked up."""
+    append(ledger, events)
+    code = f"""
+import socket, time
+asked = []
+socket.getaddrinfo = lambda *address, **options: asked.append(address) or []
+socket.socket.connect = lambda self, address: asked.append(address)
+from pathlib import Path
+from study.tracking import rebuild
+assert rebuild(Path({str(ledger.path)!r})) == {len(events) + 1}
+time.sleep(1.0)
+print(asked)
+"""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(ledger.path.parent)}  # not that of a test: MLflow looks for it
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

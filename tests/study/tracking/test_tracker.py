@@ -43,13 +43,13 @@ def follow(gate: Gate, ledger: Ledger, said: list[str]) -> Tracker:
     return Tracker(gate.uri, ledger.path.parent.name, ledger.path.parent.parent, said.append)
 
 
-def has_points(uri: str, experiment: str, run: str) -> bool:
-    runs = glimpse(uri, experiment)
+def has_points(store: str, experiment: str, run: str) -> bool:
+    runs = glimpse(store, experiment)
     return run in runs and bool(runs[run].data.metrics)
 
 
-def has_ended(uri: str, experiment: str, run: str) -> bool:
-    runs = glimpse(uri, experiment)
+def has_ended(store: str, experiment: str, run: str) -> bool:
+    runs = glimpse(store, experiment)
     return run in runs and runs[run].info.status != "RUNNING"
 
 
@@ -61,13 +61,14 @@ def test_everything_arrives_while_the_study_runs(
         for event in study:
             append(ledger, [event])
             tracker.notify(event)
-        wait_for(lambda: has_ended(server.uri, name, "trial 3"))
-        assert glimpse(server.uri, name)[name].info.status == "RUNNING"
+        wait_for(lambda: has_ended(server.store, name, "trial 3"))
+        assert glimpse(server.store, name)[name].info.status == "RUNNING"
     assert said == []
-    shown = dump(server.uri, name)
+    shown = dump(server.store, name)
     assert_equals_ledger(shown, ledger.path, config)
     assert shown[name]["status"] == "FINISHED"
-    assert shown[name]["artifacts"] == ["study.yaml"]
+    run = glimpse(server.store, name)[name].info.run_id
+    assert list((server.folder / "artifacts").rglob(f"{run}/artifacts/study.yaml"))
 
 
 def test_news_are_found_without_being_told(
@@ -75,7 +76,7 @@ def test_news_are_found_without_being_told(
 ) -> None:
     with follow(gate, ledger, []):
         append(ledger, study)
-        wait_for(lambda: has_ended(server.uri, name, "trial 3"))
+        wait_for(lambda: has_ended(server.store, name, "trial 3"))
 
 
 @pytest.mark.parametrize("fault", ["hang", "500", "403", "down"])
@@ -90,11 +91,13 @@ def test_an_outage_is_said_once_and_made_up_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tracker_module, "LONGEST_PAUSE_SECONDS", 0.5)
+    if fault == "hang":
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     words = {"hang": "does not answer", "500": "answers 500", "403": "--allowed-hosts 127.0.0.1", "down": "refused"}
     said: list[str] = []
     tracker = follow(gate, ledger, said)
     append(ledger, study[:4])
-    wait_for(lambda: has_points(server.uri, name, "trial 0 baseline"))
+    wait_for(lambda: has_points(server.store, name, "trial 0 baseline"))
     if fault == "down":
         gate.close()
     else:
@@ -115,8 +118,8 @@ def test_an_outage_is_said_once_and_made_up_for(
     gate.released.set()
     wait_for(lambda: len(said) == 2)
     assert "answers again" in said[1]
-    assert tracker.close()
-    shown = dump(server.uri, name)
+    assert tracker.close(60.0)
+    shown = dump(server.store, name)
     assert_equals_ledger(shown, ledger.path, config)
     created = [shown[run]["times"][0] for run in ("trial 0 baseline", "trial 1", "trial 2", "trial 3")]
     assert created == sorted(created)
@@ -133,9 +136,9 @@ def test_a_slow_server_slows_nobody(
         append(ledger, [event])
         tracker.notify(event)
     assert time.perf_counter() - began < 1.0
-    assert tracker.close()
+    assert tracker.close(60.0)
     assert said == []
-    assert_equals_ledger(dump(server.uri, name), ledger.path, config)
+    assert_equals_ledger(dump(server.store, name), ledger.path, config)
 
 
 def test_closing_ends_in_time_and_says_what_is_missing(
@@ -154,7 +157,7 @@ def test_closing_ends_in_time_and_says_what_is_missing(
     assert f"study rebuild {name} --mlflow --root {ledger.path.parent.parent}" in said[0]
     gate.released.set()
     rebuild(ledger.path, server.uri)
-    assert_equals_ledger(dump(server.uri, name), ledger.path, config)
+    assert_equals_ledger(dump(server.store, name), ledger.path, config)
 
 
 def test_closing_does_not_wait_for_a_server_that_is_not_there(gate: Gate, ledger: Ledger, study: list[Event]) -> None:
@@ -170,9 +173,17 @@ def test_closing_does_not_wait_for_a_server_that_is_not_there(gate: Gate, ledger
 
 @pytest.mark.parametrize("kind", ["lost", "held"])
 def test_a_run_whose_creation_seemed_to_fail_is_there_once(
-    gate: Gate, server: Server, ledger: Ledger, study: list[Event], config: StudyConfig, name: str, kind: str
+    gate: Gate,
+    server: Server,
+    ledger: Ledger,
+    study: list[Event],
+    config: StudyConfig,
+    name: str,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Lost: the server has created it, the answer never came. Held: it creates it only after the second attempt."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
     creations: list[str] = []
 
     def fault(method: str, path: str) -> str:
@@ -185,13 +196,13 @@ def test_a_run_whose_creation_seemed_to_fail_is_there_once(
     said: list[str] = []
     tracker = follow(gate, ledger, said)
     append(ledger, study[:4])
-    wait_for(lambda: has_points(server.uri, name, "trial 0 baseline"))
+    wait_for(lambda: has_points(server.store, name, "trial 0 baseline"))
     gate.released.set()
     time.sleep(0.5)
     append(ledger, study[4:])
-    assert tracker.close()
+    assert tracker.close(60.0)
     assert len(creations) == (5 if kind == "lost" else 6)
-    assert_equals_ledger(dump(server.uri, name), ledger.path, config)
+    assert_equals_ledger(dump(server.store, name), ledger.path, config)
 
 
 def test_a_tracker_without_a_ledger_waits(gate: Gate, server: Server, tmp_path: Path, name: str) -> None:
@@ -199,7 +210,7 @@ def test_a_tracker_without_a_ledger_waits(gate: Gate, server: Server, tmp_path: 
     with Tracker(gate.uri, name, tmp_path, said.append) as tracker:
         tracker.notify({"event": "waiting"})
     assert said == []
-    assert glimpse(server.uri, name) == {}
+    assert glimpse(server.store, name) == {}
 
 
 @pytest.mark.slow
@@ -215,13 +226,13 @@ def test_a_killed_server_that_comes_back_gets_the_rest(
         own.start()
         tracker = Tracker(own.uri, name, ledger.path.parent.parent, said.append)
         append(ledger, study[:8])
-        wait_for(lambda: has_points(own.uri, name, "trial 0 baseline"))
+        wait_for(lambda: has_points(own.store, name, "trial 0 baseline"))
         own.kill()
         append(ledger, study[8:])
         wait_for(lambda: len(said) == 1)
         own.start()
         wait_for(lambda: len(said) == 2)
-        assert tracker.close()
-        assert_equals_ledger(dump(own.uri, name), ledger.path, config)
+        assert tracker.close(60.0)
+        assert_equals_ledger(dump(own.store, name), ledger.path, config)
     finally:
         own.kill()
