@@ -122,3 +122,11 @@ def test_module_keeps_to_its_place(name: str) -> None:
 )
 def test_a_wrong_import_is_seen(name: str, source: str) -> None:
     assert violations(name, source)
+
+
+@pytest.mark.parametrize("package", ["study", "trainables", "search_spaces"])
+def test_the_architecture_names_every_module(package: str) -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names = [p.name for p in (REPOSITORY / package).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()]
+    missing = [n for n in names if not n.startswith("__") and n.removesuffix(".py") not in text]
+    assert missing == [], "docs/architecture.md, Layout"
