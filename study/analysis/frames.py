@@ -124,7 +124,7 @@ def read_results(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise UserError(f"{path}: does not exist")
     try:
-        # Identifiers stay text: "no" is Norwegian and "na" is Nauru, not missing values.
+        # Identifiers stay text: "nan" is Southern Min, not a missing value.
         if path.suffix == ".csv":
             text = dict.fromkeys(("study", "configuration", "control", "language", "example"), str)
             frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"score": [""], "seed": [""]})

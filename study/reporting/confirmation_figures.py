@@ -115,8 +115,8 @@ def forest(source: Source, confirmed: Confirmed) -> Figure:
 
 def _class_points(number: float, rows: pd.DataFrame) -> go.Scatter:
     sure = (rows["q_both"] < words.ALPHA).tolist()
-    rim = {"width": [2.5 if s else 1 for s in sure], "color": [INK if s else "white" for s in sure]}
-    marker = {"size": 9, "symbol": CLASS_SYMBOLS.get(int(number), "hexagon2"), "line": rim}
+    rim = {"width": [2 if s else 1 for s in sure], "color": [INK if s else "white" for s in sure]}
+    marker = {"size": 10, "symbol": CLASS_SYMBOLS.get(int(number), "hexagon2"), "line": rim}
     return go.Scatter(
         x=100 * rows["difference"],
         y=rows["label"],

@@ -55,21 +55,22 @@ def panels(source: Source, dosed: Dosed) -> Figure:
             place = {"row": panel // columns + 1, "col": panel % columns + 1}
             drawing.update_xaxes(title={"text": "achieved relative norm", "font": {"size": 12}}, **place)
     drawing.update_yaxes(title_text="gain (points)", col=1)
-    return Figure("doses", _caption(source, dosed), drawing)
+    return Figure("doses", _caption(source, dosed, drawing.layout.yaxis.range[0]), drawing)
 
 
-def _caption(source: Source, dosed: Dosed) -> str:
+def _caption(source: Source, dosed: Dosed, bottom: float) -> str:
     text = (
         f"Gain over no perturbation (validation {source.metric}) against the achieved norm of the perturbation "
         "relative to the encoder's mean embedding norm, on a logarithmic scale. "
     )
     if dosed.searched:
         return f"{text}One point per trial, target languages averaged. {words.SEARCHED}"
-    return (
-        f"{text}Points: means over the {dosed.responses[0].over} of one level of the design; bars: 95 % intervals; "
-        "lines join the points and are no fit. Levels far below zero lie under the lower edge; the table of doses has "
-        "them."
+    text += (
+        f"Points: means over the {dosed.responses[0].over} of one level of the design; bars: 95 % intervals; lines "
+        "join the points and are no fit."
     )
+    hidden = any((100 * r.levels["gain"] < bottom).any() for r in dosed.responses)
+    return f"{text} Levels under the lower edge are in the table of doses." if hidden else text
 
 
 def _ordered(units: Sequence[str]) -> list[str]:

@@ -303,10 +303,16 @@ def optimism(o: Optimism, headline: str) -> str:
     """The winner's curse."""
     text = (
         f"When {headline} was chosen, its mean over {len(o.languages)} languages was {points(o.chosen, False)} on "
-        f"validation; fresh seeds gave {points(o.fresh, False)} there and {points(o.test, False)} on test. Choosing "
-        f"flattered it by {points(o.chosen - o.fresh)} points"
+        f"validation; fresh seeds gave {points(o.fresh, False)} there and {points(o.test, False)} on test"
     )
-    return f"{text} (95 % interval {span(o.curse)})." if o.curse.known else f"{text}."
+    numbers = f"{points(o.chosen - o.fresh)} points (95 % interval {span(o.curse)})"
+    if not o.curse.known:
+        return f"{text}."
+    if not o.curse.excludes_zero:
+        return f"{text}. Whether choosing flattered it cannot be told: {numbers}."
+    return (
+        f"{text}. {'Choosing flattered it' if o.chosen > o.fresh else 'It scored lower when it was chosen'}: {numbers}."
+    )
 
 
 def _capital(text: str) -> str:

@@ -16,7 +16,7 @@ from trainables.loading import UserError
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    return results(np.random.default_rng(0), {"winner": 0.02}, ["no", "sw"], seeds=3, examples=5)
+    return results(np.random.default_rng(0), {"winner": 0.02}, ["nan", "sw"], seeds=3, examples=5)
 
 
 def test_optional_columns_are_filled_in(frame: pd.DataFrame) -> None:
@@ -47,11 +47,11 @@ def test_two_metrics_are_refused(frame: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("name", ["results.csv", "results.parquet"])
-def test_reading_keeps_norwegian(frame: pd.DataFrame, tmp_path: Path, name: str) -> None:
+def test_reading_keeps_southern_min(frame: pd.DataFrame, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     frame.to_csv(path, index=False) if name.endswith("csv") else frame.to_parquet(path)
     read = frames.read_results(path)
-    assert sorted(read["language"].unique()) == ["no", "sw"]
+    assert sorted(read["language"].unique()) == ["nan", "sw"]
     assert sorted(read["control"].unique()) == ["", "a"]
     assert read["score"].sum() == frame["score"].sum()
 

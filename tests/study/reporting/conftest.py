@@ -38,7 +38,12 @@ STUDY = {
         "replicates": 3,
         "levels": {"perturbation.epsilon": [0.05, 0.1, 0.2, 0.4], "perturbation.ascent_steps": [1, 2]},
     },
-    "protocol": {"selection": "pivot_validation", "pivots": ["de", "fi", "ru"], "confirm_seeds": 5},
+    "protocol": {
+        "selection": "pivot_validation",
+        "pivots": ["de", "fi", "ru"],
+        "primary_endpoint": "low_resource_mean",
+        "confirm_seeds": 5,
+    },
 }
 
 

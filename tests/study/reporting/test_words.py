@@ -210,7 +210,10 @@ def test_winners_curse() -> None:
     o = Optimism(("de", "sw"), 0.7, 0.66, 0.65, 0.04, 0.01, Interval(0.02, 0.06))
     text = words.optimism(o, "trial 4")
     assert "70.0" in text
-    assert "flattered it by +4.0 points (95 % interval +2.0 to +6.0)" in text
+    assert "Choosing flattered it: +4.0 points (95 % interval +2.0 to +6.0)" in text
+    assert "cannot be told" in words.optimism(replace(o, curse=Interval(-0.01, 0.03)), "trial 4")
+    assert "flattered" not in words.optimism(replace(o, chosen=0.62, curse=Interval(-0.06, -0.02)), "trial 4")
+    assert words.optimism(replace(o, curse=UNKNOWN), "trial 4").endswith("on test.")
 
 
 @pytest.mark.parametrize(
