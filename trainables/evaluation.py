@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from trainables.encoder import Model
 from trainables.materials import Materials
 from trainables.scores import LanguageScores, Split
 from trainables.seeds import derive
-from trainables.tasks.base import Encoded, collate
+from trainables.tasks.base import Batch, Encoded, collate
 
 Predictions = dict[str, list[Any]]
 """Language -> one prediction per item of the evaluated subset, in item order."""
@@ -90,22 +90,29 @@ def subset(encoded: Encoded, examples: int | None, language: str) -> list[int]:
     return [int(i) for i in np.flatnonzero(np.isin(encoded.rows, order[:examples]))]
 
 
-@torch.inference_mode()
-def predict(model: Model, materials: Materials, split: Split, plan: Stream, group: Group) -> Predictions:
-    """Predictions for every planned item, on every worker. Leaves the model in evaluation mode."""
+Respond = Callable[[Batch], dict[str, list[Any]]]
+"""A batch's predictions, item by item, under one or several names."""
+
+
+def predict(
+    model: Model, materials: Materials, split: Split, plan: Stream, group: Group, respond: Respond
+) -> dict[str, Predictions]:
+    """Predictions for every planned item, on every worker, by name. Leaves the model in evaluation mode."""
     model.eval()
-    shape = materials.shape
-    mine: list[tuple[tuple[str, int], Any]] = []
-    for batch in plan.batches[group.rank :: group.world]:
-        joined = join([(materials.evaluation[split][k], item) for k, item in batch], shape.sequences_per_item)
-        tensors = collate(shape, joined, range(len(batch)), materials.pad_id).to(group.device)
-        logits = model.logits(model.embed(tensors), tensors)
-        mine.extend(zip(batch, shape.predict(logits, tensors.labels), strict=True))
-    predictions: Predictions = {language: [None] * len(chosen) for language, chosen in plan.items.items()}
-    for representative, prediction in (pair for part in group.gather(mine) for pair in part):
+    c = materials.shape.sequences_per_item
+    mine: list[tuple[str, tuple[str, int], Any]] = []
+    for keys in plan.batches[group.rank :: group.world]:
+        joined = join([(materials.evaluation[split][k], item) for k, item in keys], c)
+        batch = collate(materials.shape, joined, range(len(keys)), materials.pad_id).to(group.device)
+        for name, answers in respond(batch).items():
+            mine.extend((name, key, answer) for key, answer in zip(keys, answers, strict=True))
+    found: dict[str, Predictions] = {}
+    for name, representative, prediction in (each for part in group.gather(mine) for each in part):
+        if name not in found:
+            found[name] = {language: [None] * len(chosen) for language, chosen in plan.items.items()}
         for language, position in plan.copies[representative]:
-            predictions[language][position] = prediction
-    return predictions
+            found[name][language][position] = prediction
+    return found
 
 
 def join(parts: Sequence[tuple[Encoded, int]], sequences_per_item: int) -> Encoded:
@@ -136,13 +143,24 @@ def score(materials: Materials, split: Split, plan: Stream, predictions: Predict
     return {m: LanguageScores(values[m], counts[m]) for m in materials.shape.metrics}
 
 
+def planned(materials: Materials, split: Split, examples: int | None, token_budget: int) -> Stream:
+    """As `stream`, remembered from trial to trial."""
+    plan: Stream = materials.remember(
+        ("stream", split, examples, token_budget), lambda: stream(materials, split, examples, token_budget)
+    )
+    return plan
+
+
 def evaluate(
     model: Model, materials: Materials, split: Split, examples: int | None, config: EvaluationConfig, group: Group
 ) -> tuple[dict[str, LanguageScores], Predictions, Stream]:
     """Score every language of a split; `examples` rows each (None: all)."""
-    plan: Stream = materials.remember(
-        ("stream", split, examples, config.token_budget),
-        lambda: stream(materials, split, examples, config.token_budget),
-    )
-    predictions = predict(model, materials, split, plan, group)
+    plan = planned(materials, split, examples, config.token_budget)
+
+    @torch.inference_mode()
+    def respond(batch: Batch) -> dict[str, list[Any]]:
+        logits = model.logits(model.embed(batch), batch)
+        return {"clean": materials.shape.predict(logits, batch.labels)}
+
+    predictions = predict(model, materials, split, plan, group, respond)["clean"]
     return score(materials, split, plan, predictions), predictions, plan

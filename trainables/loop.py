@@ -25,6 +25,7 @@ from trainables.evaluation import Predictions, Stream, evaluate
 from trainables.materials import Materials
 from trainables.perturbation import create
 from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation
+from trainables.robustness import robust_scores
 from trainables.scores import Evaluation, Split
 from trainables.seeds import derive
 from trainables.tasks.base import collate
@@ -294,6 +295,8 @@ def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tupl
     began = time.perf_counter()
     with _autocast(trial.config.training, trial.group.device):
         scores, predictions, plan = evaluate(trial.model, trial.materials, split, examples, config, trial.group)
+        if trial.step == trial.steps:
+            scores = scores | robust_scores(trial.model, trial.materials, split, config, trial.group)
     meters.evaluation_seconds += time.perf_counter() - began
     training = _training_metrics(trial)
     meters.train_seconds += meters.seconds

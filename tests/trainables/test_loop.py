@@ -183,6 +183,29 @@ def test_bf16_trains(materials: Materials, tmp_path: Path) -> None:
     assert evaluations[0].training["loss"] == pytest.approx(exact[0].training["loss"], rel=0.05)
 
 
+def test_attacked_and_certified_scores_stand_beside_the_clean_ones(materials: Materials, tmp_path: Path) -> None:
+    point = {
+        "training.budget.steps": 40,
+        "training.batch_size": 16,
+        "evaluation.every": None,
+        "evaluation.attack": {"epsilon": [0.01, 10.0], "ascent_steps": 2, "examples_per_language": 6},
+        "evaluation.certify": {"sigma": 0.001, "selection_draws": 3, "draws": 12, "alpha": 0.05,
+                               "examples_per_language": 3},
+        "evaluation.examples_per_language": 6,
+    }  # fmt: skip
+    (evaluation,), _ = trained(apply_point(BASE, point), materials, tmp_path)
+    clean, weak, strong = (evaluation.scores[m] for m in ("accuracy", "attacked_accuracy_0.01", "attacked_accuracy_10"))
+    assert evaluation.metric == "accuracy"
+    assert clean.counts == weak.counts == strong.counts == dict.fromkeys(("de", "en", "lb", "th"), 6)
+    assert all(strong[k] <= weak[k] <= clean[k] for k in clean.languages)
+    assert sum(strong.values.values()) < sum(clean.values.values())
+    certified, radius = evaluation.scores["certified_accuracy"], evaluation.scores["certified_radius"]
+    assert set(certified.counts.values()) == {3}
+    assert sum(certified.values.values()) > 0
+    cap = 0.001 / 384**0.5 * 1.65  # Phi^-1(0.05 ** (1 / 12)) is 0.77, and no draw can certify more
+    assert 0 < max(radius.values.values()) < cap
+
+
 def test_the_test_split_is_read_only_where_it_is_named(materials: Materials, tmp_path: Path) -> None:
     assert set(materials.evaluation) == {"validation"}
     assert not (materials.encoder_folder.parent / "test").exists()
