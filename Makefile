@@ -38,4 +38,4 @@ bench: setup
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 chaos: setup
-	$(BIN)/python benchmarks/chaos.py
+	$(BIN)/python -m tests.chaos.seam --seed 1 --faults 1000 --kills 50
