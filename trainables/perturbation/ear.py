@@ -17,12 +17,12 @@ class Ear(Perturbation):
     """
 
     name = "ear"
-    description = "an example and a synonym copy: embeddings pushed apart, attention pulled together (EAR)"
+    description = "the loss of EAR alone: training does not pair examples with their synonym copies yet"
     supervision = "monolingual"
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
         if batch.reworded is None:
-            raise UserError("perturbation.method: ear needs augmentation.method: synonyms, whose copies it compares")
+            raise UserError("perturbation.method: ear needs examples paired with synonym copies; training has none yet")
         own, copy = batch.reworded(self.config.attention_layer)
         push = (own.pooled - copy.pooled).square().mean(dim=1)
         apart = self.config.pull_weight * _attention_distance(own, copy) - self.config.push_weight * push
