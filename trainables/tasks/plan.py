@@ -15,6 +15,7 @@ from trainables.loading import UserError
 from trainables.tasks.base import Row, RowError, TaskShape
 from trainables.tasks.definition import Part, Split, TaskDefinition, catalogue, find
 from trainables.tasks.files import Located
+from trainables.tasks.rows import collect
 from trainables.tasks.shapes import shape_of
 from trainables.tasks.store import Store, open_store
 
@@ -58,14 +59,14 @@ class Plan:
         definition = catalogue()[task] if task else self.definition
         return open_store(definition, self.config, self.own_folder, main=definition.name == self.definition.name)
 
-    def read(self, split: Split) -> dict[str, list[Row]]:
+    def read(self, split: Split) -> dict[str, Sequence[Row]]:
         """Language -> rows of one split, languages in order. Raises `UserError`."""
-        rows: dict[str, list[Row]] = {}
+        rows: dict[str, Sequence[Row]] = {}
         for code, parts in sorted(self.sources(split).items()):
-            rows[code] = [row for part in parts for row in self._rows(part, split, code)]
+            rows[code] = collect(row for part in parts for row in self._rows(part, split, code))
             if not rows[code]:
                 raise UserError(f"{self.store(parts[0].task).place(parts[0].split, code)}: has no rows for {split}")
-        return rows if split == "train" else {k: list(v) for k, v in self.shape.assemble(rows).items()}
+        return rows if split == "train" else dict(self.shape.assemble(rows))
 
     def sources(self, split: Split) -> dict[str, list[Part]]:
         """Language -> the parts that have its rows. Raises `UserError` where a language that is needed has none."""
