@@ -14,6 +14,7 @@ report       trial, attempt, step, evaluation (`Evaluation.to_json`)
 finished     trial, attempt, outcome (COMPLETE | PRUNED | FAIL), error (text or null)
 borrowed     study, uuid, trial (number there), point, distributions, outcome, evaluations: an ended trial of another
              study, for the search to learn from
+stopped      cause: phase `run` ended before its number of trials was reached
 test_opened  protocol_hash, reason: `confirm` may read the test split from here on
 ============ ===========================================================================================================
 

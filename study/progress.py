@@ -129,6 +129,8 @@ class View:
         match event["event"]:
             case "waiting":
                 yield f"waiting for {event['for']}"
+            case "stopped":
+                yield f"stopped: {event['cause']}"
             case "asked" if trial:
                 yield f"trial {name(trial)}: {describe_point(trial.point)}"
             case "started":

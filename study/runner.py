@@ -190,7 +190,10 @@ def run_study(
         if record.uuid is None:
             begin(config, ledger, record, materials)
         with tracked(config, root.resolve()):
-            execute(Trials(config, ledger, record), Checkpoints(config, record, folder), hear, address)
+            trials = Trials(config, ledger, record)
+            execute(trials, Checkpoints(config, record, folder), hear, address)
+            if trials.stopped:
+                ledger.append("stopped", cause=trials.stopped)
     return read_study(folder / LEDGER)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,19 @@ import torch
 from torch import Tensor
 
 CPU = torch.device("cpu")
+
+
+class PeerLostError(RuntimeError):
+    """Another worker of the group is gone: no fault of the trial, which is to be tried again."""
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """A collective fails for one reason only: a worker that should have taken part did not."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerLostError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,8 @@ class Group:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
         flat = torch.cat([g.reshape(-1) for g in gradients])
-        dist.all_reduce(flat)
+        with _together():
+            dist.all_reduce(flat)
         for gradient, piece in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(piece.view_as(gradient))
 
@@ -46,7 +61,8 @@ class Group:
         import torch.distributed as dist
 
         total = torch.tensor(values, dtype=torch.float64).to(self.device)
-        dist.all_reduce(total)
+        with _together():
+            dist.all_reduce(total)
         return [float(x) for x in total.tolist()]
 
     def gather(self, value: Any) -> list[Any]:
@@ -56,7 +72,8 @@ class Group:
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.world
-        dist.all_gather_object(values, value)
+        with _together():
+            dist.all_gather_object(values, value)
         return values
 
     def share(self, value: Any) -> Any:
@@ -66,7 +83,8 @@ class Group:
         import torch.distributed as dist
 
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        with _together():
+            dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def barrier(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from trainables.config import TrialConfig
-from trainables.distributed import Group
+from trainables.distributed import Group, PeerLostError
 
 if TYPE_CHECKING:  # torch and transformers are imported by the first trial, not by whoever names this module
     from trainables.evaluation import Predictions, Stream
@@ -85,6 +85,8 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
             if post({"kind": "report", "evaluation": evaluation.to_json()}) == "stop":
                 evaluations.close()
                 return
+    except PeerLostError:
+        raise  # the group is replaced, and the trial goes on as the next attempt
     except Exception as error:
         # Posted by whoever failed: with several workers the others may be stuck in a collective that never completes.
         item = {"kind": "failed", "error": f"{traceback.format_exc()}"}
