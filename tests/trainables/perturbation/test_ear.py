@@ -76,5 +76,5 @@ def test_gradients_reach_words_and_the_layers_below_the_attention(pair):
 
 
 def test_ear_without_copies_is_refused(make):
-    with pytest.raises(UserError, match=r"needs augmentation.method: synonyms"):
+    with pytest.raises(UserError, match=r"ear needs examples paired with synonym copies"):
         create(PerturbationConfig(method="ear"), 1.0).loss(make().view(), 1.0)
