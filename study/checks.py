@@ -101,6 +101,8 @@ def _enqueue_problems(config: StudyConfig, space: Space | None) -> Iterator[str]
             except UserError as error:
                 path_problems += [f"search.enqueue[{i}]: {line}" for line in error.lines]
                 continue
+            if path.startswith(NOT_SEARCHED):
+                path_problems.append(f"search.enqueue[{i}]: {path}: all trials of a study share task and evaluation")
             if space is not None and path in space and not space[path].contains(value):
                 path_problems.append(
                     f"search.enqueue[{i}]: {path}: the dimension takes {space[path].describe()} (got {shown(value)})"

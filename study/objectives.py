@@ -66,10 +66,10 @@ def value(objective: Objective, evaluation: Evaluation, config: StudyConfig) -> 
     return reduce(objective.reduce, evaluation, config, objective.metric)
 
 
-def violation(objective: Objective, evaluation: Evaluation, config: StudyConfig) -> float:
-    """How far an objective with a threshold is from being met: zero or less where it is met (Optuna's convention)."""
-    assert objective.threshold is not None
-    short = objective.threshold - value(objective, evaluation, config)
+def violation(objective: Objective, reached: float) -> float:
+    """How far a value is from an objective's threshold: zero or less where it is met (Optuna's convention)."""
+    assert objective.threshold is not None, "only an objective with a threshold can be violated"
+    short = objective.threshold - reached
     return short if objective.direction == "maximize" else -short
 
 

@@ -349,7 +349,7 @@ class Choice:
 def outcome_of(config: StudyConfig, trial: TrialRecord) -> Evaluation | None:
     """The validation evaluation that is a completed trial's score, unlimited by the rule."""
     evaluations = [r.evaluation for r in trial.reports if r.split == "validation"]
-    return result(evaluations, trial_config(config, trial))
+    return result(evaluations, config.trial)  # which checkpoint counts is no dimension
 
 
 def ranking(config: StudyConfig, record: StudyRecord, control: str | None = None) -> list[Ranked]:
@@ -403,6 +403,6 @@ def _value(config: StudyConfig, trial: TrialRecord, constrained: bool = True) ->
         return None
     seen = visible(outcome, config)
     bounds = [o for o in config.search.objectives if o.threshold is not None]
-    if constrained and any(not objectives.violation(o, seen, config) <= 0 for o in bounds):
+    if constrained and any(not objectives.violation(o, objectives.value(o, seen, config)) <= 0 for o in bounds):
         return None
     return objectives.value(_first(config), seen, config)

@@ -6,32 +6,30 @@ and after any failed append the process must do just that.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from search_spaces import Point, Space, load
-from study import objectives, protocol
+from search_spaces import Point
+from study.arms import Arm, Planned, confirm_arm, run_arms
 from study.checks import check
 from study.config import StudyConfig
-from study.designs import design
 from study.ledger import Ledger
-from study.proposals import Fixed, Outcome, Proposed, Proposer, Search, Told, distributions_json
+from study.outcomes import ending, intermediate, measure, told
+from study.proposals import Fixed, Outcome, Proposed, Search
 from study.record import Phase, StudyRecord, TrialRecord
 from study.spending import Spending
 from trainables.config import TrialConfig
 from trainables.loading import UserError, apply_point
 from trainables.scores import Evaluation, Split
 
+__all__ = ["Planned", "Proposal", "Trials", "Verdict", "told"]
+
 Verdict = Literal["continue", "stop"]
 
 ALIKE = 3
 """First trials that, failing with the same last line, stop the study: the cause is not in the points."""
-
-PERTURBING = ("perturbation.", "augmentation.")
-"""Paths of the knobs that control (b) does without."""
 
 
 @dataclass(frozen=True)
@@ -48,29 +46,11 @@ class Proposal:
     trial: TrialConfig
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A trial of the fixed design of `confirm`."""
-
-    point: Point
-    kind: str
-    control: str | None = None
-    attributes: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class _Arm:
-    """A source of trials: the baseline, the search or design itself, control (b)'s own."""
-
-    name: str
-    proposer: Proposer
-
-
 @dataclass
 class _Live:
     """A trial that was handed out."""
 
-    arm: _Arm
+    arm: Arm
     trial: TrialConfig
     attempt: int
     evaluations: dict[tuple[Split, int], Evaluation]
@@ -102,7 +82,7 @@ class Trials:
         self._failures = 0
         self._endings: list[str | None] = []
         """Last lines of the errors of the first trials that ended in this process."""
-        self._arms = _run_arms(config) if plan is None else [_confirm_arm(plan)]
+        self._arms = run_arms(config) if plan is None else [confirm_arm(plan)]
         self._spending = Spending(config, record.active_seconds) if plan is None else None
         self._learn(record.borrowed)
         self._restore(t for t in record.trials.values() if t.phase == self.phase)
@@ -174,18 +154,20 @@ class Trials:
         live = self._live.get(number)
         if live is None or (attempt is not None and attempt < live.attempt):
             return None
-        told, problem = _ending(self.config, live, self.final_split, error)
-        outcome = told.outcome
+        decisive = sorted((key for key in live.evaluations if key[0] == self.final_split), key=lambda key: key[1])
+        evaluations = [live.evaluations[key] for key in decisive]
+        heard, problem = ending(self.config, evaluations, live.stopped, error if error is not None else live.broken)
+        outcome = heard.outcome
         assert outcome is not None, "an ending has an outcome"
         self.ledger.append("finished", trial=number, attempt=live.attempt, outcome=outcome, error=problem)
         del self._live[number]
-        live.arm.proposer.tell(number, told)
+        live.arm.proposer.tell(number, heard)
         if self._spending is not None and live.arm.name == "main":
-            self._spending.end(told)
+            self._spending.end(heard)
         self._note(problem if outcome == "FAIL" else None)
         return outcome
 
-    def _ask(self, arm: _Arm) -> TrialRecord:
+    def _ask(self, arm: Arm) -> TrialRecord:
         number = self._next
         proposed = arm.proposer.propose(number)
         row = self.ledger.append(
@@ -203,7 +185,7 @@ class Trials:
             number, self.phase, proposed.kind, proposed.control, dict(proposed.point), {}, {}, asked=row["time"]
         )
 
-    def _hand_out(self, record: TrialRecord, arm: _Arm) -> Proposal | None:
+    def _hand_out(self, record: TrialRecord, arm: Arm) -> Proposal | None:
         number, attempt = record.number, record.attempts + 1
         known = {(r.split, r.step): r.evaluation for r in record.reports}
         try:
@@ -219,10 +201,11 @@ class Trials:
         """Continue or stop after an evaluation: scores that are no numbers stop a trial, and so does the pruner."""
         if self.phase == "confirm":
             return "continue"
-        live.broken = live.broken or _broken(self.config, evaluation)
+        measured = measure(self.config, evaluation)
+        live.broken = live.broken or measured.broken
         if live.broken:
             return "stop"
-        value = _intermediate(self.config, evaluation)
+        value = intermediate(self.config, measured)
         if value is not None and live.arm.proposer.report(number, evaluation.step, value) and not evaluation.final:
             live.stopped = True
         return "stop" if live.stopped else "continue"
@@ -281,7 +264,7 @@ class Trials:
                 while arm.proposer.remaining():
                     self._waiting.append(self._ask(arm))
 
-    def _arm_of(self, kind: str, control: str | None) -> _Arm:
+    def _arm_of(self, kind: str, control: str | None) -> Arm:
         if self.phase == "confirm":
             return self._arms[0]
         name = "baseline" if kind == "baseline" else "control" if control else "main"
@@ -289,144 +272,3 @@ class Trials:
         if found is None:
             raise UserError(f"{self.config.name}: the ledger has {kind} trials, this configuration has none")
         return found
-
-
-def told(config: StudyConfig, record: TrialRecord) -> Told:
-    """What an optimiser hears of a recorded trial of phase `run`."""
-    outcome: Outcome | None = None if record.state in ("asked", "running") else record.state  # type: ignore[assignment]
-    evaluations = [r.evaluation for r in record.reports if r.split == "validation"]
-    intermediate = {}
-    for evaluation in evaluations:
-        value = _intermediate(config, evaluation)
-        if value is not None:
-            intermediate[evaluation.step] = value
-    if outcome != "COMPLETE" or record.phase == "confirm":
-        return Told(outcome, None, intermediate)
-    try:
-        result = protocol.result(evaluations, protocol.trial_config(config, record))
-        assert result is not None, "a completed trial has a final evaluation"
-        values, constraints = _values(config, result)
-    except objectives.UnscoredError:  # completed under objectives that were others then
-        return Told("FAIL", None, intermediate)
-    return Told(outcome, values, intermediate, constraints)
-
-
-def _ending(config: StudyConfig, live: _Live, split: Split, error: str | None) -> tuple[Told, str | None]:
-    """How a trial ended, as the optimiser and as the ledger hear it."""
-    ordered = [live.evaluations[key] for key in sorted(live.evaluations, key=lambda k: k[1]) if key[0] == split]
-    result = protocol.result(ordered, live.trial)
-    problem = error if error is not None else live.broken
-    if problem is not None:
-        return Told("FAIL"), problem
-    if live.stopped:
-        return Told("PRUNED"), None
-    if result is None:
-        return Told("FAIL"), "it ended without a final evaluation"
-    if split == "test":
-        return Told("COMPLETE"), None
-    try:
-        values, constraints = _values(config, result)
-    except objectives.UnscoredError as unscored:
-        return Told("FAIL"), f"no objective: {unscored}"
-    return Told("COMPLETE", values, constraints=constraints), None
-
-
-def _values(config: StudyConfig, evaluation: Evaluation) -> tuple[tuple[float, ...], dict[str, float]]:
-    """Objectives and violations of constraints, by what the selection rule may read. Raises `UnscoredError`."""
-    seen = protocol.visible(evaluation, config)
-    values, constraints = [], {}
-    for objective in config.search.objectives:
-        if objective.threshold is None:
-            values.append(objectives.value(objective, seen, config))
-        else:
-            name = f"{objective.reduce}{f' of {objective.metric}' if objective.metric else ''}"
-            constraints[name] = objectives.violation(objective, seen, config)
-    if not all(map(math.isfinite, (*values, *constraints.values()))):
-        raise objectives.UnscoredError("its value is not finite")
-    return tuple(values), constraints
-
-
-def _intermediate(config: StudyConfig, evaluation: Evaluation) -> float | None:
-    """The value of the only objective; None where there are several, it is not scored here, or the model is broken."""
-    optimised = [o for o in config.search.objectives if o.threshold is None]
-    if len(optimised) > 1 or _broken(config, evaluation):
-        return None
-    try:
-        return objectives.value(optimised[0], protocol.visible(evaluation, config), config)
-    except objectives.UnscoredError:
-        return None
-
-
-def _broken(config: StudyConfig, evaluation: Evaluation) -> str | None:
-    """Why an evaluation is that of a broken model, or None."""
-    loss = evaluation.training.get("loss", 0.0)
-    if not math.isfinite(loss):
-        return f"the training loss is not finite at step {evaluation.step} (got {loss})"
-    for objective in config.search.objectives:
-        try:
-            value = objectives.value(objective, protocol.visible(evaluation, config), config)
-        except objectives.UnscoredError:
-            continue
-        if not math.isfinite(value):
-            return f"{objective.reduce} is not finite at step {evaluation.step} (got {value})"
-    return None
-
-
-def _run_arms(config: StudyConfig) -> list[_Arm]:
-    """Baseline, search or design, and control (b)'s own if the study tunes it."""
-    space = load(config.search.space) if config.search.space is not None else None
-    baseline = _replicated(config, [Proposed("baseline", dict(protocol.BASELINE))])
-    arms = [_Arm("baseline", Fixed(baseline))]
-    if space is None:
-        is_perturbed = protocol.unperturbed(config.trial) != config.trial
-        single = _replicated(config, [Proposed("single", {})]) if is_perturbed else []
-        return [*arms, _Arm("main", Fixed(single))]
-    left = config.search.trials - len(baseline)
-    arms.append(_Arm("main", _proposer(config, space, left, None)))
-    others = space.without(PERTURBING)
-    if config.protocol.tune_controls and others.searched:
-        arms.append(_Arm("control", _proposer(config, others, left, "b")))
-    return arms
-
-
-def _proposer(config: StudyConfig, space: Space, trials: int, control: str | None) -> Proposer:
-    """The search or the design over a space, of equal size for the study itself and for control (b)."""
-    search, name = config.search, "search" if control is None else f"control {control}"
-    extra = {} if control is None else dict(protocol.BASELINE)
-    if search.mode == "search":
-        return Search(
-            name,
-            space,
-            search,
-            trials,
-            control=control,
-            extra=extra,
-            enqueue=search.enqueue if control is None else (),
-            every=config.trial.evaluation.every,
-            steps=config.trial.training.budget.steps,
-        )
-    levels = {k: v for k, v in search.levels.items() if k in space}
-    points = design(space, search.sampler, trials // search.replicates, search.seed, levels)
-    planned = [
-        Proposed(
-            "design" if control is None else "control",
-            {**extra, **point},
-            distributions_json({d.path: d.distribution for d in space.searched if d.path in point}),
-            control=control,
-        )
-        for point in points
-    ]
-    return Fixed(_replicated(config, planned))
-
-
-def _replicated(config: StudyConfig, planned: Sequence[Proposed]) -> list[Proposed]:
-    """Each point under each training seed of the study."""
-    seeds = protocol.run_seeds(config)
-    if len(seeds) == 1:
-        return list(planned)
-    return [replace(p, point={**p.point, "training.seed": seed}) for p in planned for seed in seeds]
-
-
-def _confirm_arm(plan: Sequence[Planned]) -> _Arm:
-    planned = [Proposed(p.kind, p.point, {}, p.attributes, p.control) for p in plan]
-    return _Arm("confirm", Fixed(planned))

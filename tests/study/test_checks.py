@@ -45,6 +45,7 @@ def complaints(config: StudyConfig) -> list[str]:
         ({"enqueue": [{"perturbation.epsilom": 0.1}]}, "search.enqueue[0]: perturbation.epsilom: unknown key"),
         ({"enqueue": [{"perturbation.epsilon": 0.9}]}, "search.enqueue[0]: perturbation.epsilon: the dimension takes"),
         ({"enqueue": [{"training.batch_size": 0}]}, "search.enqueue[0]: training.batch_size: must be at least 1"),
+        ({"enqueue": [{"evaluation.every": 5}]}, "evaluation.every: all trials of a study share task and evaluation"),
         ({"enqueue": [{}], "space": None}, "search.enqueue: only a search takes points"),
         ({"pruner": "median"}, "search.pruner: needs trial.evaluation.every"),
         ({"mode": "design", "sampler": "sobol", "patience": 3}, "search.patience: a design is run as it was fixed"),

@@ -106,7 +106,7 @@ def test_languages_that_were_not_evaluated_have_no_score(name: str) -> None:
 )
 def test_violation_is_positive_where_a_threshold_is_missed(direction: str, threshold: float, expected: float) -> None:
     objective = Objective.model_validate({"reduce": "source", "direction": direction, "threshold": threshold})
-    assert violation(objective, evaluation(), study()) == pytest.approx(expected)
+    assert violation(objective, value(objective, evaluation(), study())) == pytest.approx(expected)
 
 
 def test_summary_has_every_standard_reduction_that_the_languages_allow() -> None:

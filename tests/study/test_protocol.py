@@ -151,7 +151,7 @@ def test_the_hash_knows_the_protocol_and_nothing_else() -> None:
     assert base == protocol.protocol_hash(study(question="other", search={"trials": 99}))
     for other in (
         study({"selection": "target_validation"}),
-        study({"primary_endpoint": "target_mean"}),
+        study({"primary_endpoint": "worst_language"}),
         study(search={"objectives": [{"reduce": "source"}]}),
         study(search={"pruner": "median"}),
         study(trial={"evaluation": {"checkpoint": "best_source_validation"}}),
