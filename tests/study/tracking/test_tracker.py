@@ -153,7 +153,8 @@ def test_closing_ends_in_time_and_says_what_is_missing(
     assert time.monotonic() - began < 1.5
     assert not tracker.close()
     assert len(said) == 1
-    assert f"lacks the last {len(study) + 1} events" in said[0]
+    # The ledger's first event says only who opened it: the thread may have done with it before the others came.
+    assert any(f"lacks the last {n} events" in said[0] for n in (len(study), len(study) + 1))
     assert f"study rebuild {name} --mlflow --root {ledger.path.parent.parent}" in said[0]
     gate.released.set()
     rebuild(ledger.path, server.uri)
