@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special, stats
 
-from study.analysis import intervals, significance
+from study.analysis import groups, intervals, significance
+from study.analysis.frames import collapse_variants
 from study.analysis.intervals import UNKNOWN, Interval
 
 Floats = npt.NDArray[np.float64]
@@ -249,3 +250,21 @@ def language_map(gains: pd.DataFrame) -> pd.DataFrame:
     table["dose"] = table["bin"].map(rows.groupby("bin")["dose"].mean())
     columns = ["language", "bin", "dose", "gain", "seeds", "p", "q"]
     return table.sort_values(["bin", "language"], ignore_index=True)[columns]
+
+
+def resource_trend(cells: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+    """Spearman correlation of gain with resource class over languages, at each magnitude of a `language_map`.
+
+    Variants count once. Columns: dose, rho, low, high (95 %), p, languages, q (Benjamini and Hochberg over magnitudes).
+    """
+    resource = facts.set_index("language")["resource_class"]
+    rows = []
+    for dose, part in cells.groupby("dose", sort=True):
+        gains = collapse_variants(part.set_index("language")[["gain"]].T, facts).iloc[0]
+        rho, band, p, n = groups.spearman(
+            resource.reindex(gains.index).to_numpy(dtype=float), gains.to_numpy(dtype=float)
+        )
+        rows.append({"dose": dose, "rho": rho, "low": band.low, "high": band.high, "p": p, "languages": n})
+    table = pd.DataFrame(rows)
+    table["q"] = significance.benjamini_hochberg(table["p"].to_numpy())
+    return table

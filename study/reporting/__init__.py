@@ -25,9 +25,8 @@ def report(sources: Sequence[Source], out: Path) -> Path:
     assert sources, "a report needs at least one study"
     found = [findings.find(source) for source in sources]
     out.mkdir(parents=True, exist_ok=True)
-    for each in found:
-        folder = out if len(found) == 1 else out / each.source.name
-        files.write(each, folder)
+    for each, name in zip(found, page.anchors(found), strict=True):
+        files.write(each, out if len(found) == 1 else out / name)
     target = out / "report.html"
     files.replace_text(target, page.page(found))
     return target

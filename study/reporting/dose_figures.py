@@ -102,7 +102,7 @@ def _levels(found: Response, look: dict[str, Any]) -> go.Scatter:
 
 def _samples(source: Source, dosed: Dosed, series: str, look: dict[str, Any]) -> go.Scatter:
     """Search samples: one point per trial, nothing joined."""
-    targets = dosed.gains[dosed.gains["language"] != source.config.trial.task.source_language]
+    targets = dosed.gains[dosed.gains["language"].isin(source.targets(dosed.gains["language"].unique()))]
     part = targets[targets["series"] == series].groupby(["trial", "point"])[["dose", "gain"]].mean().reset_index()
     return go.Scatter(
         x=part["dose"],

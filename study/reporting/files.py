@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from study.analysis.dose import Response
 from study.reporting import page
 from study.reporting.findings import Findings
 
@@ -35,13 +36,27 @@ def frames(found: Findings) -> Iterator[tuple[str, pd.DataFrame]]:
     if dosed is not None:
         yield "gains", dosed.gains
         yield "language_map", dosed.language_map
-        levels = [r.levels.assign(unit=r.unit, series=r.series, over=r.over) for r in dosed.responses]
-        if levels:
-            yield "doses", pd.concat(levels, ignore_index=True)
+        for name, responses in (("doses", dosed.responses), ("doses_by_language", dosed.by_language)):
+            if responses:
+                yield name, _levels(responses)
+        if len(dosed.trend):
+            yield "resource_trend", dosed.trend
     if len(found.source.summary):
         yield "trials", found.source.summary
     if len(found.importances):
         yield "importances", found.importances
+
+
+def _levels(responses: Sequence[Response]) -> pd.DataFrame:
+    """Every level, with what is concluded of its response beside it."""
+    rows = [
+        r.levels.assign(
+            unit=r.unit, series=r.series, over=r.over, harm_from=r.harm_from, best=r.best,
+            optimum_low=r.optimum.low, optimum_high=r.optimum.high,
+        )
+        for r in responses
+    ]  # fmt: skip
+    return pd.concat(rows, ignore_index=True)
 
 
 def _storable(frame: pd.DataFrame) -> pd.DataFrame:

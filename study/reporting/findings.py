@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from study import objectives
 from study.analysis import differences, dose, groups, importance, selection
 from study.analysis.differences import Difference
 from study.analysis.dose import Response
@@ -16,6 +17,7 @@ from study.analysis.intervals import Interval
 from study.analysis.selection import Optimism
 from study.reporting import words
 from study.reporting.source import REDUCTIONS, Source
+from trainables import languages
 from trainables.loading import UserError
 
 SOURCE_UNIT = "source language"
@@ -58,7 +60,11 @@ class Dosed:
     """Whether they are samples of a search, of which nothing may be concluded."""
     responses: tuple[Response, ...]
     """Of all target languages, each resource class, and the source language; none if searched."""
+    by_language: tuple[Response, ...]
+    """The same of each language for itself."""
     language_map: pd.DataFrame
+    trend: pd.DataFrame
+    """As from `dose.resource_trend`, over target languages; empty if searched."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,14 @@ def _confirmed(source: Source) -> Confirmed | None:
     scores = language_scores(test)
     table = differences.language_differences(paired).merge(source.facts, on="language", how="left")
     treated, untreated = (seed_table(scores, name).loc[list(paired.seeds)] for name in (headline, control))
-    source_language = source.config.trial.task.source_language
-    targets = [c for c in treated.columns if c != source_language]
+    targets = source.targets(treated.columns)
     by_language = groups.gains_by_language(treated[targets] - untreated[targets], untreated[targets], source.facts)
     per_seed = collapse_variants(treated[targets] - untreated[targets], source.facts)
+    # Variants have been averaged in, so a group is of the languages they belong to.
+    declared = {
+        name: tuple({languages.base(code) for code in objectives.spellings(codes)})
+        for name, codes in source.config.protocol.groups.items()
+    }
     return Confirmed(
         headline=headline,
         control=control,
@@ -122,7 +132,7 @@ def _confirmed(source: Source) -> Confirmed | None:
         others=tuple(others),
         scores=_reductions(source, scores, [str(name) for name in letters.index]),
         languages=table,
-        groups=groups.group_contrasts(by_language, per_seed, source.config.protocol.groups),
+        groups=groups.group_contrasts(by_language, per_seed, declared),
         resource=groups.spearman(by_language["resource_class"], by_language["gain"]),
         by_language=by_language,
         optimism=_optimism(source, headline),
@@ -151,7 +161,7 @@ def _reductions(source: Source, scores: pd.DataFrame, names: list[str]) -> pd.Da
         table = seed_table(scores, name)
         languages = dict.fromkeys(map(str, table.columns), 0.5)
         for reduction in dict.fromkeys((*REDUCTIONS, source.endpoint)):
-            if source.allows(reduction, languages):
+            if reduction == source.endpoint or source.allows(reduction, languages):
                 values = reduce_seeds(table, source.reduction(reduction))
                 row = {"configuration": name, "reduction": reduction, "mean": values.mean(), "sd": values.std()}
                 rows.append({**row, "seeds": len(values)})
@@ -173,23 +183,22 @@ def _dosed(source: Source) -> Dosed | None:
     if gains.empty:
         return None
     variants = {str(r.language): str(r.variant_of) for r in source.facts.itertuples() if r.variant_of}
-    found: list[Response] = []
-    if not searched:
-        everything = dict.fromkeys(_targets(source), ALL_UNIT)
-        for units in (everything, _classes(source)):
-            found += dose.responses(dose.by_unit(gains, units, variants))
-    return Dosed(gains, searched, tuple(found), dose.language_map(gains))
+    cells = dose.language_map(gains)
+    if searched:
+        return Dosed(gains, True, (), (), cells, pd.DataFrame())
+    targets = source.targets(source.trials["language"].unique())
+    all_units = (dict.fromkeys(targets, ALL_UNIT), _classes(source, targets))
+    found = [r for units in all_units for r in dose.responses(dose.by_unit(gains, units, variants))]
+    own = dose.responses(dose.by_unit(gains, {k: k for k in gains["language"].unique()}))
+    trend = dose.resource_trend(cells[cells["language"].isin(targets)], source.facts)
+    return Dosed(gains, False, tuple(found), tuple(own), cells, trend)
 
 
-def _targets(source: Source) -> list[str]:
-    return [str(k) for k in source.trials["language"].unique() if k != source.config.trial.task.source_language]
-
-
-def _classes(source: Source) -> dict[str, str]:
+def _classes(source: Source, targets: Iterable[str]) -> dict[str, str]:
     """Language -> panel of the small multiples."""
     known = source.facts.set_index("language")["resource_class"]
-    units = {k: f"class {known[k]:.0f}" if np.isfinite(known[k]) else "class unknown" for k in _targets(source)}
-    return units | {source.config.trial.task.source_language: SOURCE_UNIT}
+    units = {k: f"class {known[k]:.0f}" if np.isfinite(known[k]) else "class unknown" for k in targets}
+    return units | dict.fromkeys(objectives.sources(source.config), SOURCE_UNIT)
 
 
 def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | None) -> Iterator[tuple[str, str]]:
@@ -213,6 +222,8 @@ def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | Non
     overall = [r for r in dosed.responses if r.unit == ALL_UNIT]
     yield from (("Dose", words.response(r)) for r in overall)
     yield from (("Dose", text) for text in words.response_caveats(overall))
+    if not dosed.searched:
+        yield "Dose", words.trend(dosed.trend)
 
 
 def _confirmed_conclusions(source: Source, confirmed: Confirmed) -> Iterator[tuple[str, str]]:

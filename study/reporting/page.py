@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
@@ -83,7 +84,8 @@ TALL = 1250
 def page(found: Sequence[Findings]) -> str:
     """The whole document for one study or several."""
     title = found[0].source.name if len(found) == 1 else f"{len(found)} studies"
-    body = "\n".join([_head(found), *(_study(f, several=len(found) > 1) for f in found)])
+    parts = (_study(f, name, several=len(found) > 1) for f, name in zip(found, anchors(found), strict=True))
+    body = "\n".join([_head(found), *parts])
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -102,14 +104,24 @@ def page(found: Sequence[Findings]) -> str:
 """
 
 
+def anchors(found: Sequence[Findings]) -> list[str]:
+    """A name of each study that is safe in a path and an address, and no other's in this report."""
+    names: list[str] = []
+    for each in found:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", each.source.name).strip(".-") or "study"
+        numbered = (plain if i == 1 else f"{plain}-{i}" for i in count(1))
+        names.append(next(name for name in numbered if name not in names))
+    return names
+
+
 def _head(found: Sequence[Findings]) -> str:
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     if len(found) == 1:
         source = found[0].source
         question = f'<p class="question">{html.escape(source.question)}</p>' if source.question else ""
         return f'<h1>{html.escape(source.name)}</h1>\n{question}\n<p class="meta">Report of {now}.</p>'
-    names = [html.escape(f.source.name) for f in found]
-    links = "".join(f'<a href="#study-{name}">{name}</a>' for name in names)
+    named = zip(found, anchors(found), strict=True)
+    links = "".join(f'<a href="#study-{name}">{html.escape(f.source.name)}</a>' for f, name in named)
     parts = [f"<h1>{len(found)} studies compared</h1>", f'<p class="meta">Report of {now}.</p>', f"<nav>{links}</nav>"]
     parts.append(tables.compared(found).html())
     drawn = [studies(found)] if any(f.confirmed is not None for f in found) else []
@@ -123,7 +135,7 @@ SECTIONS = (
     ("Confirmation on the test split", ("controls",), ("headline", "scores")),
     ("Languages", ("forest",), ()),
     ("Groups of languages", ("resources",), ("groups",)),
-    ("Dose and response (validation)", ("doses", "map"), ()),
+    ("Dose and response (validation)", ("doses", "map"), ("trend",)),
     ("What was tried (validation)", ("parallel", "importance"), ()),
     ("Cost (validation)", ("cost",), ("cost",)),
     ("Tables", (), ("languages", "doses", "trials")),
@@ -131,15 +143,15 @@ SECTIONS = (
 """Headings, and the names of the figures and tables below them."""
 
 
-def _study(found: Findings, several: bool) -> str:
+def _study(found: Findings, name: str, several: bool) -> str:
     source = found.source
-    prefix = f"study-{source.name}"
+    prefix = f"study-{name}"
     drawn = {f.name: f for f in figures.all_figures(found)}
     listed = {t.name: t for t in tables.all_tables(found)}
     parts: list[str] = []
     if several:
         question = f'<p class="question">{html.escape(source.question)}</p>' if source.question else ""
-        parts += [f'<h2 id="{html.escape(prefix)}">{html.escape(source.name)}</h2>', question]
+        parts += [f'<h2 id="{prefix}">{html.escape(source.name)}</h2>', question]
     parts += [_conclusions(found), f"<h3>Protocol</h3>\n{_facts(source.protocol)}"]
     numbers = count(1)
     for heading, figure_names, table_names in SECTIONS:

@@ -97,6 +97,10 @@ class Source:
         """The reduction that cost is weighed against: the primary endpoint if it is there, else target mean."""
         return self.endpoint if self.endpoint in self.summary.columns else "target_mean"
 
+    def targets(self, languages: Iterable[object]) -> list[str]:
+        """Those of some languages that are not the source language."""
+        return [str(k) for k in languages if k not in objectives.sources(self.config)]
+
     def reduction(self, name: str) -> Reduction:
         """A reduction of the protocol as a function of language -> score; raises `objectives.UnscoredError`."""
 
@@ -161,9 +165,9 @@ def from_results(
 ) -> list[Source]:
     """One source per study named in anyone's results frame (see `study.analysis.frames`).
 
-    `endpoint`: a reduction; by default `low_resource_mean` where three languages are, else `target_mean`. `headline`:
-    the configuration that is the claim; needed where there are several beside the controls and none is called
-    ``winner``. Raises `UserError`.
+    `endpoint`: a reduction; by default `low_resource_mean` where three languages are, else `target_mean`, and one
+    language alone stands for itself. `headline`: the configuration that is the claim; needed where there are several
+    beside the controls and none is called ``winner``. Raises `UserError`.
     """
     checked = check_results(results)
     return [
@@ -177,13 +181,10 @@ def _from_frame(
 ) -> Source:
     languages = sorted(map(str, results["language"].unique()))
     config = StudyConfig.model_validate({"name": "results", "trial": {"task": {"source_language": source_language}}})
-    if endpoint is None:
-        low = objectives.members_of("low_resource_mean", languages, config)
-        endpoint = "low_resource_mean" if len(low) >= objectives.SMALLEST_GROUP else "target_mean"
-    elif problem := objectives.name_problem(endpoint, config):
-        raise UserError(f"endpoint: {problem} (got {shown(endpoint)})")
-    protocol_part = config.protocol.model_copy(update={"primary_endpoint": endpoint})
-    config = config.model_copy(update={"protocol": protocol_part})
+    endpoint = endpoint or _default_endpoint(languages, config)
+    config = config.model_copy(update={"protocol": config.protocol.model_copy(update={"primary_endpoint": endpoint})})
+    if problem := next((p for p in protocol.problems(config, tested=languages) if "primary_endpoint" in p), None):
+        raise UserError(problem)
     candidates = sorted(map(str, results.loc[results["control"] == "", "configuration"].unique()))
     named = headline or (HEADLINE if HEADLINE in candidates else candidates[0] if len(candidates) == 1 else None)
     if named not in candidates:
@@ -212,6 +213,14 @@ def _from_frame(
         protocol=rows,
         reproduction=(("seeds", ", ".join(map(str, seeds))), *_versions()),
     )
+
+
+def _default_endpoint(languages: list[str], config: StudyConfig) -> str:
+    """Mean over low-resource languages where there are three, else over all targets; one language stands for itself."""
+    if len(languages) == 1:
+        return f"language:{languages[0]}"
+    low = objectives.members_of("low_resource_mean", languages, config)
+    return "low_resource_mean" if len(low) >= objectives.SMALLEST_GROUP else "target_mean"
 
 
 def supervision(trial: TrialConfig) -> str:

@@ -107,6 +107,7 @@ def all_tables(findings: Findings) -> Iterator[Table]:
         if len(confirmed.groups):
             yield group_table(source, confirmed)
     if findings.dosed is not None and findings.dosed.responses:
+        yield trend(findings)
         yield doses(findings)
     if len(source.summary):
         yield trials(source)
@@ -238,6 +239,24 @@ def doses(findings: Findings) -> Table:
     return Table("doses", text, ("languages", "series", "n", "dose", "gain", "95 %", "mean over"), tuple(rows), (0, 1))
 
 
+def trend(findings: Findings) -> Table:
+    """Correlation of gain with resource class by magnitude."""
+    assert findings.dosed is not None
+    rows = tuple(
+        (
+            f"{r['dose']:.3f}", words.signed(r["rho"]), f"{words.signed(r['low'])} to {words.signed(r['high'])}",
+            words.p_text(r["p"]), words.p_text(r["q"]), f"{r['languages']}",
+        )
+        for r in findings.dosed.trend.to_dict("records")
+    )  # fmt: skip
+    text = (
+        f"Spearman correlation of gain with resource class (5: most resources) over target languages, by magnitude; "
+        f"validation {findings.source.metric}. {caption(findings.source)} Interval at 95 % (Bonett and Wright); q: "
+        "corrected for the number of magnitudes (Benjamini-Hochberg)."
+    )
+    return Table("trend", text, ("dose", "rho", "95 %", "p", "q", "languages"), rows)
+
+
 def trials(source: Source) -> Table:
     """The baseline and the best trials by the objective."""
     objective = next(o for o in source.config.search.objectives if o.threshold is None)
@@ -301,9 +320,8 @@ def cost(source: Source) -> Table:
 
 def compared(all_findings: Sequence[Findings]) -> Table:
     """Several studies: one row per claim, Holm-adjusted over the studies."""
-    confirmed = [f for f in all_findings if f.confirmed is not None]
-    claims = adjust([f.confirmed.claim for f in confirmed if f.confirmed is not None])
-    adjusted = {f.source.name: c for f, c in zip(confirmed, claims, strict=True)}
+    claims = iter(adjust([f.confirmed.claim for f in all_findings if f.confirmed is not None]))
+    rows = tuple(_compared_row(f.source, next(claims) if f.confirmed is not None else None) for f in all_findings)
     text = (
         "The claims of the studies side by side: headline minus strongest control in each study's own primary "
         "endpoint, in points. p: t test over seeds, Holm-adjusted over the studies. Different tasks, endpoints or "
@@ -313,7 +331,6 @@ def compared(all_findings: Sequence[Findings]) -> Table:
         "study", "task", "selection", "endpoint", "against", "supervision", "Δ", "95 % seeds", "95 % both", "seeds",
         "p Holm",
     )  # fmt: skip
-    rows = tuple(_compared_row(f.source, adjusted.get(f.source.name)) for f in all_findings)
     return Table("studies", text, columns, rows, (0, 1, 2, 3, 4, 5))
 
 

@@ -257,6 +257,20 @@ def resource(rho: float, interval: Interval, n: int) -> str:
     return f"{text}; gains {'rise' if rho > 0 else 'fall'} with resources."
 
 
+def trend(table: pd.DataFrame) -> str:
+    """Correlation of gain with resource class at each magnitude (`dose.resource_trend`)."""
+    n = len(table)
+    sure = table[table["q"] < ALPHA]
+    text = f"Gain against resource class at {n} magnitude{'s' * (n != 1)} (Spearman over languages, corrected)"
+    if sure.empty:
+        return f"{text}: no trend can be told at any."
+    parts = [
+        f"{'rises' if r > 0 else 'falls'} with resources at {d:.2g} ({signed(r)})"
+        for d, r in zip(sure["dose"], sure["rho"], strict=True)
+    ]
+    return f"{text}: gain {_and(parts)}."
+
+
 def response(r: Response) -> str:
     """What one response to the dose allows to say."""
     where = f"{_capital(r.unit)}, {r.series.replace('_', ' ')}"

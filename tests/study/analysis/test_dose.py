@@ -177,6 +177,19 @@ def test_one_value_has_no_interval() -> None:
     assert not found.optimum.known
 
 
+def test_trend_is_scipys_spearman_at_each_magnitude_with_variants_once(trials: pd.DataFrame) -> None:
+    table = dose.resource_trend(dose.language_map(dose.dose_gains(trials)), FACTS)
+    assert len(table) == 5
+    assert set(table["languages"]) == {14}
+    gains = dose.dose_gains(trials)
+    small = gains[gains["dose"] < 0.05].groupby(["language", "seed"])["gain"].mean().groupby("language").mean()
+    small["de"] = (small["de"] + small.pop("de-CH")) / 2
+    expected = stats.spearmanr(FACTS.set_index("language").loc[small.index, "resource_class"], small)
+    assert (table["rho"].iloc[0], table["p"].iloc[0]) == pytest.approx((expected.statistic, expected.pvalue))
+    # Low-resource languages gain twice as much at small doses, and lose twice as much at large ones.
+    assert table["rho"].iloc[0] < 0 < table["rho"].iloc[-1]
+
+
 def test_map_has_every_language_and_magnitude_and_is_corrected(trials: pd.DataFrame) -> None:
     gains = dose.dose_gains(trials)
     table = dose.language_map(gains)

@@ -80,6 +80,15 @@ def test_responses_come_from_the_design(found: Findings) -> None:
         assert (response.over, response.paired) == ("seeds", True)
 
 
+def test_every_language_has_a_response_of_its_own(found: Findings) -> None:
+    assert found.dosed is not None
+    assert {r.unit for r in found.dosed.by_language} == set(LANGUAGES)
+    swahili = next(r for r in found.dosed.by_language if r.unit == "sw" and r.series.endswith("1"))
+    assert swahili.languages == 1
+    assert swahili.best == pytest.approx(0.093)
+    assert swahili.levels["gain"].max() == pytest.approx(0.12, abs=0.02)
+
+
 def test_a_search_is_shown_but_not_fitted(searched: Findings) -> None:
     assert searched.confirmed is None
     assert searched.dosed is not None

@@ -6,15 +6,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from study.analysis.frames import read_results
-from study.reporting import report
+from study.reporting import from_results, report
 from study.reporting.figures import all_figures
 from study.reporting.findings import Findings
 from study.reporting.page import POLICY
 from tests.study.reporting.browser import Browser, chromium
+from tests.study.simulated import results
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +62,8 @@ def test_files_stand_beside_the_page(folder: Path, found: Findings) -> None:
     names = {p.name for p in folder.iterdir()}
     assert names == {
         "report.html", "report.md", "tables.tex", "configuration.yaml", "scores.csv", "languages.csv", "groups.csv",
-        "gains.csv", "language_map.csv", "doses.csv", "trials.csv", "importances.csv", "trials.parquet",
-        "results.parquet",
+        "gains.csv", "language_map.csv", "doses.csv", "doses_by_language.csv", "resource_trend.csv", "trials.csv",
+        "importances.csv", "trials.parquet", "results.parquet",
     }  # fmt: skip
     assert found.confirmed is not None
     languages = pd.read_csv(folder / "languages.csv")
@@ -81,6 +83,17 @@ def test_several_studies_share_one_page(found: Findings, searched: Findings, tmp
     assert (tmp_path / "searched" / "trials.csv").exists()
     anchors = set(re.findall(r'href="#([^"]+)"', outside_scripts(page)))
     assert anchors == set(re.findall(r'<h2 id="([^"]+)"', page))
+
+
+def test_names_of_studies_are_no_paths_and_no_markup(tmp_path: Path) -> None:
+    frame = results(np.random.default_rng(0), {"winner": 0.1}, ["de", "fi", "sw"], seeds=3, examples=9)
+    names = ["../../up", "<b>&", "up"]
+    sources = [s for name in names for s in from_results(frame.assign(study=name))]
+    page = outside_scripts(report(sources, tmp_path / "out").read_text(encoding="utf-8"))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b", "report.html", "up", "up-2"]
+    assert "&lt;b&gt;&amp;" in page
+    assert "<b>&" not in page
+    assert 'id="study-up-2"' in page
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,16 @@ def test_endpoint_falls_back_to_all_targets_where_few_are_low_resource() -> None
     assert source.reduction("target_mean")({"en": 1.0, "de": 0.5, "fi": 0.6, "sw": 0.7}) == pytest.approx(0.6)
 
 
+def test_a_mean_of_two_languages_is_no_endpoint_but_one_language_is() -> None:
+    two = results(np.random.default_rng(0), {"winner": 0.1}, ["de", "fi"], seeds=3, examples=9)
+    with pytest.raises(UserError, match="needs 3 languages"):
+        from_results(two)
+    (named,) = from_results(two, endpoint="language:fi")
+    assert named.endpoint == "language:fi"
+    (alone,) = from_results(two[two["language"] == "fi"])
+    assert find(alone).confirmed is not None
+
+
 def test_several_studies_in_one_file_are_several_sources() -> None:
     first = results(np.random.default_rng(0), {"winner": 0.0}, ["de", "fi", "sw"], seeds=3, examples=9, study="one")
     both = pd.concat([first, first.assign(study="two")])
@@ -89,7 +99,7 @@ def test_what_cannot_be_known_is_asked_for() -> None:
     frame = results(np.random.default_rng(0), {"mine": 0.0, "yours": 0.0}, ["de", "fi", "sw"], seeds=3, examples=9)
     with pytest.raises(UserError, match="headline: must be a configuration that is no control, mine, yours"):
         from_results(frame)
-    with pytest.raises(UserError, match="endpoint: unknown reduction"):
+    with pytest.raises(UserError, match="primary_endpoint: unknown reduction"):
         from_results(frame, endpoint="low_resorce_mean", headline="mine")
     (alone,) = from_results(frame[frame["control"] == ""], headline="mine")
     with pytest.raises(UserError, match=r"results\.control: must name at least one control"):

@@ -199,6 +199,12 @@ def test_a_response_without_signs_concludes_nothing() -> None:
     assert "nothing is concluded" in words.response(response(levels=bare))
 
 
+def test_a_trend_is_told_where_it_stands_after_correction() -> None:
+    table = pd.DataFrame({"dose": [0.05, 0.4], "rho": [-0.6, 0.2], "q": [0.01, 0.4]})
+    assert words.trend(table).endswith("gain falls with resources at 0.05 (−0.60).")
+    assert words.trend(table.assign(q=0.2)).endswith("no trend can be told at any.")
+
+
 def test_what_response_intervals_leave_out() -> None:
     assert list(words.response_caveats([response()])) == []
     texts = list(words.response_caveats([response(paired=False, over="points")]))
