@@ -214,8 +214,6 @@ def test_a_killed_driver_is_resumed(tmp_path: Path) -> None:
     assert status == 0, output
     record = assert_consistent(ledger, trials=3, interval=2)
     assert max(t.attempts for t in record.trials.values()) <= 2
-    _, runs = mlflow_metrics(root)
-    assert sorted(runs) == [0, 1, 2]
 
 
 def _training(process: psutil.Process) -> bool:
