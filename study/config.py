@@ -72,6 +72,8 @@ class ProtocolConfig(Config):
     """The one reduction of test scores that is claimed; everything else is exploratory."""
     confirm_seeds: Annotated[int, Field(ge=3)] = 8
     """Fresh seeds of `study confirm`."""
+    confirm_examples_per_language: PositiveInt | None = None
+    """Examples of each language that `study confirm` scores; none: the whole splits."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Named groups of languages for objectives and tables."""
     tune_controls: bool = False

@@ -99,13 +99,14 @@ def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[
 
 
 def _point(config: StudyConfig, trial: TrialConfig, seed: int) -> dict[str, object]:
-    """The configuration under a fresh seed, scored on the whole of its splits."""
+    """The configuration under a fresh seed, scored on as much of its splits as the protocol says."""
     training = trial.training.model_copy(update={"seed": seed})
+    shorter = trial.evaluation.intermediate_examples_per_language or trial.evaluation.examples_per_language
     evaluation = trial.evaluation.model_copy(
         update={
-            "examples_per_language": None,
-            "intermediate_examples_per_language": trial.evaluation.intermediate_examples_per_language
-            or trial.evaluation.examples_per_language,
+            "examples_per_language": config.protocol.confirm_examples_per_language,
+            # The best checkpoint is found among evaluations of equal size.
+            "intermediate_examples_per_language": shorter if trial.evaluation.checkpoint == "last" else None,
         }
     )
     return protocol.difference(config.trial, trial.model_copy(update={"training": training, "evaluation": evaluation}))
