@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.config import StudyConfig
-from trainables.loading import UserError, load_config, read_mapping, suggestion
+from trainables.loading import UserError, load_config, parse_override, read_mapping, suggestion
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 """Shipped studies, one YAML file each."""
@@ -26,6 +26,13 @@ def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
         search = config.search.model_copy(update={"space": read_mapping(Path(space))})
         config = config.model_copy(update={"search": search})
     return config
+
+
+def enqueued(config: StudyConfig, points: Sequence[str]) -> StudyConfig:
+    """The same study with points to try first, each given as ``path=value path=value``."""
+    first = tuple(dict(parse_override(part) for part in text.split()) for text in points)
+    search = config.search.model_copy(update={"enqueue": (*config.search.enqueue, *first)})
+    return config.model_copy(update={"search": search})
 
 
 def recipe_path(source: str) -> Path:

@@ -73,6 +73,14 @@ def violation(objective: Objective, reached: float) -> float:
     return short if objective.direction == "maximize" else -short
 
 
+def words(objective: Objective) -> str:
+    """An objective or a constraint, such as ``maximize source`` or ``source at least 0.5``."""
+    what = objective.reduce + (f" of {objective.metric}" if objective.metric else "")
+    if objective.threshold is None:
+        return f"{objective.direction} {what}"
+    return f"{what} {'at least' if objective.direction == 'maximize' else 'at most'} {objective.threshold:g}"
+
+
 def reduce(name: str, evaluation: Evaluation, config: StudyConfig, metric: str | None = None) -> float:
     """One reduction (table above) of a metric, the primary one by default. Raises `UnscoredError`."""
     kind, _, argument = name.partition(":")

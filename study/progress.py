@@ -57,6 +57,8 @@ class View:
         if event["event"] == "waiting":
             self.waiting = str(event["for"])
             return
+        if event["event"] == "learned":
+            return
         self.record.apply(event)
         if event["event"] == "report" and event["evaluation"]["split"] == "validation":
             value = self.score(Evaluation.from_json(event["evaluation"]))
@@ -129,6 +131,8 @@ class View:
         match event["event"]:
             case "waiting":
                 yield f"waiting for {event['for']}"
+            case "learned":
+                yield f"learned from {event['trials']} trials of the study {event['from']}"
             case "stopped":
                 yield f"stopped: {event['cause']}"
             case "asked" if trial:

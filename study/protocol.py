@@ -387,6 +387,32 @@ def choose(config: StudyConfig, record: StudyRecord) -> Choice:
     return Choice(ranked[0], tuple(ranked[1:]), baseline, is_higher)
 
 
+def tradeoffs(config: StudyConfig, record: StudyRecord) -> list[int]:
+    """Numbers of the trials on the Pareto front of several objectives, the baseline among the candidates.
+
+    Completed trials of phase `run` that meet every constraint and that no other such trial equals or betters in every
+    objective while bettering one. Empty where there is one objective only.
+    """
+    optimised = [o for o in config.search.objectives if o.threshold is None]
+    if len(optimised) < 2:
+        return []
+    points: dict[int, tuple[float, ...]] = {}
+    for trial in record.trials.values():
+        if trial.phase != "run" or trial.control is not None or _value(config, trial) is None:
+            continue
+        outcome = outcome_of(config, trial)
+        assert outcome is not None, "a trial with a value has a result"
+        seen = visible(outcome, config)
+        signed = ((1 if o.direction == "maximize" else -1) * objectives.value(o, seen, config) for o in optimised)
+        points[trial.number] = tuple(signed)
+
+    def dominated(mine: tuple[float, ...]) -> bool:
+        others = (p for p in points.values() if p != mine)
+        return any(all(a >= b for a, b in zip(other, mine, strict=True)) for other in others)
+
+    return [number for number, point in points.items() if not dominated(point)]
+
+
 def _first(config: StudyConfig) -> Objective:
     return next(o for o in config.search.objectives if o.threshold is None)
 

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from study import objectives, protocol
-from study.config import StudyConfig
+from study.config import Objective, StudyConfig
 from study.ledger import LEDGER, owner_path, read_study
 from study.ownership import running_owner
 from study.record import Report, StudyRecord, TrialRecord
@@ -344,7 +344,32 @@ def _trial_table(study: Study, every_trial: bool) -> str:
     notes = [f"… and {hidden} more trials (--all)"] if hidden else []
     metric = next((r.evaluation.metric for t in trials for r in t.reports), "score")
     notes.append(f"Validation {metric}, fractions; * ranks first among the trials other than the baseline.")
+    notes += _constraint_lines(config, trials)
+    if front := protocol.tradeoffs(config, study.record):
+        names = " and ".join(o.reduce for o in config.search.objectives if o.threshold is None)
+        notes.append(f"Pareto front of {names}: {_trials(front)}.")
     return "\n".join([columns(rows), *notes])
+
+
+def _constraint_lines(config: StudyConfig, trials: Sequence[TrialRecord]) -> Iterator[str]:
+    """Which complete trials miss which threshold; they are not ranked."""
+    outcomes = {t.number: protocol.outcome_of(config, t) for t in trials if t.state == "COMPLETE"}
+    for bound in (o for o in config.search.objectives if o.threshold is not None):
+        missing = [n for n, found in outcomes.items() if found is not None and not _meets(config, bound, found)]
+        those = f"missed by {_trials(missing)}, not ranked" if missing else "met by all"
+        yield f"Constraint {objectives.words(bound)}: {those}."
+
+
+def _meets(config: StudyConfig, bound: Objective, evaluation: Evaluation) -> bool:
+    try:
+        value = objectives.value(bound, protocol.visible(evaluation, config), config)
+    except objectives.UnscoredError:
+        return False
+    return objectives.violation(bound, value) <= 0
+
+
+def _trials(numbers: Sequence[int]) -> str:
+    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def _varied(trials: Sequence[TrialRecord]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search_spaces import Point, Space, load
@@ -18,15 +18,11 @@ from trainables.loading import UserError, apply_point, shown, validate
 def borrow(config: StudyConfig, ledger: Ledger, record: StudyRecord, other: StudyRecord) -> int:
     """Copy the ended trials of `other` that are points of our space into our ledger, each once; returns how many.
 
-    `record` is ours, with its `study` event; it takes in what is copied. Raises `UserError` listing every difference
-    if data or base configuration are not the same: scores would not compare.
+    `record` is ours, with its `study` event; it takes in what is copied. Raises `UserError` as `check` does.
     """
+    check(config, record.fingerprints, other)
     theirs = validate(StudyConfig, other.config)
-    if config.search.space is None or config.search.mode != "search":
-        raise UserError(f"{theirs.name}: only a search can learn from another study (got mode {config.search.mode})")
-    space = load(config.search.space)
-    if differences := [*_differences(config, space, record, theirs, other)]:
-        raise UserError(*differences)
+    space = load(config.search.space or {})
     known = {(t.attributes["uuid"], t.number) for t in record.borrowed}
     count = 0
     for trial in other.trials.values():
@@ -39,6 +35,18 @@ def borrow(config: StudyConfig, ledger: Ledger, record: StudyRecord, other: Stud
             record.apply(ledger.append("borrowed", **copy))
             count += 1
     return count
+
+
+def check(config: StudyConfig, fingerprints: Mapping[str, str], other: StudyRecord) -> None:
+    """Raise `UserError` listing every difference if data (by our fingerprints) or base configuration are not the same.
+
+    Scores would not compare.
+    """
+    theirs = validate(StudyConfig, other.config)
+    if config.search.space is None or config.search.mode != "search":
+        raise UserError(f"{theirs.name}: only a search can learn from another study (got mode {config.search.mode})")
+    if differences := [*_differences(config, load(config.search.space), fingerprints, theirs, other)]:
+        raise UserError(*differences)
 
 
 def _copy(trial: TrialRecord, point: Point, space: Space) -> dict[str, Any]:
@@ -68,10 +76,10 @@ def _as_point(config: StudyConfig, space: Space, trial: TrialConfig) -> Point | 
 
 
 def _differences(
-    config: StudyConfig, space: Space, record: StudyRecord, theirs: StudyConfig, other: StudyRecord
+    config: StudyConfig, space: Space, fingerprints: Mapping[str, str], theirs: StudyConfig, other: StudyRecord
 ) -> Iterator[str]:
-    for name in sorted({*record.fingerprints, *other.fingerprints}):
-        mine, their = record.fingerprints.get(name), other.fingerprints.get(name)
+    for name in sorted({*fingerprints, *other.fingerprints}):
+        mine, their = fingerprints.get(name), other.fingerprints.get(name)
         if mine != their:
             yield f"{theirs.name}: its {name} is another, fingerprint {shown(their)} (ours is {shown(mine)})"
     for path, value in protocol.difference(config.trial, theirs.trial).items():

@@ -218,3 +218,21 @@ def test_first_value_is_none_where_nothing_was_scored(config: StudyConfig) -> No
     assert value(Evaluation(1, "validation", {"accuracy": LanguageScores({"sw": 0.5}, {"sw": 1})})) is None
     scores = LanguageScores({"de": 0.5, "fr": 0.7, "sw": 0.1}, {"de": 1, "fr": 1, "sw": 1})
     assert value(Evaluation(1, "validation", {"accuracy": scores})) == pytest.approx(0.6)
+
+
+def test_several_objectives_show_their_front_and_who_misses_a_constraint(
+    write_study: Write, events: list[Event]
+) -> None:
+    cost = {"reduce": "cost:forward_equivalents", "direction": "minimize"}
+    bound = {"reduce": "source", "direction": "maximize", "threshold": 0.905}
+    events[0]["config"]["search"]["objectives"] += [cost, bound]
+    text = text_of(write_study, events)
+    # All cost the same, so the best is alone on the front; the baseline's source score is 0.9.
+    assert "Pareto front of selection_mean and cost:forward_equivalents: trial 2." in text
+    assert "Constraint source at least 0.905: missed by trial 0, not ranked." in text
+    for event in events:
+        if event["event"] == "report" and event["trial"] == 1:
+            event["evaluation"]["cost"]["forward_equivalents"] = 1.0
+    assert "cost:forward_equivalents: trials 1, 2." in text_of(write_study, events)
+    events[0]["config"]["search"]["objectives"].pop(1)
+    assert "Pareto" not in text_of(write_study, events)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study import protocol
+from study import preflight, protocol, runner
+from study.cli import commands, execute
 from study.config import StudyConfig
 from study.ledger import Ledger, read_events, read_study
 from study.proposals import Search
@@ -121,3 +123,46 @@ def test_a_design_learns_from_nobody(tmp_path: Path, finished: Path) -> None:
     config = study("design", mode="design", sampler="sobol")
     with open_study(tmp_path, config) as ledger, pytest.raises(UserError, match="only a search can learn"):
         borrow(config, ledger, read_study(ledger.path), read_study(finished))
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """`study run` with the simulated trainable in place of Ray and without building data; returns the root."""
+    materials = tmp_path / "materials"
+    materials.mkdir()
+    (materials / "meta.json").write_text('{"fingerprint": "d1", "encoder": "e1"}', encoding="utf-8")
+    monkeypatch.setattr(runner, "prepare", lambda trial: materials)
+    monkeypatch.setattr(runner, "tracked", lambda config, root: nullcontext())
+    monkeypatch.setattr(runner, "execute", lambda trials, checkpoints, hear, address: run(trials, SIMULATED))
+    monkeypatch.setattr(preflight, "check", lambda *arguments: None)
+    return tmp_path / "studies"
+
+
+def study_run(root: Path, *arguments: str) -> int:
+    return execute(commands, "study", ["run", "quickstart", "--root", str(root), "--plain", *arguments])
+
+
+def test_the_command_learns_and_tries_given_points_first(without_ray: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert study_run(without_ray, "name=first", "search.trials=6") == 0
+    point = "perturbation.epsilon=0.05 perturbation.ascent_steps=2"
+    assert study_run(without_ray, "name=second", "--from", "first", "--enqueue", point) == 0
+    assert "learned from 5 trials of the study first" in capfd.readouterr().out
+    record = read_study(without_ray / "second" / "ledger.jsonl")
+    assert len(record.borrowed) == 5 and len(record.trials) == 8
+    assert record.trials[1].kind == "enqueued"
+    assert record.trials[1].point == {
+        "perturbation.method": "adversarial",
+        "perturbation.epsilon": 0.05,
+        "perturbation.ascent_steps": 2,
+    }
+
+
+def test_a_study_that_cannot_learn_leaves_no_trace(without_ray: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert study_run(without_ray, "name=first", "search.trials=3") == 0
+    assert study_run(without_ray, "name=other", "--from", "firsd") == 2
+    assert "firsd: no such study" in capfd.readouterr().err
+    assert study_run(without_ray, "name=other", "--from", "first", "trial.training.batch_size=64") == 2
+    assert "first: trial.training.batch_size is another, 32" in capfd.readouterr().err
+    assert study_run(without_ray, "name=other", "--enqueue", "perturbation.epsilon") == 2
+    assert "an argument looks like path=value" in capfd.readouterr().err
+    assert not (without_ray / "other").exists()
