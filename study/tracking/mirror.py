@@ -23,7 +23,7 @@ import yaml
 from study.config import StudyConfig
 from study.ledger import Tail
 from study.record import Report, StudyRecord, TrialRecord
-from study.tracking import runs
+from study.tracking import database, runs
 from study.tracking.charts import Views, view_tag
 from study.tracking.runs import PHASE, STATUS, STUDY, TRIAL, UUID, Point, milliseconds
 from study.tracking.server import QUIET, artifact_folder, default_uri, public
@@ -101,6 +101,7 @@ class Mirror:
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         from mlflow import MlflowClient
 
+        database.ensure(self.uri)
         return MlflowClient(self.uri)
 
     def advance(self) -> bool:
