@@ -170,6 +170,23 @@ def describe(config: str, overrides: Sequence[str], root: Path) -> None:
     click.echo(describe.words(catalogue.study_config(config, overrides), root))
 
 
+@commands.command(epilog=example("study plan quickstart protocol.confirm_seeds=12 --pilot quickstart"))
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
+@root_option
+@click.option("--pilot", metavar="NAME", help="A confirmed study, or a design with replicates, that shows the spread.")
+@click.option("--examples", type=click.IntRange(min=2), help="Test sentences of each language.")
+def plan(config: str, overrides: Sequence[str], root: Path, pilot: str | None, examples: int | None) -> None:
+    """Say what a confirmation of the study in CONFIG could show, and what it costs: before paying for it.
+
+    The detectable difference of the primary endpoint for the planned seeds, languages and sentences, the seeds that
+    smaller ones need, the time and the disk. Without a pilot the spread of differences is assumed.
+    """
+    from study import catalogue, planning
+
+    click.echo(planning.words(catalogue.study_config(config, overrides), root, pilot, examples))
+
+
 @commands.command(epilog=example("study recipes"))
 def recipes() -> None:
     """List the shipped studies."""

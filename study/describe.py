@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import search_spaces
-from study import checks, show
+from study import needs, objectives, preflight, show
 from study.config import ScalingConfig, StudyConfig
-from study.ledger import LEDGER
 from trainables.config import Budget
-from trainables.loading import UserError
-from trainables.perturbation import create
 
 
 def words(config: StudyConfig, root: Path) -> str:
     """The whole description; raises `UserError` for a study that makes no sense."""
-    checks.check(config)
+    preflight.tested(config)
     sections = {
         "data": _data(config),
         "encoder": _encoder(config),
         "training": _training(config),
         "varies": _varies(config),
         "proposals": _proposals(config),
-        "objectives": _objectives(config),
+        "objectives": [objectives.words(o) for o in config.search.objectives],
         "selection": [show.selection_words(config)],
         "confirm": [
             f"{config.protocol.confirm_seeds} fresh seeds; primary endpoint {config.protocol.primary_endpoint}"
         ],
         "workers": _workers(config.scaling),
         "time": _time(config, root),
-        "disk": [f"two checkpoints of each running trial at most, under {root / config.name}"],
+        "disk": [needs.disk(config, root)],
     }
+    return "\n".join([f"study {config.name}", *([config.question] if config.question else []), "", *titled(sections)])
+
+
+def titled(sections: Mapping[str, Iterable[str]]) -> list[str]:
+    """Lines with the titles of their sections beside them."""
     width = max(map(len, sections)) + 2
-    lines = [
+    return [
         f"{(title if i == 0 else ''):<{width}}{line}"
         for title, section in sections.items()
         for i, line in enumerate(section)
     ]
-    return "\n".join([f"study {config.name}", *([config.question] if config.question else []), "", *lines])
 
 
 def _data(config: StudyConfig) -> Iterator[str]:
@@ -90,15 +91,6 @@ def _proposals(config: StudyConfig) -> Iterator[str]:
     yield f"{how}: {count}{seeds}, the unperturbed baseline (trial 0) among them; pruner {search.pruner}"
 
 
-def _objectives(config: StudyConfig) -> Iterator[str]:
-    for objective in config.search.objectives:
-        what = objective.reduce + (f" of {objective.metric}" if objective.metric else "")
-        if objective.threshold is None:
-            yield f"{objective.direction} {what}"
-        else:
-            yield f"{what} {'at least' if objective.direction == 'maximize' else 'at most'} {objective.threshold:g}"
-
-
 def _workers(scaling: ScalingConfig) -> Iterator[str]:
     gpus = f" and {scaling.gpus_per_worker:g} GPU" if scaling.gpus_per_worker else ""
     yield f"{scaling.workers_per_trial} per trial, each with {scaling.cpus_per_worker:g} CPU{gpus}, {scaling.executor}"
@@ -106,41 +98,18 @@ def _workers(scaling: ScalingConfig) -> Iterator[str]:
         yield f"at most {scaling.concurrent_trials} trials at a time"
     elif not scaling.gpus_per_worker:
         cpus = os.cpu_count() or 1
-        fit = int(cpus / (scaling.workers_per_trial * scaling.cpus_per_worker))
-        yield f"as many trials at a time as fit: {fit} on the {cpus} CPUs of this machine"
+        yield f"as many trials at a time as fit: {needs.at_once(scaling)} on the {cpus} CPUs of this machine"
     else:
         yield "as many trials at a time as the cluster's GPUs hold"
 
 
 def _time(config: StudyConfig, root: Path) -> Iterator[str]:
-    """From what the same encoder and task took in studies under this root: seconds per forward-equivalent."""
-    budget = config.trial.training.budget
-    passes = budget.forward_equivalents
-    if budget.steps is not None:
-        passes = budget.steps * create(config.trial.perturbation).forward_equivalents
-    if passes is not None:
-        yield f"{passes:g} forward-equivalents per trial with the base settings"
-    pace = _pace(config, root)
-    if pace is None or passes is None:
+    """From what the same encoder and task took in studies under this root."""
+    yield needs.length(config.trial)
+    pace = needs.pace(config, root)
+    seconds = None if pace is None else pace.seconds(config.trial, pace.examples)
+    if seconds is None:
         yield "how long that takes is known after the first trial"
-    else:
-        minutes = pace * passes / 60
-        hours = minutes * show.planned(config) / 60
-        yield f"about {minutes:.1f} minutes per trial, {hours:.1f} hours for all, one after another"
-
-
-def _pace(config: StudyConfig, root: Path) -> float | None:
-    seconds = passes = 0.0
-    for ledger in root.glob(f"*/{LEDGER}"):
-        try:
-            other = show.find(root, ledger.parent.name)
-        except UserError:
-            continue
-        mine, theirs = config.trial, other.config.trial
-        if (mine.encoder, mine.task.name) != (theirs.encoder, theirs.task.name):
-            continue
-        for trial in other.trials:
-            cost = evaluation.cost if (evaluation := trial.evaluation()) is not None else {}
-            seconds += cost.get("train_seconds", 0.0) + cost.get("evaluation_seconds", 0.0)
-            passes += cost.get("forward_equivalents", 0.0)
-    return seconds / passes if passes else None
+        return
+    everything = needs.duration(seconds * needs.trials(config) / needs.at_once(config.scaling))
+    yield f"about {needs.duration(seconds)} per trial, {everything} for all (by what earlier studies took)"

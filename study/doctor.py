@@ -14,7 +14,8 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from study.preflight import LEAST_DISK, root_problems
+from study import catalogue, needs
+from study.preflight import root_problems
 from study.version import DISTRIBUTION
 from trainables.cache import cache_root
 from trainables.loading import UserError
@@ -23,6 +24,9 @@ Level = Literal["ok", "warning", "failure"]
 
 CACHE_DISK = 3 * 2**30
 """Bytes that the embedded encoder and its tokenised data take while they are built."""
+
+SMALLEST = "quickstart"
+"""The recipe whose disk need is named."""
 
 MEMORY = 4 * 2**30
 """Bytes that two small trials at a time need, with Ray's own processes."""
@@ -115,7 +119,13 @@ def _cache() -> Finding:
 
 
 def _root(root: Path) -> Finding:
-    problems = root_problems(root)
+    """Whether the studies' folder holds the smallest study there is."""
+    try:
+        need = needs.checkpoints(catalogue.study_config(SMALLEST)) or 0
+    except UserError as error:
+        return Finding("failure", "encoder", str(error), "make setup")
+    problems = root_problems(root, need)
     if problems:
         return Finding("failure", "root", problems[0].partition(": ")[2], "another --root")
-    return Finding("ok", "root", f"{root}, at least {LEAST_DISK / 2**30:.0f} GiB free")
+    free = needs.size(shutil.disk_usage(needs.existing(root)).free)
+    return Finding("ok", "root", f"{root}, {free} free; {SMALLEST} takes {needs.size(need)}, others: study describe")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import preflight, show
+from study import needs, preflight, show
 from study.config import StudyConfig, study_directory
 from study.ledger import LEDGER, read_events
 from study.progress import Mode, watched
@@ -40,7 +40,7 @@ def run(config: StudyConfig, options: Options) -> int:
     """
     if (study_directory(options.root, config.name) / LEDGER).exists():
         existing = show.find(options.root, config.name)
-        _same_configuration(config, existing)
+        same_configuration(config, existing)
         if existing.condition != "finished":
             raise UserError(_how_to_go_on(existing))
         return _conclude(options, config.name)
@@ -68,6 +68,7 @@ def confirm(name: str, options: Options, runners_up: int = 0, again: bool = Fals
     score = show.first_value(existing.config)
     log = study_directory(options.root, name) / LOG
     earlier = [e for e in read_events(log.with_name(LEDGER)) if _concerns_confirm(e, existing)]
+    _announce(existing.config, options)
     with (
         _resumable(f"study confirm {name}", options.root),
         watched(existing.config, 0, score, log, options.mode, earlier) as events,
@@ -94,6 +95,7 @@ def _execute(config: StudyConfig, options: Options, resume: bool) -> int:
     folder = study_directory(options.root, config.name)
     earlier = read_events(folder / LEDGER) if resume else []
     planned, score = show.planned(config), show.first_value(config)
+    _announce(config, options)
     try:
         with (
             _resumable(f"study resume {config.name}", options.root),
@@ -113,6 +115,12 @@ def _execute(config: StudyConfig, options: Options, resume: bool) -> int:
     finally:
         _remove_if_nothing_began(folder)
     return _conclude(options, config.name)
+
+
+def _announce(config: StudyConfig, options: Options) -> None:
+    """Say what the checkpoints will take, where that is known: on a cluster it depends on the trials it holds."""
+    if options.mode in ("auto", "plain") and options.address is None:
+        print(f"disk: {needs.disk(config, options.root)}", flush=True)
 
 
 @contextmanager
@@ -135,7 +143,8 @@ def _conclude(options: Options, name: str) -> int:
     return 0 if study.condition == "finished" and any(t.state == "COMPLETE" for t in study.trials) else 1
 
 
-def _same_configuration(config: StudyConfig, existing: show.Study) -> None:
+def same_configuration(config: StudyConfig, existing: show.Study) -> None:
+    """Raise `UserError` with what differs where an existing study of the same name is another one."""
     different = list(_differences(existing.config.model_dump(mode="json"), config.model_dump(mode="json")))
     if different:
         raise UserError(

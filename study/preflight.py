@@ -10,24 +10,42 @@ from pathlib import Path
 from typing import Any
 
 import search_spaces
-from study import checks
+from study import checks, needs
 from study.config import ScalingConfig, StudyConfig
 from study.tracking import validate_uri
 from trainables.loading import UserError, apply_point
 
 LEAST_DISK = 2 * 2**30
-"""Bytes that the checkpoints of a small encoder need, two trials at a time."""
+"""Bytes asked for where the size of the encoder, or the number of trials at a time, is not known here."""
 
 
 def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
     """Raise `UserError` with every reason why this study cannot run: here, or on the Ray cluster at `address`."""
-    languages, tested, problems = _task(config)
-    problems += _lines(lambda: checks.check(config, languages, tested))
-    problems += [*_methods(config), *_tracking(config), *root_problems(root)]
+    problems = _lines(lambda: tested(config))
+    need = None if problems else disk(config, root, address)
+    problems += [*_tracking(config), *root_problems(root, LEAST_DISK if need is None else need)]
     if address is None:
         problems += _resources(config.scaling)
     if problems:
         raise UserError(*dict.fromkeys(problems))
+
+
+def tested(config: StudyConfig) -> tuple[str, ...]:
+    """Languages of the test split. Raises `UserError` with everything that is wrong with a study wherever it runs."""
+    validated, tested, problems = _task(config)
+    problems += _lines(lambda: checks.check(config, validated, tested))
+    problems += _methods(config)
+    if tested is None or problems:
+        raise UserError(*dict.fromkeys(problems))
+    return tested
+
+
+def disk(config: StudyConfig, root: Path, address: str | None = None) -> int | None:
+    """Bytes that the study's checkpoints may still come to take; None where that is not known here."""
+    if address is not None and config.scaling.concurrent_trials == "auto":
+        return None  # as many as the cluster holds
+    most = needs.checkpoints(config)
+    return None if most is None else max(0, most - needs.used(config, root))
 
 
 def _lines(call: Callable[[], object]) -> list[str]:
@@ -85,26 +103,17 @@ def _resources(scaling: ScalingConfig) -> Iterator[str]:
     if cpus > (there := os.cpu_count() or 1):
         yield f"scaling: one trial needs {cpus:g} CPUs, this machine has {there}"
     gpus = scaling.workers_per_trial * scaling.gpus_per_worker
-    if gpus > (there := _gpus() if gpus else 0):
+    if gpus > (there := needs.gpus() if gpus else 0):
         yield f"scaling: one trial needs {gpus:g} GPUs, this machine has {there}"
 
 
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def root_problems(root: Path) -> list[str]:
-    """Why the studies' folder cannot be used, judged by its nearest existing parent: nothing is made."""
-    folder = root.absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
+def root_problems(root: Path, need: int = LEAST_DISK) -> list[str]:
+    """Why the studies' folder cannot hold `need` bytes, judged by its nearest existing parent: nothing is made."""
+    folder = needs.existing(root)
     if not folder.is_dir():
         return [f"--root: must be a folder (got {root}, where {folder} is a file)"]
     if not os.access(folder, os.W_OK | os.X_OK):
         return [f"--root: must be writable (got {root})"]
-    if (free := shutil.disk_usage(folder).free) < LEAST_DISK:
-        need = f"{LEAST_DISK / 2**30:.0f} GiB"
-        return [f"--root: needs {need} for checkpoints (got {free / 2**30:.1f} GiB free at {root})"]
+    if (free := shutil.disk_usage(folder).free) < need:
+        return [f"--root: needs {needs.size(need)} for checkpoints (got {needs.size(free)} free at {root})"]
     return []

@@ -36,6 +36,12 @@ def cache_root() -> Path:
     return root
 
 
+def found(key: str) -> Path | None:
+    """The folder ``<cache>/<key>`` if `build_once` has made it."""
+    target = cache_root() / key
+    return target if target.is_dir() else None
+
+
 def build_once(key: str, build: Callable[[Path], None], describe: str, wait_limit: float = WAIT_LIMIT) -> Path:
     """The folder ``<cache>/<key>``, filled by ``build(folder)`` unless it is there already.
 

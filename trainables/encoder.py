@@ -15,11 +15,9 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from trainables.config import EncoderConfig
+from trainables.config import OFFLINE, EncoderConfig
 from trainables.loading import UserError
 from trainables.tasks.base import Batch
-
-OFFLINE = "offline:"
 
 
 class Encoder(nn.Module):

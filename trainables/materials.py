@@ -65,6 +65,11 @@ def prepare(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> P
     )
 
 
+def prepared(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> Path | None:
+    """The materials of a trial configuration if they are in the cache already."""
+    return cache.found(f"materials-{materials_key(config, splits)}")
+
+
 def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
     """Content key: equal exactly for trials that can share materials."""
     from trainables.tasks import task_key

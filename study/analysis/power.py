@@ -6,15 +6,18 @@ The model is that of `differences`: a configuration's difference from a control 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import optimize, stats
 
 from study.analysis import intervals
 from study.analysis.differences import Paired, combine, pair
+
+Floats = npt.NDArray[np.float64]
 
 NODES = 500
 """Points at which the distribution of an estimated variance is evaluated."""
@@ -64,17 +67,34 @@ def from_pilot(results: pd.DataFrame, treatment: str, control: str) -> Spread:
     and all of it stands in `seed`.
     """
     data = pair(results, treatment, control)
-    s = len(data.seeds)
-    assert s >= 2, "a pilot needs at least two seeds"
+    assert len(data.seeds) >= 2, "a pilot needs at least two seeds"
     shared, rest, noise = np.mean([_example_variances(data, k) for k in data.languages], axis=0)
     table = data.language_scores()
-    d = table[0] - table[1]
+    seed, own = _seed_variances(table[0] - table[1], noise)
+    return Spread(_root(seed), _root(own), _root(shared), _root(rest))
+
+
+def from_scores(differences: Sequence[Floats], examples: int) -> Spread:
+    """The spread over seeds that scores per language show, that over sentences as in `ASSUMED`.
+
+    `differences`: for each configuration of a pilot an array (seeds, languages) of its differences from the control,
+    paired by seed, two seeds at least; `examples`: sentences behind each score. Variances are averaged.
+    """
+    noise = ASSUMED.rest**2 / examples
+    seed, own = np.mean([_seed_variances(d, noise) for d in differences], axis=0)
+    return replace(ASSUMED, seed=_root(seed), language_seed=_root(own))
+
+
+def _seed_variances(d: Floats, noise: float) -> tuple[float, float]:
+    """Variance over seeds in common to the languages, and of each for itself, of differences (seeds, languages) in
+    each of which sentences leave a variance of `noise`. One language alone has all of it in the first."""
+    seeds, languages = d.shape
     common = float(d.mean(axis=1).var(ddof=1))
-    if d.shape[1] == 1:
-        return Spread(_root(common - noise), 0.0, _root(shared), _root(rest))
+    if languages == 1:
+        return common - noise, 0.0
     residual = d - d.mean(axis=1, keepdims=True) - d.mean(axis=0) + d.mean()
-    own = float(np.sum(residual**2) / ((s - 1) * (d.shape[1] - 1)))
-    return Spread(_root(common - own / d.shape[1]), _root(own - noise), _root(shared), _root(rest))
+    own = float(np.sum(residual**2) / ((seeds - 1) * (languages - 1)))
+    return common - own / languages, own - noise
 
 
 def _example_variances(data: Paired, language: str) -> tuple[float, float, float]:

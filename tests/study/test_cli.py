@@ -16,7 +16,7 @@ from typing import Any
 import click
 import pytest
 
-from study import launch, preflight
+from study import launch, needs
 from study.cli import commands, execute, tune_commands
 
 Event = dict[str, Any]
@@ -117,6 +117,10 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
         (["mlflow"], "no study under it was tracked"),
         (["confirm", "nothing"], "nothing: no such study under studies, known: none"),
         (["rebuild", "nothing", "--optuna"], "nothing: no such study under studies, known: none"),
+        (["plan", "quickstrat"], "CONFIG: unknown recipe, did you mean 'quickstart'? (got 'quickstrat')"),
+        (["plan", "quickstart", "--pilot", "nothing"], "nothing: no such study under studies, known: none"),
+        (["plan", "quickstart", "--examples", "1"], "'--examples': 1 is not in the range x>=2"),
+        (["plan", "quickstart", "protocol.confirm_seeds=2"], "protocol.confirm_seeds: must be at least 3 (got 2)"),
         (["report"], "report: name a study, or give a file of results with --from"),
     ],
 )
@@ -146,7 +150,7 @@ def test_a_root_that_cannot_be_written(tmp_path: Path, capsys: Any, monkeypatch:
 
 @pytest.mark.usefixtures("never_starts")
 def test_a_disk_that_is_too_small(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "LEAST_DISK", 2**80)
+    monkeypatch.setattr(needs, "checkpoints", lambda config: 2**80)
     assert study("run", "quickstart", "--root", tmp_path / "studies") == 2
     assert "GiB for checkpoints (got" in capsys.readouterr().err
 
@@ -271,7 +275,8 @@ def test_describe(tmp_path: Path, capsys: Any) -> None:
         "a search by tpe: 8 trials",
         "pivot languages (de, es, fr, it, nl, pl, ru, zh-CN)",
         "trained on en",
-        "300 forward-equivalents per trial",
+        "300 forward-equivalents each with the base settings",
+        "GiB of checkpoints under",
         "known after the first trial",
     ):
         assert words in text

@@ -64,10 +64,22 @@ def _weights_file() -> Path:
     return path
 
 
+def shapes() -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter by name, without building the checkpoint. Raises `UserError` without the package."""
+    return {name: shape for name, (_, shape) in _layout(read(_weights_file())).items()}
+
+
 def state_dict(source: E5S1) -> dict[str, Tensor]:
     """Parameters under the names of ``BertModel`` without its pooler."""
+    layout = _layout(source)
+    assert {ours for ours, _ in layout.values()} == set(source.tensor_names)
+    return {name: torch.from_numpy(source.tensor(ours, *shape)) for name, (ours, shape) in layout.items()}
+
+
+def _layout(source: E5S1) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name of a parameter -> its name in the file, and its shape."""
     hidden, ffn = source.sizes["hidden"], source.sizes["ffn"]
-    shapes = {
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {
         "embeddings.word_embeddings.weight": ("emb.word", (source.sizes["vocabulary"], hidden)),
         "embeddings.position_embeddings.weight": ("emb.pos", (source.sizes["positions"], hidden)),
         "embeddings.token_type_embeddings.weight": ("emb.type", (source.sizes["types"], hidden)),
@@ -86,13 +98,12 @@ def state_dict(source: E5S1) -> dict[str, Tensor]:
     for layer in range(source.sizes["layers"]):
         to, by = f"encoder.layer.{layer}", f"l{layer}"
         for name, (short, rows, columns) in dense.items():
-            shapes[f"{to}.{name}.weight"] = (f"{by}.{short}.w", (rows, columns))
-            shapes[f"{to}.{name}.bias"] = (f"{by}.{short}.b", (rows,))
+            layout[f"{to}.{name}.weight"] = (f"{by}.{short}.w", (rows, columns))
+            layout[f"{to}.{name}.bias"] = (f"{by}.{short}.b", (rows,))
         for name, short in norms.items():
-            shapes[f"{to}.{name}.weight"] = (f"{by}.{short}.w", (hidden,))
-            shapes[f"{to}.{name}.bias"] = (f"{by}.{short}.b", (hidden,))
-    assert {ours for ours, _ in shapes.values()} == set(source.tensor_names)
-    return {name: torch.from_numpy(source.tensor(ours, *shape)) for name, (ours, shape) in shapes.items()}
+            layout[f"{to}.{name}.weight"] = (f"{by}.{short}.w", (hidden,))
+            layout[f"{to}.{name}.bias"] = (f"{by}.{short}.b", (hidden,))
+    return layout
 
 
 def _config(source: E5S1) -> dict[str, Any]:

@@ -1,0 +1,33 @@
+"""Studies from a notebook or a script: what the command line does, with a data frame at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from study import catalogue, launch, show
+from study.config import StudyConfig, study_directory
+from study.history import load_study
+from study.ledger import LEDGER
+
+
+def run_study(
+    config: StudyConfig | Path | str, overrides: Sequence[str] = (), root: Path | str = "studies"
+) -> pd.DataFrame:
+    """Run a study, or go on with it if it was interrupted, print its result, and return its trial frame.
+
+    `config` is a configuration, the name of a recipe, or the path of a YAML file, and `overrides` are ``a.b=value``
+    laid over the latter two. A finished study is not run again. Raises `UserError` for anything that forbids to start,
+    and `KeyboardInterrupt` once an interrupted study is checkpointed.
+    """
+    study = config if isinstance(config, StudyConfig) else catalogue.study_config(str(config), overrides)
+    options = launch.Options(Path(root), mode="quiet")
+    is_there = (study_directory(options.root, study.name) / LEDGER).exists()
+    if is_there and show.find(options.root, study.name).condition == "unfinished":
+        launch.same_configuration(study, show.find(options.root, study.name))
+        launch.resume(study.name, options)
+    else:
+        launch.run(study, options)
+    return load_study(study.name, options.root)

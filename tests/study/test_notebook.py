@@ -1,0 +1,57 @@
+"""`run_study`: a new study starts, an interrupted one goes on, a finished one is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import study
+from study import launch
+from study.config import StudyConfig
+from trainables.loading import UserError
+
+Event = dict[str, Any]
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each study that is started is resumed."""
+    seen: list[bool] = []
+
+    def start(config: StudyConfig, options: launch.Options, resume: bool, **named: object) -> int:
+        seen.append(resume)
+        return 0
+
+    monkeypatch.setattr(launch, "_execute", start)
+    return seen
+
+
+def test_a_finished_study_is_read(
+    write_study: Callable[..., Path], events: list[Event], config: StudyConfig, starts: list[bool], capsys: Any
+) -> None:
+    frame = study.run_study(config, root=write_study(events))
+    assert set(frame["trial"]) == {0, 1, 2}
+    assert "Best trial 2" in capsys.readouterr().out
+    assert starts == []
+
+
+def test_an_interrupted_study_goes_on(
+    write_study: Callable[..., Path], tmp_path: Path, events: list[Event], starts: list[bool]
+) -> None:
+    root, path = write_study(events[:8]), tmp_path / "small.yaml"
+    path.write_text(json.dumps(events[0]["config"]))
+    assert set(study.run_study(path, root=root)["trial"]) == {0}
+    assert starts == [True]
+    with pytest.raises(UserError, match=r"search.trials: the existing study has 4 \(got 9\)"):
+        study.run_study(path, ["search.trials=9"], root)
+    assert starts == [True]
+
+
+def test_a_new_study_starts(tmp_path: Path, starts: list[bool]) -> None:
+    with pytest.raises(UserError, match="no such study"):  # nothing was written by the start that was caught
+        study.run_study("quickstart", ["name=new"], tmp_path)
+    assert starts == [False]
