@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
-import pty
-import re
-import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +17,7 @@ from rich.console import Console
 from study.config import StudyConfig
 from study.progress import View, chatter_to, clock, describe_point, notice, watched
 from study.show import last_line
+from tests.terminal import watch
 from trainables.scores import Evaluation
 
 Event = dict[str, Any]
@@ -162,29 +158,15 @@ def test_live_table_on_a_terminal(
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config.model_dump(mode="json")))
     (tmp_path / "events.json").write_text(json.dumps(events))
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", PLAYER], cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    screen = b""
-    while True:
-        try:
-            chunk = os.read(ours, 65536)
-        except OSError:  # the other end is closed
-            break
-        screen += chunk
-    os.close(ours)
-    assert process.wait(timeout=30) == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
-    assert "chatter" not in text
-    last = text[text.rindex("study small") :].splitlines()
-    assert all(len(line) <= width for line in last)
-    assert any(line.split()[:4] == ["2", "complete", "1", "20"] for line in last)
-    assert any("4 of 4 trials (1 failed)" in line for line in last)
-    assert ("epsilon=0.2" in text) is (width >= 100)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    status, frames, left = watch([sys.executable, "-c", PLAYER], tmp_path, environment, width, height)
+    assert status == 0
+    assert not any("chatter" in line for frame in [*frames, left] for line in frame)
+    # What stays is the last picture, once, whatever was drawn before it.
+    assert [line for line in left if line == "study small"] == ["study small"]
+    (best,) = [line for line in left if line.split()[:4] == ["2", "complete", "1", "20"]]
+    assert ("epsilon=0.2" in best) is (width >= 100)
+    assert any(line.startswith("4 of 4 trials (1 failed)") for line in left)
 
 
 def test_json_events_and_quiet(tmp_path: Path, config: StudyConfig, events: list[Event], capfd: Any) -> None:
