@@ -95,6 +95,9 @@ class ScalingConfig(Config):
     """Trials at a time; `auto`: as many as the cluster's CPUs and GPUs hold."""
     max_attempts: PositiveInt = 3
     """Executions of a trial whose workers are lost, before it counts as failed."""
+    worker_wait_minutes: Positive = 60
+    """Minutes without a sign of life from a trial's workers (their machines are gone or frozen, and no others come)
+    after which the study stops, to be resumed."""
     recycle_after_trials: PositiveInt = 200
     """A warm group's processes are replaced after this many trials."""
     recycle_after_growth_mb: PositiveInt = 2048

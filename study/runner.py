@@ -83,6 +83,10 @@ class TrialSearcher(Disposable, Searcher):
         self.trials, self.checkpoints, self.concurrent = trials, checkpoints, concurrent
         self.open: dict[str, int] = {}
         self.interrupted = False
+        self.halted: str | None = None
+        """Why the study cannot go on, though nothing is wrong with its trials."""
+        self.leave: Callable[[], object] = lambda: None
+        """Tells all trials to write their checkpoints and leave."""
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
@@ -112,7 +116,11 @@ class TrialSearcher(Disposable, Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number, last = self.open.pop(trial_id), result or {}
-        if last.get("kind") == "interrupted":
+        if last.get("kind") == "halted":
+            self.halted = self.halted or last["error"]
+            self.interrupted = True
+            self.leave()
+        if last.get("kind") in ("interrupted", "halted"):
             return
         problem = last.get("error") or "its trial driver failed" if error or last.get("kind") == "failed" else None
         self.checkpoints.finished(number, self.trials.finish(number, error=problem))
@@ -127,9 +135,9 @@ class TrialSearcher(Disposable, Searcher):
 class TrialVerdicts(Disposable, FIFOScheduler):
     """Ray's scheduler over `Trials`: records each report, answers continue or stop."""
 
-    def __init__(self, trials: Trials) -> None:
+    def __init__(self, trials: Trials, hear: Listener) -> None:
         super().__init__()
-        self.trials = trials
+        self.trials, self.hear = trials, hear
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         number, attempt = trial.config["number"], result["attempt"]
@@ -139,6 +147,9 @@ class TrialVerdicts(Disposable, FIFOScheduler):
             evaluation = Evaluation.from_json(json.loads(result["evaluation"]))
             if self.trials.report(number, attempt, evaluation) == "stop":
                 return str(TrialScheduler.STOP)
+        elif result["kind"] == "waiting":
+            silent = f"no sign of life for {result['minutes']:.0f} min"
+            self.hear({"event": "waiting", "for": f"the workers of trial {number}, {silent}"})
         return str(TrialScheduler.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
@@ -235,19 +246,29 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
         mailbox = ray.remote(num_cpus=0, resources={"trial_driver": 0.001}, max_concurrency=1000)(Mailbox).remote(
             scaling.max_attempts
         )
+        searcher.leave = mailbox.interrupt.remote
         hear({"event": "waiting", "for": "workers"})
         storage = scratch if address is None else checkpoints.folder / ".ray"
         with interruptible(searcher, mailbox, hear):
-            tuner(searcher, mailbox, scaling, scratch, storage).fit()
+            tuner(searcher, TrialVerdicts(trials, hear), mailbox, scaling, scratch, storage).fit()
         if address is not None:
             shutil.rmtree(storage, ignore_errors=True)
+    if searcher.halted:
+        raise UserError(f"{trials.config.name}: stopped, to be gone on with once this is mended: {searcher.halted}")
     if searcher.interrupted:
         raise KeyboardInterrupt
     if trials.remaining or trials.live:
         raise RuntimeError(f"Ray ended the study with trials left to run: {trials.remaining + len(trials.live)}")
 
 
-def tuner(searcher: TrialSearcher, mailbox: Any, scaling: ScalingConfig, scratch: Path, storage: Path) -> tune.Tuner:
+def tuner(
+    searcher: TrialSearcher,
+    verdicts: TrialVerdicts,
+    mailbox: Any,
+    scaling: ScalingConfig,
+    scratch: Path,
+    storage: Path,
+) -> tune.Tuner:
     """Ray Tune over the adapters. Its own experiment state is scratch."""
     arguments = {
         "workers": scaling.workers_per_trial,
@@ -255,14 +276,13 @@ def tuner(searcher: TrialSearcher, mailbox: Any, scaling: ScalingConfig, scratch
         "gpus_per_worker": scaling.gpus_per_worker,
         "trials": 1 if scaling.executor == "fresh" else scaling.recycle_after_trials,
         "growth_mb": scaling.recycle_after_growth_mb,
+        "wait_minutes": scaling.worker_wait_minutes,
         "storage": str(storage / "train"),
     }
     trainable = tune.with_parameters(TrialDriver, mailbox=mailbox, scaling=arguments)
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": 0, "trial_driver": 1}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=TrialVerdicts(searcher.trials), num_samples=-1, reuse_actors=True
-        ),
+        tune_config=tune.TuneConfig(search_alg=searcher, scheduler=verdicts, num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(scratch / "tune"),

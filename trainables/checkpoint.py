@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,16 +52,16 @@ def save(
 ) -> Path:
     """Write ``directory/<step>``, replacing an earlier one of that step. Without an optimiser: weights only.
 
-    `seconds` are those spent so far in training and in evaluation.
+    `seconds` are those spent so far in training and in evaluation. Raises `OSError` where it can't be written.
     """
     target = directory / str(step)
     aside = directory / f".{step}.{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    save_file(trainable_weights(model), aside / WEIGHTS)
+    _save_tensors(trainable_weights(model), aside / WEIGHTS)
     files = [WEIGHTS]
     if optimizer is not None:
-        save_file(_optimizer_tensors(model, optimizer), aside / OPTIMIZER)
+        _save_tensors(_optimizer_tensors(model, optimizer), aside / OPTIMIZER)
         files.append(OPTIMIZER)
     meta = {
         "step": step,
@@ -192,6 +193,17 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
     }
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # it has the number of the system's error in its text alone
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _checksum(path: Path) -> str:

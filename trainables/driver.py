@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -18,12 +19,18 @@ from trainables.worker import serve
 POLL_SECONDS = 5.0
 """Longest wait for an item before the worker group's health is looked at."""
 
+SILENCE_SECONDS = 120.0
+"""Time without a sign of life from the workers after which a word is said, and again after each such time."""
+
 
 class TrialDriver(tune.Trainable):
-    """A concurrency slot. Results have the keys `kind`, `attempt`, and `evaluation` (JSON text) or `error`."""
+    """A concurrency slot. Results have the keys `kind`, `attempt`, and `evaluation` (JSON text) or `error`.
+
+    Beside the kinds of the mailbox there is "waiting": there is no sign of life from the workers, for `minutes`.
+    """
 
     def setup(self, config: dict[str, Any], mailbox: Any = None, scaling: dict[str, Any] | None = None) -> None:
-        """`scaling`: workers, cpus_per_worker, gpus_per_worker, trials and growth_mb per group, storage."""
+        """`scaling`: workers, cpus_per_worker, gpus_per_worker, trials, growth_mb, wait_minutes, storage."""
         assert mailbox is not None
         assert scaling is not None
         self.mailbox, self.scaling = mailbox, scaling
@@ -31,27 +38,48 @@ class TrialDriver(tune.Trainable):
         self.group: WorkerGroup | None = None
         self.job = config
         self.submitted = False
+        self.noticed = 0
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Turn to the next trial; the last one, if it still runs, was stopped."""
-        ray.get(self.mailbox.stop.remote(self.slot))
+        with suppress(ray.exceptions.RayActorError):  # the next step finds out
+            ray.get(self.mailbox.stop.remote(self.slot))
         self.job, self.submitted = new_config, False
         return True
 
     def step(self) -> dict[str, Any]:
         """Wait for the next item of the trial. Being called again after a report means: continue."""
+        try:
+            item = self._next_item()
+        except ray.exceptions.RayActorError:
+            item = {"kind": "halted", "attempt": self.job["attempt"], "error": "the study's mailbox was lost"}
+        if "evaluation" in item:
+            item["evaluation"] = json.dumps(item["evaluation"])
+        return {**item, "done": item["kind"] in {"done", "failed", "interrupted", "halted"}}
+
+    def _next_item(self) -> dict[str, Any]:
         if not self.submitted:
             job = self.job
             ray.get(self.mailbox.submit.remote(self.slot, job["number"], job["attempt"], job["payload"]))
-            self.submitted = True
-        item: dict[str, Any] | None = None
-        while item is None:
+            self.submitted, self.noticed = True, 0
+        while True:
             if self.group is None or self.group.ended:
                 self._restart()
-            item = ray.get(self.mailbox.take.remote(self.slot, POLL_SECONDS))
-        if "evaluation" in item:
-            item["evaluation"] = json.dumps(item["evaluation"])
-        return {**item, "done": item["kind"] in {"done", "failed", "interrupted"}}
+            item: dict[str, Any] | None = ray.get(self.mailbox.take.remote(self.slot, POLL_SECONDS))
+            item = item or self._silence()
+            if item is not None:
+                return item
+
+    def _silence(self) -> dict[str, Any] | None:
+        """What is to be said of workers that give no sign of life, if anything is new."""
+        silence = ray.get(self.mailbox.silence.remote(self.slot))
+        noticed, self.noticed = self.noticed, int(silence // SILENCE_SECONDS)
+        if silence >= 60 * self.scaling["wait_minutes"]:
+            words = f"no worker of trial {self.job['number']} gave a sign of life for {silence / 60:.0f} min"
+            return {"kind": "halted", "attempt": self.job["attempt"], "error": words}
+        if self.noticed > noticed:
+            return {"kind": "waiting", "attempt": self.job["attempt"], "minutes": silence / 60}
+        return None
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: a trial's checkpoints are its workers' own, found by its number."""
@@ -68,7 +96,8 @@ class TrialDriver(tune.Trainable):
 
     def cleanup(self) -> None:
         """Dismiss the workers, and wait for them within bounds."""
-        ray.get(self.mailbox.close.remote(self.slot))
+        with suppress(ray.exceptions.RayActorError):
+            ray.get(self.mailbox.close.remote(self.slot))
         if self.group is not None:
             self.group.thread.join(timeout=30)
 

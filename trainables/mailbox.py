@@ -7,12 +7,16 @@ worker loses nothing: whoever serves the slot next picks the same job up as its 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Item = dict[str, Any]
-"""What a worker posts: {"kind": "started" | "report" | "done" | "interrupted" | "failed", …}."""
+"""What a worker posts: {"kind": "started" | "report" | "done" | "interrupted" | "failed" | "halted", …}.
+
+"failed" is the trial's own fault; "halted" is not, and nothing else would fare better: the study is to stop.
+"""
 
 Verdict = Literal["continue", "stop"]
 
@@ -44,6 +48,8 @@ class Mailbox:
         self.jobs: dict[str, Job] = {}
         self.lost: dict[int, int] = {}
         self.closed: set[str] = set()
+        self.seen: dict[str, float] = {}
+        """Slot -> when its rank 0 was last known to live, or else when its present job was submitted (monotonic)."""
         self.interrupting = False
         self.changed = asyncio.Condition()
 
@@ -53,6 +59,7 @@ class Mailbox:
             earlier = [job for job in self.jobs.values() if job.number == number]
             attempt = max([first_attempt - 1, *(job.attempt for job in earlier)])
             self.jobs[slot] = Job(number, payload, attempt)
+            self.seen[slot] = time.monotonic()
             if earlier:
                 self._count_loss(self.jobs[slot])
             if self.interrupting:
@@ -61,6 +68,7 @@ class Mailbox:
 
     async def next_job(self, slot: str) -> dict[str, Any] | Literal["idle"] | None:
         """The slot's job for rank 0 of its workers, as the next attempt; None: leave; "idle": ask again."""
+        self.seen[slot] = time.monotonic()
         async with self.changed:
             try:
                 await asyncio.wait_for(
@@ -153,8 +161,13 @@ class Mailbox:
                     self._leave(job)
             self.changed.notify_all()
 
-    async def interrupted(self, timeout: float) -> bool:
-        """Whether `interrupt` was called, waiting for it up to `timeout` seconds."""
+    async def silence(self, slot: str) -> float:
+        """Seconds without a sign of life from the slot's rank 0, which gives one a minute."""
+        return time.monotonic() - self.seen[slot]
+
+    async def interrupted(self, slot: str, timeout: float) -> bool:
+        """Whether `interrupt` was called, waiting for it up to `timeout` seconds; a sign of life of the slot."""
+        self.seen[slot] = time.monotonic()
         async with self.changed:
             try:
                 await asyncio.wait_for(self.changed.wait_for(lambda: self.interrupting), timeout)

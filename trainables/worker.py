@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import resource
 import sys
@@ -25,6 +26,9 @@ if TYPE_CHECKING:  # torch and transformers are imported by the first trial, not
 POISONING = ("OutOfMemoryError", "AcceleratorError", "MemoryError")
 """Exceptions after which a process cannot be trusted with another trial."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""Errors of the disk, which any other trial would meet as well."""
+
 
 def serve(config: dict[str, Any]) -> None:
     """Train function of a worker group.
@@ -38,7 +42,7 @@ def serve(config: dict[str, Any]) -> None:
     context = train.get_context()
     device = train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
     group = Group(context.get_world_rank(), context.get_world_size(), device)
-    interrupted = _watch(config["mailbox"]) if group.rank == 0 else lambda: False
+    interrupted = _watch(config["mailbox"], config["slot"]) if group.rank == 0 else lambda: False
     first_peak: int | None = None
     for _ in range(config["trials"]):
         job = _next_job(config, group)
@@ -90,6 +94,8 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
     except Exception as error:
         # Posted by whoever failed: with several workers the others may be stuck in a collective that never completes.
         item = {"kind": "failed", "error": f"{traceback.format_exc()}"}
+        if isinstance(error, OSError) and error.errno in FULL:
+            item = {"kind": "halted", "error": f"{error.filename or job['directory']}: {error.strerror}"}
         ray.get(config["mailbox"].post.remote(config["slot"], job["attempt"], item))
         if group.world > 1 or type(error).__name__ in POISONING or "CUDA" in str(error):
             raise
@@ -108,14 +114,14 @@ def _keep_predictions(path: str | None) -> Predicted | None:
     return keep
 
 
-def _watch(mailbox: Any) -> Callable[[], bool]:
-    """A flag that turns true once the study is interrupted; a daemon thread waits for it."""
+def _watch(mailbox: Any, slot: str) -> Callable[[], bool]:
+    """A flag that turns true once the study is interrupted. A thread waits for it, and so gives signs of life."""
     flag = threading.Event()
 
     def wait() -> None:
         while not flag.is_set():
             try:
-                if ray.get(mailbox.interrupted.remote(60.0)):
+                if ray.get(mailbox.interrupted.remote(slot, 60.0)):
                     flag.set()
             except ray.exceptions.RayError:  # the study's driver is gone, and this process with it in a moment
                 return

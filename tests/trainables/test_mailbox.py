@@ -123,12 +123,29 @@ def test_closing_lets_workers_go_and_idle_ones_answer_in_time(monkeypatch: pytes
     run(scenario())
 
 
+def test_silence_is_counted_from_the_last_sign_of_life() -> None:
+    async def scenario() -> None:
+        box = await submitted()
+        await asyncio.sleep(0.3)
+        assert 0.3 <= await box.silence(SLOT) < 1.3
+        await box.next_job(SLOT)
+        assert await box.silence(SLOT) < 0.3
+        await asyncio.sleep(0.3)
+        assert not await box.interrupted(SLOT, 0.01)
+        assert await box.silence(SLOT) < 0.3
+        await asyncio.sleep(0.3)
+        await box.submit(SLOT, number=8, first_attempt=1, payload={})
+        assert await box.silence(SLOT) < 0.3
+
+    run(scenario())
+
+
 def test_an_interruption_reaches_trials_with_and_without_workers() -> None:
     async def scenario() -> None:
         box = await submitted()
         await box.submit("slot-2", number=8, first_attempt=1, payload={})
         await box.next_job(SLOT)
-        waiting = asyncio.create_task(box.interrupted(1))
+        waiting = asyncio.create_task(box.interrupted(SLOT, 1))
         await box.interrupt()
         assert await waiting
         assert (await box.take("slot-2", 1))["kind"] == "interrupted"
