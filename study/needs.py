@@ -16,8 +16,8 @@ from study.config import ScalingConfig, StudyConfig, study_directory
 from study.ledger import LEDGER, Tail
 from trainables.config import TrialConfig
 from trainables.loading import UserError, apply_point
-from trainables.parameters import trained
 from trainables.perturbation import create
+from trainables.weights import trained
 
 WEIGHTS, FULL = 4, 12
 """Bytes for each trained parameter: of its weight in fp32, and with AdamW's two moments beside it."""
@@ -33,7 +33,7 @@ def checkpoints(config: StudyConfig) -> int | None:
     is kept. Without intermediate evaluations there is one, written when the trial is interrupted, and the final
     weights. The weights of the best few finished trials stay.
     """
-    counts = [trained(trial) for trial in _encoders(config)]
+    counts = [trained(trial) for trial in encoders(config)]
     if None in counts:
         return None
     parameters = max(c for c in counts if c is not None)
@@ -45,7 +45,7 @@ def checkpoints(config: StudyConfig) -> int | None:
     return parameters * (at_once(config.scaling) * running + KEPT * WEIGHTS)
 
 
-def _encoders(config: StudyConfig) -> list[TrialConfig]:
+def encoders(config: StudyConfig) -> list[TrialConfig]:
     """The base trial under every choice of encoder, and of what is frozen of it, that the space offers."""
     trials = [config.trial]
     if config.search.space is None:

@@ -13,6 +13,7 @@ import search_spaces
 from study import checks, needs
 from study.config import ScalingConfig, StudyConfig
 from study.tracking import validate_uri
+from trainables import weights
 from trainables.loading import UserError, apply_point
 
 LEAST_DISK = 2 * 2**30
@@ -21,7 +22,7 @@ LEAST_DISK = 2 * 2**30
 
 def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
     """Raise `UserError` with every reason why this study cannot run: here, or on the Ray cluster at `address`."""
-    problems = _lines(lambda: tested(config))
+    problems = [*_lines(lambda: tested(config)), *_encoders(config)]
     need = None if problems else disk(config, root, address)
     problems += [*_tracking(config), *root_problems(root, LEAST_DISK if need is None else need)]
     if address is None:
@@ -38,6 +39,16 @@ def tested(config: StudyConfig) -> tuple[str, ...]:
     if tested is None or problems:
         raise UserError(*dict.fromkeys(problems))
     return tested
+
+
+def _encoders(config: StudyConfig) -> list[str]:
+    """Encoders, the base's and those that the space chooses among, that are not here and cannot be fetched."""
+    try:
+        trials = needs.encoders(config)
+    except UserError:
+        trials = [config.trial]  # what is wrong with the space is reported by the checks
+    lines = [line for trial in trials for line in _lines(partial(weights.check, trial.encoder))]
+    return [f"trial.{line}" for line in dict.fromkeys(lines)]
 
 
 def disk(config: StudyConfig, root: Path, address: str | None = None) -> int | None:

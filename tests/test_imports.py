@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "loading", "scores", "languages", "seeds", "cache", "distributed"),
     ("encoder", "tasks", "perturbation", "augmentation", "offline"),
-    ("batches", "materials", "parameters", "predictions", "evaluation", "robustness", "loop", "checkpoint", "__main__"),
+    ("batches", "materials", "weights", "predictions", "evaluation", "robustness", "loop", "checkpoint", "__main__"),
     ("worker", "mailbox"),
     ("driver",),
 )

@@ -69,6 +69,13 @@ MISTAKES: list[tuple[str | None, Sequence[str], str]] = [
     (None, ["protocol.pivots=[de, qq]"], "protocol.pivots: must be languages with a validation split (got 'qq')"),
     (None, ["protocol.groups={few: [qq]}"], "protocol.groups.few: must be languages the task evaluates (got 'qq')"),
     (None, ["trial.task.data_dir=nowhere", "trial.task.name=xnli"], "trial.task.data_dir: must be a folder (got "),
+    (None, ["trial.encoder.name_or_path=./nowhere"], "trial.encoder.name_or_path: must be offline:e5-small, a local"),
+    (None, ["trial.encoder.name_or_path=offline:e6"], "(got 'offline:e6': no such embedded encoder)"),
+    (None, ["trial.encoder.name_or_path=."], "no readable model.safetensors in it)"),
+    (None, ["search.space={encoder.name_or_path: [nobody/nothing]}"], "(got 'nobody/nothing': not fetched yet, and "),
+    (None, ["trial.training.batch_size=many"], "trial.training.batch_size: "),
+    (None, ["trial.training=fast"], "trial.training: "),
+    (None, ["search.trials"], "search.trials: an argument looks like path=value"),
     (None, ["tracking.uri=httq://x"], "tracking.uri: "),
     (None, ["tracking.uri=http://"], "tracking.uri: "),
     (None, ["scaling.cpus_per_worker=4096"], "scaling: one trial needs 4096 CPUs, this machine has"),
@@ -76,6 +83,9 @@ MISTAKES: list[tuple[str | None, Sequence[str], str]] = [
     (None, ["scaling.gpus_per_worker=64"], "scaling: one trial needs 64 GPUs, this machine has"),
     ("- a list", [], "must be a mapping of keys to values (got a list)"),
     ("", [], "(got an empty file)"),
+    ("name: [x", [], "mine.yaml: not valid YAML"),
+    ("name: x\nname: y", [], "name: key given twice (line 2)"),
+    ("name: x\ntrial: [1]", [], "trial: must be a mapping of keys to values (got [1])"),
     ("name: x\ntrial: {task: {source_language: no}}", [], "trial.task.source_language: YAML reads a bare no"),
 ]  # fmt: skip
 
@@ -86,6 +96,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, text: str | None, arguments: Sequence[str], line: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     config = "quickstart"
     if text is not None:
         config = "mine.yaml"

@@ -18,7 +18,7 @@ from trainables.encoder import load_encoder
 from trainables.loading import UserError, apply_point, validate
 from trainables.loop import build_model, build_optimizer
 from trainables.materials import load
-from trainables.parameters import trained
+from trainables.weights import trained
 
 Event = dict[str, Any]
 
@@ -59,7 +59,7 @@ def test_the_embedded_encoder_is_counted_before_it_is_built(tmp_path: Path, monk
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
     assert needs.checkpoints(config) == built
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr("trainables.parameters.prepared", lambda config: None)
+    monkeypatch.setattr("trainables.weights.prepared", lambda config: None)
     whole = config.model_copy(update={"trial": apply_point(config.trial, {"encoder.freeze_embeddings": False})})
     assert (needs.checkpoints(whole) or 0) > 5 * (built or 0)
 

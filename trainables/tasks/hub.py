@@ -42,16 +42,26 @@ _ADVICE = "; task.data_dir can name a folder of local files instead"
 def _require_network(hub: Hub, name: str) -> None:
     """Fail at once where the hub's host has no address: its client would retry for half a minute.
 
-    Behind a proxy the host need not be known here, and offline mode reads the client's own cache.
+    Offline mode reads the client's own cache.
     """
-    offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("HF_DATASETS_OFFLINE")
-    if offline or Path(hub.id).is_dir() or any(os.environ.get(k) for k in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+    if os.environ.get("HF_HUB_OFFLINE") or os.environ.get("HF_DATASETS_OFFLINE") or Path(hub.id).is_dir():
         return
+    if why := unreachable():
+        raise UserError(
+            f"task.name: needs {name} of the Hugging Face hub, which cannot be reached{_ADVICE}, "
+            f"and HF_HUB_OFFLINE=1 uses what was fetched before (got {why})"
+        )
+
+
+def unreachable() -> str | None:
+    """Why the hub cannot be reached from here, as far as can be told without asking it; behind a proxy nothing can."""
+    if os.environ.get("HF_HUB_OFFLINE"):
+        return "HF_HUB_OFFLINE is set"
+    if any(os.environ.get(k) for k in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+        return None
     host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
     try:
         socket.getaddrinfo(host, 443)
     except OSError:
-        raise UserError(
-            f"task.name: needs {name} of the Hugging Face hub, which cannot be reached{_ADVICE}, "
-            f"and HF_HUB_OFFLINE=1 uses what was fetched before (got no address for {host})"
-        ) from None
+        return f"no address for {host}"
+    return None

@@ -1,4 +1,4 @@
-"""How many parameters of an encoder a trial trains: read off the headers of its weight files, nothing is loaded."""
+"""An encoder's weight files, without loading them: whether they can be had, and how many of them a trial trains."""
 
 from __future__ import annotations
 
@@ -9,13 +9,56 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainables.config import OFFLINE, EncoderConfig, TrialConfig
+from trainables.loading import UserError
 from trainables.materials import prepared
+from trainables.tasks.hub import unreachable
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 WEIGHTS = "model.safetensors"
+HUB_ID = re.compile(r"(\b[\w\-.]+\b/)?\b[\w\-.]{1,96}\b")
+"""As the hub's own client has it."""
+
 PART = re.compile(r"\b(?:embeddings|encoder\.layer\.(\d+))\.")
 """Parameters of an encoder by name; those of pretraining heads and of the pooler, which no trial has, do not match."""
+
+
+def check(encoder: EncoderConfig) -> None:
+    """Raise `UserError` where the weights are not on this machine and cannot be fetched, as far as can be told."""
+    if problem := _problem(encoder):
+        raise UserError(
+            f"encoder.name_or_path: must be {OFFLINE}e5-small, a local folder with safetensors weights, or a hub id "
+            f"and a network to fetch it (got {encoder.name_or_path!r}: {problem})"
+        )
+
+
+def _problem(encoder: EncoderConfig) -> str | None:
+    name = encoder.name_or_path
+    if name.startswith(OFFLINE):
+        return None if name == f"{OFFLINE}e5-small" else "no such embedded encoder"
+    if Path(name).is_dir():
+        return None if stored(Path(name)) else f"no readable {WEIGHTS} in it"
+    if not is_hub_id(name):
+        return "no such folder"
+    if _cached(encoder) is not None:
+        return None
+    return f"not fetched yet, and {why}" if (why := unreachable()) else None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether the hub could have something of this name, which is no path then."""
+    return HUB_ID.fullmatch(name) is not None and not any(part in name for part in ("--", "..")) and name[-4:] != ".git"
+
+
+def _cached(encoder: EncoderConfig) -> Path | None:
+    """Folder of an encoder of the hub, where it was fetched before."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in (WEIGHTS, f"{WEIGHTS}.index.json"):
+        found = try_to_load_from_cache(encoder.name_or_path, file, revision=encoder.revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
 
 
 def trained(config: TrialConfig) -> int | None:
@@ -52,10 +95,8 @@ def _shapes(config: TrialConfig) -> Shapes | None:
         return shapes()
     if Path(name).is_dir():
         return stored(Path(name))
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(name, WEIGHTS, revision=config.encoder.revision)
-    return stored(Path(found).parent) if isinstance(found, str) else None
+    folder = _cached(encoder) if is_hub_id(name) else None
+    return None if folder is None else stored(folder)
 
 
 def stored(folder: Path) -> Shapes | None:
