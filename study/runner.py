@@ -47,6 +47,9 @@ SCRATCH = "study-ray-"
 GRACE_SECONDS = 60.0
 """Time that interrupted trials have to reach the end of a step and write their checkpoints."""
 
+STARTS = 3
+"""Attempts at starting a local Ray."""
+
 TRACKING_SECONDS = 60.0
 """Time that MLflow has, at a study's end, to take what is left."""
 
@@ -254,7 +257,8 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
         if address is not None:
             shutil.rmtree(storage, ignore_errors=True)
     if searcher.halted:
-        raise UserError(f"{trials.config.name}: stopped, to be gone on with once this is mended: {searcher.halted}")
+        name, verb = trials.config.name, "resume" if trials.phase == "run" else "confirm"
+        raise UserError(f"{name}: {searcher.halted}; no trial is lost, mend it and go on with study {verb} {name}")
     if searcher.interrupted:
         raise KeyboardInterrupt
     if trials.remaining or trials.live:
@@ -308,13 +312,31 @@ def cluster(address: str | None) -> Iterator[Path]:
     try:
         if address is None:
             _stay_local()
-            ray.init(resources={"trial_driver": 1000.0}, include_dashboard=False, _temp_dir=str(scratch), **quiet)
+            _start_ray(resources={"trial_driver": 1000.0}, include_dashboard=False, _temp_dir=str(scratch), **quiet)
         else:
             ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
         yield scratch
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start_ray(**arguments: Any) -> None:
+    """A local cluster. Ray gives its own processes half a minute to come up, which a busy machine may exceed."""
+    mine = psutil.Process()
+    before = set(mine.children())
+    for left in range(STARTS - 1, -1, -1):
+        try:
+            ray.init(**arguments)
+            return
+        except Exception as error:
+            for process in set(mine.children()) - before:  # Ray leaves them until this process ends
+                process.kill()
+            ray.shutdown()
+            if "timed out during startup" not in str(error):
+                raise
+            if not left:
+                raise UserError(f"ray: it did not start in {STARTS} attempts; is the machine very busy?") from error
 
 
 def _stay_local() -> None:

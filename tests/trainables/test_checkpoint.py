@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import resource
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,21 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     step(other, fresh)
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_a_disk_that_takes_no_more_is_an_error_of_the_system(tmp_path: Path) -> None:
+    model, optimizer = trained()
+    checkpoint.save(tmp_path, 1, model, optimizer, [evaluation(1)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            checkpoint.save(tmp_path, 2, model, optimizer, [evaluation(2)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG and str(caught.value.filename).endswith(checkpoint.WEIGHTS)
+    found = checkpoint.latest(tmp_path)
+    assert found is not None and found.step == 1
 
 
 def test_frozen_weights_are_not_stored(tmp_path: Path) -> None:

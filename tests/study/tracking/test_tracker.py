@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,14 @@ def test_a_killed_server_that_comes_back_gets_the_rest(
         assert_equals_ledger(dump(own.store, name), ledger.path, config)
     finally:
         own.kill()
+
+
+def test_words_that_a_full_disk_does_not_take_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115 (closing it fails too)
+    monkeypatch.setattr("sys.stderr", full)
+    try:
+        tracker_module._to_stderr("MLflow is away")
+    finally:
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
