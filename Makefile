@@ -39,3 +39,4 @@ bench: setup
 
 chaos: setup
 	$(BIN)/python -m tests.chaos.seam --seed 1 --faults 1000 --kills 50
+	$(BIN)/python -m tests.chaos.cluster --seed 1

@@ -16,7 +16,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,9 +26,9 @@ from unittest.mock import patch
 from study import ledger as ledger_module
 from study.config import StudyConfig
 from study.ledger import Ledger, read_events, read_study
-from study.proposals import Search
 from study.simulation import Simulated
 from study.trials import Proposal, Trials
+from tests.chaos import invariants
 from trainables.loading import UserError, validate
 from trainables.scores import Evaluation
 
@@ -319,41 +319,13 @@ def suffer(config: StudyConfig, world: World, fate: Fate, lives: int) -> int:
 
 def violations(config: StudyConfig, world: World) -> list[str]:
     """What is wrong with a study that came to its end through faults."""
-    events = read_events(world.ledger)
     record = read_study(world.ledger)
-    wrong = list(_event_violations(events))
-    numbers = sorted(record.trials)
-    expected = config.search.trials
-    if numbers != list(range(expected)):
-        wrong.append(f"numbers are {numbers}, not 0 to {expected - 1}")
-    for trial in record.trials.values():
-        steps = [r.step for r in trial.reports]
-        if not trial.ended:
-            wrong.append(f"trial {trial.number} is {trial.state}")
-        if trial.state == "COMPLETE" and steps != list(range(EVERY, STEPS + 1, EVERY)):
-            wrong.append(f"trial {trial.number} is complete with reports at {steps}")
-    return [*wrong, *_work_violations(world), *_optuna_violations(config, world)]
-
-
-def _event_violations(events: Sequence[dict[str, Any]]) -> Iterator[str]:
-    asked = Counter(e["trial"] for e in events if e["event"] == "asked")
-    ended = Counter(e["trial"] for e in events if e["event"] == "finished")
-    reported = Counter((e["trial"], e["step"]) for e in events if e["event"] == "report")
-    for what, counts in (("asked", asked), ("finished", ended), ("reported", reported)):
-        yield from (f"{key} was {what} {n} times" for key, n in counts.items() if n > 1)
-    over: set[int] = set()
-    attempts: dict[int, int] = {}
-    for e in events:
-        if e["event"] in ("started", "report", "finished"):
-            number = e["trial"]
-            if number in over:
-                yield f"trial {number}: {e['event']} after its end"
-            if e["attempt"] < attempts.get(number, 0) or (
-                e["event"] == "started" and e["attempt"] in (attempts.get(number), 0)
-            ):
-                yield f"trial {number}: {e['event']} of attempt {e['attempt']} after {attempts[number]}"
-            attempts[number] = e["attempt"]
-            over |= {number} if e["event"] == "finished" else set()
+    return [
+        *invariants.events(read_events(world.ledger)),
+        *invariants.trials(record, config.search.trials, range(EVERY, STEPS + 1, EVERY)),
+        *_work_violations(world),
+        *invariants.proposer(config, record),
+    ]
 
 
 def _work_violations(world: World) -> Iterator[str]:
@@ -367,28 +339,8 @@ def _work_violations(world: World) -> Iterator[str]:
         elif number in over:
             yield f"trial {number} was {kind} after its end"
     starts = Counter(number for (number,) in world.logged("started"))
-    redone = Counter(world.logged("trained"))
-    for number, count in Counter(key[0] for key in redone.elements()).items():
-        steps = len({step for n, step in redone if n == number})
-        if count - steps > starts[number] - 1:
-            yield f"trial {number}: {count - steps} intervals redone after {starts[number] - 1} interruptions"
-
-
-def _optuna_violations(config: StudyConfig, world: World) -> Iterator[str]:
-    """The rebuilt Optuna study has each sampled trial with its state, parameters and reports."""
-    record = read_study(world.ledger)
-    with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "ledger.jsonl") as other:
-        trials = Trials(config, other, record)
-    for arm in trials._arms:
-        if isinstance(arm.proposer, Search):
-            mine = [t for t in record.trials.values() if t.kind != "baseline"]
-            theirs = arm.proposer.optuna_trials
-            if len(mine) != len(theirs):
-                yield f"Optuna has {len(theirs)} trials, the ledger {len(mine)}"
-            for trial, frozen in zip(mine, theirs, strict=False):
-                sampled = {k: v for k, v in trial.point.items() if k in trial.distributions}
-                if (frozen.state.name, frozen.params) != (trial.state, sampled):
-                    yield f"trial {trial.number} is {trial.state}, Optuna's {frozen.state.name}"
+    trained = Counter((number, step) for number, step in world.logged("trained"))
+    yield from invariants.redone(starts, trained, 1)
 
 
 def campaign(seed: int, faults: int, trials: int = 14, lives: int = 14) -> tuple[Counter[str], int]:

@@ -1,4 +1,5 @@
-"""Nothing is lost on the seam, whatever is killed, torn or full (``python -m tests.chaos.seam`` for more of it)."""
+"""Nothing is lost on the seam, whatever is killed, torn or full (``python -m tests.chaos.seam`` and
+``tests.chaos.cluster`` for more of it)."""
 
 from __future__ import annotations
 
@@ -44,6 +45,23 @@ def test_processes_killed_by_the_kernel() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["processes killed"] == 15
+
+
+@pytest.mark.slow
+def test_a_worker_and_a_trial_driver_killed_on_a_real_ray() -> None:
+    """The shortest campaign of `tests.chaos.cluster`: one study, one start of Ray."""
+    command = [sys.executable, "-m", "tests.chaos.cluster", "--seed", "5", "--faults", "2", "--kinds", "worker,actor"]
+    done = subprocess.run(
+        [*command, "--scenes", "local"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=550,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["local: worker"], result["local: actor"], result["studies"]) == (1, 1, 1)
 
 
 def test_the_campaign_sees_what_goes_wrong(tmp_path: Path) -> None:
