@@ -66,14 +66,20 @@ def commands() -> None:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
 @run_options
 @click.option("--max-failures", type=click.IntRange(min=1), help="Stop after this many failed trials.")
-def run(config: str, overrides: Sequence[str], **options: Any) -> int:
+@click.option("--enqueue", multiple=True, metavar="'KEY=VALUE …'", help="A point to try first; may be repeated.")
+@click.option("--from", "learn_from", multiple=True, metavar="NAME", help="A study to learn from; may be repeated.")
+def run(
+    config: str, overrides: Sequence[str], enqueue: Sequence[str], learn_from: Sequence[str], **options: Any
+) -> int:
     """Run the study in CONFIG, a recipe's name or a YAML file; KEY=VALUE sets dotted paths of it.
 
-    A study that is finished already shows its result; one that was interrupted says how to go on.
+    A study that is finished already shows its result; one that was interrupted says how to go on. With --from the
+    ended trials of another study of the same data and base settings are known to the sampler from the start.
     """
     from study import catalogue, launch
 
-    return launch.run(catalogue.study_config(config, overrides), _options(options))
+    study = catalogue.enqueued(catalogue.study_config(config, overrides), enqueue)
+    return launch.run(study, _options(options), learn_from)
 
 
 @commands.command(epilog=example("study resume quickstart"))

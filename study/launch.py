@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from study import needs, preflight, show
 from study.config import StudyConfig, study_directory
 from study.ledger import LEDGER, read_events
 from study.progress import Mode, watched
+from study.record import StudyRecord
 from trainables.loading import UserError, shown
 
 LOG = "log.txt"
@@ -33,9 +34,10 @@ class Options:
     take_over: bool = False
 
 
-def run(config: StudyConfig, options: Options) -> int:
+def run(config: StudyConfig, options: Options, learn_from: Sequence[str] = ()) -> int:
     """Run a new study and print its result; a finished one of the same configuration only prints it.
 
+    `learn_from` names studies under the same root whose ended trials become history to the sampler.
     Returns the exit status: 0 done, 1 failed. Raises `UserError` for anything that forbids to start.
     """
     if (study_directory(options.root, config.name) / LEDGER).exists():
@@ -45,7 +47,7 @@ def run(config: StudyConfig, options: Options) -> int:
             raise UserError(_how_to_go_on(existing))
         return _conclude(options, config.name)
     preflight.check(config, options.root, options.address)
-    return _execute(config, options, resume=False)
+    return _execute(config, options, resume=False, learn_from=[show.find(options.root, n).record for n in learn_from])
 
 
 def resume(name: str, options: Options) -> int:
@@ -91,7 +93,7 @@ def _concerns_confirm(event: Mapping[str, Any], study: show.Study) -> bool:
     return "trial" not in event or study.record.trials[event["trial"]].phase == "confirm"
 
 
-def _execute(config: StudyConfig, options: Options, resume: bool) -> int:
+def _execute(config: StudyConfig, options: Options, resume: bool, learn_from: Sequence[StudyRecord] = ()) -> int:
     folder = study_directory(options.root, config.name)
     earlier = read_events(folder / LEDGER) if resume else []
     planned, score = show.planned(config), show.first_value(config)
@@ -111,6 +113,7 @@ def _execute(config: StudyConfig, options: Options, resume: bool) -> int:
                 events=events,
                 address=options.address,
                 max_failures=options.max_failures,
+                learn_from=learn_from,
             )
     finally:
         _remove_if_nothing_began(folder)

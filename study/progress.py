@@ -57,7 +57,7 @@ class View:
         if event["event"] == "waiting":
             self.waiting = str(event["for"])
             return
-        if event["event"] == "learned":
+        if event["event"] == "note":
             return
         self.record.apply(event)
         if event["event"] == "report" and event["evaluation"]["split"] == "validation":
@@ -131,8 +131,8 @@ class View:
         match event["event"]:
             case "waiting":
                 yield f"waiting for {event['for']}"
-            case "learned":
-                yield f"learned from {event['trials']} trials of the study {event['from']}"
+            case "note":
+                yield event["words"]
             case "stopped":
                 yield f"stopped: {event['cause']}"
             case "asked" if trial:

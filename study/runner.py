@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from study import warm_start
 from study.checkpoints import Checkpoints
 from study.config import ScalingConfig, StudyConfig, study_directory
 from study.ledger import LEDGER, Ledger, StudyRecord, read_study
@@ -39,7 +40,8 @@ from trainables.materials import prepare
 from trainables.scores import Evaluation
 
 Listener = Callable[[Mapping[str, Any]], None]
-"""Hears every ledger event as it is appended, and transient notices ({"event": "waiting", "for": "…"})."""
+"""Hears every ledger event as it is appended, and transient notices ({"event": "waiting", "for": "…"},
+{"event": "note", "words": "…"})."""
 
 SCRATCH = "study-ray-"
 """How the scratch folders in the temp folder begin; the process's number follows."""
@@ -175,6 +177,14 @@ def concurrency(scaling: ScalingConfig, resources: Mapping[str, float]) -> int:
     return most if scaling.concurrent_trials == "auto" else min(most, scaling.concurrent_trials)
 
 
+def concurrency_words(scaling: ScalingConfig, at_once: int) -> str:
+    """How many trials run at a time, and what each occupies."""
+    gpus = f", {scaling.gpus_per_worker:g} GPU" if scaling.gpus_per_worker else ""
+    workers = f"{scaling.workers_per_trial} worker{'s' if scaling.workers_per_trial > 1 else ''}"
+    trials = f"{at_once} trial{'s' if at_once > 1 else ''} at a time"
+    return f"{trials}, each {workers} of {scaling.cpus_per_worker:g} CPU{gpus}"
+
+
 def run_study(
     config: StudyConfig,
     root: Path,
@@ -184,12 +194,13 @@ def run_study(
     events: Listener | None = None,
     address: str | None = None,
     max_failures: int | None = None,
+    learn_from: Sequence[StudyRecord] = (),
 ) -> StudyRecord:
     """Run a study's trials, or go on with them, until its budget is met; returns what the ledger then holds.
 
-    `address` is that of a Ray cluster; without one, a local cluster lives as long as the call. Raises `UserError`
-    before anything is written where the study cannot start, and `KeyboardInterrupt` once an interrupted study is
-    checkpointed and can be resumed.
+    The ended trials of `learn_from` become history to a new study's sampler. `address` is that of a Ray cluster;
+    without one, a local cluster lives as long as the call. Raises `UserError` before anything is written where the
+    study cannot start, and `KeyboardInterrupt` once an interrupted study is checkpointed and can be resumed.
     """
     if max_failures is not None:
         search = config.search.model_copy(update={"max_failures": max_failures})
@@ -197,12 +208,18 @@ def run_study(
     hear = events or (lambda event: None)
     hear({"event": "waiting", "for": "data and encoder"})
     materials = prepare(config.trial)
+    for other in learn_from:
+        warm_start.check(config, fingerprints(materials), other)
     folder = study_directory(root.resolve(), config.name)
     with Ledger.open(folder / LEDGER, take_over) as ledger:
         ledger.heard = hear
         record = read_study(ledger.path)
         if record.uuid is None:
             begin(config, ledger, record, materials)
+            record = read_study(ledger.path)
+            for other in learn_from:
+                count = warm_start.borrow(config, ledger, record, other)
+                hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
         with tracked(config, root.resolve()):
             trials = Trials(config, ledger, record)
             execute(trials, Checkpoints(config, record, folder), hear, address)
@@ -213,15 +230,20 @@ def run_study(
 
 def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: Path) -> None:
     """Write what the study is."""
-    meta = json.loads((materials / "meta.json").read_text(encoding="utf-8"))
     ledger.append(
         "study",
         uuid=record.uuid or uuid.uuid4().hex,
         config=config.model_dump(mode="json"),
         code_version=code_version(),
-        fingerprints={"data": meta["fingerprint"], "encoder": meta["encoder"]},
+        fingerprints=fingerprints(materials),
         protocol_hash=protocol_hash(config),
     )
+
+
+def fingerprints(materials: Path) -> dict[str, str]:
+    """What the scores of a study rest on: hashes of its tokenised data and of its encoder."""
+    meta = json.loads((materials / "meta.json").read_text(encoding="utf-8"))
+    return {"data": meta["fingerprint"], "encoder": meta["encoder"]}
 
 
 @contextmanager
@@ -245,7 +267,9 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
                 """start its head with ray start --head --resources '{"trial_driver": 1000}'"""
             )
         scaling = trials.config.scaling
-        searcher = TrialSearcher(trials, checkpoints, concurrency(scaling, resources))
+        at_once = concurrency(scaling, resources)
+        hear({"event": "note", "words": concurrency_words(scaling, at_once)})
+        searcher = TrialSearcher(trials, checkpoints, at_once)
         mailbox = ray.remote(num_cpus=0, resources={"trial_driver": 0.001}, max_concurrency=1000)(Mailbox).remote(
             scaling.max_attempts
         )
