@@ -136,7 +136,7 @@ def score(materials: Materials, split: Split, plan: Stream, predictions: Predict
     counts: dict[str, dict[str, int]] = {m: {} for m in materials.shape.metrics}
     for language, items in plan.items.items():
         whole = materials.evaluation[split][language]
-        encoded = join([(whole, item) for item in items], materials.shape.sequences_per_item)
+        encoded = whole.pick(items, materials.shape.sequences_per_item)
         rows = materials.rows[split][language]
         for metric, (value, count) in materials.shape.score(rows, encoded, predictions[language], language).items():
             values[metric][language], counts[metric][language] = value, count

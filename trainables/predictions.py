@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.evaluation import Predictions, Stream, join
+from trainables.evaluation import Predictions, Stream
 from trainables.materials import Materials
 from trainables.scores import Split
 
@@ -22,11 +22,12 @@ SCHEMA = pa.schema(
         ("language", pa.string()),
         ("example", pa.int64()),
         ("score", pa.float64()),
+        ("weight", pa.float64()),
         ("prediction", pa.string()),
     ]
 )
-"""`example` is the row's number in its file; `score` that of the primary metric on this row alone, in [0, 1];
-`prediction` JSON."""
+"""`example` is the row's number in its file; `score` that of the primary metric on this row alone, in [0, 1]; the
+language's score is the mean weighted by `weight`; `prediction` JSON."""
 
 
 def table(materials: Materials, split: Split, plan: Stream, predictions: Predictions) -> pa.Table:
@@ -34,15 +35,15 @@ def table(materials: Materials, split: Split, plan: Stream, predictions: Predict
     metric = materials.shape.metrics[0]
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for language, items in plan.items.items():
-        encoded, rows = materials.evaluation[split][language], materials.rows[split][language]
-        of_row: dict[int, list[int]] = defaultdict(list)
-        for position, item in enumerate(items):
-            of_row[int(encoded.rows[item])].append(position)
-        for row, positions in sorted(of_row.items()):
-            alone = join([(encoded, items[p]) for p in positions], materials.shape.sequences_per_item)
-            predicted = [predictions[language][p] for p in positions]
-            score, _ = materials.shape.score(rows, alone, predicted, language)[metric]
-            values = (split, metric, language, row, score, json.dumps(predicted, ensure_ascii=False))
+        whole, rows = materials.evaluation[split][language], materials.rows[split][language]
+        encoded = whole.pick(items, materials.shape.sequences_per_item)
+        predicted: dict[int, list[Any]] = defaultdict(list)
+        for row, prediction in zip(encoded.rows.tolist(), predictions[language], strict=True):
+            predicted[row].append(prediction)
+        scores = materials.shape.row_scores(rows, encoded, predictions[language], language)
+        for row, (score, weight) in sorted(scores.items()):
+            answer = json.dumps(predicted[row], ensure_ascii=False)
+            values = (split, metric, language, row, score, weight, answer)
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
     return pa.table(columns, schema=SCHEMA)
