@@ -19,6 +19,7 @@ import yaml
 
 from study.ledger import read_study
 from study.record import StudyRecord
+from study.tracking import rebuild
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
 from trainables.loop import run_trial
@@ -214,6 +215,10 @@ def test_a_killed_driver_is_resumed(tmp_path: Path) -> None:
     assert status == 0, output
     record = assert_consistent(ledger, trials=3, interval=2)
     assert max(t.attempts for t in record.trials.values()) <= 2
+    rebuild(ledger)  # on a busy machine, resume's minute for MLflow may not have been enough
+    _, runs = mlflow_metrics(root)
+    assert sorted(runs) == [0, 1, 2]
+    assert all(run.info.status == "FINISHED" for run in runs.values())
 
 
 def _training(process: psutil.Process) -> bool:
