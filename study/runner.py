@@ -12,7 +12,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -348,14 +348,15 @@ def cluster(address: str | None) -> Iterator[Path]:
 def _start_ray(**arguments: Any) -> None:
     """A local cluster. Ray gives its own processes half a minute to come up, which a busy machine may exceed."""
     mine = psutil.Process()
-    before = set(mine.children())
+    before = set(mine.children(recursive=True))
     for left in range(STARTS - 1, -1, -1):
         try:
             ray.init(**arguments)
             return
         except Exception as error:
-            for process in set(mine.children()) - before:  # Ray leaves them until this process ends
-                process.kill()
+            for process in set(mine.children(recursive=True)) - before:  # Ray leaves them until this process ends
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             ray.shutdown()
             if "timed out during startup" not in str(error):
                 raise
