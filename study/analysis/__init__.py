@@ -1,0 +1,1 @@
+"""Pure functions over data frames: what trials and confirmations say, and how surely."""
