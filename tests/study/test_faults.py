@@ -7,10 +7,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.chaos import seam
+from study.config import ProtocolConfig
+from study.ledger import Ledger, read_study
+from study.optuna_export import export_optuna
+from study.simulation import run
+from study.trials import Trials
+from tests.chaos import invariants, seam
 
 EXPECTED = {
     "killed before a write",
@@ -82,3 +88,24 @@ def test_the_campaign_sees_what_goes_wrong(tmp_path: Path) -> None:
     world.ledger.write_bytes(whole)
     world.log("trained", 1, 10)
     assert "trial 1 was trained after its end" in seam.violations(config, world)
+
+
+def test_the_checks_of_a_real_campaign_see_what_goes_wrong(tmp_path: Path) -> None:
+    """`optuna.db` of another ledger, and steps that were trained again though nothing was lost."""
+    path, optuna = tmp_path / "ledger.jsonl", tmp_path / "optuna.db"
+    search = {"sampler": "random", "objectives": [{"reduce": "target_mean"}]}
+    config = seam.study(search, 4)
+    config = config.model_copy(update={"protocol": ProtocolConfig(selection="target_validation")})
+    with Ledger.open(path) as ledger:
+        empty: dict[str, Any] = {"code_version": "", "fingerprints": {}, "protocol_hash": ""}
+        ledger.append("study", uuid="0", config=config.model_dump(mode="json"), **empty)
+        run(Trials(config, ledger, read_study(path)), seam.trainable())
+    export_optuna(read_study(path), optuna)
+    assert list(invariants.optuna_file(config, read_study(path), optuna)) == []
+    lines = path.read_bytes().splitlines(keepends=True)
+    reports = [at for at, line in enumerate(lines) if json.loads(line)["event"] == "report"]
+    path.write_bytes(b"".join(line for at, line in enumerate(lines) if at != reports[7]))
+    assert list(invariants.optuna_file(config, read_study(path), optuna)) == ["trial 1 is another one in optuna.db"]
+    trained = {(1, 1): 2, (1, 2): 2, (1, 3): 1}
+    assert list(invariants.redone({1: 2}, trained, 2)) == []
+    assert list(invariants.redone({1: 2}, trained, 1)) == ["trial 1: 2 steps redone after 1 interruptions"]
