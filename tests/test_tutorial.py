@@ -17,6 +17,7 @@ from study.ledger import read_study
 from tests.terminal import watch
 from trainables.config import EncoderConfig
 from trainables.encoder import resolve
+from trainables.offline import intents
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
@@ -37,7 +38,10 @@ def test_no_block_of_commands_is_left_out() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working folder with a small XLM-R in it (twelve layers of 32, the whole vocabulary), the commands beside it."""
+    """A working folder with a small XLM-R in it (twelve layers of 32, the whole vocabulary).
+
+    Beside it are the commands, and a cache that has the embedded encoder and data, and takes what nobody else can use.
+    """
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, arguments in (("study", " -m study"), ("python", "")):
@@ -55,6 +59,9 @@ def folder(tmp_path: Path) -> Path:
     XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(encoder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(embedded / name, encoder)
+    (tmp_path / "cache").mkdir()
+    for entry in (embedded, intents.ensure()):
+        (tmp_path / "cache" / entry.name).symlink_to(entry)
     return work
 
 
@@ -65,6 +72,7 @@ def test_the_tutorial(folder: Path) -> None:
         **os.environ,
         "PATH": f"{folder.parent / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
+        "STUDY_CACHE": str(folder.parent / "cache"),
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }
