@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ import yaml
 from study import history, objectives, protocol, show
 from study.analysis.frames import TRIAL_COLUMNS, Reduction, check_results, language_facts, language_scores
 from study.config import StudyConfig
+from study.record import TrialRecord
 from study.reporting import words
 from trainables.config import TrialConfig
 from trainables.loading import UserError, shown
@@ -136,6 +137,9 @@ def from_ledger(name: str, root: Path) -> Source:
         results = results[(results["split"] == "test") & (results["metric"] == metric)].reset_index(drop=True)
     confirmed = [t for t in study.trials if t.phase == "confirm"]
     names = {history.configuration_name(t): t for t in confirmed}
+    repeated = [n for n, t in names.items() if choice and _repeats(study, t, choice.winner)]
+    trials, results = _without(trials, repeated), None if results is None else _without(results, repeated)
+    names = {n: t for n, t in names.items() if n not in repeated}
     resolved = {n: protocol.trial_config(config, t) for n, t in names.items()}
     paths = dict.fromkeys(path for t in study.trials if t.phase == "run" for path in t.point)
     return Source(
@@ -153,7 +157,7 @@ def from_ledger(name: str, root: Path) -> Source:
         openings=len(study.record.openings),
         described={n: CONTROLS.get(t.control or "") or _words(resolved[n], paths) for n, t in names.items()},
         supervision={n: supervision(trial) for n, trial in resolved.items()},
-        cautions=tuple(_cautions(trials, results)),
+        cautions=(*map(words.repeated_control, repeated), *_cautions(trials, results)),
         protocol=tuple(_protocol_rows(study)),
         reproduction=tuple(_reproduction_rows(study)),
         resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
@@ -233,6 +237,15 @@ def supervision(trial: TrialConfig) -> str:
         augmentation.METHODS.get(trial.augmentation.method),
     )
     return max((m.supervision for m in methods if m is not None), key=order.index, default="none")
+
+
+def _repeats(study: show.Study, trial: TrialRecord, winner: protocol.Ranked) -> bool:
+    """Whether a confirmed control is none for this winner by the protocol, being the same treatment."""
+    return bool(trial.control) and trial.control not in protocol.controls(study.config, study.record, winner)
+
+
+def _without(frame: pd.DataFrame, configurations: Sequence[str]) -> pd.DataFrame:
+    return frame[~frame["configuration"].isin(configurations)].reset_index(drop=True)
 
 
 def _cautions(trials: pd.DataFrame, results: pd.DataFrame | None) -> Iterator[str]:

@@ -17,6 +17,7 @@ ranks above the headline, and search samples in place of a design are said befor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -241,6 +242,11 @@ def group(row: pd.Series[float]) -> str:
     return f"{text}; given baseline score and pretraining size none can be told (adjusted {span(adjusted)})."
 
 
+def repeated_control(control: str) -> str:
+    """A control that a study has confirmed and that is the headline once more."""
+    return f"{_capital(control)} is left out: the headline is itself random noise of that norm, and equals it."
+
+
 def no_groups(comparisons: int) -> str:
     """Where no comparison of groups stands after correction."""
     return f"None of {comparisons} comparisons between groups of languages shows a difference in gain that can be told."
@@ -248,6 +254,8 @@ def no_groups(comparisons: int) -> str:
 
 def resource(rho: float, interval: Interval, n: int) -> str:
     """Spearman's correlation of gain with resource class over languages."""
+    if math.isnan(rho) and n > 3:
+        return f"Gain and resource class: all of {n} languages gain alike, so there is no correlation."
     if not interval.known:
         return f"Gain and resource class: {n} languages are too few for a correlation."
     spread = f"{signed(interval.low)} to {signed(interval.high)}"

@@ -270,6 +270,8 @@ def test_standard_controls() -> None:
         0.25,
     )
     assert found["d"].training.learning_rate == 1e-4
+    noisy = protocol.Ranked({"perturbation.method": "random_perturbation"}, winner.numbers, winner.value)
+    assert set(protocol.controls(config, studied.record, noisy)) == {"a", "c"}, "noise is no control of noise"
 
     for rate, score in ((1e-5, 0.5), (3e-5, 0.6)):
         studied.add({**protocol.BASELINE, "training.learning_rate": rate}, flat(score), kind="control", control="b")

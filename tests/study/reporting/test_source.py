@@ -8,20 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from study import protocol
 from study.analysis.frames import read_results
+from study.config import StudyConfig
+from study.record import StudyRecord
 from study.reporting import from_ledger, from_results
 from study.reporting.findings import Findings, find
 from study.reporting.source import Source, caption, supervision
+from tests.study.reporting.conftest import build, configured
 from tests.study.simulated import results
 from trainables.config import AugmentationConfig, PerturbationConfig, TrialConfig
-from trainables.loading import UserError
+from trainables.loading import UserError, apply_point
 
 
 def test_a_ledger_gives_protocol_provenance_and_configurations(planted: Source) -> None:
-    protocol, reproduction = dict(planted.protocol), dict(planted.reproduction)
-    assert "pivot_validation" in protocol["selection rule"]
-    assert protocol["test split"] == "opened 1 time"
-    assert protocol["trials"].startswith("27 in a design, fixed before the first trial (grid): 27 complete")
+    rules, reproduction = dict(planted.protocol), dict(planted.reproduction)
+    assert "pivot_validation" in rules["selection rule"]
+    assert rules["test split"] == "opened 1 time"
+    assert rules["trials"].startswith("27 in a design, fixed before the first trial (grid): 27 complete")
     assert reproduction["fingerprint of data"] == "d0"
     assert len(reproduction["training seeds, run"].split(", ")) == 3
     assert len(reproduction["training seeds, confirm"].split(", ")) == 5
@@ -104,3 +108,18 @@ def test_what_cannot_be_known_is_asked_for() -> None:
     (alone,) = from_results(frame[frame["control"] == ""], headline="mine")
     with pytest.raises(UserError, match=r"results\.control: must name at least one control"):
         find(alone)
+
+
+def test_a_control_that_repeats_the_headline_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_repetition(config: StudyConfig, record: StudyRecord, winner: protocol.Ranked) -> dict[str, TrialConfig]:
+        return {**standard(config, record, winner), "d": apply_point(config.trial, winner.point)}
+
+    standard = protocol.controls
+    config = configured(search={"space": "smoothing", "levels": {"perturbation.sigma": [0.1, 0.2]}, "replicates": 1})
+    with monkeypatch.context() as patched:
+        patched.setattr(protocol, "controls", with_repetition)
+        build(tmp_path, config)
+    source = from_ledger(config.name, tmp_path)
+    assert source.results is not None and "control a" in set(source.results["configuration"])
+    assert "control d" not in {*source.results["configuration"], *source.trials["configuration"], *source.described}
+    assert any(text.startswith("Control d is left out") for text in source.cautions)

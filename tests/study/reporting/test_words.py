@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -164,6 +165,9 @@ def test_correlation_is_a_trend_only_where_its_interval_says_so() -> None:
     assert "gains fall with resources" in words.resource(-0.6, Interval(-0.8, -0.2), 30)
     assert "gains rise with resources" in words.resource(0.6, Interval(0.2, 0.8), 30)
     assert "no trend can be told" in words.resource(-0.2, Interval(-0.5, 0.2), 30)
+    nothing = Interval(math.nan, math.nan)
+    assert "all of 30 languages gain alike" in words.resource(math.nan, nothing, 30)
+    assert "3 languages are too few" in words.resource(0.5, nothing, 3)
     assert "too few" in words.resource(np.nan, UNKNOWN, 3)
 
 
