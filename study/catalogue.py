@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.config import StudyConfig
-from trainables.loading import UserError, load_config, parse_override, read_mapping, suggestion
+from trainables.loading import UserError, apply_point, load_config, parse_override, read_mapping, suggestion
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 """Shipped studies, one YAML file each."""
@@ -18,13 +18,17 @@ Rows = list[tuple[str, str]]
 def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
     """A study by the name of a shipped recipe or the path of a YAML file, with ``a.b=value`` arguments laid over it.
 
-    A search space in a file of its own becomes part of the configuration, which is then complete.
+    A search space in a file of its own becomes part of the configuration, which is then complete, and the folder of a
+    local encoder is named in full: workers have working folders of their own.
     """
     config = load_config(StudyConfig, recipe_path(source), overrides)
     space = config.search.space
     if isinstance(space, str) and space.endswith((".yaml", ".yml")):
         search = config.search.model_copy(update={"space": read_mapping(Path(space))})
         config = config.model_copy(update={"search": search})
+    if Path(config.trial.encoder.name_or_path).is_dir():
+        folder = str(Path(config.trial.encoder.name_or_path).resolve())
+        config = config.model_copy(update={"trial": apply_point(config.trial, {"encoder.name_or_path": folder})})
     return config
 
 

@@ -53,3 +53,12 @@ def test_dimensions_of_a_space_and_its_size() -> None:
     rows = dict(catalogue.space("adversarial"))
     assert rows["perturbation.epsilon"] == "0.03 to 0.6 (log)"
     assert "decades" in rows["in all"]
+
+
+def test_the_folder_of_a_local_encoder_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["trial.encoder.name_or_path=xlm-roberta-base"]
+    assert catalogue.study_config("quickstart", given).trial.encoder.name_or_path == "xlm-roberta-base"
+    (tmp_path / "xlm-roberta-base").mkdir()
+    found = catalogue.study_config("quickstart", given).trial.encoder.name_or_path
+    assert found == str(tmp_path / "xlm-roberta-base")
