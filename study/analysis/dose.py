@@ -230,16 +230,16 @@ def _is_beaten(mine: Floats, rival: Floats, alpha: float) -> bool:
 def language_map(gains: pd.DataFrame) -> pd.DataFrame:
     """Language × magnitude: mean gain, and which cells differ from zero (Benjamini and Hochberg over the whole map).
 
-    Doses of all series that agree to two digits share a bin; where those are more than `MOST_LEVELS`, so many bins hold
-    nearly equal numbers of points. Columns: language, bin, dose (mean in the bin), gain, seeds, p, q. A cell's p is a t
-    test over seeds, its points of one seed averaged first; NaN with fewer than `FEWEST` seeds.
+    Each method has its own bins, since one norm means another thing to another method. Doses of a method's series that
+    agree to two digits share a bin; where those are more than `MOST_LEVELS`, so many bins hold nearly equal numbers of
+    points. Columns: language, method, bin (counted through all methods), dose (mean in the bin), gain, seeds, p, q. A
+    cell's p is a t test over seeds, its points of one seed averaged first; NaN with fewer than `FEWEST` seeds.
     """
-    points = gains.groupby(["series", "point"])[["dose"]].mean().reset_index().sort_values("dose")
-    # Points of one dose stay together: those of a grid differ in it only by how well the ascent fills the ball.
-    same = points["dose"].map(lambda d: float(f"{d:.1e}")).rank(method="dense").to_numpy(dtype=int) - 1
-    order = np.arange(len(points))
-    points["bin"] = same if same.max() < MOST_LEVELS else order * MOST_LEVELS // len(points)
-    rows = gains.merge(points[["series", "point", "bin"]], on=["series", "point"])
+    points = gains.groupby(["series", "point"])[["dose"]].mean().reset_index()
+    points["method"] = points["series"].map(method_of)
+    points = pd.concat([_binned(part) for _, part in points.groupby("method", sort=True)], ignore_index=True)
+    points["bin"] = points.groupby(["method", "bin"], sort=True).ngroup()
+    rows = gains.merge(points[["series", "point", "method", "bin"]], on=["series", "point"])
     cells = rows.groupby(["language", "bin", "seed"])["gain"].mean().unstack("seed")
     gain, _, high = bands(cells.to_numpy(dtype=float).T)
     free = np.maximum(cells.notna().sum(axis=1).to_numpy() - 1, 1)
@@ -248,23 +248,40 @@ def language_map(gains: pd.DataFrame) -> pd.DataFrame:
     table = cells.index.to_frame(index=False).assign(gain=gain, seeds=cells.notna().sum(axis=1).to_numpy(), p=p)
     table["q"] = significance.benjamini_hochberg(p)
     table["dose"] = table["bin"].map(rows.groupby("bin")["dose"].mean())
-    columns = ["language", "bin", "dose", "gain", "seeds", "p", "q"]
+    table["method"] = table["bin"].map(rows.groupby("bin")["method"].first())
+    columns = ["language", "method", "bin", "dose", "gain", "seeds", "p", "q"]
     return table.sort_values(["bin", "language"], ignore_index=True)[columns]
+
+
+def method_of(series: str) -> str:
+    """The method of a series, whose name goes on with its other knobs."""
+    return series.partition(",")[0]
+
+
+def _binned(points: pd.DataFrame) -> pd.DataFrame:
+    """Points of one method with their bins."""
+    points = points.sort_values("dose")
+    # Points of one dose stay together: those of a grid differ in it only by how well the ascent fills the ball.
+    same = points["dose"].map(lambda d: float(f"{d:.1e}")).rank(method="dense").to_numpy(dtype=int) - 1
+    order = np.arange(len(points))
+    return points.assign(bin=same if same.max() < MOST_LEVELS else order * MOST_LEVELS // len(points))
 
 
 def resource_trend(cells: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     """Spearman correlation of gain with resource class over languages, at each magnitude of a `language_map`.
 
-    Variants count once. Columns: dose, rho, low, high (95 %), p, languages, q (Benjamini and Hochberg over magnitudes).
+    Variants count once. Columns: method, dose, rho, low, high (95 %), p, languages, q (Benjamini and Hochberg over all
+    magnitudes).
     """
     resource = facts.set_index("language")["resource_class"]
     rows = []
-    for dose, part in cells.groupby("dose", sort=True):
+    for (method, dose), part in cells.groupby(["method", "dose"], sort=True):
         gains = collapse_variants(part.set_index("language")[["gain"]].T, facts).iloc[0]
         rho, band, p, n = groups.spearman(
             resource.reindex(gains.index).to_numpy(dtype=float), gains.to_numpy(dtype=float)
         )
-        rows.append({"dose": dose, "rho": rho, "low": band.low, "high": band.high, "p": p, "languages": n})
+        found = {"rho": rho, "low": band.low, "high": band.high, "p": p, "languages": n}
+        rows.append({"method": method, "dose": dose, **found})
     table = pd.DataFrame(rows)
     table["q"] = significance.benjamini_hochberg(table["p"].to_numpy())
     return table

@@ -167,13 +167,14 @@ def heat_map(source: Source, dosed: Dosed) -> Figure:
     known = facts["resource_class"].fillna(-1.0)
     order = sorted(dosed.language_map["language"].unique(), key=lambda k: (known[k], str(facts.loc[k, "name"])))
     gains, q = (dosed.language_map.pivot(index="language", columns="bin", values=v).loc[order] for v in ("gain", "q"))
+    bins = dosed.language_map.groupby("bin")[["method", "dose"]].first()
     sizes = np.abs(gains.to_numpy())
     bound = max(float(np.nanquantile(sizes, 0.6)), float(np.nanmax(gains.to_numpy())), 0.01)
     labels = [f"{facts.loc[k, 'name']} · {known[k]:.0f}" if known[k] >= 0 else str(facts.loc[k, "name"]) for k in order]
     bar = {"title": {"text": "gain<br>(points)", "font": {"size": 12}}, "thickness": 12, "len": 0.5, "outlinewidth": 0}
     cells = go.Heatmap(
         z=100 * gains.to_numpy(),
-        x=[f"{d:.2g}" for d in dosed.language_map.groupby("bin")["dose"].mean()],
+        x=[[m.replace("_", " ") for m in bins["method"]], [f"{d:.2g}" for d in bins["dose"]]],
         y=labels,
         zmin=-100 * bound,
         zmax=100 * bound,
@@ -187,7 +188,7 @@ def heat_map(source: Source, dosed: Dosed) -> Figure:
         hovertemplate="%{y}, norm %{x}: %{z:+.1f} points<extra></extra>",
     )
     drawing = finish(go.Figure(cells), 120 + 17 * len(order), left=210)
-    drawing.update_xaxes(title_text="achieved relative norm (mean of the bin)", type="category", showgrid=False)
+    drawing.update_xaxes(title_text="achieved relative norm (mean of the bin)", type="multicategory", showgrid=False)
     drawing.update_yaxes(tickfont={"size": 11}, showgrid=False, dtick=1, ticks="")
     mark = "Dots: cells that differ from zero after correction for their number (q < .05, over seeds)."
     text = (

@@ -244,7 +244,8 @@ def trend(findings: Findings) -> Table:
     assert findings.dosed is not None
     rows = tuple(
         (
-            f"{r['dose']:.3f}", words.signed(r["rho"]), f"{words.signed(r['low'])} to {words.signed(r['high'])}",
+            r["method"].replace("_", " "), f"{r['dose']:.3f}", words.signed(r["rho"]),
+            f"{words.signed(r['low'])} to {words.signed(r['high'])}",
             words.p_text(r["p"]), words.p_text(r["q"]), f"{r['languages']}",
         )
         for r in findings.dosed.trend.to_dict("records")
@@ -254,7 +255,7 @@ def trend(findings: Findings) -> Table:
         f"validation {findings.source.metric}. {caption(findings.source)} Interval at 95 % (Bonett and Wright); q: "
         "corrected for the number of magnitudes (Benjamini-Hochberg)."
     )
-    return Table("trend", text, ("dose", "rho", "95 %", "p", "q", "languages"), rows)
+    return Table("trend", text, ("method", "dose", "rho", "95 %", "p", "q", "languages"), rows)
 
 
 def trials(source: Source) -> Table:

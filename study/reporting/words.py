@@ -273,8 +273,8 @@ def trend(table: pd.DataFrame) -> str:
     if sure.empty:
         return f"{text}: no trend can be told at any."
     parts = [
-        f"{'rises' if r > 0 else 'falls'} with resources at {d:.2g} ({signed(r)})"
-        for d, r in zip(sure["dose"], sure["rho"], strict=True)
+        f"{'rises' if r > 0 else 'falls'} with resources at {m.replace('_', ' ')} {d:.2g} ({signed(r)})"
+        for m, d, r in zip(sure["method"], sure["dose"], sure["rho"], strict=True)
     ]
     return f"{text}: gain {_and(parts)}."
 

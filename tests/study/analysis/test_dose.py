@@ -200,3 +200,15 @@ def test_map_has_every_language_and_magnitude_and_is_corrected(trials: pd.DataFr
     own = gains[(gains["language"] == "sw") & (gains["dose"] < 0.05)].groupby("seed")["gain"].mean()
     assert cell["gain"] == pytest.approx(own.mean())
     assert cell["p"] == pytest.approx(stats.ttest_1samp(own, 0).pvalue)
+
+
+def test_methods_share_no_column_of_the_map(trials: pd.DataFrame) -> None:
+    gains = dose.dose_gains(trials)
+    noise = gains.assign(series="random_perturbation", gain=0.0, point="noise " + gains["point"].astype(str))
+    table = dose.language_map(pd.concat([gains, noise], ignore_index=True))
+    assert table.groupby("bin")["method"].nunique().eq(1).all()
+    mine = table[table["method"] == "adversarial"].reset_index(drop=True)
+    alone = dose.language_map(gains)
+    pd.testing.assert_frame_equal(mine[["language", "dose", "gain", "p"]], alone[["language", "dose", "gain", "p"]])
+    trend = dose.resource_trend(table, FACTS)
+    assert trend.groupby("method").size().to_dict() == {"adversarial": 5, "random_perturbation": 5}

@@ -204,8 +204,8 @@ def test_a_response_without_signs_concludes_nothing() -> None:
 
 
 def test_a_trend_is_told_where_it_stands_after_correction() -> None:
-    table = pd.DataFrame({"dose": [0.05, 0.4], "rho": [-0.6, 0.2], "q": [0.01, 0.4]})
-    assert words.trend(table).endswith("gain falls with resources at 0.05 (−0.60).")
+    table = pd.DataFrame({"method": "adversarial", "dose": [0.05, 0.4], "rho": [-0.6, 0.2], "q": [0.01, 0.4]})
+    assert words.trend(table).endswith("gain falls with resources at adversarial 0.05 (−0.60).")
     assert words.trend(table.assign(q=0.2)).endswith("no trend can be told at any.")
 
 
