@@ -397,21 +397,20 @@ def tradeoffs(config: StudyConfig, record: StudyRecord) -> list[int]:
     optimised = [o for o in config.search.objectives if o.threshold is None]
     if len(optimised) < 2:
         return []
-    points: dict[int, tuple[float, ...]] = {}
+    from study.analysis.importance import pareto_front  # its module is heavy, and few studies ask
+
+    points: dict[int, list[float]] = {}
     for trial in record.trials.values():
         if trial.phase != "run" or trial.control is not None or _value(config, trial) is None:
             continue
         outcome = outcome_of(config, trial)
         assert outcome is not None, "a trial with a value has a result"
         seen = visible(outcome, config)
-        signed = ((1 if o.direction == "maximize" else -1) * objectives.value(o, seen, config) for o in optimised)
-        points[trial.number] = tuple(signed)
-
-    def dominated(mine: tuple[float, ...]) -> bool:
-        others = (p for p in points.values() if p != mine)
-        return any(all(a >= b for a, b in zip(other, mine, strict=True)) for other in others)
-
-    return [number for number, point in points.items() if not dominated(point)]
+        points[trial.number] = [objectives.value(o, seen, config) for o in optimised]
+    if not points:
+        return []
+    front = pareto_front(list(points.values()), [o.direction == "maximize" for o in optimised])
+    return [number for number, is_on_it in zip(points, front, strict=True) if is_on_it]
 
 
 def _first(config: StudyConfig) -> Objective:
