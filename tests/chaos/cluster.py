@@ -96,7 +96,7 @@ def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
@@ -205,16 +205,11 @@ class Scene:
 
     def strike(self, kind: str, running: Command) -> bool:
         self.world.counts[f"{self.name}: {kind}"] += 1
-        return bool(getattr(self, f"_{kind}", self._process)(*((kind,) if kind in TITLES else (running,))))
+        if kind in TITLES:
+            return self._process(kind, self.world.victims(kind))
+        return bool(getattr(self, f"_{kind}")(running))
 
-    def _process(self, kind: str) -> bool:
-        found: list[psutil.Process] = []
-
-        def any_found() -> bool:
-            found[:] = self.world.victims(kind)
-            return bool(found)
-
-        wait_for(any_found, SECONDS["event"], f"{kind} to kill")
+    def _process(self, kind: str, found: list[psutil.Process]) -> bool:
         victim = self.world.random.choice(found)
         say(f"  kill {kind} {victim.pid}")
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -295,6 +290,7 @@ class Scene:
             while faults:
                 self.wait_for_events(running, seen)
                 time.sleep(self.world.random.uniform(0.0, 2.0))
+                self.wait_for_victims(running, faults[0])
                 if running.status == 0:
                     break
                 ends = running.status is not None or self.strike(faults.pop(0), running)
@@ -309,6 +305,12 @@ class Scene:
         """Until something has happened to trials that was not seen yet, or the driver has ended."""
         what = f"something happens in {self.study}"
         wait_for(lambda: self.events() > seen or running.status is not None, SECONDS["event"], what)
+
+    def wait_for_victims(self, running: Command, kind: str) -> None:
+        """Until there is a process of that kind, or the driver has ended."""
+        if kind in TITLES:
+            what = f"there is a {kind} in {self.study}"
+            wait_for(lambda: self.world.victims(kind) or running.status is not None, SECONDS["event"], what)
 
     def follow(self, running: Command) -> Command:
         """The next driver, once the one that cannot go on has ended, by itself and in bounded time."""
@@ -407,6 +409,7 @@ class Nodes(Scene):
         return False
 
     def _mlflow(self, running: Command) -> bool:
+        self.restart.join(SECONDS["server"])
         say("  kill MLflow's server")
         self.server.kill()
         delay = self.world.random.uniform(0.0, 20.0)
@@ -415,7 +418,6 @@ class Nodes(Scene):
             time.sleep(delay)
             self.server.start()
 
-        self.restart.join(SECONDS["server"])
         self.restart = threading.Thread(target=start_again, daemon=True)
         self.restart.start()
         return False
@@ -453,10 +455,11 @@ class Nodes(Scene):
         self.restart.start()
         self.uri = self.server.uri
         temporary = Path(tempfile.mkdtemp(prefix="chaos-ray-"))
+        (temporary / "ray").mkdir()
+        os.environ["RAY_TMPDIR"] = str(temporary)  # where the cluster writes its address, whatever `temp_dir` is
         self.cluster = Cluster()
-        head = {"num_cpus": 1, "resources": {"trial_driver": 1000}, "temp_dir": str(temporary)}
         try:
-            self.start_node(**head, _system_config=HEALTH)
+            self.start_node(num_cpus=1, resources={"trial_driver": 1000}, _system_config=HEALTH)
             self.address = ("--address", self.cluster.address)
             self.add_node()
             self.restart.join(SECONDS["server"])
@@ -549,9 +552,9 @@ def campaign(world: World, dealt: dict[str, list[str]]) -> None:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of 700 MB at `folder`, where one may be mounted; after a failure it stays, to be looked at."""
+    """A file system of 3 GB at `folder`, where one may be mounted; after a failure it stays, to be looked at."""
     folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=700m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3g", "tmpfs", str(folder)]
     is_mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     yield
     if is_mounted:
