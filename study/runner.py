@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 import shutil
 import signal
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
 import ray
 from ray import tune
-from ray._private import ray_constants
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study import warm_start
 from study.checkpoints import Checkpoints
+from study.cluster import cluster
 from study.config import ScalingConfig, StudyConfig, study_directory
 from study.ledger import LEDGER, Ledger, StudyRecord, read_study
 from study.protocol import protocol_hash
@@ -43,34 +39,11 @@ Listener = Callable[[Mapping[str, Any]], None]
 """Hears every ledger event as it is appended, and transient notices ({"event": "waiting", "for": "…"},
 {"event": "note", "words": "…"})."""
 
-SCRATCH = "study-ray-"
-"""How the scratch folders in the temp folder begin; the process's number follows."""
-
 GRACE_SECONDS = 60.0
 """Time that interrupted trials have to reach the end of a step and write their checkpoints."""
 
-STARTS = 3
-"""Attempts at starting a local Ray."""
-
 TRACKING_SECONDS = 60.0
 """Time that MLflow has, at a study's end, to take what is left."""
-
-ENVIRONMENT = {
-    # A worker group's end is noticed within this time (default 2 s): it is paid once a trial by fresh workers.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-
-LOCAL_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # One process less for each worker group: nobody announces the preemption of the machine one sits at.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-}
 
 
 class Disposable:
@@ -259,7 +232,12 @@ def tracked(config: StudyConfig, root: Path) -> Iterator[None]:
 def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: str | None = None) -> None:
     """Run all that `trials` has to hand out."""
     hear({"event": "waiting", "for": "Ray"})
-    with cluster(address) as scratch:
+    name, verb = trials.config.name, "resume" if trials.phase == "run" else "confirm"
+
+    def lost(process: str) -> None:
+        hear({"event": "note", "words": f"Ray's {process} has died and ends this; go on with study {verb} {name}"})
+
+    with cluster(address, lost) as scratch:
         resources = ray.cluster_resources()
         if "trial_driver" not in resources:
             raise UserError(
@@ -281,7 +259,6 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
         if address is not None:
             shutil.rmtree(storage, ignore_errors=True)
     if searcher.halted:
-        name, verb = trials.config.name, "resume" if trials.phase == "run" else "confirm"
         raise UserError(f"{name}: {searcher.halted}; no trial is lost, mend it and go on with study {verb} {name}")
     if searcher.interrupted:
         raise KeyboardInterrupt
@@ -315,70 +292,11 @@ def tuner(
             name="tune",
             storage_path=str(scratch / "tune"),
             verbose=0,
-            # A lost trial driver is replaced without end here: the mailbox caps the attempts of each trial.
-            failure_config=tune.FailureConfig(max_failures=-1),
+            # The mailbox caps a trial's attempts; this does for a trial driver that dies before it can ask for one.
+            failure_config=tune.FailureConfig(max_failures=scaling.max_attempts),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-
-
-@contextmanager
-def cluster(address: str | None) -> Iterator[Path]:
-    """A connection to Ray: a local cluster of this process's own, or the one at `address`. Yields a scratch folder.
-
-    Everything a local cluster leaves in the temp folder is removed at the end; a killed process's by the next one.
-    """
-    environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
-    os.environ.update(environment)
-    _remove_orphaned_scratch()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    try:
-        if address is None:
-            _stay_local()
-            _start_ray(resources={"trial_driver": 1000.0}, include_dashboard=False, _temp_dir=str(scratch), **quiet)
-        else:
-            ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
-        yield scratch
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _start_ray(**arguments: Any) -> None:
-    """A local cluster. Ray gives its own processes half a minute to come up, which a busy machine may exceed."""
-    mine = psutil.Process()
-    before = set(mine.children(recursive=True))
-    for left in range(STARTS - 1, -1, -1):
-        try:
-            ray.init(**arguments)
-            return
-        except Exception as error:
-            for process in set(mine.children(recursive=True)) - before:  # Ray leaves them until this process ends
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            ray.shutdown()
-            if "timed out during startup" not in str(error):
-                raise
-            if not left:
-                raise UserError(f"ray: it did not start in {STARTS} attempts; is the machine very busy?") from error
-
-
-def _stay_local() -> None:
-    """Make a local cluster listen on loopback only, and keep its token out of the home folder (readable there)."""
-    os.environ.update(LOCAL_ENVIRONMENT)
-    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    # Ray turns 127.0.0.1 into the machine's address unless it takes itself to be confined to one machine. It read the
-    # variable in LOCAL_ENVIRONMENT when it was imported; its child processes read it later.
-    ray_constants.ENABLE_RAY_CLUSTER = False
-
-
-def _remove_orphaned_scratch() -> None:
-    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        pid = path.name.removeprefix(SCRATCH).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
+from moto import mock_aws
+from ray.autoscaler._private.aws import utils as aws
+from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.tags import TAG_RAY_LAUNCH_CONFIG, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
 from tests.conftest import REPOSITORY
 
@@ -81,3 +88,61 @@ def test_every_machine_has_the_studies_at_one_path() -> None:
     assert mount < next(i for i, line in enumerate(start) if "ray start" in line)
     assert start[mount].endswith("$RAY_HEAD_IP:/srv/studies /srv/studies")
     assert any("/srv/studies" in line and "/etc/exports" in line for line in cluster["head_setup_commands"])
+
+
+@pytest.fixture
+def amazon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A pretended AWS with nothing of ours in it; the number of an image."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "none")
+    monkeypatch.setenv("HOME", str(tmp_path))  # the ssh key is left there
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setattr("ray.autoscaler._private.aws.config.time.sleep", lambda seconds: None)
+    caches = (aws.resource_cache, aws.client_cache)
+    with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
+        for cache in caches:
+            cache.cache_clear()
+        ec2 = boto3.client("ec2", region_name=content("cluster.yaml")["provider"]["region"])
+
+        def described(
+            region: str, credentials: object
+        ) -> Any:  # of all types there are, as Ray asks for, the answer takes half a minute
+            return ec2.describe_instance_types(InstanceTypes=["m6i.2xlarge", "g5.xlarge"])["InstanceTypes"]
+
+        monkeypatch.setattr("ray.autoscaler._private.aws.node_provider.list_ec2_instances", described)
+        yield ec2.register_image(Name="ubuntu")["ImageId"]
+    for cache in caches:
+        cache.cache_clear()
+
+
+def test_amazon_would_be_asked_for_what_the_file_says(amazon: str) -> None:
+    cluster = content("cluster.yaml")
+    for kind in cluster["available_node_types"].values():
+        kind["node_config"]["ImageId"] = amazon
+    config = AWSNodeProvider.bootstrap_config(
+        AWSNodeProvider.fillout_available_node_types_resources(prepare_config(cluster))
+    )
+    types = config["available_node_types"]
+    assert types["head"]["resources"]["CPU"] == 0
+    assert types["gpu_worker"]["resources"].items() >= {"CPU": 4, "GPU": 1}.items()
+
+    provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+    for name, kind in types.items():
+        tags = dict.fromkeys((TAG_RAY_NODE_KIND, TAG_RAY_LAUNCH_CONFIG, TAG_RAY_USER_NODE_TYPE), name)
+        own = config["head_node"] if name == config["head_node_type"] else {}  # as `ray up` puts them together
+        provider.create_node(own | kind["node_config"], tags, 1)
+    ec2 = boto3.client("ec2", region_name=config["provider"]["region"])
+    machines = [m for each in ec2.describe_instances()["Reservations"] for m in each["Instances"]]
+    found = {tag["Value"]: m for m in machines for tag in m["Tags"] if tag["Key"] == TAG_RAY_USER_NODE_TYPE}
+    head, worker = found["head"], found["gpu_worker"]
+    assert (head["InstanceType"], head.get("InstanceLifecycle")) == ("m6i.2xlarge", None)
+    assert (worker["InstanceType"], worker["InstanceLifecycle"]) == ("g5.xlarge", "spot")
+    assert "IamInstanceProfile" in head and "IamInstanceProfile" not in worker  # workers start no machines
+    assert {machine["ImageId"] for machine in machines} == {amazon}
+
+    # The world reaches ssh and nothing else; machines reach one another.
+    (group,) = {g["GroupId"] for machine in machines for g in machine["SecurityGroups"]}
+    rules = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    from_outside = [rule for rule in rules if rule["IpRanges"] or rule["Ipv6Ranges"] or rule["PrefixListIds"]]
+    assert [(rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) for rule in from_outside] == [("tcp", 22, 22)]
+    assert [rule["IpProtocol"] for rule in rules if rule["UserIdGroupPairs"]] == ["-1"]

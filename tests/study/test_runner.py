@@ -251,6 +251,41 @@ def test_an_interrupted_study_is_checkpointed_and_resumed(tmp_path: Path) -> Non
     assert all(0 < step < 300 and step != 150 for step in kept)
     record = read_study(ledger)
     assert all(not t.ended for t in record.trials.values())
+    with command("resume", "tiny", "--root", str(tmp_path)) as process:
+        wait_for(lambda: sum(t.attempts for t in read_study(ledger).trials.values()) == 4, 240, "both go on")
+        children = family(process.pid)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        before = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        assert time.monotonic() - before < 30, "a second one waits for nobody's checkpoint"
+        assert process.returncode == 130, output
+        assert "study resume tiny" in output
+        wait_for(lambda: not any(p.is_running() for p in children), 90, "no orphan is left")
+
+
+LOST_DRIVER = """
+import sys, types
+from study import cli, runner
+class Lost(runner.TrialDriver):
+    __module__ = "nowhere"
+sys.modules["nowhere"] = types.ModuleType("nowhere")
+sys.modules["nowhere"].Lost = runner.TrialDriver = Lost
+sys.exit(cli.main(sys.argv[1:]))
+"""
+"""The command of a project whose trial drivers find one of its modules on the driver's machine only."""
+
+
+def test_trial_drivers_that_never_come_up_end_the_study(tmp_path: Path) -> None:
+    config = written(tmp_path / "tiny.yaml", study(scaling={"max_attempts": 1}))
+    words = [sys.executable, "-c", LOST_DRIVER, "run", str(config), "--root", str(tmp_path), "--plain"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    record = read_study(tmp_path / "tiny" / "ledger.jsonl")
+    assert {t.state for t in record.trials.values()} == {"FAIL"}
+    assert "No module named 'nowhere'" in str(record.trials[0].error), record.trials[0].error
 
 
 def test_a_lost_worker_is_replaced(tmp_path: Path) -> None:
