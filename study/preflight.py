@@ -16,6 +16,9 @@ from study.tracking import validate_uri
 from trainables import weights
 from trainables.loading import UserError, apply_point
 
+METHODS = ("perturbation.method", "augmentation.method")
+"""Paths that name methods."""
+
 LEAST_DISK = 2 * 2**30
 """Bytes asked for where the size of the encoder, or the number of trials at a time, is not known here."""
 
@@ -91,16 +94,31 @@ def _methods(config: StudyConfig) -> list[str]:
         lines = _lines(partial(perturbation.create, trial.perturbation))
         lines += _lines(partial(augmentation.check, trial.augmentation))
         found += [f"search.space: {line}" for line in lines if line.startswith(path.partition(".")[0])]
-    return found
+    return found or _mismatches(config)
+
+
+def _mismatches(config: StudyConfig) -> list[str]:
+    """Methods that do not go with the augmentation, or another part of the base, that they would meet."""
+    from trainables import materials
+
+    names = [d for d in _method_dimensions(config) if d.when.keys() <= set(METHODS)]
+    if not names:
+        return [f"trial.{line}" for line in _lines(lambda: materials.check(config.trial))]
+    trials = [apply_point(config.trial, point) for point in search_spaces.Space("", "", tuple(names)).grid()]
+    lines = [line for trial in trials for line in _lines(partial(materials.check, trial))]
+    return [f"search.space: {line}" for line in dict.fromkeys(lines)]
 
 
 def _searched_methods(config: StudyConfig) -> list[tuple[str, Any]]:
+    return [(d.path, name) for d in _method_dimensions(config) for name in d.choices]
+
+
+def _method_dimensions(config: StudyConfig) -> list[search_spaces.Dimension]:
     try:
         space = search_spaces.load(config.search.space or {})
     except UserError:
         return []  # reported by the checks
-    dimensions = (d for d in space.dimensions if d.path in ("perturbation.method", "augmentation.method"))
-    return [(d.path, name) for d in dimensions for name in d.choices]
+    return [d for d in space.dimensions if d.path in METHODS]
 
 
 def _tracking(config: StudyConfig) -> list[str]:

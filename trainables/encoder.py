@@ -18,6 +18,7 @@ from transformers.utils import logging
 from trainables.config import OFFLINE, EncoderConfig
 from trainables.loading import UserError
 from trainables.tasks.base import Batch
+from trainables.tasks.classification import pool
 
 
 class Encoder(nn.Module):
@@ -47,16 +48,40 @@ class Encoder(nn.Module):
 
     def states(self, embeddings: Tensor, attention_mask: Tensor, special: Tensor) -> Tensor:
         """Last hidden states (s, t, d). `attention_mask` and `special` are (s, t); padding may be on either side."""
+        states: Tensor = self._run(embeddings, attention_mask, special).last_hidden_state
+        return states
+
+    def show_attention(self, layer: int) -> None:
+        """Compute attention in the open from now on, so that `inside` can read it: fused kernels give no weights.
+
+        Raises `UserError` where there is no such layer (counted from 0).
+        """
+        layers = len(self.model.encoder.layer)
+        if layer >= layers:
+            raise UserError(f"perturbation.attention_layer: must be below the encoder's {layers} layers (got {layer})")
+        self.model.set_attn_implementation("eager")
+
+    def inside(
+        self, embeddings: Tensor, attention_mask: Tensor, special: Tensor, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `states`, with what enters the first layer (s, t, d) and the attention of a layer (s, heads, t, t).
+
+        Needs `show_attention`. In training the attention is the one used, dropout included.
+        """
+        shown = {"output_attentions": True, "output_hidden_states": True}
+        output = self._run(embeddings, attention_mask, special, **shown)
+        return output.last_hidden_state, output.hidden_states[0], output.attentions[layer]
+
+    def _run(self, embeddings: Tensor, attention_mask: Tensor, special: Tensor, **options: bool) -> Any:
         # Padding gets the first position; nothing attends to it.
         positions = (attention_mask.cumsum(1) - 1).clamp_min(0) + self.first_position
-        output = self.model(
+        return self.model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask,
             position_ids=positions,
             token_type_ids=_segments(special) if self.uses_segments else torch.zeros_like(positions),
+            **options,
         )
-        states: Tensor = output.last_hidden_state
-        return states
 
     def freeze(self, embeddings: bool, lower_layers: int) -> None:
         """Keep the embedding layer and the lowest layers as pretrained."""
@@ -101,6 +126,12 @@ class Model(nn.Module):
             self.encoder.states(embeddings, batch.attention_mask, batch.special), batch.attention_mask
         )
         return logits
+
+    def inside(self, embeddings: Tensor, batch: Batch, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, and of each sequence the mean (s, d) of what enters the first layer and the attention of a layer."""
+        states, entered, attention = self.encoder.inside(embeddings, batch.attention_mask, batch.special, layer)
+        logits: Tensor = self.head(states, batch.attention_mask)
+        return logits, pool(entered, batch.attention_mask, "mean"), attention
 
 
 def resolve(config: EncoderConfig) -> str:

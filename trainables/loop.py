@@ -24,11 +24,11 @@ from trainables.encoder import Encoder, Model, load_encoder
 from trainables.evaluation import Predictions, Stream, evaluate
 from trainables.materials import Materials
 from trainables.perturbation import create
-from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation
+from trainables.perturbation.base import Diagnostics, Inside, Perturbable, Perturbation
 from trainables.robustness import robust_scores
 from trainables.scores import Evaluation, Split
 from trainables.seeds import derive
-from trainables.tasks.base import collate
+from trainables.tasks.base import Batch, Encoded, collate
 
 Predicted = Callable[[Materials, list[tuple[Split, Stream, Predictions]]], None]
 """Given the predictions of the last evaluation of each split, before the trial's last checkpoint is written."""
@@ -103,6 +103,8 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
     )
     model = build_model(config, materials, pristine).to(group.device)
     perturbation = create(config.perturbation, materials.reference_norm)
+    if perturbation.paired:
+        model.encoder.show_attention(config.perturbation.attention_layer)
     batches = Batches(_item_lengths(materials), config.training.batch_size, config.training.seed)
     trial = Trial(
         config=config,
@@ -213,7 +215,7 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> tuple[
 
 def _backward(trial: Trial, items: npt.NDArray[np.int64], scale: float) -> tuple[Tensor, Diagnostics]:
     config, shape, model = trial.config, trial.materials.shape, trial.model
-    batch = collate(shape, trial.materials.train, items.tolist(), trial.materials.pad_id).to(trial.group.device)
+    batch, copies = _collated(trial, items.tolist())
     perturbed = batch.attention_mask.bool()
     if not config.perturbation.perturb_special_tokens:
         perturbed = perturbed & ~batch.special
@@ -223,6 +225,10 @@ def _backward(trial: Trial, items: npt.NDArray[np.int64], scale: float) -> tuple
         # One dropout mask for all forward passes of a step, as in FreeLB (1909.11764, section 3.3).
         torch.manual_seed(dropout_seed)
         return model.logits(embeddings, batch)
+
+    def look(part: Batch, layer: int) -> Inside:
+        torch.manual_seed(dropout_seed)
+        return Inside(*model.inside(model.embed(part), part, layer), part.attention_mask.bool())
 
     with _autocast(config.training, trial.group.device):
         view = Perturbable(
@@ -234,8 +240,21 @@ def _backward(trial: Trial, items: npt.NDArray[np.int64], scale: float) -> tuple
             answers=lambda logits: shape.answers(logits, batch.labels),
             keys=batch.sequence_keys,
             draw=derive(config.training.seed, "perturbation", trial.step),
+            reworded=None if copies is None else lambda layer: (look(batch, layer), look(copies, layer)),
         )
         return trial.perturbation.backward(view, magnitude(trial), scale)
+
+
+def _collated(trial: Trial, items: list[int]) -> tuple[Batch, Batch | None]:
+    """A batch of training items; for a method that compares the two, of originals, and one of copies, as wide."""
+    materials, device = trial.materials, trial.group.device
+    shape, pad_id = materials.shape, materials.pad_id
+    if materials.originals is None:
+        return collate(shape, materials.train, items, pad_id).to(device), None
+    sides = [(materials.originals, [j // trial.config.augmentation.copies for j in items]), (materials.train, items)]
+    width = max(collate(shape, *side, pad_id).input_ids.shape[1] for side in sides)
+    own, copies = (collate(shape, *side, pad_id, least=width).to(device) for side in sides)
+    return own, copies
 
 
 def _autocast(config: TrainingConfig, device: torch.device) -> AbstractContextManager[object]:
@@ -361,6 +380,14 @@ def _resume(trial: Trial) -> None:
 
 
 def _item_lengths(materials: Materials) -> npt.NDArray[np.int64]:
-    """Longest sequence of each training item, in tokens."""
-    lengths = np.diff(materials.train.offsets).reshape(-1, materials.shape.sequences_per_item)
-    return np.asarray(lengths.max(axis=1), dtype=np.int64)
+    """Longest sequence of each training item, in tokens; of it and its original where they come in pairs."""
+
+    def longest(encoded: Encoded) -> npt.NDArray[np.int64]:
+        lengths = np.diff(encoded.offsets).reshape(-1, materials.shape.sequences_per_item)
+        return np.asarray(lengths.max(axis=1), dtype=np.int64)
+
+    lengths = longest(materials.train)
+    if materials.originals is None:
+        return lengths
+    originals = longest(materials.originals)
+    return np.maximum(lengths, np.repeat(originals, len(lengths) // len(originals)))

@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from trainables import cache
 from trainables.config import TrialConfig
+from trainables.loading import UserError
+from trainables.perturbation import create, is_paired
 from trainables.scores import Split
 from trainables.seeds import derive
 from trainables.tasks import load_task
@@ -44,6 +46,8 @@ class Materials:
     uses_segments: bool
     encoder_folder: Path
     fingerprint: str
+    originals: Encoded | None = None
+    """Only where the method compares the two: the examples whose copies `train` has, `augmentation.copies` of each."""
     _memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def remember(self, key: Any, make: Callable[[], Any]) -> Any:
@@ -59,6 +63,7 @@ def prepare(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> P
     `run` reads train and validation only; `confirm` names ``test`` too. Raises `UserError` for missing or malformed
     data and encoders.
     """
+    check(config)
     key = materials_key(config, splits)
     return cache.build_once(
         f"materials-{key}", lambda folder: _build(config, splits, folder), "tokenised data, encoder"
@@ -70,18 +75,43 @@ def prepared(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> 
     return cache.found(f"materials-{materials_key(config, splits)}")
 
 
+def check(config: TrialConfig) -> None:
+    """Raise `UserError` where the method does not go with the rest of the trial's configuration."""
+    method = create(config.perturbation)
+    problems = method.problems(config)
+    if method.paired:
+        from trainables.tasks import task_shape
+
+        name = config.perturbation.method
+        if config.augmentation.method == "none":
+            problems.append(
+                f"perturbation.method: {name} compares examples with copies in other words and needs "
+                "augmentation.method synonyms (got 'none')"
+            )
+        if not task_shape(config.task).has_single_answers:
+            problems.append(
+                f"perturbation.method: {name} serves tasks with one answer an example, classification and multiple "
+                f"choice (got task {config.task.name!r})"
+            )
+    if problems:
+        raise UserError(*problems)
+
+
 def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
     """Content key: equal exactly for trials that can share materials."""
     from trainables.tasks import task_key
 
-    augmented = config.augmentation.method != "none"
+    augmentation: list[Any] | None = None
+    if config.augmentation.method != "none":
+        augmentation = [config.augmentation.model_dump(mode="json"), config.training.seed]
+        augmentation += ["originals"] * is_paired(config.perturbation)
     parts: dict[str, Any] = {
         "format": FORMAT,
         "task": task_key(config.task),
         "languages": [config.task.source_language, config.task.target_languages, config.task.max_length],
         "encoder": _encoder_key(config.encoder.name_or_path, config.encoder.revision),
         "trim": config.encoder.trim_vocabulary,
-        "augmentation": [config.augmentation.model_dump(mode="json"), config.training.seed] if augmented else None,
+        "augmentation": augmentation,
         "splits": sorted(splits),
     }
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()
@@ -104,14 +134,16 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
 
     train_rows: Sequence[Row] = task.rows["train"][task.source_language]
+    encoded: dict[str, dict[str, Encoded]] = {}
+    if is_paired(config.perturbation):
+        originals = task.shape.encode(train_rows, tokenizer, config.task.max_length)
+        encoded["originals"] = {task.source_language: originals}
     if config.augmentation.method != "none":
         from trainables.augmentation import augment
 
         seed = derive(config.training.seed, "augmentation")
         train_rows = augment(config.augmentation, train_rows, task.shape.text_columns, task.source_language, seed)
-    encoded: dict[str, dict[str, Encoded]] = {
-        "train": {task.source_language: task.shape.encode(train_rows, tokenizer, config.task.max_length)}
-    }
+    encoded["train"] = {task.source_language: task.shape.encode(train_rows, tokenizer, config.task.max_length)}
     for split in splits:
         encoded[split] = {
             language: task.shape.encode(rows, tokenizer, config.task.max_length)
@@ -215,12 +247,13 @@ def _open(folder: Path, task_json: str) -> Materials:
     from trainables.tasks import task_shape
 
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    source, originals = meta["source_language"], folder / "originals"
     evaluation = {split: _load(folder / split) for split in meta["splits"]}
     return Materials(
         shape=task_shape(TaskConfig.model_validate_json(task_json)),
-        source_language=meta["source_language"],
+        source_language=source,
         target_languages=tuple(meta["target_languages"]),
-        train=_load(folder / "train")[meta["source_language"]],
+        train=_load(folder / "train")[source],
         evaluation=evaluation,
         rows={s: {k: _read_rows(folder / s / f"{k}.jsonl") for k in languages} for s, languages in evaluation.items()},
         reference_norm=meta["reference_norm"],
@@ -228,6 +261,7 @@ def _open(folder: Path, task_json: str) -> Materials:
         uses_segments=meta["uses_segments"],
         encoder_folder=folder / "encoder",
         fingerprint=meta["fingerprint"],
+        originals=_load(originals)[source] if originals.exists() else None,
     )
 
 

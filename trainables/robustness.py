@@ -111,5 +111,5 @@ def _view(model: Model, batch: Batch, shape: TaskShape) -> Perturbable:
 
 
 def _only_single_answers(shape: TaskShape, path: str) -> None:
-    if shape.metrics[0] != "accuracy" or len(shape.metrics) > 1:
+    if not shape.has_single_answers:
         raise UserError(f"{path}: only for tasks with one answer an example, classification and multiple choice")

@@ -105,6 +105,36 @@ def test_methods_of_a_space_that_do_not_exist_or_refuse_their_settings() -> None
     ]
 
 
+SYNONYMS = {"augmentation.method": "synonyms"}
+FROZEN = {"freeze_embeddings": True, "freeze_lower_layers": 6}
+
+
+@pytest.mark.parametrize(
+    ("space", "trial", "complaint"),
+    [
+        (None, {}, "trial.perturbation.method: ear compares examples with copies in other words and needs"),
+        ({"perturbation.method": ["ear", "vat"]}, {}, "search.space: perturbation.method: ear compares examples with"),
+        ({"augmentation.method": ["none", "synonyms"]}, {}, "search.space: perturbation.method: ear compares"),
+        (SYNONYMS, {"task": {"name": "panx"}}, "serves tasks with one answer an example, classification and multiple"),
+        (SYNONYMS, {"task": {"name": "tatoeba"}}, "serves tasks with one answer an example, classification and"),
+        (SYNONYMS, {"encoder": FROZEN}, "encoder.freeze_lower_layers: with frozen embeddings must be at most"),
+        (SYNONYMS, {"encoder": FROZEN, "perturbation": {"attention_layer": 6}}, ""),
+        (SYNONYMS, {"encoder": {**FROZEN, "freeze_embeddings": False}}, ""),
+        (SYNONYMS, {"task": {"name": "xcopa"}}, ""),
+        ({"perturbation.method": ["ear", "vat"], **SYNONYMS}, {"perturbation": {"method": "none"}}, ""),
+        ({"augmentation.method": {"type": "fixed", "value": "synonyms", "when": {"perturbation.method": "ear"}},
+          "perturbation.method": ["ear", "vat"]}, {}, ""),
+    ],
+)  # fmt: skip
+def test_a_method_that_compares_pairs_needs_them(
+    space: dict[str, Any] | None, trial: dict[str, Any], complaint: str
+) -> None:
+    trial = {**trial, "perturbation": {"method": "ear", **trial.get("perturbation", {})}}
+    lines = preflight._methods(study({"space": space}, trial=trial))
+    assert len(lines) == bool(complaint)
+    assert complaint in "".join(lines)
+
+
 @pytest.mark.parametrize(
     "task", ["intents", "xnli", "pawsx", "xcopa", "udpos", "panx", "xquad", "mlqa", "tydiqa", "tatoeba"]
 )

@@ -9,7 +9,7 @@ from trainables.loading import UserError, shown, suggestion
 from trainables.perturbation import adversarial, divergences, ear, freelb, none, random_perturbation
 from trainables.perturbation.base import METHODS, Perturbation
 
-__all__ = ["METHODS", "create"]
+__all__ = ["METHODS", "create", "is_paired"]
 
 _SHIPPED = (adversarial, divergences, ear, freelb, none, random_perturbation)  # importing them registers their methods
 
@@ -20,6 +20,11 @@ def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbat
     Raises `UserError` for an unknown name and for settings that the method refuses; the latter need no real m.
     """
     return _find(config.method)(config, reference_norm)
+
+
+def is_paired(config: PerturbationConfig) -> bool:
+    """Whether the configured method compares training examples with copies of them. Raises as `create` does."""
+    return _find(config.method).paired
 
 
 def _find(name: str) -> type[Perturbation]:

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from trainables.config import PerturbationConfig
+from trainables.config import PerturbationConfig, TrialConfig
 
 Supervision = Literal["none", "monolingual", "bilingual", "parallel"]
 
@@ -23,8 +23,8 @@ Supervision = Literal["none", "monolingual", "bilingual", "parallel"]
 class Inside:
     """What one forward pass shows of the model's inside.
 
-    `pooled` (s, e) is the mean word embedding of each sequence's tokens, `attention` (s, heads, t, t) the attention
-    probabilities of one layer, queries before keys, `tokens` (s, t) true where there is no padding.
+    `pooled` (s, d) is the mean over each sequence's tokens of what enters the first layer, `attention` (s, heads, t, t)
+    the attention probabilities of one layer, queries before keys, `tokens` (s, t) true where there is no padding.
     """
 
     logits: Tensor
@@ -53,7 +53,7 @@ class Perturbable:
     draw: int
     reworded: Callable[[int], tuple[Inside, Inside]] | None = None
     """From the number of a layer, counted from 0, to a pass over the items and one over copies of them in other words,
-    padded to one width and under one dropout mask; none where the training data has no such copies."""
+    padded to one width and under one dropout mask; there for methods that are `paired`."""
 
 
 @dataclass
@@ -90,11 +90,17 @@ class Perturbation(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     supervision: ClassVar[Supervision] = "none"
+    paired: ClassVar[bool] = False
+    """Whether it compares each training example with a copy of it in other words (`Perturbable.reworded`)."""
 
     def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
         """`reference_norm` is m: the occurrence-weighted mean l2 norm of the pretrained word embeddings."""
         self.config = config
         self.reference_norm = reference_norm
+
+    def problems(self, trial: TrialConfig) -> list[str]:
+        """What in the rest of a trial's configuration this method cannot work with, one line each."""
+        return []
 
     @abstractmethod
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from trainables.loading import UserError
+from trainables.config import TrialConfig
 from trainables.perturbation.base import Diagnostics, Inside, Perturbable, Perturbation, register
 
 
@@ -13,16 +13,28 @@ class Ear(Perturbation):
     """CE(x) + CE(x') - push * MSE(pooled embeddings) + pull * MSE(attention of one layer), x' a synonym copy of x.
 
     The copy's embeddings are pushed away while its attention, and so its meaning, is held. Nothing bounds the push but
-    its weight. With frozen word embeddings it has no gradient.
+    its weight.
     """
 
     name = "ear"
-    description = "the loss of EAR alone: training does not pair examples with their synonym copies yet"
+    description = "examples and their synonym copies: embeddings pushed apart, attention pulled together (EAR)"
     supervision = "monolingual"
+    paired = True
+
+    def problems(self, trial: TrialConfig) -> list[str]:
+        """A trial in which neither push nor pull has a gradient."""
+        encoder, layer = trial.encoder, self.config.attention_layer
+        if not encoder.freeze_embeddings or encoder.freeze_lower_layers <= layer:
+            return []
+        if self.config.push_weight == self.config.pull_weight == 0.0:
+            return []
+        return [
+            "encoder.freeze_lower_layers: with frozen embeddings must be at most perturbation.attention_layer "
+            f"({layer}), or ear has nothing to push or pull (got {encoder.freeze_lower_layers})"
+        ]
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
-        if batch.reworded is None:
-            raise UserError("perturbation.method: ear needs examples paired with synonym copies; training has none yet")
+        assert batch.reworded is not None, "a paired method is given copies"
         own, copy = batch.reworded(self.config.attention_layer)
         push = (own.pooled - copy.pooled).square().mean(dim=1)
         apart = self.config.pull_weight * _attention_distance(own, copy) - self.config.push_weight * push
@@ -38,5 +50,5 @@ class Ear(Perturbation):
 def _attention_distance(own: Inside, copy: Inside) -> Tensor:
     """Mean squared difference (s,) over heads and over pairs of positions that hold a token in either sequence."""
     # Nothing attends to padding, but padding attends: its rows are left out.
-    ours, theirs = (each.attention * each.tokens[:, None, :, None] for each in (own, copy))
+    ours, theirs = (each.attention.float() * each.tokens[:, None, :, None] for each in (own, copy))
     return (ours - theirs).square().mean(dim=1).sum((1, 2)) / (own.tokens | copy.tokens).sum(dim=1).square()

@@ -99,6 +99,8 @@ class TaskShape(ABC):
     sequences_per_item: int = 1
     metrics: tuple[str, ...]
     """Names of the scores, the primary one first."""
+    has_single_answers: bool = False
+    """Whether an item has one label, whatever its words: classification and multiple choice."""
     text_columns: tuple[str, ...] = ()
     """Columns of its rows that hold text, or lists of texts, whose words an augmentation may replace."""
 
@@ -177,13 +179,19 @@ class TaskShape(ABC):
 
 
 def collate(
-    shape: TaskShape, encoded: Encoded, items: Sequence[int], pad_id: int, key_offset: int = 0, pad_to: int = 1
+    shape: TaskShape,
+    encoded: Encoded,
+    items: Sequence[int],
+    pad_id: int,
+    key_offset: int = 0,
+    pad_to: int = 1,
+    least: int = 0,
 ) -> Batch:
-    """Pad the items' sequences to the longest (rounded up to a multiple of `pad_to`)."""
+    """Pad the items' sequences to the longest, at least to `least` (rounded up to a multiple of `pad_to`)."""
     c = shape.sequences_per_item
     index = [j * c + k for j in items for k in range(c)]
     lengths = [int(encoded.offsets[i + 1] - encoded.offsets[i]) for i in index]
-    width = -(-max(lengths) // pad_to) * pad_to
+    width = -(-max(least, *lengths) // pad_to) * pad_to
     ids = np.full((len(index), width), pad_id, dtype=np.int64)
     special = np.zeros((len(index), width), dtype=np.bool_)
     for r, (i, n) in enumerate(zip(index, lengths, strict=True)):

@@ -36,6 +36,7 @@ class MultipleChoice(TaskShape):
     """
 
     metrics = ("accuracy",)
+    has_single_answers = True
     text_columns = ("premise", "choices")
 
     def __init__(self, labels: Sequence[str], most_choices: int) -> None:

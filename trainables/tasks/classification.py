@@ -27,6 +27,7 @@ class Classification(TaskShape):
     """One class per row. Logits (n, classes)."""
 
     metrics = ("accuracy",)
+    has_single_answers = True
 
     def __init__(self, labels: Sequence[str], pair: bool, crossed: bool = False) -> None:
         """`crossed`: evaluate every language's first texts with every other's second texts."""
