@@ -23,7 +23,7 @@ from rich.text import Text
 
 from study.config import Objective, StudyConfig
 from study.record import StudyRecord, TrialRecord
-from study.show import last_line, short
+from study.show import last_line, short, warning
 from trainables.scores import Evaluation
 
 Mode = Literal["auto", "plain", "quiet", "json"]
@@ -78,6 +78,11 @@ class View:
     def ended(self) -> list[TrialRecord]:
         """Trials that have an outcome."""
         return [t for t in self.record.trials.values() if t.ended]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What should not go unseen, in one line, or nothing."""
+        return [line for line in [warning(list(self.record.trials.values()))] if line]
 
     @property
     def total(self) -> int:
@@ -141,6 +146,13 @@ class View:
                 yield f"trial {number} started" + (f", attempt {event['attempt']}" if event["attempt"] > 1 else "")
             case "report":
                 yield f"trial {number} step {event['step']}" + (f": {self.objective.reduce} {value}" if value else "")
+                first = trial.fruitless if trial is not None else None
+                if (
+                    trial is not None
+                    and first is not None
+                    and (first.step, first.time) == (event["step"], event["time"])
+                ):
+                    yield warning([trial])
             case "finished" if trial:
                 text = f"trial {number} {STATES[event['outcome']]}"
                 yield text + (f": {last_line(trial.error)}" if trial.error else f" at {value}" if value else "")
@@ -151,7 +163,8 @@ class View:
     def table(self, now: float, width: int, height: int) -> RenderableType:
         """The live picture for a terminal of this size: running trials first, then the best, then the latest."""
         trials = self.record.trials
-        shown = self._rows(max(1, height - 6))
+        warned = [Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in self.warnings]
+        shown = self._rows(max(1, height - 6 - len(warned)))
         wide = width >= 100
         table = Table(box=None, padding=(0, 1), header_style="bold")
         for title in ("trial", "state", "attempt", "step", self.objective.reduce, "time"):
@@ -164,7 +177,7 @@ class View:
         more = [Text(f"… and {hidden} more trials", style="dim")] if hidden > 0 else []
         waiting = [Text(f"waiting for {self.waiting}", style="yellow")] if self.waiting else []
         last = Text(self.summary(now), no_wrap=True, overflow="ellipsis")
-        return Group(Text(f"study {self.config.name}", style="bold"), table, *more, last, *waiting)
+        return Group(Text(f"study {self.config.name}", style="bold"), table, *more, *warned, last, *waiting)
 
     def _cells(self, trial: TrialRecord, now: float) -> list[str]:
         value = f"{self.values[trial.number]:.4f}" if trial.number in self.values else ""

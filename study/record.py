@@ -23,6 +23,8 @@ class Report:
     time: float
     """Unix seconds."""
     packed: bytes
+    loss_rise: float | None = None
+    """What the ascent won since the report before, per item; none where there was no ascent."""
 
     @property
     def evaluation(self) -> Evaluation:
@@ -61,6 +63,11 @@ class TrialRecord:
     def ended(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state not in ("asked", "running")
+
+    @property
+    def fruitless(self) -> Report | None:
+        """The first report before which the ascent raised nothing; none where it always did, or there was none."""
+        return next((r for r in self.reports if r.loss_rise is not None and not r.loss_rise > 0.0), None)
 
     def evaluation(self, split: Split = "validation") -> Evaluation | None:
         """The last evaluation on a split, or None."""
@@ -170,7 +177,8 @@ class StudyRecord:
         if trial.ended or event["attempt"] < trial.attempts:
             return
         data = event["evaluation"]
-        new = Report(event["attempt"], event["step"], data["split"], event["time"], json.dumps(data).encode())
+        packed, rise = json.dumps(data).encode(), data["training"].get("loss_rise")
+        new = Report(event["attempt"], event["step"], data["split"], event["time"], packed, rise)
         same = [r for r in trial.reports if (r.step, r.split) == (new.step, new.split)]
         if same and same[0].attempt >= new.attempt:
             return

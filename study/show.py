@@ -20,6 +20,7 @@ trials                  one entry per trial, in the order they were asked:
   objectives            {reduction: value} of the trial's result, in the order of the configuration; null without one
   result_step           step of the checkpoint that is the trial's result, or null
   error                 traceback or null
+  warning               what is wrong with a trial that did not fail, or null
   reports               one entry per evaluation: attempt, step, split, time, final, training, cost,
                         scores {metric: {language: {score, examples}}}, summary {reduction: value}
 ======================= ==============================================================================================
@@ -191,6 +192,7 @@ def _trial_json(config: StudyConfig, trial: TrialRecord) -> dict[str, Any]:
         "objectives": None if outcome is None else objective_values(config, outcome),
         "result_step": None if outcome is None else outcome.step,
         "error": trial.error,
+        "warning": warning([trial]) or None,
         "reports": [_report_json(config, report) for report in trial.reports],
     }
 
@@ -276,7 +278,7 @@ def result(study: Study, every_trial: bool = False) -> str:
     choice = study.choice
     if choice is not None:
         parts += list(_comparison(study, choice))
-    parts += [_confirmed(study), _failures(study), _next_step(study)]
+    parts += [_confirmed(study), _failures(study), warning(study.trials), _next_step(study)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -485,6 +487,14 @@ def _failures(study: Study) -> str:
     lines = [f"trial {t.number} failed: {last_line(t.error or '') or 'for an unknown reason'}" for t in failed]
     more = [f"… and {len(lines) - MOST_FAILURES} more"] if len(lines) > MOST_FAILURES else []
     return "\n".join([*lines[:MOST_FAILURES], *more])
+
+
+def warning(trials: Sequence[TrialRecord]) -> str:
+    """One line on the trials whose ascent raised nothing, which are broken (docs/methods.md); empty without any."""
+    found = [t.number for t in trials if t.fruitless is not None]
+    if not found:
+        return ""
+    return f"Warning: the ascent of {_trials(found)} raised nothing: broken, or the magnitude is far too large."
 
 
 def _next_step(study: Study) -> str:

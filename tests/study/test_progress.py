@@ -94,6 +94,25 @@ def test_events_in_words(config: StudyConfig, events: list[Event]) -> None:
     assert lines[-3:-1] == ["trial 3 started, attempt 2", "trial 3 failed: RuntimeError: the loss is not finite"]
 
 
+def test_an_ascent_that_raises_nothing_is_warned_of_once(config: StudyConfig, events: list[Event]) -> None:
+    for event in events:
+        if event["event"] == "report" and event["trial"] in (1, 2):
+            rises = {1: {10: 0.2, 20: 0.1}, 2: {10: -0.01, 20: 0.0}}
+            event["evaluation"]["training"] |= {"loss_rise": rises[event["trial"]][event["step"]]}
+    view = View(config, 4, score, begun=1000.0)
+    lines = []
+    for event in events:
+        view.hear(event)
+        lines += view.lines(event)
+    (warned,) = [i for i, line in enumerate(lines) if "Warning" in line]
+    assert lines[warned - 1].startswith("trial 2 step 10")
+    assert lines[warned] == "Warning: the ascent of trial 2 raised nothing: broken, or the magnitude is far too large."
+    for width, height in ((80, 8), (140, 50)):
+        table = drawn(view, 1400.0, width, height)
+        assert len(table) <= height
+        assert sum("Warning: the ascent of trial 2 raised nothing" in line for line in table) == 1
+
+
 def test_waiting_is_shown_until_a_trial_starts(config: StudyConfig, events: list[Event]) -> None:
     view = view_of(config, [*events[:2], {"event": "waiting", "for": "worker processes"}])
     assert drawn(view, 1001.0, 80, 24)[-1].strip() == "waiting for worker processes"

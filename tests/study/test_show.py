@@ -130,6 +130,25 @@ def test_the_document_holds_everything_the_ledger_does(write_study: Write, event
     assert failed["error"].endswith("the loss is not finite")
 
 
+@pytest.mark.parametrize(
+    ("rises", "trials"), [([0.1, 0.2], None), ([0.1, 0.0], "trial 2"), ([float("nan"), 0.1], "trial 2")]
+)
+def test_an_ascent_that_raises_nothing_is_warned_of(
+    write_study: Write, events: list[Event], rises: list[float], trials: str | None
+) -> None:
+    for event in events:
+        if event["event"] == "report" and event["trial"] == 2:
+            event["evaluation"]["training"]["loss_rise"] = rises[event["step"] == 20]
+    text = text_of(write_study, events)
+    document = json.loads(show.document(write_study(events), "small"))
+    warnings = [t["warning"] for t in document["trials"]]
+    if trials is None:
+        assert "Warning" not in text and warnings == [None] * 4
+    else:
+        assert text.count(f"Warning: the ascent of {trials} raised nothing") == 1
+        assert [w is not None for w in warnings] == [False, False, True, False]
+
+
 def test_numbers_that_are_not_finite_are_null(write_study: Write, events: list[Event]) -> None:
     events[3]["evaluation"]["scores"]["accuracy"]["sw"][0] = float("nan")
     document = json.loads(show.document(write_study(events), "small"))
