@@ -92,7 +92,8 @@ class ScalingConfig(Config):
     gpus_per_worker: Annotated[float, Field(ge=0.0)] = 0
     """GPUs of each worker; fractions share one."""
     concurrent_trials: Literal["auto"] | PositiveInt = "auto"
-    """Trials at a time; `auto`: as many as the cluster's CPUs and GPUs hold."""
+    """Trials at a time; `auto`: as many as the cluster's CPUs and GPUs hold at the start. A number is a limit, and on a
+    cluster that grows what it grows to."""
     max_attempts: PositiveInt = 3
     """Executions of a trial whose workers are lost, before it counts as failed."""
     worker_wait_minutes: Positive = 60

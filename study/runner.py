@@ -42,6 +42,9 @@ Listener = Callable[[Mapping[str, Any]], None]
 GRACE_SECONDS = 60.0
 """Time that interrupted trials have to reach the end of a step and write their checkpoints."""
 
+GROWING = "growing"
+"""Custom resource of the head of a cluster whose machines come when they are asked for."""
+
 TRACKING_SECONDS = 60.0
 """Time that MLflow has, at a study's end, to take what is left."""
 
@@ -136,13 +139,24 @@ class TrialVerdicts(Disposable, FIFOScheduler):
 
 
 def concurrency(scaling: ScalingConfig, resources: Mapping[str, float]) -> int:
-    """Trials at a time that the cluster's CPUs and GPUs hold. Raises UserError where not even one fits."""
+    """Trials at a time that the cluster's CPUs and GPUs hold. Raises UserError where not even one fits.
+
+    A cluster that says of itself, by the resource `growing`, that it starts machines when they are asked for, may hold
+    none at all yet: there a number of trials is taken at its word, and workers wait for their machines.
+    """
+    if resources.get(GROWING) and scaling.concurrent_trials != "auto":
+        return scaling.concurrent_trials
     fits = [
         math.floor(resources.get(name, 0.0) / (scaling.workers_per_trial * need))
         for name, need in (("CPU", scaling.cpus_per_worker), ("GPU", scaling.gpus_per_worker))
         if need
     ]
     most = min(fits)
+    if most < 1 and resources.get(GROWING):
+        raise UserError(
+            "scaling.concurrent_trials: a cluster that grows has no machine for a trial yet: give the number of trials "
+            'at a time that it is to grow to (got "auto")'
+        )
     if most < 1:
         need = f"{scaling.workers_per_trial} x ({scaling.cpus_per_worker:g} CPU, {scaling.gpus_per_worker:g} GPU)"
         has = f"{resources.get('CPU', 0):g} CPU, {resources.get('GPU', 0):g} GPU"

@@ -15,7 +15,10 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.tags import TAG_RAY_LAUNCH_CONFIG, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
+from study.config import ScalingConfig
+from study.runner import GROWING, concurrency
 from tests.conftest import REPOSITORY
+from trainables.loading import UserError
 
 Cluster = dict[str, Any]
 
@@ -54,6 +57,7 @@ def test_only_workers_sit_on_spot_machines() -> None:
     head = types[cluster["head_node_type"]]
     assert head["resources"]["trial_driver"] > 0
     assert head["resources"]["CPU"] == 0
+    assert head["resources"][GROWING]
     assert "InstanceMarketOptions" not in head["node_config"]
     assert types["gpu_worker"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert types["gpu_worker"]["min_workers"] == 0
@@ -146,3 +150,15 @@ def test_amazon_would_be_asked_for_what_the_file_says(amazon: str) -> None:
     from_outside = [rule for rule in rules if rule["IpRanges"] or rule["Ipv6Ranges"] or rule["PrefixListIds"]]
     assert [(rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) for rule in from_outside] == [("tcp", 22, 22)]
     assert [rule["IpProtocol"] for rule in rules if rule["UserIdGroupPairs"]] == ["-1"]
+
+
+def test_a_cluster_that_grows_is_not_judged_by_what_it_holds_yet() -> None:
+    empty = {"CPU": 0.0, "trial_driver": 1000.0}
+    eight = ScalingConfig(concurrent_trials=8, gpus_per_worker=1)
+    assert concurrency(eight, {**empty, GROWING: 1.0}) == 8
+    with pytest.raises(UserError, match="the cluster has 0 CPU, 0 GPU"):
+        concurrency(eight, empty)
+    with pytest.raises(UserError, match=r"scaling\.concurrent_trials: .*grow to"):
+        concurrency(ScalingConfig(), {**empty, GROWING: 1.0})
+    assert concurrency(ScalingConfig(), {"CPU": 4.0, GROWING: 1.0}) == 4
+    assert concurrency(eight, {"CPU": 4.0, "GPU": 2.0}) == 2
