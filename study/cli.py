@@ -226,14 +226,21 @@ def tasks() -> None:
     click.echo(show.columns(catalogue.tasks(), right=()))
 
 
-@commands.command(epilog=example("study doctor --json"))
+@commands.command(epilog=example("study doctor quickstart --address auto"))
+@click.argument("config", required=False)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
 @root_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def doctor(root: Path, as_json: bool) -> int:
-    """Look at this machine: versions, scripts, devices, disks; each line with its cure."""
-    from study import doctor
+@click.option("--address", help="A running Ray cluster, such as auto: its machines are looked at as well.")
+def doctor(config: str | None, overrides: Sequence[str], root: Path, as_json: bool, address: str | None) -> int:
+    """Look at this machine, and at a cluster: versions, scripts, devices, disks; each line with its cure.
 
-    text, status = doctor.report(root, as_json)
+    With a CONFIG, also whether the cluster has what that study needs, and whether its MLflow server answers.
+    """
+    from study import catalogue, doctor
+
+    study = catalogue.study_config(config, overrides) if config else None
+    text, status = doctor.report(root, as_json, study, address)
     click.echo(text)
     return status
 

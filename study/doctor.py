@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -15,7 +17,10 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from study import catalogue, needs
+from study.config import StudyConfig
 from study.preflight import root_problems
+from study.tracking.mirror import reason
+from study.tracking.server import public
 from study.version import DISTRIBUTION
 from trainables.cache import cache_root
 from trainables.loading import UserError
@@ -42,14 +47,23 @@ class Finding:
     cure: str = ""
 
 
-def examine(root: Path) -> list[Finding]:
-    """Everything there is to say about this machine and a studies' root."""
-    return [*_versions(), script_tune(Path(sys.executable).parent), *_machine(), _cache(), _root(root)]
+def examine(root: Path, config: StudyConfig | None = None, address: str | None = None) -> list[Finding]:
+    """Everything there is to say about this machine, a studies' root, a Ray cluster, and what a study needs of them."""
+    findings = [*_versions(), script_tune(Path(sys.executable).parent), *_machine(), _cache(), _root(root)]
+    if config is not None:
+        findings += tracking(config.tracking.uri)
+    if address is not None:
+        from study import cluster_doctor
+
+        findings += cluster_doctor.examine(address, root, config.scaling if config is not None else None)
+    return findings
 
 
-def report(root: Path, as_json: bool = False) -> tuple[str, int]:
+def report(
+    root: Path, as_json: bool = False, config: StudyConfig | None = None, address: str | None = None
+) -> tuple[str, int]:
     """The findings as text, and the exit status: 1 if anything stands in the way of a study."""
-    findings = examine(root)
+    findings = examine(root, config, address)
     if as_json:
         text = json.dumps([asdict(f) for f in findings], ensure_ascii=False, indent=1)
     else:
@@ -116,6 +130,21 @@ def _cache() -> Finding:
     enough = free >= CACHE_DISK
     cure = "" if enough else "set STUDY_CACHE to a larger disk"
     return Finding("ok" if enough else "warning", "cache", f"{folder}, {free / 2**30:.0f} GiB free", cure)
+
+
+def tracking(uri: str | None) -> Iterator[Finding]:
+    """Whether an MLflow server answers under the name that a study uses; says nothing where there is none to ask."""
+    if uri is None or not uri.startswith(("http://", "https://")):
+        return
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
+            yield Finding("ok", "mlflow", f"{public(uri)} answers")
+    except urllib.error.HTTPError as error:
+        problem = reason(OSError(f"error code {error.code}"), uri)
+        yield Finding("warning", "mlflow", f"{public(uri)} {problem}", "studies run without it, and send it all later")
+    except (OSError, ValueError) as error:
+        problem = reason(error if isinstance(error, OSError) else OSError(str(error)), uri)
+        yield Finding("warning", "mlflow", f"{public(uri)} {problem}", "studies run without it, and send it all later")
 
 
 def _root(root: Path) -> Finding:

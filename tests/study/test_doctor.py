@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,32 @@ def test_the_json_form(tmp_path: Path) -> None:
     text, _ = doctor.report(tmp_path, as_json=True)
     python = next(f for f in json.loads(text) if f["what"] == "python")
     assert python == {"level": "ok", "what": "python", "found": sys.version.split()[0], "cure": ""}
+
+
+class Mlflow(BaseHTTPRequestHandler):
+    """Answers as a server does that was given the status as its name."""
+
+    def do_GET(self) -> None:
+        assert self.path.endswith("/health")
+        self.send_response(int(self.path.split("/")[1]))
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "words"),
+    [("200", "ok", "answers"), ("403", "warning", "--allowed-hosts 127.0.0.1"), ("500", "warning", "answers 500")],
+)
+def test_an_mlflow_server_is_asked_under_the_name_of_the_study(path: str, level: str, words: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mlflow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/{path}"
+        (finding,) = doctor.tracking(address)
+        server.shutdown()
+    assert finding.level == level
+    assert words in finding.found
+    (gone,) = doctor.tracking(address)
+    assert (gone.level, gone.found) == ("warning", f"{address} is not there (connection refused)")
+    assert list(doctor.tracking(None)) == list(doctor.tracking("sqlite:////data/mlflow.db")) == []
