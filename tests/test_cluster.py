@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import click
 import pytest
 import yaml
 from moto import mock_aws
@@ -14,7 +17,9 @@ from ray.autoscaler._private.aws import utils as aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.tags import TAG_RAY_LAUNCH_CONFIG, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
+from ray.scripts.scripts import cli as ray_commands
 
+from study.cli import commands as study_commands
 from study.config import ScalingConfig
 from study.runner import GROWING, concurrency
 from tests.conftest import REPOSITORY
@@ -162,3 +167,33 @@ def test_a_cluster_that_grows_is_not_judged_by_what_it_holds_yet() -> None:
         concurrency(ScalingConfig(), {**empty, GROWING: 1.0})
     assert concurrency(ScalingConfig(), {"CPU": 4.0, GROWING: 1.0}) == 4
     assert concurrency(eight, {"CPU": 4.0, "GPU": 2.0}) == 2
+
+
+def commands_of_the_page() -> list[list[str]]:
+    """Every command of Ray's or ours in docs/clusters.md, those in quotes for the head included, as its words."""
+    text = (REPOSITORY / "docs" / "clusters.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    lines = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    found = []
+    for line in [*lines, *re.findall(r"'([^']*/venv/bin/study [^']*)'", " ".join(lines))]:
+        words = shlex.split(line.replace("$HOME/venv/bin/study", "study"), comments=True)
+        while words and "=" in words[0]:
+            words = words[1:]
+        if words and Path(words[0]).name in ("ray", "study"):
+            found.append([Path(words[0]).name, *words[1:]])
+            if "--" in words:
+                found.append(words[words.index("--") + 1 :])
+    return found
+
+
+def test_the_page_names_commands_and_options_that_there_are() -> None:
+    commands = commands_of_the_page()
+    assert {(words[0], words[1]) for words in commands} >= {("ray", "up"), ("ray", "down"), ("study", "doctor")}
+    for name, *words in commands:
+        command: click.Command = {"ray": ray_commands, "study": study_commands}[name]
+        while isinstance(command, click.Group):
+            assert words[0] in command.commands, (name, words)
+            command, words = command.commands[words[0]], words[1:]
+        options = {option for parameter in command.params for option in parameter.opts}
+        used = [word for word in words[: words.index("--") if "--" in words else None] if word.startswith("--")]
+        assert {*used} <= options, (name, command.name, used)
