@@ -1,4 +1,4 @@
-"""A trial's checkpoint: trainable weights, optimiser, step and last evaluations, in a folder that is whole or absent.
+"""A trial's checkpoint: weights, optimiser, loss scale, step and last evaluations, in a folder that is whole or absent.
 
 Random streams and the position in the data are functions of (seed, step), so the step restores them. Frozen weights are
 those of the pristine encoder and are not stored. Written aside, fsynced, renamed; every file has a checksum.
@@ -39,6 +39,8 @@ class Checkpoint:
     """Step and source score of the evaluation best on the source language so far, where the trial keeps that one."""
     train_seconds: float
     evaluation_seconds: float
+    scaler: Mapping[str, Any]
+    """State of the gradient scaler; empty where there is none."""
 
 
 def save(
@@ -49,10 +51,12 @@ def save(
     evaluations: Sequence[Evaluation],
     best: tuple[int, float] | None = None,
     seconds: tuple[float, float] = (0.0, 0.0),
+    scaler: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``directory/<step>``, replacing an earlier one of that step. Without an optimiser: weights only.
 
-    `seconds` are those spent so far in training and in evaluation. Raises `OSError` where it can't be written.
+    `seconds` are those spent so far in training and in evaluation, `scaler` is the gradient scaler's state. Raises
+    `OSError` where it can't be written.
     """
     target = directory / str(step)
     aside = directory / f".{step}.{os.getpid()}"
@@ -68,6 +72,7 @@ def save(
         "evaluations": [evaluation.to_json() for evaluation in evaluations],
         "best": best,
         "seconds": seconds,
+        "scaler": dict(scaler or {}),
         "checksums": {name: _checksum(aside / name) for name in files},
     }
     body = json.dumps(meta)
@@ -105,6 +110,7 @@ def read(folder: Path) -> Checkpoint | None:
             best=tuple(meta["best"]) if meta["best"] else None,
             train_seconds=meta["seconds"][0],
             evaluation_seconds=meta["seconds"][1],
+            scaler=meta.get("scaler", {}),
         )
     except (OSError, ValueError, KeyError, SafetensorError):
         return None

@@ -114,7 +114,7 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
         model=model,
         perturbation=perturbation,
         optimizer=build_optimizer(model, config.training),
-        scaler=torch.amp.GradScaler(group.device.type, enabled=config.training.precision == "fp16"),
+        scaler=_loss_scaler(config.training, group.device),
         batches=batches,
         steps=total_steps(config.training.budget, batches.per_epoch, perturbation.forward_equivalents),
     )
@@ -149,6 +149,13 @@ def build_optimizer(model: Model, config: TrainingConfig) -> torch.optim.Optimiz
             if parameters:
                 groups.append({"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay})
     return torch.optim.AdamW(groups, fused=True)
+
+
+def _loss_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradScaler:
+    """For fp16, its scale in place: it makes one when it first scales a loss, which methods do themselves."""
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    scaler.scale(torch.zeros((), device=device))
+    return scaler
 
 
 def learning_rate_factor(step: int, steps: int, config: TrainingConfig) -> float:
@@ -361,7 +368,8 @@ def _save(trial: Trial, evaluations: list[Evaluation], final: bool) -> None:
     if trial.group.rank == 0:
         optimizer = None if final else trial.optimizer
         seconds = (trial.meters.train_seconds + trial.meters.seconds, trial.meters.evaluation_seconds)
-        checkpoints.save(trial.directory, trial.step, trial.model, optimizer, evaluations, trial.best, seconds)
+        scaler = trial.scaler.state_dict()
+        checkpoints.save(trial.directory, trial.step, trial.model, optimizer, evaluations, trial.best, seconds, scaler)
         kept = set(checkpoints.steps(trial.directory)[-2:])
         checkpoints.keep_only(trial.directory, kept | ({trial.best[0]} if trial.best and not final else set()))
     trial.group.barrier()
@@ -375,6 +383,8 @@ def _resume(trial: Trial) -> None:
     checkpoints.load_weights(trial.model, found.weights)
     if found.optimizer:
         checkpoints.load_optimizer(trial.model, trial.optimizer, found.optimizer)
+    if found.scaler:
+        trial.scaler.load_state_dict(dict(found.scaler))
     trial.step, trial.best, trial.resumed = found.step, found.best, found.evaluations
     trial.meters = Meters(train_seconds=found.train_seconds, evaluation_seconds=found.evaluation_seconds)
 

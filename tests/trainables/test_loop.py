@@ -183,6 +183,30 @@ def test_bf16_trains(materials: Materials, tmp_path: Path) -> None:
     assert evaluations[0].training["loss"] == pytest.approx(exact[0].training["loss"], rel=0.05)
 
 
+def test_fp16_keeps_its_loss_scale_in_the_checkpoint(materials: Materials, tmp_path: Path) -> None:
+    point = {"training.precision": "fp16", "training.batch_size": 2, "evaluation.every": 1}
+    config = apply_point(ADVERSARIAL, {**point, "perturbation.ascent_steps": 1})
+    trial = begin(config, materials, tmp_path)
+    trial.scaler.load_state_dict({**trial.scaler.state_dict(), "scale": 512.0})
+    evaluation = next(fit(trial))
+    assert evaluation.training["loss_rise"] > 0
+    expected = trial.scaler.state_dict()
+    assert (expected["scale"], expected["_growth_tracker"]) == (512.0, 1)
+    assert begin(config, materials, tmp_path).scaler.state_dict() == expected
+    before = weights(trial)
+    trial.scaler.update(2.0**40)
+    loss, _ = train_step(trial)
+    assert_same(before, weights(trial))  # a step whose gradients overflow is left out, and the scale halved
+    assert loss < 10 and trial.scaler.get_scale() == 2.0**39
+
+
+def test_a_precision_without_loss_scale_has_none_in_the_checkpoint(materials: Materials, tmp_path: Path) -> None:
+    trial = begin(BASE, materials, tmp_path)
+    next(fit(trial))
+    kept = checkpoint.latest(tmp_path)
+    assert kept is not None and kept.scaler == {}
+
+
 def test_attacked_and_certified_scores_stand_beside_the_clean_ones(materials: Materials, tmp_path: Path) -> None:
     point = {
         "training.budget.steps": 40,

@@ -18,6 +18,11 @@ Differentiate = Callable[[Tensor, Tensor], Tensor]
 """From per-item values (n,) and the perturbed embeddings (s, t, d) to the gradient of their sum."""
 
 
+HALF_SCALE = 1024.0
+"""What an objective is multiplied by before it is differentiated under fp16, where numbers below 6e-8 are zero and the
+gradients of a confident model lie there. The direction is normalised, so the factor cancels."""
+
+
 @dataclass(frozen=True)
 class Ascent:
     """Where an ascent ended (s, t, d), how many balls its last projection pulled back, and what it saw at its start.
@@ -31,10 +36,26 @@ class Ascent:
     start: tuple[Tensor, Tensor] | None
 
 
-def inputs_only(values: Tensor, point: Tensor) -> Tensor:
-    """Gradient to the embeddings alone: the engine computes no weight gradient, which is a third of a step's cost."""
-    (gradient,) = torch.autograd.grad(values.sum(), point)
+def inputs_only(values: Tensor, point: Tensor, retain_graph: bool = False) -> Tensor:
+    """Gradient to the embeddings alone: the engine computes no weight gradient, which is a third of a step's cost.
+
+    Under fp16 `HALF_SCALE` times it.
+    """
+    total = values.sum() * HALF_SCALE if _is_half(point) else values.sum()
+    (gradient,) = torch.autograd.grad(total, point, retain_graph=retain_graph)
     return gradient
+
+
+def _is_half(point: Tensor) -> bool:
+    """Whether passes from here are computed in fp16."""
+    device = point.device.type
+    return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+
+
+def _without_overflows(gradient: Tensor) -> Tensor:
+    """The same (s, t, d), zero for sequences in which it is not finite: those stay where they are."""
+    finite = gradient.isfinite().flatten(1).all(dim=1)
+    return gradient.where(finite[:, None, None], torch.zeros_like(gradient))
 
 
 def ascend(
@@ -60,6 +81,8 @@ def ascend(
         logits = batch.forward(point)
         values = objective(logits)
         gradient = differentiate(values, point)
+        if _is_half(point):
+            gradient = _without_overflows(gradient)
         first = first or (values.detach(), logits.detach())
         delta, clipped = ball.project(delta + step_size * ball.step(gradient))
     return Ascent(ball, delta, clipped, first)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainables.config import PerturbationConfig
 from trainables.loading import UserError
-from trainables.perturbation.ascent import AscentMethod, describe_ascent
+from trainables.perturbation.ascent import AscentMethod, describe_ascent, inputs_only
 from trainables.perturbation.base import Diagnostics, Perturbable, register
 
 
@@ -34,8 +34,7 @@ class FreeLB(AscentMethod):
 
         def differentiate(values: Tensor, point: Tensor) -> Tensor:
             losses.append(values)
-            (gradient,) = torch.autograd.grad(values.sum(), point, retain_graph=True)
-            return gradient
+            return inputs_only(values, point, retain_graph=True)
 
         ascent = self._maximise(batch, magnitude, batch.loss, self._points(magnitude) - 1, differentiate)
         logits = batch.forward(batch.embeddings + ascent.delta)
