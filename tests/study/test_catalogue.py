@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import search_spaces
-from study import catalogue, checks
+from study import catalogue, checks, preflight
 from study.config import StudyConfig
 from trainables.tasks.plan import Plan
 
@@ -34,12 +34,14 @@ def test_a_recipe_is_sound_with_its_task_and_every_space(name: str) -> None:
     assert config.question
     evaluated, tested = languages_of(config, "validation"), languages_of(config, "test")
     checks.check(config, evaluated, tested)
+    assert preflight._methods(config) == []
     for space in search_spaces.names():
         checks.check(with_space(config, space), evaluated, tested)
 
 
 def test_the_quickstart_is_the_first_of_a_family() -> None:
-    assert {"quickstart", "huang2021_pawsx", "huang2021_xnli", "xtreme_r_xcopa", "xtreme_r_panx"} <= set(RECIPES)
+    family = {"quickstart", "huang2021_pawsx", "huang2021_xnli", "ding2022_pawsx", "ding2022_xnli"}
+    assert family | {"xtreme_r_xcopa", "xtreme_r_panx"} <= set(RECIPES)
 
 
 def test_a_space_in_a_file_becomes_part_of_the_configuration(tmp_path: Path) -> None:
