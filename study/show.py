@@ -494,7 +494,7 @@ def warning(trials: Sequence[TrialRecord]) -> str:
     found = [t.number for t in trials if t.fruitless is not None]
     if not found:
         return ""
-    return f"Warning: the ascent of {_trials(found)} raised nothing: broken, or the magnitude is far too large."
+    return f"Warning: the ascent of {_trials(found)} raised nothing: broken, or its magnitude is far off."
 
 
 def _next_step(study: Study) -> str:

@@ -106,7 +106,7 @@ def test_an_ascent_that_raises_nothing_is_warned_of_once(config: StudyConfig, ev
         lines += view.lines(event)
     (warned,) = [i for i, line in enumerate(lines) if "Warning" in line]
     assert lines[warned - 1].startswith("trial 2 step 10")
-    assert lines[warned] == "Warning: the ascent of trial 2 raised nothing: broken, or the magnitude is far too large."
+    assert lines[warned] == "Warning: the ascent of trial 2 raised nothing: broken, or its magnitude is far off."
     for width, height in ((80, 8), (140, 50)):
         table = drawn(view, 1400.0, width, height)
         assert len(table) <= height
