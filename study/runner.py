@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import signal
 import threading
@@ -39,6 +40,8 @@ Listener = Callable[[Mapping[str, Any]], None]
 """Hears every ledger event as it is appended, and transient notices ({"event": "waiting", "for": "…"},
 {"event": "note", "words": "…"})."""
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
 GRACE_SECONDS = 60.0
 """Time that interrupted trials have to reach the end of a step and write their checkpoints."""
 
@@ -63,6 +66,8 @@ class TrialSearcher(Disposable, Searcher):
         super().__init__(metric=None, mode=None)
         self.trials, self.checkpoints, self.concurrent = trials, checkpoints, concurrent
         self.open: dict[str, int] = {}
+        self.lost: dict[str, str] = {}
+        """What the drivers of trials died of, until it is recorded."""
         self.interrupted = False
         self.halted: str | None = None
         """Why the study cannot go on, though nothing is wrong with its trials."""
@@ -103,7 +108,8 @@ class TrialSearcher(Disposable, Searcher):
             self.leave()
         if last.get("kind") in ("interrupted", "halted"):
             return
-        problem = last.get("error") or "its trial driver failed" if error or last.get("kind") == "failed" else None
+        lost = self.lost.pop(trial_id, "its trial driver failed")
+        problem = last.get("error") or lost if error or last.get("kind") == "failed" else None
         self.checkpoints.finished(number, self.trials.finish(number, error=problem))
 
     def save(self, checkpoint_path: str) -> None:
@@ -116,9 +122,9 @@ class TrialSearcher(Disposable, Searcher):
 class TrialVerdicts(Disposable, FIFOScheduler):
     """Ray's scheduler over `Trials`: records each report, answers continue or stop."""
 
-    def __init__(self, trials: Trials, hear: Listener) -> None:
+    def __init__(self, trials: Trials, lost: dict[str, str], hear: Listener) -> None:
         super().__init__()
-        self.trials, self.hear = trials, hear
+        self.trials, self.lost, self.hear = trials, lost, hear
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         number, attempt = trial.config["number"], result["attempt"]
@@ -132,6 +138,11 @@ class TrialVerdicts(Disposable, FIFOScheduler):
             silent = f"no sign of life for {result['minutes']:.0f} min"
             self.hear({"event": "waiting", "for": f"the workers of trial {number}, {silent}"})
         return str(TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        if trial.error_file and Path(trial.error_file).exists():
+            words = Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure # ")[2]
+            self.lost[trial.trial_id] = f"its trial driver failed: attempt {COLOUR.sub('', words).strip()}"
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
         # The stock one scans all trials at every event.
@@ -269,7 +280,12 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
         hear({"event": "waiting", "for": "workers"})
         storage = scratch if address is None else checkpoints.folder / ".ray"
         with interruptible(searcher, mailbox, hear):
-            tuner(searcher, TrialVerdicts(trials, hear), mailbox, scaling, scratch, storage).fit()
+            try:
+                tuner(searcher, TrialVerdicts(trials, searcher.lost, hear), mailbox, scaling, scratch, storage).fit()
+            except tune.TuneError as error:
+                if not isinstance(error.__context__, UserError):
+                    raise
+                searcher.halted = str(error.__context__)  # the ledger cannot be written, say
         if address is not None:
             shutil.rmtree(storage, ignore_errors=True)
     if searcher.halted:

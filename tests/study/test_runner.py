@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -112,6 +113,10 @@ def written(path: Path, content: dict[str, Any]) -> Path:
 
 def reports(record: StudyRecord) -> int:
     return sum(len(t.reports) for t in record.trials.values())
+
+
+def _started(record: StudyRecord) -> int:
+    return sum(t.attempts for t in record.trials.values())
 
 
 def assert_consistent(ledger: Path, trials: int, interval: int) -> StudyRecord:
@@ -235,7 +240,7 @@ def test_an_interrupted_study_is_checkpointed_and_resumed(tmp_path: Path) -> Non
     ledger = tmp_path / "tiny" / "ledger.jsonl"
 
     def started() -> bool:
-        return ledger.exists() and sum(t.attempts for t in read_study(ledger).trials.values()) == 2
+        return ledger.exists() and _started(read_study(ledger)) == 2
 
     with command("run", str(config), "--root", str(tmp_path)) as process:
         wait_for(started, 240, "both trials start")
@@ -252,7 +257,7 @@ def test_an_interrupted_study_is_checkpointed_and_resumed(tmp_path: Path) -> Non
     record = read_study(ledger)
     assert all(not t.ended for t in record.trials.values())
     with command("resume", "tiny", "--root", str(tmp_path)) as process:
-        wait_for(lambda: sum(t.attempts for t in read_study(ledger).trials.values()) == 4, 240, "both go on")
+        wait_for(lambda: _started(read_study(ledger)) == 4, 240, "both go on")
         children = family(process.pid)
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
@@ -263,6 +268,22 @@ def test_an_interrupted_study_is_checkpointed_and_resumed(tmp_path: Path) -> Non
         assert process.returncode == 130, output
         assert "study resume tiny" in output
         wait_for(lambda: not any(p.is_running() for p in children), 90, "no orphan is left")
+
+
+def test_a_study_whose_ledger_cannot_be_written_says_so(tmp_path: Path) -> None:
+    """The driver may write no longer files, as on a full disk."""
+    config = written(tmp_path / "tiny.yaml", study())
+    ledger = tmp_path / "tiny" / "ledger.jsonl"
+    with command("run", str(config), "--root", str(tmp_path), "--plain") as process:
+        wait_for(lambda: ledger.exists() and _started(read_study(ledger)) >= 1, 240, "a trial starts")
+        size = ledger.stat().st_size + 300
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, size))
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 2, output
+        assert f"{ledger}: cannot be written, File too large; no trial is lost" in output
+        assert "go on with study resume tiny" in output
+        assert "Traceback" not in output
+    assert not any(t.ended for t in read_study(ledger).trials.values())
 
 
 LOST_DRIVER = """
