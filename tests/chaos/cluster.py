@@ -32,7 +32,7 @@ from study.config import StudyConfig
 from study.ledger import LEDGER, read_events, read_study
 from trainables.loading import validate
 
-STEPS, EVERY, TRIALS = 16, 4, 6
+STEPS, EVERY = 16, 4
 LANGUAGES = ["de", "lb", "th"]
 MOST_DRIVERS = 12
 INTERVAL = EVERY
@@ -63,7 +63,7 @@ HEALTH = {"health_check_period_ms": 2000, "health_check_timeout_ms": 5000, "heal
 """A node of the cluster counts as dead after some twenty seconds without an answer (Ray's own: over a minute)."""
 
 
-def content(name: str, workers: int, uri: str | None) -> dict[str, Any]:
+def content(name: str, trials: int, workers: int, uri: str | None) -> dict[str, Any]:
     """The configuration of a study of tiny trials."""
     return {
         "name": name,
@@ -79,7 +79,7 @@ def content(name: str, workers: int, uri: str | None) -> dict[str, Any]:
             "perturbation": {"method": "adversarial", "epsilon": 0.1},
             "evaluation": {"every": EVERY, "examples_per_language": 4},
         },
-        "search": {"space": "adversarial", "trials": TRIALS, "objectives": [{"reduce": "target_mean"}]},
+        "search": {"space": "adversarial", "trials": trials, "objectives": [{"reduce": "target_mean"}]},
         "protocol": {
             "selection": "target_validation",
             "primary_endpoint": "target_mean",
@@ -151,8 +151,8 @@ def title(process: psutil.Process) -> str:
 class World:
     """What outlives the studies of a campaign: folders, chance, the processes that were started."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.random = folder, random.Random(seed)
+    def __init__(self, folder: Path, seed: int, trials: int) -> None:
+        self.folder, self.random, self.trials = folder, random.Random(seed), trials
         self.counts: Counter[str] = Counter()
         self.sessions: set[int] = set()
         self.root = folder / "studies"
@@ -270,7 +270,9 @@ class Scene:
         self.drivers = 1
         self.world.work.unlink(missing_ok=True)
         path = self.world.folder / f"{self.study}.yaml"
-        path.write_text(yaml.safe_dump(content(self.study, self.workers, self.uri)), encoding="utf-8")
+        path.write_text(
+            yaml.safe_dump(content(self.study, self.world.trials, self.workers, self.uri)), encoding="utf-8"
+        )
         say(f"study {self.study}")
         return self.command("run", str(path))
 
@@ -370,7 +372,7 @@ class Scene:
         yield from invariants.redone(starts, trained, INTERVAL)
 
     def expected(self) -> int:
-        return TRIALS
+        return self.world.trials
 
     def config(self) -> StudyConfig:
         return validate(StudyConfig, read_study(self.ledger).config)
@@ -500,7 +502,7 @@ class Confirm(Nodes):
     def expected(self) -> int:
         from study.confirm import plan
 
-        return TRIALS + len(plan(self.config(), read_study(self.ledger)))
+        return self.world.trials + len(plan(self.config(), read_study(self.ledger)))
 
     def check(self) -> None:
         import pandas as pd
@@ -508,7 +510,7 @@ class Confirm(Nodes):
         super().check()
         frame = pd.read_parquet(self.ledger.with_name("results.parquet"))
         rows = len(frame.groupby(["configuration", "seed"]))
-        assert rows == self.expected() - TRIALS, f"results.parquet has {rows} trials"
+        assert rows == self.expected() - self.world.trials, f"results.parquet has {rows} trials"
 
     def may_begin(self) -> bool:
         return not self.events()
@@ -565,6 +567,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 20))
     parser.add_argument("--faults", type=int, default=len(PLAN))
+    parser.add_argument("--trials", type=int, default=6, help="of each study")
     parser.add_argument("--kinds", default=",".join(sorted({kind for _, kind in PLAN})), help="separated by commas")
     parser.add_argument("--scenes", default="local,nodes,confirm,pairs", help="separated by commas")
     arguments = parser.parse_args()
@@ -577,7 +580,7 @@ def main() -> None:
     print(f"seed {arguments.seed}", flush=True)
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    world = World(folder, arguments.seed)
+    world = World(folder, arguments.seed, arguments.trials)
     trace = str(Path(__file__).with_name("trace"))
     path = os.pathsep.join(filter(None, [trace, str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     os.environ |= {"CHAOS_WORK": str(world.work), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

@@ -58,7 +58,7 @@ def test_a_worker_and_a_trial_driver_killed_on_a_real_ray() -> None:
     """The shortest campaign of `tests.chaos.cluster`: one study, one start of Ray."""
     command = [sys.executable, "-m", "tests.chaos.cluster", "--seed", "5", "--faults", "2", "--kinds", "worker,actor"]
     done = subprocess.run(
-        [*command, "--scenes", "local"],
+        [*command, "--scenes", "local", "--trials", "3"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

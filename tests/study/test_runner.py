@@ -299,7 +299,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def test_trial_drivers_that_never_come_up_end_the_study(tmp_path: Path) -> None:
-    config = written(tmp_path / "tiny.yaml", study(scaling={"max_attempts": 1}))
+    config = written(tmp_path / "tiny.yaml", study(scaling={"max_attempts": 1}, search={"trials": 1}))
     words = [sys.executable, "-c", LOST_DRIVER, "run", str(config), "--root", str(tmp_path), "--plain"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment, check=False)
