@@ -26,6 +26,7 @@ def export_optuna(record: StudyRecord, path: Path) -> None:
     order of their numbers (its own where all have ended, else the user attribute ``trial``). ``NAME: points`` has the
     points of the search space alone: importances and slices need trials that share their parameters.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     config = validate(StudyConfig, record.config)
     trials = [t for t in record.trials.values() if t.phase == "run" and t.ended]
     aside = path.with_name(f"{path.name}.aside")
