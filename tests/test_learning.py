@@ -13,6 +13,7 @@ from benchmarks.learning import FITTED, fit
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("task", ["xnli", "xcopa", "panx", "tydiqa"])
 def test_a_shape_fits_its_training_examples(task: str, shared_data: Path) -> None:
     assert fit(*FITTED[task], shared_data) > 0.9
