@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import yaml
 
 from study.ledger import read_events, read_study
 from tests.conftest import REPOSITORY
+from tests.waiting import wait_for
 from trainables.cache import cache_root
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -226,13 +227,6 @@ class Machines:
             return not self.processes(self.folder)
 
         wait_for(gone, 60, "the cluster's processes end")
-
-
-def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.2)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import yaml
 
 from study.config import StudyConfig
 from study.ledger import LEDGER, read_events, read_study
+from tests.waiting import wait_for
 from trainables.loading import validate
 
 STEPS, EVERY = 16, 4
@@ -94,13 +95,6 @@ def content(name: str, trials: int, workers: int, uri: str | None) -> dict[str, 
 
 def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
-
-
-def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.1)
 
 
 class Command:

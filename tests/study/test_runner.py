@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import yaml
 from study.ledger import read_study
 from study.record import StudyRecord
 from study.tracking import rebuild
+from tests.waiting import wait_for
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
 from trainables.loop import run_trial
@@ -97,13 +98,6 @@ def finished(*arguments: str, seconds: float = 300, isolated: bool = False) -> t
     with command(*arguments, isolated=isolated) as process:
         output, _ = process.communicate(timeout=seconds)
         return process.returncode, output
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
 
 
 def written(path: Path, content: dict[str, Any]) -> Path:
