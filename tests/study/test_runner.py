@@ -253,12 +253,20 @@ def test_an_interrupted_study_is_checkpointed_and_resumed(tmp_path: Path) -> Non
     with command("resume", "tiny", "--root", str(tmp_path)) as process:
         wait_for(lambda: _started(read_study(ledger)) == 4, 240, "both go on")
         children = family(process.pid)
+        frozen = [p for p in children if _training(p)]
+        for each in frozen:  # so that nobody writes a checkpoint, and one Ctrl-C alone would wait for its whole grace
+            each.suspend()
         process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        time.sleep(1)  # two signals that arrive together are one
+        assert process.poll() is None
         before = time.monotonic()
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
         assert time.monotonic() - before < 30, "a second one waits for nobody's checkpoint"
+        for each in frozen:
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
+        assert frozen
         assert process.returncode == 130, output
         assert "study resume tiny" in output
         wait_for(lambda: not any(p.is_running() for p in children), 90, "no orphan is left")
