@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from trainables.config import PerturbationConfig
-from trainables.encoder import Encoder
+from trainables.encoder import Encoder, Model
 from trainables.perturbation import create
 from trainables.perturbation.base import Perturbable
 
@@ -117,21 +117,20 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
         "attn_implementation": "sdpa",
     }
     encoder = Encoder(BertModel(BertConfig(**sizes), add_pooling_layer=False), uses_segments=False).train()
-    head = nn.Linear(hidden, 30)
+    model = Model(encoder, nn.Linear(hidden, 30))
     ids = torch.randint(5, 10_000, (batch, tokens))
     attention, labels = torch.ones_like(ids), torch.randint(0, 30, (batch,))
 
     def forward(embeddings: Tensor) -> Tensor:
-        torch.manual_seed(1)
-        logits: Tensor = head(
-            encoder.states(embeddings, attention, torch.zeros_like(attention, dtype=torch.bool))[:, 0]
-        )
+        states = encoder.states(embeddings, attention, torch.zeros_like(attention, dtype=torch.bool))
+        logits: Tensor = model.head(states[:, 0])
         return logits
 
     def divergence(p: Tensor, q: Tensor) -> Tensor:
         return nn.functional.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
 
     def view() -> Perturbable:
+        model.masks.begin(1)
         return Perturbable(
             forward=forward,
             embeddings=encoder.embed(ids),
@@ -143,7 +142,7 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
             draw=0,
         )
 
-    return view, [*encoder.parameters(), *head.parameters()]
+    return view, list(model.parameters())
 
 
 def _options() -> argparse.Namespace:

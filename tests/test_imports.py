@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "loading", "scores", "languages", "seeds", "cache", "distributed"),
-    ("encoder", "tasks", "perturbation", "augmentation", "offline"),
+    ("encoder", "dropout", "tasks", "perturbation", "augmentation", "offline"),
     ("batches", "materials", "weights", "predictions", "evaluation", "robustness", "loop", "checkpoint", "__main__"),
     ("worker", "mailbox"),
     ("driver",),
@@ -36,7 +36,7 @@ HOMES = {
     ),
     "optuna": ("study.trials", "study.proposals", "study.optuna_export", "search_spaces", "study.analysis"),
     "mlflow": ("study.tracking",),
-    "transformers": ("trainables.encoder", "trainables.tasks", "trainables.offline"),
+    "transformers": ("trainables.encoder", "trainables.dropout", "trainables.tasks", "trainables.offline"),
     "datasets": ("trainables.encoder", "trainables.tasks", "trainables.offline"),
     "click": ("study.cli", "trainables.__main__"),
 }

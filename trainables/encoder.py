@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
+from trainables import dropout
 from trainables.config import OFFLINE, EncoderConfig
 from trainables.loading import UserError
 from trainables.tasks.base import Batch
@@ -115,6 +116,8 @@ class Model(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = head
+        encoder.model.set_attn_implementation(dropout.ATTENTION)
+        self.masks = dropout.share(self)
 
     def embed(self, batch: Batch) -> Tensor:
         """Word embeddings (s, t, e) of a batch."""

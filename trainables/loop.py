@@ -227,10 +227,10 @@ def _backward(trial: Trial, items: npt.NDArray[np.int64], scale: float) -> tuple
     if not config.perturbation.perturb_special_tokens:
         perturbed = perturbed & ~batch.special
     dropout_seed = derive(config.training.seed, "dropout", trial.step, int(items[0]))
+    model.masks.begin(dropout_seed)
 
     def forward(embeddings: Tensor) -> Tensor:
-        # One dropout mask for all forward passes of a step, as in FreeLB (1909.11764, section 3.3).
-        torch.manual_seed(dropout_seed)
+        torch.manual_seed(dropout_seed)  # for kernels that draw masks themselves
         return model.logits(embeddings, batch)
 
     def look(part: Batch, layer: int) -> Inside:
