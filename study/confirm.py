@@ -11,7 +11,7 @@ from study import protocol
 from study.checkpoints import Checkpoints, predictions_path
 from study.config import StudyConfig, study_directory
 from study.ledger import LEDGER, Ledger, StudyRecord, read_study
-from study.runner import Listener, begin, execute, tracked
+from study.runner import Listener, begin, execute
 from study.trials import Planned, Trials
 from trainables.config import TrialConfig
 from trainables.loading import UserError, apply_point
@@ -74,9 +74,7 @@ def _execute(
             ledger.append("test_opened", protocol_hash=protocol.protocol_hash(config), reason=reason)
         materials = prepare(config.trial, ("validation", "test"))
         begin(config, ledger, record, materials)
-        with tracked(config, root.resolve()):
-            trials = Trials(config, ledger, record, planned)
-            execute(trials, Checkpoints(config, record, folder), hear, address)
+        execute(Trials(config, ledger, record, planned), Checkpoints(config, record, folder), hear, address)
 
 
 def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[Planned]:

@@ -218,11 +218,7 @@ def run_study(
             for other in learn_from:
                 count = warm_start.borrow(config, ledger, record, other)
                 hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
-        with tracked(config, root.resolve()):
-            trials = Trials(config, ledger, record)
-            execute(trials, Checkpoints(config, record, folder), hear, address)
-            if trials.stopped:
-                ledger.append("stopped", cause=trials.stopped)
+        execute(Trials(config, ledger, record), Checkpoints(config, record, folder), hear, address)
     return read_study(folder / LEDGER)
 
 
@@ -262,7 +258,8 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
     def lost(process: str) -> None:
         hear({"event": "note", "words": f"Ray's {process} has died and ends this; go on with study {verb} {name}"})
 
-    with cluster(address, lost) as scratch:
+    # MLflow catches up before Ray goes: a connection that Ray leaves behind ends this process a minute later.
+    with cluster(address, lost) as scratch, tracked(trials.config, checkpoints.folder.parents[1]):
         resources = ray.cluster_resources()
         if "trial_driver" not in resources:
             raise UserError(
@@ -286,6 +283,8 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
                 if not isinstance(error.__context__, UserError):
                     raise
                 searcher.halted = str(error.__context__)  # the ledger cannot be written, say
+        if trials.stopped and trials.phase == "run":
+            trials.ledger.append("stopped", cause=trials.stopped)
         if address is not None:
             shutil.rmtree(storage, ignore_errors=True)
     if searcher.halted:

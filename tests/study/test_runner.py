@@ -97,7 +97,10 @@ def listening(processes: list[psutil.Process]) -> set[str]:
 def finished(*arguments: str, seconds: float = 300, isolated: bool = False) -> tuple[int, str]:
     with command(*arguments, isolated=isolated) as process:
         output, _ = process.communicate(timeout=seconds)
-        return process.returncode, output
+    if process.returncode == 1 and "--root" in arguments:  # what Ray had to say, should the caller not expect this
+        for log in Path(arguments[arguments.index("--root") + 1]).glob("*/log.txt"):
+            output += f"\n{log}:\n{log.read_text(encoding='utf-8', errors='replace')[-5000:]}"
+    return process.returncode, output
 
 
 def written(path: Path, content: dict[str, Any]) -> Path:

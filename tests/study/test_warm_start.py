@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,6 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     materials.mkdir()
     (materials / "meta.json").write_text('{"fingerprint": "d1", "encoder": "e1"}', encoding="utf-8")
     monkeypatch.setattr(runner, "prepare", lambda trial: materials)
-    monkeypatch.setattr(runner, "tracked", lambda config, root: nullcontext())
     monkeypatch.setattr(runner, "execute", lambda trials, checkpoints, hear, address: run(trials, SIMULATED))
     monkeypatch.setattr(preflight, "check", lambda *arguments: None)
     return tmp_path / "studies"
