@@ -35,7 +35,12 @@ docs: setup
 	$(BIN)/python -m study.reference > docs/configuration.md
 
 bench: setup
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --editable '.[bench]' --constraint constraints.txt
+	@for script in $(filter-out benchmarks/learning.py,$(wildcard benchmarks/[a-z]*.py)); do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@echo "== benchmarks/learning.py"
+	@if [ -n "$(DATA)" ]; then $(BIN)/python benchmarks/learning.py --data "$(DATA)"; \
+		else echo "left out: needs real task data, make bench DATA=FOLDER"; fi
 
 chaos: setup
 	$(BIN)/python -m tests.chaos.seam --seed 1 --faults 1000 --kills 50

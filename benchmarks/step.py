@@ -1,0 +1,149 @@
+"""What each saving of the training step saves: CPU time and peak memory of one adversarial step (one ascent step).
+
+*Untuned* is the step as it is often written: full vocabulary, AdamW as a loop over parameters, random batches padded to
+the longest text of the data, dropout masks drawn by every pass, weight gradients in the ascent. Each other row mends
+one of these, the last all of them, as studies do. Every measurement is a process of its own, in rounds over all rows.
+
+    python benchmarks/step.py [--model small|base] [--steps 6] [--rounds 3]
+
+`small` is the embedded encoder, `base` random weights in the shape of XLM-R base (12 layers of 768, 250,002 rows).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _studies import configuration
+from torch import Tensor, nn
+from transformers import XLMRobertaConfig, XLMRobertaModel
+
+from trainables import loop
+from trainables.distributed import Group
+from trainables.dropout import SharedDropout
+from trainables.encoder import Encoder, Model
+from trainables.materials import Materials, load
+from trainables.tasks.base import collate
+
+VARIANTS = {
+    "untuned": (),
+    "vocabulary trimmed": ("trim",),
+    "AdamW fused": ("fused",),
+    "batches of like length": ("bucket",),
+    "masks drawn once": ("masks",),
+    "no weight gradients in the ascent": ("ascent",),
+    "all of them": ("trim", "fused", "bucket", "masks", "ascent"),
+}
+
+
+def main() -> None:
+    """Print the table; with `--one` (for its own use) measure one row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=("small", "base"), default="small")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one is not None:
+        print(json.dumps(measure(VARIANTS[options.one], options.model, options.steps)))
+        return
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    for _ in range(options.rounds):
+        for name in VARIANTS:
+            words = [sys.executable, __file__, "--one", name, "--model", options.model, "--steps", str(options.steps)]
+            done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, timeout=3600)
+            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+    median = {n: {k: statistics.median(r[k] for r in rows) for k in rows[0]} for n, rows in found.items()}
+    first = median["untuned"]
+    print(f"{options.model}, 32 texts a step, median of {options.rounds} rounds of {options.steps} steps, one thread\n")
+    print("| step | CPU-s | times less | peak memory, MB | times less |")
+    print("|---|---:|---:|---:|---:|")
+    for name, row in median.items():
+        print(
+            f"| {name} | {row['seconds']:.2f} | {first['seconds'] / row['seconds']:.2f} | {row['megabytes']:.0f} "
+            f"| {first['megabytes'] / row['megabytes']:.2f} |"
+        )
+
+
+def measure(savings: tuple[str, ...], model: str, steps: int) -> dict[str, float]:
+    """CPU seconds of a step (median after the first, which allocates) and the process's peak memory in MB."""
+    torch.set_num_threads(1)
+    trial = configuration("step", 2, steps + 1, 1, frozen=False).trial
+    encoder = trial.encoder.model_copy(update={"trim_vocabulary": "trim" in savings})
+    trial = trial.model_copy(update={"encoder": encoder})
+    materials = load(trial)
+    if model == "base":
+        materials.remember("encoder", partial(base_encoder, materials, trimmed="trim" in savings))
+    with tempfile.TemporaryDirectory() as folder:
+        running = loop.start(trial, materials, Group(), Path(folder))
+    _undo(running, savings)
+    took = []
+    for _ in range(steps + 1):
+        began = time.process_time()
+        loop.train_step(running)
+        took.append(time.process_time() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": statistics.median(took[1:]), "megabytes": peak}
+
+
+def _undo(running: loop.Trial, savings: tuple[str, ...]) -> None:
+    """Take out of a trial what it shall not save."""
+    if "fused" not in savings:
+        running.optimizer = torch.optim.AdamW(running.optimizer.param_groups, foreach=False, fused=False)
+    if "bucket" not in savings:
+        size, lengths = running.batches.batch_size, running.batches.lengths
+        order = np.random.default_rng(0).permutation(len(lengths))
+        object.__setattr__(running.batches, "at", lambda step: order[step * size : (step + 1) * size])
+        loop.collate = partial(collate, least=int(lengths.max()))  # type: ignore[attr-defined]
+    if "masks" not in savings:
+        _draw_each_time(running.model)
+    if "ascent" not in savings:
+        words = running.model.encoder.model.get_input_embeddings().weight
+        others = [p for p in running.model.parameters() if p is not words]
+        maximise = running.perturbation._maximise  # type: ignore[attr-defined]
+        running.perturbation._maximise = partial(  # type: ignore[attr-defined]
+            maximise, differentiate=partial(_with_weights, others)
+        )
+
+
+def _with_weights(parameters: list[nn.Parameter], values: Tensor, point: Tensor) -> Tensor:
+    """As `loss.backward()` does, but for the word embeddings, of which the point is mostly detached."""
+    return torch.autograd.grad(values.sum(), [point, *parameters], allow_unused=True)[0]
+
+
+def _draw_each_time(model: Model) -> None:
+    model.encoder.model.set_attn_implementation("sdpa")
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, SharedDropout):
+                setattr(module, name, nn.Dropout(child.p))
+
+
+def base_encoder(materials: Materials, trimmed: bool) -> Encoder:
+    """XLM-R base with random weights; trimmed, with as many rows as the data use."""
+    rows = json.loads((materials.encoder_folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    sizes: dict[str, Any] = {
+        "vocab_size": rows if trimmed else 250_002,
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "max_position_embeddings": 514,
+        "type_vocab_size": 1,
+    }
+    return Encoder(XLMRobertaModel(XLMRobertaConfig(**sizes), add_pooling_layer=False), uses_segments=False).eval()
+
+
+if __name__ == "__main__":
+    main()
