@@ -139,11 +139,9 @@ def tracking(uri: str | None) -> Iterator[Finding]:
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
             yield Finding("ok", "mlflow", f"{public(uri)} answers")
-    except urllib.error.HTTPError as error:
-        problem = reason(OSError(f"error code {error.code}"), uri)
-        yield Finding("warning", "mlflow", f"{public(uri)} {problem}", "studies run without it, and send it all later")
     except (OSError, ValueError) as error:
-        problem = reason(error if isinstance(error, OSError) else OSError(str(error)), uri)
+        words = f"error code {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error)
+        problem = reason(OSError(words), uri)
         yield Finding("warning", "mlflow", f"{public(uri)} {problem}", "studies run without it, and send it all later")
 
 
