@@ -17,14 +17,26 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 """Exit statuses beside 0, done."""
 
+
+class Root(click.Path):
+    """A folder, or a URI, in whose place the command sees a folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if "://" in str(value):
+            from study import roots
+
+            value = roots.folder(value)
+        return super().convert(value, param, ctx)
+
+
 root_option = click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Root(path_type=Path, file_okay=False),
     default="studies",
     envvar="STUDY_ROOT",
     show_default=True,
     show_envvar=True,
-    help="Folder of all studies.",
+    help="Folder of all studies, or its URI in an object store: s3://bucket/studies.",
 )
 
 

@@ -19,11 +19,13 @@ import ray
 from ray._private.worker import get_dashboard_url
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study import roots
 from study.cluster import cluster
 from study.config import ScalingConfig
 from study.doctor import Finding
 from study.runner import GROWING, concurrency, concurrency_words
 from trainables.loading import UserError
+from trainables.storage import Store, is_uri
 
 ANSWER_SECONDS = 90.0
 """Time in which a machine must answer: a first answer starts a process there."""
@@ -92,11 +94,14 @@ def _access() -> Iterator[Finding]:
 
 
 def look(probe: str) -> dict[str, Any]:
-    """What a machine says of itself; leaves the file `probe`, whose absolute path it is. Runs there."""
+    """What a machine says of itself; leaves the file `probe`: its absolute path, or its URI. Runs there."""
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
     problem = None
     try:
-        Path(probe).touch(exist_ok=False)
+        if is_uri(probe):
+            Store(probe).write("", b"")
+        else:
+            Path(probe).touch(exist_ok=False)
     except OSError as error:
         problem = error.strerror or str(error)
     return {
@@ -116,7 +121,17 @@ def _gpus() -> int:
 
 def look_again(probes: Sequence[str]) -> dict[str, Any]:
     """This machine's time, and which of the files that all have left it does not see. Runs there."""
-    return {"time": time.time(), "unseen": [probe for probe in probes if not Path(probe).exists()]}
+    return {"time": time.time(), "unseen": [probe for probe in probes if not _is_there(probe)]}
+
+
+def _is_there(probe: str) -> bool:
+    if not is_uri(probe):
+        return Path(probe).exists()
+    try:
+        Store(probe).read("")
+    except OSError:
+        return False
+    return True
 
 
 def _machines(root: Path) -> Iterator[Finding]:
@@ -126,7 +141,9 @@ def _machines(root: Path) -> Iterator[Finding]:
     folder = root.absolute()
     is_new = not folder.exists()
     mark = uuid.uuid4().hex[:8]
-    probes = {node: str(folder / f".doctor-{mark}-{node[:8]}") for node in nodes}
+    store = roots.store(root)
+    place = (lambda name: str(folder / name)) if store is None else (lambda name: (store / name).uri)
+    probes = {node: place(f".doctor-{mark}-{node[:8]}") for node in nodes}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -156,14 +173,17 @@ def _machines(root: Path) -> Iterator[Finding]:
                 found = f"its clock differs by {apart:.0f} s, and the times of a study with it"
                 yield Finding("warning", nodes[node], found, "an NTP client, such as chrony, on every machine")
         if unseen:
-            found = f"{folder} is not writable, or another folder, on {', '.join(sorted(unseen))}"
-            yield Finding("failure", "shared root", found, "a folder that all machines mount, such as NFS")
+            found = f"{roots.shown(folder)} is not writable, or another folder, on {', '.join(sorted(unseen))}"
+            cure = "a folder that all machines mount, such as NFS" if store is None else "credentials on every machine"
+            yield Finding("failure", "shared root", found, cure)
         elif said:
-            yield Finding("ok", "shared root", f"{folder}, written by all {len(said)} machines and seen by all")
+            yield Finding(
+                "ok", "shared root", f"{roots.shown(folder)}, written by all {len(said)} machines and seen by all"
+            )
     finally:
         for probe in probes.values():
             with suppress(OSError):
-                Path(probe).unlink()
+                Store(probe).remove("") if is_uri(probe) else Path(probe).unlink()
         if is_new:
             with suppress(OSError):
                 folder.rmdir()

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from study import protocol
+from study import protocol, roots
 from study.checkpoints import Checkpoints, predictions_path
 from study.config import StudyConfig, study_directory
-from study.ledger import LEDGER, Ledger, StudyRecord, read_study
+from study.ledger import LEDGER, StudyRecord, read_study
 from study.runner import Listener, begin, execute
 from study.trials import Planned, Trials
 from trainables.config import TrialConfig
 from trainables.loading import UserError, apply_point
 from trainables.materials import prepare
 
-RESULTS = "results.parquet"
+RESULTS = roots.RESULTS
 """In the study's folder: one row per configuration x seed x language x example (see `study.analysis.frames`)."""
 
 
@@ -50,6 +50,7 @@ def confirm_study(
         _execute(config, root, folder, planned, take_over, events, address)
         record = read_study(folder / LEDGER)
     results(config, record, folder).to_parquet(folder / RESULTS)
+    roots.keep(folder / RESULTS)
     return record
 
 
@@ -64,8 +65,7 @@ def _execute(
 ) -> None:
     hear = events or (lambda event: None)
     hear({"event": "waiting", "for": "data and encoder, with the test split"})
-    with Ledger.open(folder / LEDGER, take_over) as ledger:
-        ledger.heard = hear
+    with roots.opened(folder / LEDGER, take_over, hear) as ledger:
         record = read_study(ledger.path)
         asked = sum(t.phase == "confirm" for t in record.trials.values())
         if asked < len(planned):
@@ -121,7 +121,9 @@ def results(config: StudyConfig, record: StudyRecord, folder: Path) -> pd.DataFr
 def _results(config: StudyConfig, record: StudyRecord, folder: Path) -> Iterator[pd.DataFrame]:
     for trial in record.trials.values():
         if trial.phase == "confirm" and trial.state == "COMPLETE":
-            frame = pd.read_parquet(predictions_path(folder, trial.number))
+            path = predictions_path(folder, trial.number)
+            roots.bring(path)
+            frame = pd.read_parquet(path)
             frame.insert(0, "study", config.name)
             frame.insert(1, "configuration", trial.attributes["configuration"])
             frame.insert(2, "control", trial.control or "")

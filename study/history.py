@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from study import protocol, show
+from study import protocol, roots, show
 from study.analysis.frames import TRIAL_COLUMNS, read_results
 from study.config import StudyConfig, study_directory
 from study.record import TrialRecord
 from trainables.config import TrialConfig
 from trainables.scores import Evaluation, Split
 
-RESULTS = "results.parquet"
+RESULTS = roots.RESULTS
 """File of a study that its confirmation leaves: a results frame."""
 
 METHODS = ("perturbation.method", "augmentation.method")
@@ -31,12 +31,14 @@ def load_study(name: str, root: Path | str = "studies") -> pd.DataFrame:
     Raises `UserError` where there is no such study. A trial that is complete has the scores of the one checkpoint that
     is its result, any other those of its last evaluation.
     """
-    return trial_frame(show.find(Path(root), name))
+    return trial_frame(show.find(roots.folder(root), name))
 
 
 def load_results(name: str, root: Path | str = "studies") -> pd.DataFrame | None:
     """The results frame that the study's confirmation left, or None if it has none yet."""
-    path = study_directory(Path(root), name) / RESULTS
+    folder = roots.folder(root)
+    roots.refresh(folder, name)
+    path = study_directory(folder, name) / RESULTS
     return read_results(path) if path.exists() else None
 
 

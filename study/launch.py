@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import needs, preflight, show
+from study import needs, preflight, roots, show
 from study.config import StudyConfig, study_directory
 from study.ledger import LEDGER, read_events
 from study.progress import Mode, watched
@@ -40,6 +40,7 @@ def run(config: StudyConfig, options: Options, learn_from: Sequence[str] = ()) -
     `learn_from` names studies under the same root whose ended trials become history to the sampler.
     Returns the exit status: 0 done, 1 failed. Raises `UserError` for anything that forbids to start.
     """
+    roots.refresh(options.root, config.name)
     if (study_directory(options.root, config.name) / LEDGER).exists():
         existing = show.find(options.root, config.name)
         same_configuration(config, existing)
@@ -96,7 +97,9 @@ def _concerns_confirm(event: Mapping[str, Any], study: show.Study) -> bool:
 def _execute(config: StudyConfig, options: Options, resume: bool, learn_from: Sequence[StudyRecord] = ()) -> int:
     folder = study_directory(options.root, config.name)
     earlier = read_events(folder / LEDGER) if resume else []
-    planned, score = show.planned(config), show.first_value(config)
+    from study.arms import run_arms
+
+    planned, score = sum(arm.proposer.remaining() for arm in run_arms(config)), show.first_value(config)
     _announce(config, options)
     try:
         with (
@@ -139,6 +142,8 @@ def _resumable(command: str, root: Path) -> Iterator[None]:
 def _conclude(options: Options, name: str) -> int:
     """Print a study's result; the exit status that it deserves."""
     study = show.find(options.root, name)
+    if study.condition != "running":
+        roots.settle(options.root, name)
     if options.mode != "json":
         print(show.result(study))
         if study.condition == "finished":
@@ -174,7 +179,7 @@ def _how_to_go_on(existing: show.Study) -> str:
 
 
 def _root(root: Path) -> str:
-    return "" if root == Path("studies") else f" --root {root}"
+    return "" if root == Path("studies") else f" --root {roots.shown(root)}"
 
 
 def _remove_if_nothing_began(folder: Path) -> None:

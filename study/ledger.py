@@ -61,17 +61,20 @@ class Ledger:
         self._lock = threading.Lock()
         self.heard: Callable[[Mapping[str, Any]], None] | None = None
         """Told of every event once it is durable."""
+        self.guard: Callable[[], None] | None = None
+        """Asked before every event; forbids it by an error."""
 
     @classmethod
-    def open(cls, path: Path, take_over: bool = False) -> Ledger:
+    def open(cls, path: Path, take_over: bool = False, epoch: int = 1) -> Ledger:
         """Own and open the ledger at `path`, creating it and its folder if need be; cuts a torn last line off.
 
-        Raises `UserError` naming the owner if another driver has the study; `take_over` takes it nevertheless.
+        The ownership's number is `epoch` or more. Raises `UserError` naming the owner if another driver has the study;
+        `take_over` takes it nevertheless.
         """
         folder = path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            holder = claim(owner_path(path), take_over, _last_epoch(path) + 1)
+            holder = claim(owner_path(path), take_over, max(epoch, _last_epoch(path) + 1))
         except OSError as error:
             raise UserError(f"{folder}: cannot be written, {error.strerror}") from error
         descriptor = -1
@@ -99,6 +102,11 @@ class Ledger:
         """Number of this ownership."""
         return self._claim.owner.epoch
 
+    @property
+    def end(self) -> int:
+        """Bytes that are durable."""
+        return self._end
+
     def append(self, event: str, **fields: Any) -> dict[str, Any]:
         """Write one event durably, or not at all; returns it. Constant time, whatever the ledger's length.
 
@@ -110,6 +118,8 @@ class Ledger:
         with self._lock:
             assert self._descriptor >= 0, "the ledger is closed"
             self._claim.verify()
+            if self.guard is not None:
+                self.guard()
             try:
                 written = 0
                 while written < len(line):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import search_spaces
-from study import show
+from study import roots, show
 from study.checkpoints import KEPT
 from study.config import ScalingConfig, StudyConfig, study_directory
 from study.ledger import LEDGER, Tail
@@ -66,6 +66,8 @@ def used(config: StudyConfig, root: Path) -> int:
 def disk(config: StudyConfig, root: Path) -> str:
     """What the checkpoints take, and what is free, in words."""
     folder, most = study_directory(root, config.name), checkpoints(config)
+    if roots.store(root) is not None:
+        return f"{'checkpoints' if most is None else f'at most {size(most)} of checkpoints'} under {roots.shown(root)}"
     free = size(shutil.disk_usage(existing(root)).free)
     if most is None:
         return f"known once the encoder {config.trial.encoder.name_or_path} is on this machine; {free} free at {root}"
@@ -181,12 +183,14 @@ def pace(config: StudyConfig, root: Path) -> Pace | None:
 
 
 def _comparable(config: StudyConfig, root: Path) -> Iterator[show.Study]:
-    for ledger in sorted(root.glob(f"*/{LEDGER}")):
+    roots.refresh(root)
+    for name in roots.names(root):
         try:
-            began = next((e["config"] for e in Tail(ledger).poll() if e["event"] == "study"), None)
+            events = Tail(study_directory(root, name) / LEDGER).poll()
+            began = next((e["config"] for e in events if e["event"] == "study"), None)
             if began is None or not _is_comparable(config, began):
                 continue
-            yield show.find(root, ledger.parent.name)
+            yield show.find(root, name)
         except UserError:  # a damaged ledger is no reason not to estimate
             continue
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from study import catalogue, launch, show
+from study import catalogue, launch, roots, show
 from study.config import StudyConfig, study_directory
 from study.history import load_study
 from study.ledger import LEDGER
@@ -23,7 +23,8 @@ def run_study(
     and `KeyboardInterrupt` once an interrupted study is checkpointed.
     """
     study = config if isinstance(config, StudyConfig) else catalogue.study_config(str(config), overrides)
-    options = launch.Options(Path(root), mode="quiet")
+    options = launch.Options(roots.folder(root), mode="quiet")
+    roots.refresh(options.root, study.name)
     is_there = (study_directory(options.root, study.name) / LEDGER).exists()
     if is_there and show.find(options.root, study.name).condition == "unfinished":
         launch.same_configuration(study, show.find(options.root, study.name))

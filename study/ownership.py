@@ -17,6 +17,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from trainables.loading import UserError
 
 
@@ -90,7 +92,7 @@ def claim(path: Path, take_over: bool = False, epoch: int = 1) -> Claim:
         os.close(descriptor)
         raise
     epoch = max(epoch, previous.epoch + 1 if previous is not None else 1)
-    owner = Owner(os.getpid(), socket.gethostname(), _boot(), time.time(), epoch)
+    owner = this_process(epoch)
     _write(descriptor, owner)
     return Claim(path, descriptor, owner)
 
@@ -105,6 +107,23 @@ def running_owner(path: Path) -> Owner | None:
         return owner if _alive(owner, _lock(descriptor)) else None
     finally:
         os.close(descriptor)
+
+
+def this_process(epoch: int) -> Owner:
+    """This process as an owner, from now on."""
+    return Owner(os.getpid(), socket.gethostname(), _boot(), time.time(), epoch)
+
+
+def lives(owner: Owner) -> str | None:
+    """Why an owner must be taken for alive where there is no lock to tell, or None."""
+    if owner.boot == _boot() and owner.host != socket.gethostname():
+        return "and perhaps running: it is another container"
+    try:
+        process = psutil.Process(owner.pid)
+        runs = process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= owner.since + 1.0
+    except psutil.NoSuchProcess:
+        runs = False
+    return _alive(owner, locked=not runs)
 
 
 def _alive(owner: Owner, locked: bool) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import search_spaces
-from study import checks, needs
+from study import checks, needs, roots
 from study.config import ScalingConfig, StudyConfig
 from study.tracking import validate_uri
 from trainables import weights
@@ -28,6 +28,7 @@ def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
     problems = [*_lines(lambda: tested(config)), *_encoders(config)]
     need = None if problems else disk(config, root, address)
     problems += [*_tracking(config), *root_problems(root, LEAST_DISK if need is None else need)]
+    problems += _lines(lambda: roots.check_writable(root))
     if address is None:
         problems += _resources(config.scaling)
     if problems:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 import signal
 import threading
 import uuid
@@ -27,6 +26,7 @@ from study.cluster import cluster
 from study.config import ScalingConfig, StudyConfig, study_directory
 from study.ledger import LEDGER, Ledger, StudyRecord, read_study
 from study.protocol import protocol_hash
+from study.roots import opened
 from study.tracking import Tracker
 from study.trials import Trials
 from study.version import code_version
@@ -91,7 +91,7 @@ class TrialSearcher(Disposable, Searcher):
         self.open[trial_id] = proposal.number
         payload = {
             "trial": proposal.trial.model_dump(mode="json"),
-            "directory": str(self.checkpoints.of(proposal.number)),
+            "directory": self.checkpoints.place_of(proposal.number),
             "final_split": self.trials.final_split,
             "predictions": self.checkpoints.predictions_of(proposal.number) if self.trials.phase == "confirm" else None,
         }
@@ -209,8 +209,7 @@ def run_study(
     for other in learn_from:
         warm_start.check(config, fingerprints(materials), other)
     folder = study_directory(root.resolve(), config.name)
-    with Ledger.open(folder / LEDGER, take_over) as ledger:
-        ledger.heard = hear
+    with opened(folder / LEDGER, take_over, hear) as ledger:
         record = read_study(ledger.path)
         if record.uuid is None:
             begin(config, ledger, record, materials)
@@ -275,7 +274,7 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
         )
         searcher.leave = mailbox.interrupt.remote
         hear({"event": "waiting", "for": "workers"})
-        storage = scratch if address is None else checkpoints.folder / ".ray"
+        storage = str(scratch / "train") if address is None else checkpoints.place_of(".ray")
         with interruptible(searcher, mailbox, hear):
             try:
                 tuner(searcher, TrialVerdicts(trials, searcher.lost, hear), mailbox, scaling, scratch, storage).fit()
@@ -286,7 +285,7 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
         if trials.stopped and trials.phase == "run":
             trials.ledger.append("stopped", cause=trials.stopped)
         if address is not None:
-            shutil.rmtree(storage, ignore_errors=True)
+            checkpoints.remove(".ray")
     if searcher.halted:
         raise UserError(f"{name}: {searcher.halted}; no trial is lost, mend it and go on with study {verb} {name}")
     if searcher.interrupted:
@@ -301,7 +300,7 @@ def tuner(
     mailbox: Any,
     scaling: ScalingConfig,
     scratch: Path,
-    storage: Path,
+    storage: str,
 ) -> tune.Tuner:
     """Ray Tune over the adapters. Its own experiment state is scratch."""
     arguments = {
@@ -311,7 +310,7 @@ def tuner(
         "trials": 1 if scaling.executor == "fresh" else scaling.recycle_after_trials,
         "growth_mb": scaling.recycle_after_growth_mb,
         "wait_minutes": scaling.worker_wait_minutes,
-        "storage": str(storage / "train"),
+        "storage": storage,
     }
     trainable = tune.with_parameters(TrialDriver, mailbox=mailbox, scaling=arguments)
     return tune.Tuner(

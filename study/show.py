@@ -36,10 +36,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from study import objectives, protocol
+from study import objectives, protocol, roots
 from study.config import Objective, StudyConfig
-from study.ledger import LEDGER, owner_path, read_study
-from study.ownership import running_owner
+from study.ledger import LEDGER, read_study
 from study.record import Report, StudyRecord, TrialRecord
 from trainables.loading import UserError, suggestion, validate
 from trainables.scores import Evaluation
@@ -92,16 +91,19 @@ class Study:
 def find(root: Path, name: str) -> Study:
     """The study `name` under `root`. Raises `UserError`, with the near name, where there is none."""
     folder = root / name
+    roots.refresh(root, name)
     if not (folder / LEDGER).is_file():
-        known = [path.parent.name for path in root.glob(f"*/{LEDGER}")]
-        near = suggestion(name, known) or f", known: {', '.join(sorted(known)) or 'none'}"
-        raise UserError(f"{name}: no such study under {root}{near}")
+        roots.refresh(root)
+        known = roots.names(root)
+        near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"
+        raise UserError(f"{name}: no such study under {roots.shown(root)}{near}")
     record = read_study(folder / LEDGER)
     if not record.config:
         raise UserError(f"{folder}: its ledger has no study in it yet")
     config = validate(StudyConfig, record.config)
-    running = running_owner(owner_path(folder / LEDGER)) is not None
-    condition: Condition = "running" if running else "finished" if is_finished(config, record) else "unfinished"
+    condition: Condition = (
+        "running" if roots.is_owned(root, name) else "finished" if is_finished(config, record) else "unfinished"
+    )
     return Study(name, config, record, condition)
 
 
@@ -285,17 +287,18 @@ def result(study: Study, every_trial: bool = False) -> str:
 def listing(root: Path) -> str:
     """One line per study under `root`."""
     rows = [["study", "state", "trials", "best", "question"]]
-    for ledger in sorted(root.glob(f"*/{LEDGER}")):
+    roots.refresh(root)
+    for name in roots.names(root):
         try:
-            study = find(root, ledger.parent.name)
+            study = find(root, name)
         except UserError as error:
-            rows.append([ledger.parent.name, "damaged", "", "", str(error)])
+            rows.append([name, "damaged", "", "", str(error)])
             continue
         choice = study.choice
         best = f"{choice.winner.value:.4f} (trial {choice.winner.numbers[0]})" if choice else ""
         ended = f"{sum(t.ended for t in study.trials)} of {max(len(study.trials), planned(study.config))}"
         rows.append([study.name, study.condition, ended, best, study.config.question])
-    return columns(rows, right=()) if len(rows) > 1 else f"no studies under {root}"
+    return columns(rows, right=()) if len(rows) > 1 else f"no studies under {roots.shown(root)}"
 
 
 def columns(rows: Sequence[Sequence[str]], right: Iterable[int] | None = None) -> str:

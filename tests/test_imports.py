@@ -11,9 +11,20 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("config", "loading", "scores", "languages", "seeds", "cache", "distributed"),
+    ("config", "loading", "scores", "languages", "seeds", "cache", "storage", "distributed"),
     ("encoder", "dropout", "tasks", "perturbation", "augmentation", "offline"),
-    ("batches", "materials", "weights", "predictions", "evaluation", "robustness", "loop", "checkpoint", "__main__"),
+    (
+        "batches",
+        "materials",
+        "weights",
+        "predictions",
+        "evaluation",
+        "robustness",
+        "loop",
+        "checkpoint",
+        "shelf",
+        "__main__",
+    ),
     ("worker", "mailbox"),
     ("driver",),
 )

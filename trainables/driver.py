@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from trainables.storage import Store, is_uri
 from trainables.worker import serve
 
 POLL_SECONDS = 5.0
@@ -122,6 +123,8 @@ class WorkerGroup:
 
         mailbox, slot, scaling = self.arguments
         gpus = scaling["gpus_per_worker"]
+        place = scaling["storage"]
+        files, path = Store(place).filesystem() if is_uri(place) else (None, place)
         resources = {"CPU": scaling["cpus_per_worker"]} | ({"GPU": gpus} if gpus else {})
         trainer = TorchTrainer(
             serve,
@@ -138,7 +141,8 @@ class WorkerGroup:
             # Lost workers are replaced without end here: the mailbox caps the attempts of each trial instead.
             run_config=RunConfig(
                 name=f"{slot}-{uuid.uuid4().hex[:8]}",
-                storage_path=scaling["storage"],
+                storage_path=path,
+                storage_filesystem=files,
                 failure_config=FailureConfig(max_failures=-1),
             ),
         )

@@ -8,7 +8,8 @@ import resource
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import ray
 
 from trainables.config import TrialConfig
 from trainables.distributed import Group, PeerLostError
+from trainables.storage import Store, insist, is_uri, scratch
 
 if TYPE_CHECKING:  # torch and transformers are imported by the first trial, not by whoever names this module
     from trainables.evaluation import Predictions, Stream
@@ -76,19 +78,24 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
 
     final = False
     try:
-        evaluations = run_trial(
-            TrialConfig.model_validate(job["trial"]),
-            Path(job["directory"]),
-            group=group,
-            final_split=job["final_split"],
-            predicted=_keep_predictions(job["predictions"]),
-            interrupted=interrupted,
-        )
-        for evaluation in evaluations:
-            final = final or evaluation.final
-            if post({"kind": "report", "evaluation": evaluation.to_json()}) == "stop":
-                evaluations.close()
-                return
+        with _checkpoints(job["directory"]) as (directory, keep):
+            evaluations = run_trial(
+                TrialConfig.model_validate(job["trial"]),
+                directory,
+                group=group,
+                final_split=job["final_split"],
+                predicted=_keep_predictions(job["predictions"]),
+                interrupted=interrupted,
+            )
+            for evaluation in evaluations:
+                final = final or evaluation.final
+                if group.rank == 0:
+                    keep()
+                if post({"kind": "report", "evaluation": evaluation.to_json()}) == "stop":
+                    evaluations.close()
+                    return
+            if group.rank == 0:
+                keep()  # an interrupted trial has one more checkpoint
     except PeerLostError:
         raise  # the group is replaced, and the trial goes on as the next attempt
     except Exception as error:
@@ -103,13 +110,34 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
     post({"kind": "done" if final else "interrupted"})
 
 
-def _keep_predictions(path: str | None) -> Predicted | None:
-    if path is None:
+@contextmanager
+def _checkpoints(place: str) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """The local folder of a trial's checkpoints, as its place (a path or a URI) has them, and what keeps them there."""
+    if not is_uri(place):
+        yield Path(place), lambda: None
+        return
+    from trainables.shelf import Shelf
+
+    with scratch() as folder:
+        shelf = Shelf(Store(place), folder)
+        insist(shelf.fetch)
+        yield folder, lambda: insist(shelf.put)
+
+
+def _keep_predictions(place: str | None) -> Predicted | None:
+    """What writes a trial's predictions to its place, a path or a URI."""
+    if place is None:
         return None
     from trainables import predictions
 
     def keep(materials: Materials, outcomes: list[tuple[Split, Stream, Predictions]]) -> None:
-        predictions.write(Path(path), [predictions.table(materials, *outcome) for outcome in outcomes])
+        tables = [predictions.table(materials, *outcome) for outcome in outcomes]
+        if not is_uri(place):
+            predictions.write(Path(place), tables)
+            return
+        with scratch() as folder:
+            predictions.write(folder / "predictions", tables)
+            insist(lambda: Store(place).upload(folder / "predictions"))
 
     return keep
 
