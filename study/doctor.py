@@ -16,7 +16,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from study import catalogue, needs
+from study import catalogue, needs, roots
 from study.config import StudyConfig
 from study.preflight import root_problems
 from study.tracking.mirror import reason
@@ -68,10 +68,23 @@ def report(
         text = json.dumps([asdict(f) for f in findings], ensure_ascii=False, indent=1)
     else:
         width = max(len(f.what) for f in findings)
-        text = "\n".join(
-            f"{f.level:<8} {f.what:<{width}}  {f.found}{f' – {f.cure}' if f.cure else ''}" for f in findings
-        )
+        text = "\n".join(f"{f.level:<8} {f.what:<{width}}  {_words(f)}" for f in findings)
     return text, int(any(f.level == "failure" for f in findings))
+
+
+def brief(config: StudyConfig, address: str | None = None) -> list[str]:
+    """What may slow a study down or spoil it here, in lines, found at no cost. What forbids it is for `preflight`.
+
+    Of a study on a cluster this machine only has the driver.
+    """
+    findings = [f for f in _versions() if f.what != "installation"]
+    if address is None:
+        findings += [_memory(), _cache(), *_idle_gpus(config)]
+    return [f"{f.level}: {f.what}: {_words(f)}" for f in findings if f.level != "ok"]
+
+
+def _words(finding: Finding) -> str:
+    return f"{finding.found}{f' – {finding.cure}' if finding.cure else ''}"
 
 
 def _versions() -> Iterator[Finding]:
@@ -108,17 +121,28 @@ def script_tune(folder: Path) -> Finding:
 
 
 def _machine() -> Iterator[Finding]:
-    import psutil
     import torch
 
     yield Finding("ok", "cpus", str(os.cpu_count()))
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield Finding("ok", "gpus", ", ".join(gpus) or "none, trials run on CPUs")
+    yield _memory()
+
+
+def _memory() -> Finding:
+    import psutil
+
     memory = psutil.virtual_memory()
     enough = memory.available >= MEMORY
     found = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
     cure = "" if enough else "run one trial at a time: scaling.concurrent_trials=1"
-    yield Finding("ok" if enough else "warning", "memory", found, cure)
+    return Finding("ok" if enough else "warning", "memory", found, cure)
+
+
+def _idle_gpus(config: StudyConfig) -> Iterator[Finding]:
+    """Whether a study leaves this machine's GPUs alone."""
+    if not config.scaling.gpus_per_worker and (count := needs.gpus()):
+        yield Finding("warning", "gpus", f"{count} here, and trials run on CPUs", "scaling.gpus_per_worker=1")
 
 
 def _cache() -> Finding:
@@ -152,7 +176,13 @@ def _root(root: Path) -> Finding:
     except UserError as error:
         return Finding("failure", "encoder", str(error), "make setup")
     problems = root_problems(root, need)
+    if (store := roots.store(root)) is not None:
+        try:
+            store.check_writable()
+        except UserError as error:
+            problems += error.lines
     if problems:
         return Finding("failure", "root", problems[0].partition(": ")[2], "another --root")
     free = needs.size(shutil.disk_usage(needs.existing(root)).free)
-    return Finding("ok", "root", f"{root}, {free} free; {SMALLEST} takes {needs.size(need)}, others: study describe")
+    found = f"{root}, {free} free" if store is None else f"{store.uri} can be written"
+    return Finding("ok", "root", f"{found}; {SMALLEST} takes {needs.size(need)}, others: study describe")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import needs, preflight, roots, show
+from study import doctor, needs, preflight, roots, show
 from study.config import StudyConfig, study_directory
 from study.ledger import LEDGER, read_events
 from study.progress import Mode, watched
@@ -124,8 +124,12 @@ def _execute(config: StudyConfig, options: Options, resume: bool, learn_from: Se
 
 
 def _announce(config: StudyConfig, options: Options) -> None:
-    """Say what the checkpoints will take, where that is known: on a cluster it depends on the trials it holds."""
-    if options.mode in ("auto", "plain") and options.address is None:
+    """Say what this machine lacks, and what the checkpoints will take: on a cluster that depends on what it holds."""
+    if options.mode not in ("auto", "plain"):
+        return
+    for line in doctor.brief(config, options.address):
+        print(line, file=sys.stderr, flush=True)
+    if options.address is None:
         print(f"disk: {needs.disk(config, options.root)}", flush=True)
 
 

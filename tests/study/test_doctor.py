@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from study import doctor
+from study.config import StudyConfig
 from trainables import cache
 
 RAYS = "#!/usr/bin/python\nimport sys\nfrom ray.tune.cli.scripts import cli\nsys.exit(cli())\n"
@@ -57,6 +58,20 @@ def test_the_json_form(tmp_path: Path) -> None:
     text, _ = doctor.report(tmp_path, as_json=True)
     python = next(f for f in json.loads(text) if f["what"] == "python")
     assert python == {"level": "ok", "what": "python", "found": sys.version.split()[0], "cure": ""}
+
+
+def test_a_start_is_told_what_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = StudyConfig(name="small")
+    monkeypatch.setattr(doctor, "MEMORY", 0)
+    monkeypatch.setattr(doctor, "CACHE_DISK", 0)
+    monkeypatch.setattr(doctor, "requires", lambda name: ["optuna>=1"])
+    assert doctor.brief(config) == []
+    monkeypatch.setattr(doctor, "MEMORY", 2**80)
+    monkeypatch.setattr(doctor, "requires", lambda name: ["optuna<1"])
+    optuna, memory = doctor.brief(config)
+    assert optuna.startswith("failure: optuna: ")
+    assert memory.endswith("GiB free – run one trial at a time: scaling.concurrent_trials=1")
+    assert doctor.brief(config, "auto") == [optuna]
 
 
 class Mlflow(BaseHTTPRequestHandler):
