@@ -23,7 +23,7 @@ from study.ledger import LEDGER, Ledger, owner_path
 from study.ownership import running_owner
 from trainables.cache import cache_root
 from trainables.loading import UserError
-from trainables.storage import Store, check_uri, is_uri
+from trainables.storage import Store, check_uri, endpoint, is_uri
 
 MARK = ".uri"
 """File of a working folder that names the URI in whose place it is."""
@@ -49,7 +49,8 @@ def folder(root: Path | str) -> Path:
     uri = f"{base.rstrip('/')}{mark}{options}"
     Store(uri).check()
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", base.partition("://")[2].rstrip("/"))[-60:]
-    working = cache_root() / "roots" / f"{name}-{blake2b(uri.encode(), digest_size=6).hexdigest()}"
+    key = blake2b(f"{uri} {endpoint() if parts.scheme == 's3' else None}".encode(), digest_size=6).hexdigest()
+    working = cache_root() / "roots" / f"{name}-{key}"
     if _uri(working) != uri:
         working.mkdir(parents=True, exist_ok=True)
         (working / MARK).write_text(uri, encoding="utf-8")

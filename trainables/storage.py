@@ -58,6 +58,11 @@ def check_uri(uri: str) -> None:
         raise UserError(f"--root: must name a bucket and a folder in it, as in s3://bucket/studies (got {uri})")
 
 
+def endpoint() -> str | None:
+    """Where S3 is, if the environment says so."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
 @dataclass(frozen=True)
 class Store:
     """A folder in an object store. Names are relative to it, with slashes. All methods raise `OSError`, with the URI
@@ -156,7 +161,7 @@ class Store:
 
     def filesystem(self) -> tuple[Any, str]:
         """pyarrow's file system and this folder's path in it."""
-        return _filesystem(self.uri, os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+        return _filesystem(self.uri, endpoint())
 
     @contextmanager
     def _said(self, name: str) -> Iterator[tuple[Any, str]]:
@@ -176,7 +181,7 @@ class Store:
 
 
 @lru_cache(maxsize=64)
-def _filesystem(uri: str, endpoint: str | None) -> tuple[Any, str]:
+def _filesystem(uri: str, elsewhere: str | None) -> tuple[Any, str]:
     from pyarrow import fs
 
     parts = urlsplit(uri)
@@ -185,8 +190,8 @@ def _filesystem(uri: str, endpoint: str | None) -> tuple[Any, str]:
         files, path = fs.FileSystem.from_uri(uri)
         return files, path
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    if "endpoint_override" not in options and endpoint:
-        options["endpoint_override"] = endpoint
+    if "endpoint_override" not in options and elsewhere:
+        options["endpoint_override"] = elsewhere
     region = options.pop("region", None) or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region is None:
         region = "us-east-1" if "endpoint_override" in options else fs.resolve_s3_region(parts.netloc)
