@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
 import mlflow
 import numpy as np
 import torch
@@ -272,6 +273,8 @@ def by_ray_tune_and_train(peer: Peer) -> None:
 def save_data(folder: Path, train: Any, evaluation: Mapping[str, Any]) -> None:
     """Write tokenised text (pairs of ids and labels) where `trainer` finds it."""
 
+    datasets.disable_progress_bars()
+
     def write(path: Path, rows: tuple[list[list[int]], list[int]]) -> None:
         Dataset.from_dict({"input_ids": rows[0], "labels": rows[1]}).save_to_disk(str(path))
 
@@ -281,14 +284,13 @@ def save_data(folder: Path, train: Any, evaluation: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run one side: its name and the file that describes it are the arguments."""
+    """Run one side: its name and the file that describes it are the arguments.
+
+    To be called from an imported module: what Ray and torch pickle must be found in other processes.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     peer = Peer(**json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
     run = dict(zip(SIDES, (by_transformers_and_ray, by_transformers_and_optuna, by_ray_tune_and_train), strict=True))
     with contextlib.suppress(SystemExit):
         run[sys.argv[1]](peer)
-
-
-if __name__ == "__main__":
-    main()

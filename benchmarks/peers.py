@@ -94,7 +94,7 @@ def prepare(side: str, config: StudyConfig, equal: bool, folder: Path) -> list[s
     (folder / "peer.json").write_text(json.dumps(asdict(peer)), encoding="utf-8")
     mlflow.set_tracking_uri(peer.tracking)
     mlflow.search_experiments()  # makes the tables, which two processes must not do at once
-    return [sys.executable, str(Path(__file__).with_name("_peers.py")), side, str(folder / "peer.json")]
+    return [sys.executable, "-c", "import _peers; _peers.main()", side, str(folder / "peer.json")]
 
 
 def _untrimmed(config: StudyConfig) -> Any:
@@ -119,6 +119,7 @@ def measured(command: list[str], log: Path) -> tuple[float, float]:
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": os.pathsep.join((str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", ""))),
     }
     began = time.perf_counter()
     with log.open("w", encoding="utf-8") as output:
