@@ -99,8 +99,9 @@ class AdversarialTrainer(Trainer):
         model.train()
         inputs = self._prepare_inputs(inputs)
         ids, mask, labels = inputs["input_ids"], inputs["attention_mask"], inputs["labels"]
-        embedded = model.encoder.get_input_embeddings()(ids)
-        delta = self._perturbation(model, embedded, mask, labels)
+        bare = getattr(model, "module", model)  # in a process group the library wraps the model
+        embedded = bare.encoder.get_input_embeddings()(ids)
+        delta = self._perturbation(bare, embedded, mask, labels)
         loss = model(mask, inputs_embeds=embedded + delta, labels=labels)["loss"]
         self.accelerator.backward(loss)
         return loss.detach()

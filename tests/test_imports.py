@@ -18,6 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "materials",
         "weights",
         "predictions",
+        "frozen",
         "evaluation",
         "robustness",
         "loop",

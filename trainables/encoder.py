@@ -5,6 +5,8 @@ Suffixes: s sequences, t tokens, d hidden size, e embedding size, v vocabulary r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
+from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
 from trainables import dropout
@@ -36,11 +39,18 @@ class Encoder(nn.Module):
         embeddings = model.embeddings
         # RoBERTa's kin count positions from padding_idx + 1, BERT's from 0; only the former keep a padding_idx.
         self.first_position = int(embeddings.padding_idx) + 1 if hasattr(embeddings, "padding_idx") else 0
+        self.frozen_layers = 0
+        """How many of the lowest layers give every unperturbed text the same states for good (`freeze`)."""
 
     @property
     def hidden_size(self) -> int:
         """Size of a token's state."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def attention(self) -> str:
+        """The library's name of how attention is computed."""
+        return str(self.model.config._attn_implementation)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Word embeddings (s, t, e) of token ids (s, t), before positions and layer norm."""
@@ -95,6 +105,32 @@ class Encoder(nn.Module):
             )
         for layer in layers[:lower_layers]:
             layer.requires_grad_(False)
+        self.frozen_layers = lower_layers if embeddings else 0
+
+    @contextmanager
+    def above_frozen(self) -> Iterator[list[Tensor]]:
+        """Within, each run of `states` appends the states (s, t, d) that leave the last frozen layer."""
+        seen: list[Tensor] = []
+        last = self.model.encoder.layer[self.frozen_layers - 1]
+        hook = last.register_forward_hook(
+            lambda _module, _inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
+        )
+        try:
+            yield seen
+        finally:
+            hook.remove()
+
+    def upper(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """Last hidden states (s, t, d) from the states (s, t, d) that leave the last frozen layer."""
+        encoder = self.model.encoder
+        mask = create_bidirectional_mask(config=self.model.config, inputs_embeds=states, attention_mask=attention_mask)
+        whole = encoder.layer
+        encoder.layer = whole[self.frozen_layers :]
+        try:
+            last: Tensor = encoder(states, attention_mask=mask).last_hidden_state
+        finally:
+            encoder.layer = whole
+        return last
 
     def set_dropout(self, probability: float) -> None:
         """Set every dropout probability of the encoder, attention included."""
@@ -128,6 +164,11 @@ class Model(nn.Module):
         logits: Tensor = self.head(
             self.encoder.states(embeddings, batch.attention_mask, batch.special), batch.attention_mask
         )
+        return logits
+
+    def upper_logits(self, states: Tensor, batch: Batch) -> Tensor:
+        """As `logits`, from the states (s, t, d) that leave the last frozen layer (`Encoder.above_frozen`)."""
+        logits: Tensor = self.head(self.encoder.upper(states, batch.attention_mask), batch.attention_mask)
         return logits
 
     def inside(self, embeddings: Tensor, batch: Batch, layer: int) -> tuple[Tensor, Tensor, Tensor]:

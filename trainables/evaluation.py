@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trainables.config import EvaluationConfig
 from trainables.distributed import Group
 from trainables.encoder import Model
+from trainables.frozen import FrozenStates
 from trainables.materials import Materials
 from trainables.scores import LanguageScores, Split
 from trainables.seeds import derive
@@ -156,11 +159,25 @@ def evaluate(
 ) -> tuple[dict[str, LanguageScores], Predictions, Stream]:
     """Score every language of a split; `examples` rows each (None: all)."""
     plan = planned(materials, split, examples, config.token_budget)
+    logits = _clean_logits(model, materials, group, (split, examples, config.token_budget))
 
     @torch.inference_mode()
     def respond(batch: Batch) -> dict[str, list[Any]]:
-        logits = model.logits(model.embed(batch), batch)
-        return {"clean": materials.shape.predict(logits, batch.labels)}
+        return {"clean": materials.shape.predict(logits(batch), batch.labels)}
 
     predictions = predict(model, materials, split, plan, group, respond)["clean"]
     return score(materials, split, plan, predictions), predictions, plan
+
+
+def _clean_logits(
+    model: Model, materials: Materials, group: Group, evaluation: tuple[Any, ...]
+) -> Callable[[Batch], Tensor]:
+    """Logits of an evaluation's batches, asked for in their order; what the frozen layers give is computed once."""
+    layers, device = model.encoder.frozen_layers, group.device.type
+    if layers == 0:
+        return lambda batch: model.logits(model.embed(batch), batch)
+    precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    key = ("frozen", layers, model.encoder.attention, precision, group.rank, group.world, *evaluation)
+    kept: FrozenStates = materials.remember(key, FrozenStates)
+    numbers = itertools.count()
+    return lambda batch: kept.logits(model, batch, next(numbers))
