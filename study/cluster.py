@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +16,9 @@ from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
 from trainables.loading import UserError
+from trainables.scratch import scratch
 
-SCRATCH = "study-ray-"
+SCRATCH = "study-ray"
 """How the scratch folders in the temp folder begin; the process's number follows."""
 
 STARTS = 3
@@ -60,21 +59,19 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
     over = threading.Event()
     environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
     os.environ.update(environment)
-    _remove_orphaned_scratch()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    try:
-        if address is None:
-            _stay_local()
-            _start_ray(resources={"trial_driver": 1000.0}, include_dashboard=False, _temp_dir=str(scratch), **quiet)
-            threading.Thread(target=_watch, args=(over, lost), name="ray-watch", daemon=True).start()
-        else:
-            ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
-        yield scratch
-    finally:
-        over.set()
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch(SCRATCH) as folder:
+        try:
+            if address is None:
+                _stay_local()
+                _start_ray(resources={"trial_driver": 1000.0}, include_dashboard=False, _temp_dir=str(folder), **quiet)
+                threading.Thread(target=_watch, args=(over, lost), name="ray-watch", daemon=True).start()
+            else:
+                ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
+            yield folder
+        finally:
+            over.set()
+            ray.shutdown()
 
 
 def _watch(over: threading.Event, lost: Callable[[str], object]) -> None:
@@ -113,10 +110,3 @@ def _stay_local() -> None:
     # Ray turns 127.0.0.1 into the machine's address unless it takes itself to be confined to one machine. It read the
     # variable in LOCAL_ENVIRONMENT when it was imported; its child processes read it later.
     ray_constants.ENABLE_RAY_CLUSTER = False
-
-
-def _remove_orphaned_scratch() -> None:
-    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        pid = path.name.removeprefix(SCRATCH).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)

@@ -257,7 +257,7 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
     def lost(process: str) -> None:
         hear({"event": "note", "words": f"Ray's {process} has died and ends this; go on with study {verb} {name}"})
 
-    # MLflow catches up before Ray goes: a connection that Ray leaves behind ends this process a minute later.
+    # MLflow catches up before Ray goes: a connection that Ray leaves behind may end this process a minute later.
     with cluster(address, lost) as scratch, tracked(trials.config, checkpoints.folder.parents[1]):
         resources = ray.cluster_resources()
         if "trial_driver" not in resources:

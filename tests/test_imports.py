@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("config", "loading", "scores", "languages", "seeds", "cache", "storage", "distributed"),
+    ("config", "loading", "scores", "languages", "seeds", "cache", "scratch", "storage", "distributed"),
     ("encoder", "dropout", "tasks", "perturbation", "augmentation", "offline"),
     (
         "batches",

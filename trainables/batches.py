@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ class Batches:
     lengths: npt.NDArray[np.int64]
     batch_size: int
     seed: int
+    _drawn: dict[int, list[npt.NDArray[np.int64]]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def per_epoch(self) -> int:
@@ -31,7 +32,10 @@ class Batches:
     def at(self, step: int) -> npt.NDArray[np.int64]:
         """Items of a step, counted from 0."""
         epoch, position = divmod(step, self.per_epoch)
-        return self.epoch(epoch)[position]
+        if epoch not in self._drawn:  # the newest one is kept: drawing takes as long as there are items
+            self._drawn.clear()
+            self._drawn[epoch] = self.epoch(epoch)
+        return self._drawn[epoch][position]
 
     def epoch(self, epoch: int) -> list[npt.NDArray[np.int64]]:
         """All batches of an epoch: every item once."""

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 OFFLINE = "offline:"
 """How the names of encoders begin that come out of installed packages."""
 
+ENCODERS = f"must be {OFFLINE}e5-small, a local folder with safetensors weights, or a hub id and a network to fetch it"
+"""What `EncoderConfig.name_or_path` may be, for who refuses it."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]

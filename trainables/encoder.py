@@ -19,7 +19,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
 from trainables import dropout
-from trainables.config import OFFLINE, EncoderConfig
+from trainables.config import ENCODERS, OFFLINE, EncoderConfig
 from trainables.loading import UserError
 from trainables.tasks.base import Batch
 from trainables.tasks.classification import pool
@@ -221,10 +221,7 @@ def _from_pretrained(loader: Any, config: EncoderConfig, **options: Any) -> Any:
         return loader.from_pretrained(source, revision=config.revision or "main", trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"encoder.name_or_path: must be {OFFLINE}e5-small, a local folder with safetensors weights, or a hub id "
-            f"and a network to fetch it (got {config.name_or_path!r}: {reason})"
-        ) from error
+        raise UserError(f"encoder.name_or_path: {ENCODERS} (got {config.name_or_path!r}: {reason})") from error
 
 
 def trim(encoder: Encoder, kept: npt.NDArray[np.int64]) -> None:

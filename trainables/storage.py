@@ -10,8 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +18,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-
-import psutil
 
 from trainables.loading import UserError, suggestion
 
@@ -36,9 +32,6 @@ CHUNK = 8 << 20
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between attempts of who insists."""
-
-SCRATCH = "study-store-"
-"""How temporary folders begin; the process's number follows."""
 
 
 def is_uri(text: str) -> bool:
@@ -219,14 +212,3 @@ def insist(call: Callable[[], object]) -> None:
         else:
             return
     call()
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary folder; those of processes that were killed are removed on the way."""
-    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        pid = path.name.removeprefix(SCRATCH).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainables.config import OFFLINE, EncoderConfig, TrialConfig
+from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.loading import UserError
 from trainables.materials import prepared
 from trainables.tasks.hub import unreachable
@@ -26,10 +26,7 @@ PART = re.compile(r"\b(?:embeddings|encoder\.layer\.(\d+))\.")
 def check(encoder: EncoderConfig) -> None:
     """Raise `UserError` where the weights are not on this machine and cannot be fetched, as far as can be told."""
     if problem := _problem(encoder):
-        raise UserError(
-            f"encoder.name_or_path: must be {OFFLINE}e5-small, a local folder with safetensors weights, or a hub id "
-            f"and a network to fetch it (got {encoder.name_or_path!r}: {problem})"
-        )
+        raise UserError(f"encoder.name_or_path: {ENCODERS} (got {encoder.name_or_path!r}: {problem})")
 
 
 def _problem(encoder: EncoderConfig) -> str | None:

@@ -17,13 +17,17 @@ import ray
 
 from trainables.config import TrialConfig
 from trainables.distributed import Group, PeerLostError
-from trainables.storage import Store, insist, is_uri, scratch
+from trainables.scratch import scratch
+from trainables.storage import Store, insist, is_uri
 
 if TYPE_CHECKING:  # torch and transformers are imported by the first trial, not by whoever names this module
     from trainables.evaluation import Predictions, Stream
     from trainables.loop import Predicted
     from trainables.materials import Materials
     from trainables.scores import Split
+
+SCRATCH = "study-store"
+"""How the temporary folders begin in which a worker has what lies in an object store."""
 
 POISONING = ("OutOfMemoryError", "AcceleratorError", "MemoryError")
 """Exceptions after which a process cannot be trusted with another trial."""
@@ -118,7 +122,7 @@ def _checkpoints(place: str) -> Iterator[tuple[Path, Callable[[], None]]]:
         return
     from trainables.shelf import Shelf
 
-    with scratch() as folder:
+    with scratch(SCRATCH) as folder:
         shelf = Shelf(Store(place), folder)
         insist(shelf.fetch)
         yield folder, lambda: insist(shelf.put)
@@ -135,7 +139,7 @@ def _keep_predictions(place: str | None) -> Predicted | None:
         if not is_uri(place):
             predictions.write(Path(place), tables)
             return
-        with scratch() as folder:
+        with scratch(SCRATCH) as folder:
             predictions.write(folder / "predictions", tables)
             insist(lambda: Store(place).upload(folder / "predictions"))
 

@@ -29,7 +29,8 @@ from tests.waiting import wait_for
 from trainables import checkpoint
 from trainables.loading import UserError
 from trainables.shelf import Shelf
-from trainables.storage import Store, scratch
+from trainables.scratch import scratch
+from trainables.storage import Store
 
 BUCKET = "bucket"
 
@@ -317,7 +318,7 @@ def save(folder: Path, step: int, gain: float = 0.0) -> None:
 
 def newest(store: Store) -> int | None:
     """Step of the checkpoint that another machine would go on from."""
-    with scratch() as folder:
+    with scratch("study-store") as folder:
         Shelf(store, folder).fetch()
         found = checkpoint.latest(folder)
         assert found is None or found.weights["weight"][0, 0] == found.step
