@@ -59,6 +59,8 @@ def disk(config: StudyConfig, root: Path, address: str | None = None) -> int | N
     """Bytes that the study's checkpoints may still come to take; None where that is not known here."""
     if address is not None and config.scaling.concurrent_trials == "auto":
         return None  # as many as the cluster holds
+    if roots.store(root) is not None:
+        return None  # a store names no limit
     most = needs.checkpoints(config)
     return None if most is None else max(0, most - needs.used(config, root))
 
