@@ -28,8 +28,8 @@ from tests.study.conftest import Event, evaluation
 from tests.waiting import wait_for
 from trainables import checkpoint
 from trainables.loading import UserError
-from trainables.shelf import Shelf
 from trainables.scratch import scratch
+from trainables.shelf import Shelf
 from trainables.storage import Store
 
 BUCKET = "bucket"
@@ -411,7 +411,7 @@ def test_a_killed_study_goes_on_elsewhere(uri: str, tmp_path: Path) -> None:
 
     try:
         with command("run", str(config), "--root", uri, "--plain") as process:
-            wait_for(in_mid_study, 500, "mid-study")
+            wait_for(in_mid_study, 500, "mid-study", every=1.0)
             children = family(process.pid)
             process.kill()
             process.wait(30)
