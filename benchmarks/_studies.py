@@ -70,10 +70,10 @@ class Interval:
 def intervals(record: StudyRecord, slots: int) -> Iterator[Interval]:
     """Of all trials but the first in each slot, which pay for the start."""
     free: list[float] = []
-    for trial in sorted(record.trials.values(), key=lambda t: t.asked):
-        assert trial.finished is not None
+    for trial in sorted(record.trials.values(), key=lambda t: t.started or 0.0):  # all of a design are asked at once
+        assert trial.started is not None and trial.finished is not None
         if len(free) >= slots:
-            before = max(end for end in free if end <= trial.asked)
+            before = max(end for end in free if end <= trial.started)
             free.remove(before)
             evaluation = trial.evaluation()
             assert evaluation is not None, f"trial {trial.number} failed: {trial.error}"

@@ -24,6 +24,10 @@ from trainables.loading import UserError
 from trainables.tasks.base import Batch
 from trainables.tasks.classification import pool
 
+PLAIN = ("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
+"""Kinds whose layers can be entered in the middle: elsewhere more happens between embeddings and layers (RemBERT's
+projection, a convolution beside DeBERTa's first layer)."""
+
 
 class Encoder(nn.Module):
     """A pretrained encoder, entered at its word embeddings.
@@ -40,7 +44,7 @@ class Encoder(nn.Module):
         # RoBERTa's kin count positions from padding_idx + 1, BERT's from 0; only the former keep a padding_idx.
         self.first_position = int(embeddings.padding_idx) + 1 if hasattr(embeddings, "padding_idx") else 0
         self.frozen_layers = 0
-        """How many of the lowest layers give every unperturbed text the same states for good (`freeze`)."""
+        """How many of the lowest layers are known to give an unperturbed text the same states for good (`freeze`)."""
 
     @property
     def hidden_size(self) -> int:
@@ -105,7 +109,7 @@ class Encoder(nn.Module):
             )
         for layer in layers[:lower_layers]:
             layer.requires_grad_(False)
-        self.frozen_layers = lower_layers if embeddings else 0
+        self.frozen_layers = lower_layers if embeddings and self.model.config.model_type in PLAIN else 0
 
     @contextmanager
     def above_frozen(self) -> Iterator[list[Tensor]]:

@@ -100,6 +100,15 @@ def test_nothing_is_kept_where_something_below_is_trained(materials: Materials, 
     assert not any(isinstance(value, frozen.FrozenStates) for value in materials._memory.values())
 
 
+def test_an_encoder_of_another_kind_is_always_run_whole(materials: Materials) -> None:
+    model = built(materials)
+    model.encoder.model.config.model_type = "rembert"
+    model.encoder.freeze(embeddings=True, lower_layers=6)
+    lowest = runs(model, 0)
+    first, again = logits_of(model, materials), logits_of(model, materials)
+    assert lowest[0] == len(first) + len(again)
+
+
 def test_trials_that_freeze_more_layers_have_states_of_their_own(materials: Materials) -> None:
     logits_of(built(materials), materials)
     kept = logits_of(built(materials, freeze_lower_layers=9), materials)
