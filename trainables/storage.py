@@ -159,13 +159,13 @@ class Store:
     @contextmanager
     def _said(self, name: str) -> Iterator[tuple[Any, str]]:
         """The file system and the path of a name; errors are told in one form."""
+        where = (self / name).uri if name else self.uri
         try:
             files, base = self.filesystem()
             yield files, f"{base}/{name}" if name else base
-        except FileNotFoundError:
-            raise
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", where) from error
         except (OSError, ValueError) as error:
-            where = (self / name).uri if name else self.uri
             if isinstance(error, OSError) and error.filename == where:
                 raise
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):

@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pandas as pd
 import pytest
 import torch
 from moto.server import ThreadedMotoServer
 from torch import nn
 
-from study import cli, roots, segments
+from study import cli, confirm, roots, segments
 from study.checkpoints import KEPT, Checkpoints
 from study.config import StudyConfig
 from study.ledger import LEDGER, Ledger, read_events, read_study
 from study.record import StudyRecord
 from tests.study.conftest import Event, evaluation
+from tests.study.reporting.conftest import build, configured
 from tests.waiting import wait_for
 from trainables import checkpoint
 from trainables.loading import UserError
@@ -185,6 +187,28 @@ def test_commands_find_a_study_that_is_nowhere_here(
     assert len(json.loads(capsys.readouterr().out)["trials"]) == 4
     assert cli.execute(cli.commands, "study", ["show", "smal", "--root", machines.uri]) == cli.USER_ERROR
     assert f"smal: no such study under {machines.uri}, did you mean 'small'?" in capsys.readouterr().err
+
+
+def test_a_confirmation_is_reported_elsewhere(machines: Machines, tmp_path: Path) -> None:
+    """Workers bring predictions to the store, one machine makes the results of them, and another one the report."""
+    planted, plain_root = configured(), tmp_path / "plain"
+    build(plain_root, planted)
+    with roots.opened(machines["a"] / "planted" / LEDGER, False, nothing) as ledger:
+        append(ledger, plain(read_events(plain_root / "planted" / LEDGER)))
+    for file in (plain_root / "planted" / "predictions").iterdir():
+        (Store(machines.uri) / "planted/predictions" / file.name).upload(file)
+    folder = machines["b"] / "planted"
+    roots.refresh(folder.parent, "planted")
+    path = folder / roots.RESULTS
+    confirm.results(planted, read_study(folder / LEDGER), folder).to_parquet(path)
+    roots.keep(path)
+    machines.patch.setenv("STUDY_CACHE", str(machines.folder / "c"))
+    page = tmp_path / "page"
+    assert cli.execute(cli.commands, "study", ["report", "planted", "--root", machines.uri, "--out", str(page)]) == 0
+    made = pd.read_parquet(plain_root / "planted" / roots.RESULTS)
+    pd.testing.assert_frame_equal(pd.read_parquet(page / roots.RESULTS)[made.columns], made)
+    with pytest.raises(UserError, match=f"{machines.uri}/planted/predictions/999.parquet: there is no such object"):
+        roots.bring(roots.folder(machines.uri) / "planted" / "predictions" / "999.parquet")
 
 
 def test_of_two_drivers_one_owns_a_study(machines: Machines, events: list[Event]) -> None:
