@@ -174,7 +174,8 @@ def guess(materials: Materials, examples: int) -> float:
         scores = [score_answer(_any_span(row["context"], draw), row["answers"]["text"], compare)[0] for row in rows]
         return statistics.fmean(scores)
     if isinstance(shape, Retrieval):
-        pool, ranks = min(examples, len(rows)), 1 if shape.metrics[0] == "accuracy" else 20
+        pool = min(examples, len(rows))
+        ranks = 1 if shape.metrics[0] == "accuracy" else min(20, pool)
         return sum(1 / rank for rank in range(1, ranks + 1)) / pool
     width = [int((encoded.item_labels(j) >= 0).sum()) for j in range(len(encoded))]
     tagging = isinstance(shape, Tagging)
