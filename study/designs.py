@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import qmc
 
 from search_spaces import Point, Space
 from search_spaces.dimensions import Value
@@ -21,6 +20,8 @@ def design(
     """
     if sampler == "grid":
         return space.grid(levels)
+    from scipy.stats import qmc  # a second and a half, which other studies do without
+
     dimensions = len(space.searched)
     generator = np.random.default_rng(seed)
     if sampler == "latin_hypercube":

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "loading", "scores", "languages", "seeds", "cache", "scratch", "storage", "distributed"),
-    ("encoder", "dropout", "tasks", "perturbation", "augmentation", "offline"),
+    ("encoder", "dropout", "packing", "tasks", "perturbation", "augmentation", "offline"),
     (
         "batches",
         "materials",
@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "shelf",
         "__main__",
     ),
-    ("worker", "mailbox"),
+    ("worker", "mailbox", "trainer"),
     ("driver",),
 )
 """Modules of `trainables` from the ground up: a module imports from its own layer and those below."""
@@ -40,6 +40,7 @@ HOMES = {
     "ray": (
         "trainables.worker",
         "trainables.mailbox",
+        "trainables.trainer",
         "trainables.driver",
         "study.runner",
         "study.cluster",

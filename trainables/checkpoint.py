@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from trainables.scores import Evaluation
+
+if TYPE_CHECKING:  # a study's process tidies checkpoints up without reading weights, and does without torch
+    import torch
+    from torch import Tensor, nn
 
 WEIGHTS, OPTIMIZER, META = "weights.safetensors", "optimizer.safetensors", "meta.json"
 
@@ -98,6 +99,8 @@ def latest(directory: Path) -> Checkpoint | None:
 
 def read(folder: Path) -> Checkpoint | None:
     """The checkpoint in a folder, or None where it is absent, torn or corrupt."""
+    from safetensors.torch import load_file
+
     try:
         meta = _read_meta(folder)
         if any(_checksum(folder / name) != checksum for name, checksum in meta["checksums"].items()):
@@ -171,6 +174,8 @@ def trainable_weights(model: nn.Module) -> dict[str, Tensor]:
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Put saved weights into a model whose frozen part is pristine. Names must match exactly."""
+    import torch
+
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert parameters.keys() == weights.keys(), "the checkpoint belongs to another configuration"
     with torch.no_grad():
@@ -202,6 +207,8 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
     try:
         save_file(tensors, path)
     except SafetensorError as error:  # it has the number of the system's error in its text alone

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # two seconds, which whoever only names a group does without
+    import torch
+    from torch import Tensor
 
-CPU = torch.device("cpu")
+
+def _cpu() -> torch.device:
+    import torch
+
+    return torch.device("cpu")
 
 
 class PeerLostError(RuntimeError):
@@ -32,7 +37,7 @@ class Group:
 
     rank: int = 0
     world: int = 1
-    device: torch.device = CPU
+    device: torch.device = field(default_factory=_cpu)
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace each gradient by its sum over the workers, in one all-reduce of one flat buffer.
@@ -41,6 +46,7 @@ class Group:
         """
         if self.world == 1:
             return
+        import torch
         import torch.distributed as dist
 
         gradients = []
@@ -58,6 +64,7 @@ class Group:
         """Each value summed over the workers."""
         if self.world == 1:
             return list(values)
+        import torch
         import torch.distributed as dist
 
         total = torch.tensor(values, dtype=torch.float64).to(self.device)

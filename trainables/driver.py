@@ -104,7 +104,7 @@ class TrialDriver(tune.Trainable):
 
 
 class WorkerGroup:
-    """One long-lived `TorchTrainer` run in a thread; ends by itself when its workers leave."""
+    """One long-lived run of Ray Train's trainer in a thread; ends by itself when its workers leave."""
 
     def __init__(self, mailbox: Any, slot: str, scaling: dict[str, Any]) -> None:
         self.error: BaseException | None = None
@@ -119,15 +119,18 @@ class WorkerGroup:
 
     def _fit(self) -> None:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
+
+        from trainables.trainer import Trainer
 
         mailbox, slot, scaling = self.arguments
         gpus = scaling["gpus_per_worker"]
         place = scaling["storage"]
         files, path = Store(place).filesystem() if is_uri(place) else (None, place)
         resources = {"CPU": scaling["cpus_per_worker"]} | ({"GPU": gpus} if gpus else {})
-        trainer = TorchTrainer(
+        trainer = Trainer(
             serve,
+            workers=scaling["workers"],
+            gpus=bool(gpus),
             train_loop_config={
                 "mailbox": mailbox,
                 "slot": slot,
