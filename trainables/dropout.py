@@ -14,6 +14,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from trainables.packing import Packing
 from trainables.seeds import derive
 
 ATTENTION = "shared_dropout"
@@ -84,12 +85,18 @@ def attention(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
+    packing: Packing | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Scaled dot-product attention (s, heads, t, size), the library's own but where a CPU drops out.
 
-    There its kernel is this same arithmetic with masks that it draws itself.
+    There its kernel is this same arithmetic with masks that it draws itself. With a `packing` all is (1, heads, n,
+    size), and each token attends to those of its own sequence.
     """
+    if packing is not None:
+        query, key, value = (packing.unpack(each.transpose(1, 2)).transpose(1, 2) for each in (query, key, value))
+        output, weights = attention(module, query, key, value, packing.attention_mask, dropout, scaling, **options)
+        return packing.pack(output), weights
     shared = getattr(module, "dropout", None)
     if dropout == 0.0 or query.device.type != "cpu" or not isinstance(shared, SharedDropout):
         return sdpa_attention_forward(  # type: ignore[no-any-return]

@@ -21,12 +21,13 @@ from transformers.utils import logging
 from trainables import dropout
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig
 from trainables.loading import UserError
+from trainables.packing import Packing
 from trainables.tasks.base import Batch
 from trainables.tasks.classification import pool
 
 PLAIN = ("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
-"""Kinds whose layers can be entered in the middle: elsewhere more happens between embeddings and layers (RemBERT's
-projection, a convolution beside DeBERTa's first layer)."""
+"""Kinds whose layers can be entered in the middle, and in which only attention looks beyond a token: elsewhere more
+happens between embeddings and layers (RemBERT's projection, a convolution beside DeBERTa's first layer)."""
 
 
 class Encoder(nn.Module):
@@ -63,8 +64,14 @@ class Encoder(nn.Module):
 
     def states(self, embeddings: Tensor, attention_mask: Tensor, special: Tensor) -> Tensor:
         """Last hidden states (s, t, d). `attention_mask` and `special` are (s, t); padding may be on either side."""
-        states: Tensor = self._run(embeddings, attention_mask, special).last_hidden_state
-        return states
+        packing = self._packing(attention_mask)
+        states: Tensor = self._run(embeddings, attention_mask, special, packing).last_hidden_state
+        return states if packing is None else packing.unpack(states)
+
+    def _packing(self, attention_mask: Tensor) -> Packing | None:
+        """How a batch goes through the layers without its padding, where layers and attention can do without."""
+        packs = self.attention == dropout.ATTENTION and self.model.config.model_type in PLAIN
+        return Packing.of(attention_mask) if packs else None
 
     def show_attention(self, layer: int) -> None:
         """Compute attention in the open from now on, so that `inside` can read it: fused kernels give no weights.
@@ -84,19 +91,22 @@ class Encoder(nn.Module):
         Needs `show_attention`. In training the attention is the one used, dropout included.
         """
         shown = {"output_attentions": True, "output_hidden_states": True}
-        output = self._run(embeddings, attention_mask, special, **shown)
+        output = self._run(embeddings, attention_mask, special, None, **shown)
         return output.last_hidden_state, output.hidden_states[0], output.attentions[layer]
 
-    def _run(self, embeddings: Tensor, attention_mask: Tensor, special: Tensor, **options: bool) -> Any:
+    def _run(
+        self, embeddings: Tensor, attention_mask: Tensor, special: Tensor, packing: Packing | None, **options: bool
+    ) -> Any:
         # Padding gets the first position; nothing attends to it.
         positions = (attention_mask.cumsum(1) - 1).clamp_min(0) + self.first_position
-        return self.model(
-            inputs_embeds=embeddings,
-            attention_mask=attention_mask,
-            position_ids=positions,
-            token_type_ids=_segments(special) if self.uses_segments else torch.zeros_like(positions),
-            **options,
-        )
+        inputs = {
+            "inputs_embeds": embeddings,
+            "position_ids": positions,
+            "token_type_ids": _segments(special) if self.uses_segments else torch.zeros_like(positions),
+        }
+        if packing is None:
+            return self.model(attention_mask=attention_mask, **inputs, **options)
+        return self.model(packing=packing, **{name: packing.pack(each) for name, each in inputs.items()}, **options)
 
     def freeze(self, embeddings: bool, lower_layers: int) -> None:
         """Keep the embedding layer and the lowest layers as pretrained."""
@@ -113,7 +123,7 @@ class Encoder(nn.Module):
 
     @contextmanager
     def above_frozen(self) -> Iterator[list[Tensor]]:
-        """Within, each run of `states` appends the states (s, t, d) that leave the last frozen layer."""
+        """Within, each run of `states` appends the states that leave the last frozen layer, as `upper` takes them."""
         seen: list[Tensor] = []
         last = self.model.encoder.layer[self.frozen_layers - 1]
         hook = last.register_forward_hook(
@@ -125,16 +135,20 @@ class Encoder(nn.Module):
             hook.remove()
 
     def upper(self, states: Tensor, attention_mask: Tensor) -> Tensor:
-        """Last hidden states (s, t, d) from the states (s, t, d) that leave the last frozen layer."""
-        encoder = self.model.encoder
-        mask = create_bidirectional_mask(config=self.model.config, inputs_embeds=states, attention_mask=attention_mask)
+        """Last hidden states (s, t, d) from the states that leave the last frozen layer (`above_frozen`)."""
+        encoder, config = self.model.encoder, self.model.config
+        packing = self._packing(attention_mask)
+        options: dict[str, Any] = {"packing": packing}
+        if packing is None:
+            mask = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=attention_mask)
+            options = {"attention_mask": mask}
         whole = encoder.layer
         encoder.layer = whole[self.frozen_layers :]
         try:
-            last: Tensor = encoder(states, attention_mask=mask).last_hidden_state
+            last: Tensor = encoder(states, **options).last_hidden_state
         finally:
             encoder.layer = whole
-        return last
+        return last if packing is None else packing.unpack(last)
 
     def set_dropout(self, probability: float) -> None:
         """Set every dropout probability of the encoder, attention included."""
@@ -171,7 +185,7 @@ class Model(nn.Module):
         return logits
 
     def upper_logits(self, states: Tensor, batch: Batch) -> Tensor:
-        """As `logits`, from the states (s, t, d) that leave the last frozen layer (`Encoder.above_frozen`)."""
+        """As `logits`, from the states that leave the last frozen layer (`Encoder.above_frozen`)."""
         logits: Tensor = self.head(self.encoder.upper(states, batch.attention_mask), batch.attention_mask)
         return logits
 
