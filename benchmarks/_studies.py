@@ -11,7 +11,6 @@ from typing import Any
 from study.config import StudyConfig
 from study.ledger import LEDGER, read_study
 from study.record import StudyRecord
-from study.runner import run_study
 from trainables.loading import validate
 
 EPSILON = (0.02, 0.3)
@@ -84,6 +83,8 @@ def intervals(record: StudyRecord, slots: int) -> Iterator[Interval]:
 
 def timed(config: StudyConfig, root: Path) -> tuple[StudyRecord, float]:
     """Run a study; its record, and the seconds of the whole call."""
+    from study.runner import run_study  # imports Ray, which a measurement of memory does without
+
     began = time.perf_counter()
     run_study(config, root)
     return read_study(root / config.name / LEDGER), time.perf_counter() - began

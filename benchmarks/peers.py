@@ -3,7 +3,8 @@
 Sides: this project; Hugging Face `Trainer.hyperparameter_search` with `backend="ray"` and with `backend="optuna"` (two
 processes); Ray Tune with a `TorchTrainer` for each trial. All train the embedded encoder adversarially on the same
 tokens (one ascent step, same batches' size, steps, rates, radii), two trials at a time, one thread each, score all
-languages on the same examples and log them to MLflow. What is prepared once (download, tokens) counts on no side.
+languages on the same examples and log them to MLflow. What is prepared once (download, tokens, MLflow's tables) counts
+on no side.
 
 Rows: `as written` (nothing frozen; the others with full vocabulary, random batches, an ascent by `loss.backward()`),
 `equal savings` (embeddings and six layers frozen, vocabulary trimmed, batches of like length, an ascent without weight
@@ -38,6 +39,7 @@ from _studies import configuration
 
 from study.config import StudyConfig
 from study.ledger import LEDGER, read_study
+from study.tracking import database, default_uri
 from trainables import materials as materials_of
 from trainables.encoder import resolve
 from trainables.evaluation import subset
@@ -73,6 +75,7 @@ def prepare(side: str, config: StudyConfig, equal: bool, folder: Path) -> list[s
     """Write what a side reads; the command that runs it."""
     prepared = materials_of.load(config.trial)  # builds our cache, so that nobody waits for it
     if side == OURS:
+        database.ensure(default_uri(folder))  # as for the others below
         content = config.model_dump(mode="json", exclude_defaults=True)
         (folder / "study.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
         return [sys.executable, "-m", "study", "run", str(folder / "study.yaml"), "--root", str(folder), "--quiet"]
