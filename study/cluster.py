@@ -7,12 +7,13 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
-from ray._private import ray_constants
+from ray._private import parameter, ray_constants
 from ray._private import worker as ray_worker
 
 from trainables.loading import UserError
@@ -45,7 +46,13 @@ LOCAL_ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # One process less for each worker group: nobody announces the preemption of the machine one sits at.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Ray's own metrics are for its dashboard, which is not started.
+    "RAY_enable_metrics_collection": "0",
 }
+
+LOCAL_PARAMETERS = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
+"""One machine needs no autoscaler, and nobody hears what the reader of the workers' logs would publish: two processes
+less, one of which wakes up ten times a second."""
 
 
 @contextmanager
@@ -103,10 +110,11 @@ def _start_ray(**arguments: Any) -> None:
 
 
 def _stay_local() -> None:
-    """Make a local cluster listen on loopback only, and keep its token out of the home folder (readable there)."""
+    """Make a local cluster small and deaf to other machines; keep its token out of the home folder (readable there)."""
     os.environ.update(LOCAL_ENVIRONMENT)
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Ray turns 127.0.0.1 into the machine's address unless it takes itself to be confined to one machine. It read the
     # variable in LOCAL_ENVIRONMENT when it was imported; its child processes read it later.
     ray_constants.ENABLE_RAY_CLUSTER = False
+    parameter.RayParams = LOCAL_PARAMETERS

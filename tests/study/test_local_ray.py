@@ -1,0 +1,31 @@
+"""The Ray that a study starts for itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+LOOK = """
+import json, psutil
+from ray._private import worker
+from study.cluster import cluster
+with cluster(None, print):
+    kinds = [kind for kind, _ in worker._global_node.live_processes()]
+    mine = psutil.Process()
+    sockets = [s for each in [mine, *mine.children(recursive=True)] for s in each.net_connections("inet")]
+    print(json.dumps([kinds, [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]]))
+"""
+
+
+def test_it_is_small_and_listens_on_loopback_only() -> None:
+    done = subprocess.run([sys.executable, "-c", LOOK], check=True, stdout=subprocess.PIPE, text=True, timeout=180)
+    kinds, addresses = json.loads(done.stdout.splitlines()[-1])
+    assert {"raylet", "gcs_server"} <= set(kinds)
+    assert not {"log_monitor", "monitor"} & set(kinds)
+    assert addresses
+    assert set(addresses) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
