@@ -12,7 +12,7 @@ gradients, on all sides) and `short`, the same with 20 steps a trial.
 
     python benchmarks/peers.py [--trials 4] [--steps 60] [--examples 20] [--rows short …] [--sides "ray tune, train" …]
 
-Needs `pip install accelerate`, which Hugging Face's Trainer asks for.
+Needs `pip install '.[bench]'`, for what Hugging Face's Trainer asks for.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import tempfile
 import threading
 import time
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ SHORT = 20
 def main() -> None:
     """Print the table, side by side as they are measured."""
     options = _options()
+    if options.sides != [OURS] and find_spec("accelerate") is None:
+        raise SystemExit("peers.py: Hugging Face's Trainer needs accelerate: pip install '.[bench]'")
     print("| row | side | wall, s | CPU, s | times our wall | mean accuracy | steps |")
     print("|---|---|---:|---:|---:|---:|---:|", flush=True)
     for row in options.rows:
