@@ -2,7 +2,9 @@
 
 *Untuned* is the step as it is often written: full vocabulary, AdamW as a loop over parameters, random batches padded to
 the longest text of the data, dropout masks drawn by every pass, weight gradients in the ascent. Each other row mends
-one of these, the last all of them, as studies do. Every measurement is a process of its own, in rounds over all rows.
+one of these, the last all that studies do; they take random batches, which teach more. Attention that shares masks is
+also what can do without padding, so these two come together. Every measurement is a process of its own, in rounds over
+all rows.
 
     python benchmarks/step.py [--model small|base] [--steps 6] [--rounds 3]
 
@@ -23,7 +25,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from _studies import configuration
 from torch import Tensor, nn
@@ -40,10 +41,11 @@ VARIANTS = {
     "untuned": (),
     "vocabulary trimmed": ("trim",),
     "AdamW fused": ("fused",),
-    "batches of like length": ("bucket",),
-    "masks drawn once": ("masks",),
+    "batches padded to their own longest": ("own",),
+    "batches of like length": ("own", "bucket"),
+    "masks drawn once, no padding": ("masks",),
     "no weight gradients in the ascent": ("ascent",),
-    "all of them": ("trim", "fused", "bucket", "masks", "ascent"),
+    "as studies do": ("trim", "fused", "own", "masks", "ascent"),
 }
 
 
@@ -81,7 +83,8 @@ def measure(savings: tuple[str, ...], model: str, steps: int) -> dict[str, float
     torch.set_num_threads(1)
     trial = configuration("step", 2, steps + 1, 1, frozen=False).trial
     encoder = trial.encoder.model_copy(update={"trim_vocabulary": "trim" in savings})
-    trial = trial.model_copy(update={"encoder": encoder})
+    training = trial.training.model_copy(update={"length_pool": 8 if "bucket" in savings else 1})
+    trial = trial.model_copy(update={"encoder": encoder, "training": training})
     materials = load(trial)
     if model == "base":
         materials.remember("encoder", partial(base_encoder, materials, trimmed="trim" in savings))
@@ -101,11 +104,8 @@ def _undo(running: loop.Trial, savings: tuple[str, ...]) -> None:
     """Take out of a trial what it shall not save."""
     if "fused" not in savings:
         running.optimizer = torch.optim.AdamW(running.optimizer.param_groups, foreach=False, fused=False)
-    if "bucket" not in savings:
-        size, lengths = running.batches.batch_size, running.batches.lengths
-        order = np.random.default_rng(0).permutation(len(lengths))
-        object.__setattr__(running.batches, "at", lambda step: order[step * size : (step + 1) * size])
-        loop.collate = partial(collate, least=int(lengths.max()))  # type: ignore[attr-defined]
+    if "own" not in savings:
+        loop.collate = partial(collate, least=int(running.batches.lengths.max()))  # type: ignore[attr-defined]
     if "masks" not in savings:
         _draw_each_time(running.model)
     if "ascent" not in savings:

@@ -11,17 +11,20 @@ import numpy.typing as npt
 from trainables.config import Budget
 from trainables.seeds import derive
 
-POOL = 8
-"""Batches that are drawn together and sorted by length: little padding, and still random."""
-
 
 @dataclass(frozen=True)
 class Batches:
-    """Epochs of length-bucketed batches over items of the given lengths."""
+    """Epochs of random batches over items of the given lengths, each batch sorted by length.
+
+    `pool` batches are drawn together and sorted before they are cut into batches of like length. Length says something
+    of the class, so such batches pull to and fro: docs/performance.md. Encoders that take batches without their padding
+    (`packing`) gain next to nothing by them.
+    """
 
     lengths: npt.NDArray[np.int64]
     batch_size: int
     seed: int
+    pool: int = 1
     _drawn: dict[int, list[npt.NDArray[np.int64]]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -42,8 +45,8 @@ class Batches:
         random = np.random.default_rng(derive(self.seed, "data order", epoch))
         order = random.permutation(len(self.lengths))
         batches: list[npt.NDArray[np.int64]] = []
-        for start in range(0, len(order), POOL * self.batch_size):
-            pool = order[start : start + POOL * self.batch_size]
+        for start in range(0, len(order), self.pool * self.batch_size):
+            pool = order[start : start + self.pool * self.batch_size]
             pool = pool[np.argsort(self.lengths[pool], kind="stable")]
             batches.extend(pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size))
         return [batches[i] for i in random.permutation(len(batches))]

@@ -90,6 +90,8 @@ class TrainingConfig(Config):
     """Examples per optimiser step, over all workers together."""
     micro_batch_size: PositiveInt | None = None
     """Most examples in one forward pass of one worker; larger batches accumulate gradients. None: no limit."""
+    length_pool: PositiveInt = 1
+    """Batches that are drawn together and sorted by length: less padding, but they teach worse. 1: random batches."""
     budget: Budget = Budget(steps=60)
     """How long to train."""
     learning_rate: Positive = 2e-5

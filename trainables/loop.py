@@ -105,7 +105,8 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
     perturbation = create(config.perturbation, materials.reference_norm)
     if perturbation.paired:
         model.encoder.show_attention(config.perturbation.attention_layer)
-    batches = Batches(_item_lengths(materials), config.training.batch_size, config.training.seed)
+    training = config.training
+    batches = Batches(_item_lengths(materials), training.batch_size, training.seed, training.length_pool)
     trial = Trial(
         config=config,
         materials=materials,

@@ -1,6 +1,8 @@
-"""Batches are a function of (seed, step), cover every item once an epoch, and group like lengths."""
+"""Batches are a function of (seed, step), cover every item once an epoch, and can group like lengths."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +17,13 @@ def batches() -> Batches:
     return Batches(lengths, batch_size=16, seed=5)
 
 
-def test_an_epoch_has_every_item_once(batches: Batches) -> None:
+@pytest.mark.parametrize("pool", [1, 8])
+def test_an_epoch_has_every_item_once(batches: Batches, pool: int) -> None:
+    pooled = replace(batches, pool=pool)
     for epoch in range(3):
-        items = np.concatenate(batches.epoch(epoch))
+        items = np.concatenate(pooled.epoch(epoch))
         assert sorted(items.tolist()) == list(range(331))
-    assert batches.per_epoch == len(batches.epoch(0)) == 21
+    assert pooled.per_epoch == len(pooled.epoch(0)) == 21
 
 
 def test_a_step_needs_no_history(batches: Batches) -> None:
@@ -32,13 +36,18 @@ def test_epochs_differ(batches: Batches) -> None:
     assert not np.array_equal(batches.epoch(0)[0], batches.epoch(1)[0])
 
 
-def test_lengths_are_bucketed(batches: Batches) -> None:
-    def padded(groups: list[np.ndarray]) -> int:
-        return sum(int(batches.lengths[g].max()) * len(g) for g in groups)
+def padded(batches: Batches) -> int:
+    return sum(int(batches.lengths[each].max()) * len(each) for each in batches.epoch(0))
 
-    order = np.random.default_rng(1).permutation(331)
-    plain = [order[i : i + 16] for i in range(0, 331, 16)]
-    assert padded(batches.epoch(0)) < 0.8 * padded(plain)
+
+def test_pooled_batches_are_of_like_length(batches: Batches) -> None:
+    assert padded(replace(batches, pool=8)) < 0.8 * padded(batches)
+
+
+def test_batches_know_nothing_of_length_unless_pooled(batches: Batches) -> None:
+    means = [batches.lengths[each].mean() for epoch in range(40) for each in batches.epoch(epoch)[:-1]]
+    expected = batches.lengths.std() / 4  # of the mean of 16
+    assert np.std(means) == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize(
