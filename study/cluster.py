@@ -46,11 +46,11 @@ LOCAL_ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # One process less for each worker group: nobody announces the preemption of the machine one sits at.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # Ray's own metrics are for its dashboard, which is not started.
+    # Ray's own metrics are for its dashboard, of which nothing can be looked at here.
     "RAY_enable_metrics_collection": "0",
 }
 
-LOCAL_PARAMETERS = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
+LOCAL_PARAMETERS = {"no_monitor": True, "include_log_monitor": False}
 """One machine needs no autoscaler, and nobody hears what the reader of the workers' logs would publish: two processes
 less, one of which wakes up ten times a second."""
 
@@ -96,7 +96,8 @@ def _start_ray(**arguments: Any) -> None:
     before = set(mine.children(recursive=True))
     for left in range(STARTS - 1, -1, -1):
         try:
-            ray.init(**arguments)
+            with _small():
+                ray.init(**arguments)
             return
         except Exception as error:
             for process in set(mine.children(recursive=True)) - before:  # Ray leaves them until this process ends
@@ -109,12 +110,22 @@ def _start_ray(**arguments: Any) -> None:
                 raise UserError(f"ray: it did not start in {STARTS} attempts; is the machine very busy?") from error
 
 
+@contextmanager
+def _small() -> Iterator[None]:
+    """Within, a cluster is started with LOCAL_PARAMETERS, for which `ray.init` has no arguments."""
+    usual = parameter.RayParams
+    parameter.RayParams = partial(usual, **LOCAL_PARAMETERS)
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual
+
+
 def _stay_local() -> None:
-    """Make a local cluster small and deaf to other machines; keep its token out of the home folder (readable there)."""
+    """Make a local cluster listen on loopback only, and keep its token out of the home folder (readable there)."""
     os.environ.update(LOCAL_ENVIRONMENT)
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Ray turns 127.0.0.1 into the machine's address unless it takes itself to be confined to one machine. It read the
     # variable in LOCAL_ENVIRONMENT when it was imported; its child processes read it later.
     ray_constants.ENABLE_RAY_CLUSTER = False
-    parameter.RayParams = LOCAL_PARAMETERS

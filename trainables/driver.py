@@ -9,13 +9,16 @@ import json
 import threading
 import uuid
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 
 from trainables.storage import Store, is_uri
 from trainables.worker import serve
+
+if TYPE_CHECKING:  # Ray Train is imported by the thread that starts the workers
+    from trainables.trainer import Trainer
 
 POLL_SECONDS = 5.0
 """Longest wait for an item before the worker group's health is looked at."""
@@ -101,6 +104,8 @@ class TrialDriver(tune.Trainable):
             ray.get(self.mailbox.close.remote(self.slot))
         if self.group is not None:
             self.group.thread.join(timeout=30)
+        with suppress(ray.exceptions.RayActorError):
+            ray.get(self.mailbox.free.remote(self.slot))
 
 
 class WorkerGroup:
@@ -118,19 +123,26 @@ class WorkerGroup:
         return not self.thread.is_alive()
 
     def _fit(self) -> None:
+        try:
+            self._trainer().fit()
+        except BaseException as error:
+            self.error = error
+
+    def _trainer(self) -> Trainer:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-        from trainables.trainer import Trainer
+        from trainables.trainer import Placed, Trainer
 
         mailbox, slot, scaling = self.arguments
         gpus = scaling["gpus_per_worker"]
         place = scaling["storage"]
         files, path = Store(place).filesystem() if is_uri(place) else (None, place)
         resources = {"CPU": scaling["cpus_per_worker"]} | ({"GPU": gpus} if gpus else {})
-        trainer = Trainer(
+        return Trainer(
             serve,
             workers=scaling["workers"],
             gpus=bool(gpus),
+            placed=Placed(mailbox, slot),
             train_loop_config={
                 "mailbox": mailbox,
                 "slot": slot,
@@ -149,7 +161,3 @@ class WorkerGroup:
                 failure_config=FailureConfig(max_failures=-1),
             ),
         )
-        try:
-            trainer.fit()
-        except BaseException as error:
-            self.error = error

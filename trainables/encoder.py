@@ -70,7 +70,8 @@ class Encoder(nn.Module):
 
     def _packing(self, attention_mask: Tensor) -> Packing | None:
         """How a batch goes through the layers without its padding, where layers and attention can do without."""
-        packs = self.attention == dropout.ATTENTION and self.model.config.model_type in PLAIN
+        config = self.model.config
+        packs = self.attention == dropout.ATTENTION and config.model_type in PLAIN and not config.is_decoder
         return Packing.of(attention_mask) if packs else None
 
     def show_attention(self, layer: int) -> None:

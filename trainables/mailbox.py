@@ -48,6 +48,8 @@ class Mailbox:
         self.jobs: dict[str, Job] = {}
         self.lost: dict[int, int] = {}
         self.closed: set[str] = set()
+        self.places: dict[str, Any] = {}
+        """Slot -> placement group of its workers."""
         self.seen: dict[str, float] = {}
         """Slot -> when its rank 0 was last known to live, or else when its present job was submitted (monotonic)."""
         self.interrupting = False
@@ -58,6 +60,8 @@ class Mailbox:
         async with self.changed:
             earlier = [job for job in self.jobs.values() if job.number == number]
             attempt = max([first_attempt - 1, *(job.attempt for job in earlier)])
+            for gone in [each for each, job in self.jobs.items() if job.number == number and each != slot]:
+                await self.free(gone)  # nobody of a killed trial driver's does it
             self.jobs[slot] = Job(number, payload, attempt)
             self.seen[slot] = time.monotonic()
             if earlier:
@@ -151,6 +155,17 @@ class Mailbox:
         async with self.changed:
             self.closed.add(slot)
             self.changed.notify_all()
+
+    async def placed(self, slot: str, placement_group: Any) -> None:
+        """Where the slot's workers are."""
+        self.places[slot] = placement_group
+
+    async def free(self, slot: str) -> None:
+        """Give back what the slot's workers held: Ray keeps it for a controller that was killed."""
+        if (placement_group := self.places.pop(slot, None)) is not None:
+            from ray.util import remove_placement_group
+
+            remove_placement_group(placement_group)
 
     async def interrupt(self) -> None:
         """All trials are to be checkpointed and left."""

@@ -1,8 +1,8 @@
-"""Batches without their padding: all tokens in one row, so that no layer computes what nobody reads.
+"""Batches without their padding: all tokens in one row, so that nothing but attention computes what nobody reads.
 
 Only attention looks at sequences; everything else in an encoder is a function of one token. So the tokens go through
-the layers as one sequence, and are laid out as a padded batch for attention alone, as kernels of variable length do it
-(Dao, arXiv 2307.08691). Exact: padding never took part in what comes out.
+the layers as one sequence, as for kernels of variable length (Dao, arXiv 2307.08691), and are laid out as a padded
+batch for attention alone. Exact: padding never took part in what comes out.
 
 Suffixes: s sequences, t tokens of the longest, n tokens of all without padding.
 """

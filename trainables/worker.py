@@ -21,6 +21,8 @@ from trainables.scratch import scratch
 from trainables.storage import Store, insist, is_uri
 
 if TYPE_CHECKING:  # torch and transformers are imported by the first trial, not by whoever names this module
+    import torch
+
     from trainables.evaluation import Predictions, Stream
     from trainables.loop import Predicted
     from trainables.materials import Materials
@@ -42,12 +44,10 @@ def serve(config: dict[str, Any]) -> None:
     `config`: mailbox (actor handle), slot, trials (how many before the group is replaced), growth_mb (or after how
     much growth of a worker's memory), threads.
     """
-    import torch
     from ray import train
 
     context = train.get_context()
-    device = train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
-    group = Group(context.get_world_rank(), context.get_world_size(), device)
+    group = Group(context.get_world_rank(), context.get_world_size(), device())
     interrupted = _watch(config["mailbox"], config["slot"]) if group.rank == 0 else lambda: False
     first_peak: int | None = None
     for _ in range(config["trials"]):
@@ -62,6 +62,18 @@ def serve(config: dict[str, Any]) -> None:
             gc.freeze()  # modules, and what stays from trial to trial: a third of a second a collection otherwise
         if any(group.gather(_peak_mb() - first_peak > config["growth_mb"])):
             return
+
+
+def device() -> torch.device:
+    """Where this worker computes: its accelerator, or the CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    from ray.train.torch import get_device  # no attribute of ray.train until somebody imports it
+
+    accelerator: torch.device = get_device()
+    return accelerator
 
 
 def _next_job(config: dict[str, Any], group: Group) -> dict[str, Any] | None:

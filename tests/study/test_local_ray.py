@@ -12,13 +12,15 @@ pytestmark = pytest.mark.slow
 
 LOOK = """
 import json, psutil
-from ray._private import worker
+from ray._private import parameter, worker
 from study.cluster import cluster
+usual = parameter.RayParams
 with cluster(None, print):
     kinds = [kind for kind, _ in worker._global_node.live_processes()]
     mine = psutil.Process()
     sockets = [s for each in [mine, *mine.children(recursive=True)] for s in each.net_connections("inet")]
     print(json.dumps([kinds, [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]]))
+assert parameter.RayParams is usual  # for a cluster that this process starts for something else
 """
 
 

@@ -333,3 +333,27 @@ def test_a_lost_worker_is_replaced(tmp_path: Path) -> None:
     assert result.primary.counts == alone.primary.counts
     assert result.training["loss"] == pytest.approx(alone.training["loss"], rel=1e-4)
     assert result.primary.values == pytest.approx(dict(alone.primary.values), abs=0.26)
+
+
+def test_what_dies_gives_its_cpus_back(tmp_path: Path) -> None:
+    """Workers that take the whole machine: were it not given back, the next ones would wait for it for ever."""
+    base = TRIAL | {"training": TRIAL["training"] | {"budget": {"steps": 6}}}
+    base |= {"evaluation": {"every": 1, "examples_per_language": 4}}
+    scaling = {"cpus_per_worker": os.cpu_count()}
+    config = written(tmp_path / "tiny.yaml", study(trial=base, scaling=scaling, search={"trials": 1}))
+    ledger = tmp_path / "tiny" / "ledger.jsonl"
+    with command("run", str(config), "--root", str(tmp_path)) as process:
+        for kind, before in (("TrainController", 0), ("ResourceTrainable", 2)):
+            wait_for(
+                lambda before=before: ledger.exists() and reports(read_study(ledger)) > before,  # type: ignore[misc]
+                240,
+                f"a report that {kind} does not live to see the next of",
+            )
+            (victim,) = [p for p in family(process.pid) if kind in " ".join(p.cmdline() or [p.name()])]
+            victim.kill()
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    trials = read_study(ledger).trials
+    assert {each.state for each in trials.values()} == {"COMPLETE"}
+    assert [each.evaluation.step for each in trials[0].reports] == [1, 2, 3, 4, 5, 6]
+    assert trials[0].attempts == 3

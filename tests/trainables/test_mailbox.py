@@ -154,3 +154,20 @@ def test_an_interruption_reaches_trials_with_and_without_workers() -> None:
         assert (await box.take("slot-2", 1))["kind"] == "interrupted"
 
     run(scenario())
+
+
+def test_what_a_slot_held_is_freed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    freed: list[str] = []
+    monkeypatch.setattr("ray.util.remove_placement_group", freed.append)
+
+    async def scenario() -> None:
+        box = await submitted()
+        await box.placed(SLOT, "a group")
+        await box.submit("slot-2", number=8, first_attempt=1, payload={})
+        assert not freed
+        await box.submit("slot-3", number=7, first_attempt=1, payload={})  # its first slot was killed
+        assert freed == ["a group"]
+        await box.free(SLOT)
+        assert freed == ["a group"]
+
+    run(scenario())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
+from transformers import AutoConfig, AutoModel
 
-from trainables.encoder import Encoder, Model
+from trainables.encoder import PLAIN, Encoder, Model
 from trainables.packing import Packing
 
 SHAPE = {
@@ -24,11 +24,8 @@ LENGTHS = {"mixed": (5, 1, 9, 3), "equal": (4, 4, 4), "with an empty one": (6, 0
 
 def model(kind: str) -> Model:
     torch.manual_seed(0)
-    inner = (
-        BertModel(BertConfig(**SHAPE), add_pooling_layer=False)
-        if kind == "bert"
-        else XLMRobertaModel(XLMRobertaConfig(**SHAPE, type_vocab_size=1), add_pooling_layer=False)
-    )
+    config = AutoConfig.for_model(kind, **SHAPE, type_vocab_size=2 if kind == "bert" else 1)
+    inner = AutoModel.from_config(config, add_pooling_layer=False)
     return Model(Encoder(inner, uses_segments=kind == "bert"), nn.Linear(16, 3))
 
 
@@ -43,7 +40,8 @@ def run(of: Model, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     embeddings = torch.randn(*mask.shape, 16, requires_grad=True)
     of.masks.begin(seed)
     of.zero_grad()
-    states = of.encoder.states(embeddings, mask, torch.zeros_like(mask, dtype=torch.bool))
+    special = (torch.arange(mask.shape[1]) % 3 == 0) & mask.bool()  # so that BERT has segments to tell apart
+    states = of.encoder.states(embeddings, mask, special)
     tokens = states[mask.bool()]
     (tokens * torch.randn(tokens.shape, generator=torch.Generator().manual_seed(seed))).sum().backward()
     weight = of.encoder.model.encoder.layer[0].attention.self.query.weight.grad
@@ -55,7 +53,7 @@ def run(of: Model, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 @pytest.mark.parametrize("lengths", ["mixed", "equal"])
-@pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
+@pytest.mark.parametrize("kind", PLAIN)
 def test_states_and_gradients_are_those_of_the_padded_batch(
     kind: str, lengths: str, training: bool, left: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +87,9 @@ def test_other_kinds_and_shown_attention_keep_their_padding() -> None:
     other = model("bert")
     other.encoder.model.config.model_type = "deberta"
     assert other.encoder._packing(mask) is None
+    decoder = model("roberta")
+    decoder.encoder.model.config.is_decoder = True  # whose attention is told from the mask
+    assert decoder.encoder._packing(mask) is None
 
 
 def test_unpacking_undoes_packing() -> None:
