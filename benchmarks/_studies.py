@@ -13,6 +13,9 @@ from study.ledger import LEDGER, read_study
 from study.record import StudyRecord
 from trainables.loading import validate
 
+POOL = 8
+"""Batches drawn together, where they shall be of like length (`training.length_pool`)."""
+
 EPSILON = (0.02, 0.3)
 """Radii of the perturbed trials lie between these."""
 

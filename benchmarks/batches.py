@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import torch
-from _studies import configuration
+from _studies import POOL, configuration
 
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
@@ -26,7 +26,7 @@ EPSILON = 0.1
 def main() -> None:
     """Print the table, seed by seed, and the mean differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pool", type=int, default=8)
+    parser.add_argument("--pool", type=int, default=POOL)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--examples", type=int, default=20)
@@ -46,11 +46,10 @@ def main() -> None:
 
 def measured(base: TrialConfig, seed: int, pool: int) -> tuple[float, float]:
     """Mean accuracy over languages, and CPU seconds of the whole trial."""
-    trial = apply_point(base, {"perturbation.epsilon": EPSILON})
-    training = trial.training.model_copy(update={"seed": seed, "length_pool": pool})
+    point = {"perturbation.epsilon": EPSILON, "training.seed": seed, "training.length_pool": pool}
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        *_, last = run_trial(trial.model_copy(update={"training": training}), Path(folder))
+        *_, last = run_trial(apply_point(base, point), Path(folder))
     return statistics.mean(last.primary.values.values()), time.process_time() - began
 
 

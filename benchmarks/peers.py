@@ -36,7 +36,7 @@ import numpy as np
 import psutil
 import yaml
 from _peers import SIDES, Peer, save_data
-from _studies import configuration
+from _studies import POOL, configuration
 
 from study.config import StudyConfig
 from study.ledger import LEDGER, read_study
@@ -44,6 +44,7 @@ from study.tracking import database, default_uri
 from trainables import materials as materials_of
 from trainables.encoder import resolve
 from trainables.evaluation import subset
+from trainables.loading import apply_point
 from trainables.materials import Materials
 from trainables.tasks.base import Encoded
 
@@ -64,8 +65,10 @@ def main() -> None:
         ours = 0.0
         for side in options.sides:
             with tempfile.TemporaryDirectory() as name:
-                config = configuration("peers", options.trials, steps, options.examples, frozen=ROWS[row])
-                command = prepare(side, config, ROWS[row], Path(name))
+                equal = ROWS[row]
+                config = configuration("peers", options.trials, steps, options.examples, frozen=equal)
+                trial = apply_point(config.trial, {"training.length_pool": POOL if equal else 1})
+                command = prepare(side, config.model_copy(update={"trial": trial}), equal, Path(name))
                 wall, cpu = measured(command, Path(name) / "log.txt")
                 scores = found(side, Path(name), options.trials)
             ours = wall if side == OURS else ours

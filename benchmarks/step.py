@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _studies import configuration
+from _studies import POOL, configuration
 from torch import Tensor, nn
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
@@ -34,6 +34,7 @@ from trainables import loop
 from trainables.distributed import Group
 from trainables.dropout import SharedDropout
 from trainables.encoder import Encoder, Model
+from trainables.loading import apply_point
 from trainables.materials import Materials, load
 from trainables.tasks.base import collate
 
@@ -82,9 +83,8 @@ def measure(savings: tuple[str, ...], model: str, steps: int) -> dict[str, float
     """CPU seconds of a step (median after the first, which allocates) and the process's peak memory in MB."""
     torch.set_num_threads(1)
     trial = configuration("step", 2, steps + 1, 1, frozen=False).trial
-    encoder = trial.encoder.model_copy(update={"trim_vocabulary": "trim" in savings})
-    training = trial.training.model_copy(update={"length_pool": 8 if "bucket" in savings else 1})
-    trial = trial.model_copy(update={"encoder": encoder, "training": training})
+    pool = POOL if "bucket" in savings else 1
+    trial = apply_point(trial, {"encoder.trim_vocabulary": "trim" in savings, "training.length_pool": pool})
     materials = load(trial)
     if model == "base":
         materials.remember("encoder", partial(base_encoder, materials, trimmed="trim" in savings))

@@ -1,7 +1,8 @@
 """The post box between trial drivers and their workers: jobs one way, items and verdicts the other.
 
 One asynchronous actor per study, owned by the study's driver process. A job is state, not a queue entry, so a killed
-worker loses nothing: whoever serves the slot next picks the same job up as its next attempt.
+worker loses nothing: whoever serves the slot next picks the same job up as its next attempt. It outlives the slots, so
+it is also what knows the place of their workers and frees it.
 """
 
 from __future__ import annotations
@@ -58,10 +59,11 @@ class Mailbox:
     async def submit(self, slot: str, number: int, first_attempt: int, payload: dict[str, Any]) -> None:
         """Give a slot its next trial. Attempts are numbered on from `first_attempt`, over all slots it has been in."""
         async with self.changed:
-            earlier = [job for job in self.jobs.values() if job.number == number]
-            attempt = max([first_attempt - 1, *(job.attempt for job in earlier)])
-            for gone in [each for each, job in self.jobs.items() if job.number == number and each != slot]:
-                await self.free(gone)  # nobody of a killed trial driver's does it
+            earlier = {each: job for each, job in self.jobs.items() if job.number == number}
+            attempt = max([first_attempt - 1, *(job.attempt for job in earlier.values())])
+            for each in earlier:
+                if each != slot:
+                    await self.free(each)  # nobody of a killed trial driver's does it
             self.jobs[slot] = Job(number, payload, attempt)
             self.seen[slot] = time.monotonic()
             if earlier:

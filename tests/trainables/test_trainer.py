@@ -15,15 +15,6 @@ from trainables import worker
 from trainables.driver import WorkerGroup
 from trainables.trainer import Placed, Trainer
 
-SCALING = {
-    "workers": 1,
-    "cpus_per_worker": 1,
-    "gpus_per_worker": 0,
-    "trials": 1,
-    "growth_mb": 1,
-    "wait_minutes": 1,
-}
-
 
 def test_what_is_left_out_is_left_out() -> None:
     placed = Placed(None, "slot")
@@ -52,7 +43,7 @@ def test_without_one_it_computes_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_trainer_that_cannot_be_made_ends_its_group_with_the_cause() -> None:
-    group = WorkerGroup(None, "slot", SCALING)  # has no place for its storage
+    group = WorkerGroup(None, "slot", {"gpus_per_worker": 0})  # has no place for its storage
     group.thread.join(60)
     assert group.ended
     assert isinstance(group.error, KeyError)
