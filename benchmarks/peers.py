@@ -6,13 +6,13 @@ tokens (one ascent step, same batches' size, steps, rates, radii), two trials at
 languages on the same examples and log them to MLflow. What is prepared once (download, tokens, MLflow's tables) counts
 on no side.
 
-Rows: `as written` (nothing frozen; the others with full vocabulary, random batches, an ascent by `loss.backward()`),
+Rows: `as written` (nothing frozen; the others with full vocabulary, random batches, an ascent by `loss.backward()`) and
 `equal savings` (embeddings and six layers frozen, vocabulary trimmed, batches of like length, an ascent without weight
-gradients, on all sides) and `short`, the same with 20 steps a trial.
+gradients, on all sides), of 60 steps a trial and, `short`, of 20.
 
-    python benchmarks/peers.py [--trials 4] [--steps 60] [--examples 20] [--rows short …] [--sides "ray tune, train" …]
+    python benchmarks/peers.py [--trials 4] [--examples 20] [--rows short …] [--sides "ray tune, train" …]
 
-Needs `pip install '.[bench]'`, for what Hugging Face's Trainer asks for.
+On two cores all of it takes two and a half hours. Needs `pip install '.[bench]'`: Hugging Face's Trainer asks for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,25 @@ from trainables.materials import Materials
 from trainables.tasks.base import Encoded
 
 OURS = "this project"
-ROWS = {"as written": False, "equal savings": True, "short": True}
-SHORT = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One set of trials, which every side runs."""
+
+    equal: bool
+    """Whether the others are given our savings of arithmetic."""
+    steps: int
+    trials: int
+    """So many that the start of a study, which its trials share, does not decide."""
+
+
+ROWS = {
+    "as written": Row(equal=False, steps=60, trials=12),
+    "short": Row(equal=False, steps=20, trials=16),
+    "equal savings": Row(equal=True, steps=60, trials=8),
+    "short, equal savings": Row(equal=True, steps=20, trials=16),
+}
 
 
 def main() -> None:
@@ -58,23 +75,23 @@ def main() -> None:
     options = _options()
     if options.sides != [OURS] and find_spec("accelerate") is None:
         raise SystemExit("peers.py: Hugging Face's Trainer needs accelerate: pip install '.[bench]'")
-    print("| row | side | wall, s | CPU, s | times our wall | mean accuracy | steps |")
-    print("|---|---|---:|---:|---:|---:|---:|", flush=True)
-    for row in options.rows:
-        steps = SHORT if row == "short" else options.steps
+    print("| row | steps | trials | side | wall, s | CPU, s | times our wall | mean accuracy |")
+    print("|---|---:|---:|---|---:|---:|---:|---:|", flush=True)
+    for title in options.rows:
+        row = ROWS[title]
+        trials = options.trials or row.trials
         ours = 0.0
         for side in options.sides:
             with tempfile.TemporaryDirectory() as name:
-                equal = ROWS[row]
-                config = configuration("peers", options.trials, steps, options.examples, frozen=equal)
-                trial = apply_point(config.trial, {"training.length_pool": POOL if equal else 1})
-                command = prepare(side, config.model_copy(update={"trial": trial}), equal, Path(name))
+                config = configuration("peers", trials, row.steps, options.examples, frozen=row.equal)
+                trial = apply_point(config.trial, {"training.length_pool": POOL if row.equal else 1})
+                command = prepare(side, config.model_copy(update={"trial": trial}), row.equal, Path(name))
                 wall, cpu = measured(command, Path(name) / "log.txt")
-                scores = found(side, Path(name), options.trials)
+                mean = statistics.mean(found(side, Path(name), trials))
             ours = wall if side == OURS else ours
             times = f"{wall / ours:.2f}" if ours else ""
-            mean = statistics.mean(scores)
-            print(f"| {row} | {side} | {wall:.0f} | {cpu:.0f} | {times} | {mean:.4f} | {steps} |", flush=True)
+            cells = (title, row.steps, trials, side, f"{wall:.0f}", f"{cpu:.0f}", times, f"{mean:.4f}")
+            print("|", " | ".join(map(str, cells)), "|", flush=True)
 
 
 def prepare(side: str, config: StudyConfig, equal: bool, folder: Path) -> list[str]:
@@ -178,8 +195,7 @@ def found(side: str, folder: Path, trials: int) -> list[float]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--trials", type=int, help="instead of the row's own number")
     parser.add_argument("--examples", type=int, default=20)
     parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=list(ROWS))
     parser.add_argument("--sides", nargs="+", choices=(OURS, *SIDES), default=[OURS, *SIDES])
