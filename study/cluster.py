@@ -31,6 +31,9 @@ ESSENTIAL = {"raylet", "gcs_server"}
 WATCH_SECONDS = 1.0
 """How often the processes of a local cluster are looked at."""
 
+END_SECONDS = 5.0
+"""Time that the processes of a local cluster have to end by themselves after its shutdown; they need less than one."""
+
 ENVIRONMENT = {
     # How often a worker group is looked at (default 2 s): fresh workers wait for it once a trial, and it costs CPU.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
@@ -78,7 +81,28 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
             yield folder
         finally:
             over.set()
+            mine = _processes() if address is None else []
             ray.shutdown()
+            _end(mine)
+
+
+def _processes() -> list[psutil.Process]:
+    """Those of a local cluster: what Ray started here, and theirs."""
+    found: list[psutil.Process] = []
+    node = ray_worker._global_node
+    for info in [each for kind in (node.all_processes.values() if node else ()) for each in kind]:
+        with suppress(psutil.NoSuchProcess):
+            started = psutil.Process(info.process.pid)
+            found += [started, *started.children(recursive=True)]
+    return found
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Kill those that are still there: a worker of Ray's that leaves may hang in its own exit, known to nobody."""
+    _, left = psutil.wait_procs(processes, END_SECONDS)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _watch(over: threading.Event, lost: Callable[[str], object]) -> None:

@@ -10,6 +10,26 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+HANG = """
+import atexit, os, time
+import psutil, ray
+from study.cluster import cluster
+
+class Hanging:
+    def pid(self):
+        atexit.register(time.sleep, 600)
+        return os.getpid()
+
+with cluster(None, print):
+    actor = ray.remote(num_cpus=0)(Hanging).remote()
+    process = psutil.Process(ray.get(actor.pid.remote(), timeout=60))
+    del actor  # it says goodbye to Ray, and hangs
+    time.sleep(3)
+    assert process.is_running()
+psutil.wait_procs([process], 5)
+assert not process.is_running()
+"""
+
 LOOK = """
 import json, psutil
 from ray._private import parameter, worker
@@ -22,6 +42,10 @@ with cluster(None, print):
     print(json.dumps([kinds, [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]]))
 assert parameter.RayParams is usual  # for a cluster that this process starts for something else
 """
+
+
+def test_a_worker_that_hangs_in_its_exit_is_ended() -> None:
+    subprocess.run([sys.executable, "-c", HANG], check=True, timeout=180)
 
 
 def test_it_is_small_and_listens_on_loopback_only() -> None:
