@@ -22,8 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup
 	$(BIN)/study run quickstart
 
+# Two tests at a time, a file's in one process and in its order: long ones wait for processes to start and end.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff format --check .
