@@ -33,7 +33,8 @@ check: setup
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
 docs: setup
-	$(BIN)/python -m study.reference > docs/configuration.md
+	$(BIN)/python -m study.question.reference > docs/configuration.md
+	$(BIN)/python docs/rooms.py
 
 bench: setup
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --editable '.[bench]' --constraint constraints.txt

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import StudyConfig
-from study.ledger import LEDGER, read_study
-from study.record import StudyRecord
+from study.question.config import StudyConfig
+from study.record.lines import LEDGER, read_study
+from study.record.record import StudyRecord
 from trainables.loading import validate
 
 POOL = 8
@@ -86,7 +86,7 @@ def intervals(record: StudyRecord, slots: int) -> Iterator[Interval]:
 
 def timed(config: StudyConfig, root: Path) -> tuple[StudyRecord, float]:
     """Run a study; its record, and the seconds of the whole call."""
-    from study.runner import run_study  # imports Ray, which a measurement of memory does without
+    from study.execution.runner import run_study  # imports Ray, which a measurement of memory does without
 
     began = time.perf_counter()
     run_study(config, root)

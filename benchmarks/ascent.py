@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from trainables.config import PerturbationConfig
-from trainables.encoder import Encoder, Model
+from trainables.model.encoder import Encoder, Model
 from trainables.perturbation import create
 from trainables.perturbation.base import Perturbable
 

@@ -18,7 +18,7 @@ from _studies import POOL, configuration
 
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
-from trainables.loop import run_trial
+from trainables.training.loop import run_trial
 
 EPSILON = 0.1
 

@@ -68,7 +68,7 @@ def _measure(folder: Path) -> dict[str, float]:
 
     from trainables.config import TaskConfig
     from trainables.offline.encoder import ensure
-    from trainables.tasks import load_task
+    from trainables.tasks.task import load_task
 
     tokenizer = AutoTokenizer.from_pretrained(ensure())
     began = time.perf_counter()

@@ -19,11 +19,12 @@ from pathlib import Path
 import torch
 from _studies import configuration
 
-from trainables import loop
 from trainables.distributed import Group
-from trainables.evaluation import evaluate
-from trainables.frozen import FrozenStates
-from trainables.materials import load
+from trainables.materials.materials import load
+from trainables.model.frozen import FrozenStates
+from trainables.scoring.evaluation import evaluate
+from trainables.training.step import train_step
+from trainables.training.trial import start
 
 
 def main() -> None:
@@ -37,8 +38,8 @@ def main() -> None:
     config = configuration("evaluation", 2, options.steps, options.examples).trial
     materials = load(config)
     with tempfile.TemporaryDirectory() as folder:
-        trial = loop.start(config, materials, Group(), Path(folder))
-    training = options.steps * statistics.median(seconds(lambda: loop.train_step(trial)) for _ in range(12))
+        trial = start(config, materials, Group(), Path(folder))
+    training = options.steps * statistics.median(seconds(lambda: train_step(trial)) for _ in range(12))
 
     def score() -> None:
         evaluate(trial.model, materials, "validation", options.examples, config.evaluation, trial.group)

@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import Budget, EncoderConfig, EvaluationConfig, TaskConfig, TrainingConfig, TrialConfig
-from trainables.loading import UserError
-from trainables.loop import run_trial
-from trainables.materials import Materials, load
+from trainables.errors import UserError
+from trainables.materials.materials import Materials, load
 from trainables.scores import Evaluation, Split
 from trainables.tasks.answers import normaliser, score_answer
 from trainables.tasks.plan import Plan
 from trainables.tasks.retrieval import Retrieval
 from trainables.tasks.span import SpanAnswering
 from trainables.tasks.tagging import Tagging
+from trainables.training.loop import run_trial
 
 TASKS = ("xnli", "pawsx", "xcopa", "udpos", "panx", "xquad", "mlqa", "tydiqa", "tatoeba", "lareqa")
 FITTED = {

@@ -20,8 +20,8 @@ from typing import Any
 
 from _studies import configuration, intervals, timed
 
-from study.config import StudyConfig
-from study.record import StudyRecord
+from study.question.config import StudyConfig
+from study.record.record import StudyRecord
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
 
@@ -82,7 +82,7 @@ def slot(base: TrialConfig, waiting: Any, done: Any, ready: Any, folder: Path) -
     import torch
 
     from trainables.config import Budget
-    from trainables.loop import run_trial
+    from trainables.training.loop import run_trial
 
     torch.set_num_threads(1)
     training = base.training.model_copy(update={"budget": Budget(steps=1)})

@@ -38,15 +38,16 @@ import yaml
 from _peers import SIDES, Peer, save_data
 from _studies import POOL, configuration
 
-from study.config import StudyConfig
-from study.ledger import LEDGER, read_study
-from study.tracking import database, default_uri
-from trainables import materials as materials_of
-from trainables.encoder import resolve
-from trainables.evaluation import subset
+from study.question.config import StudyConfig
+from study.record.lines import LEDGER, read_study
+from study.tracking import database
+from study.tracking.server import default_uri
+from trainables.batch import Encoded
 from trainables.loading import apply_point
-from trainables.materials import Materials
-from trainables.tasks.base import Encoded
+from trainables.materials import materials as materials_of
+from trainables.materials.materials import Materials
+from trainables.model.encoder import resolve
+from trainables.scoring.stream import subset
 
 OURS = "this project"
 

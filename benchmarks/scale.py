@@ -18,11 +18,13 @@ from pathlib import Path
 from unittest.mock import patch
 
 from search_spaces import load
-from study.config import StudyConfig
-from study.ledger import Ledger, read_study
-from study.proposals import Proposed, Search
-from study.simulation import Simulated, run
-from study.trials import Trials
+from study.execution.simulation import Simulated, run
+from study.execution.trials import Trials
+from study.proposals.proposer import Proposed
+from study.proposals.search import Search
+from study.question.config import StudyConfig
+from study.record.ledger import Ledger
+from study.record.lines import read_study
 from trainables.loading import validate
 
 LANGUAGES = tuple(f"x{i:02d}" for i in range(49))

@@ -54,13 +54,13 @@ def examples_per_second(workers: int, steps: int) -> list[float]:
 
 def trained_numbers() -> int:
     """Weights whose gradients two workers add up in every step."""
-    from trainables import loop
     from trainables.distributed import Group
-    from trainables.materials import load
+    from trainables.materials.materials import load
+    from trainables.training.trial import start
 
     trial = configuration("scaling", 2, 1, 1).trial
     with tempfile.TemporaryDirectory() as folder:
-        model = loop.start(trial, load(trial), Group(), Path(folder)).model
+        model = start(trial, load(trial), Group(), Path(folder)).model
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 

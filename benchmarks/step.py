@@ -30,13 +30,15 @@ from _studies import POOL, configuration
 from torch import Tensor, nn
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
-from trainables import loop
 from trainables.distributed import Group
-from trainables.dropout import SharedDropout
-from trainables.encoder import Encoder, Model
 from trainables.loading import apply_point
-from trainables.materials import Materials, load
+from trainables.materials.materials import Materials, load
+from trainables.model.dropout import SharedDropout
+from trainables.model.encoder import Encoder, Model
+from trainables.tasks import base
 from trainables.tasks.base import collate
+from trainables.training.step import train_step
+from trainables.training.trial import Trial, start
 
 VARIANTS = {
     "untuned": (),
@@ -89,23 +91,23 @@ def measure(savings: tuple[str, ...], model: str, steps: int) -> dict[str, float
     if model == "base":
         materials.remember("encoder", partial(base_encoder, materials, trimmed="trim" in savings))
     with tempfile.TemporaryDirectory() as folder:
-        running = loop.start(trial, materials, Group(), Path(folder))
+        running = start(trial, materials, Group(), Path(folder))
     _undo(running, savings)
     took = []
     for _ in range(steps + 1):
         began = time.process_time()
-        loop.train_step(running)
+        train_step(running)
         took.append(time.process_time() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": statistics.median(took[1:]), "megabytes": peak}
 
 
-def _undo(running: loop.Trial, savings: tuple[str, ...]) -> None:
+def _undo(running: Trial, savings: tuple[str, ...]) -> None:
     """Take out of a trial what it shall not save."""
     if "fused" not in savings:
         running.optimizer = torch.optim.AdamW(running.optimizer.param_groups, foreach=False, fused=False)
     if "own" not in savings:
-        loop.collate = partial(collate, least=int(running.batches.lengths.max()))  # type: ignore[attr-defined]
+        base.collate = partial(collate, least=int(running.batches.lengths.max()))  # type: ignore[attr-defined]
     if "masks" not in savings:
         _draw_each_time(running.model)
     if "ascent" not in savings:

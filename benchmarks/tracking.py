@@ -26,11 +26,11 @@ from typing import Any
 
 import psutil
 
-from study.config import StudyConfig
-from study.ledger import LEDGER, encode
-from study.tracking import Tracker
+from study.question.config import StudyConfig
+from study.record.lines import LEDGER, encode
 from study.tracking.mirror import Mirror
 from study.tracking.server import QUIET
+from study.tracking.tracker import Tracker
 from trainables.loading import validate
 from trainables.scores import Evaluation, LanguageScores
 

@@ -18,11 +18,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from search_spaces.dimensions import Dimension, Kind, Point, Space, Value
+from search_spaces.dimensions import Dimension, Kind, Space, Value
 from trainables.config import TrialConfig
-from trainables.loading import Field, UserError, field_at, read_mapping, shown, suggestion
-
-__all__ = ["Dimension", "Point", "Space", "load", "names", "parse"]
+from trainables.errors import UserError, shown, suggestion
+from trainables.fields import Field, field_at
+from trainables.loading import read_mapping
 
 KEYS: dict[str, tuple[str, ...]] = {
     "float": ("low", "high", "log", "step"),

@@ -1,4 +1,9 @@
-"""The commands. Each parses, imports what it needs, and calls one function; ``--help`` imports nothing heavy."""
+"""The commands. Each parses, imports what it needs, and calls one function; ``--help`` imports nothing heavy.
+
+User errors are lines without a traceback. A study without a completed trial, or one that stopped before its budget was
+met, exits with 1. What Ray, transformers and others write goes to ``<root>/<name>/log.txt``, not to the screen. There
+is no hidden network: usage statistics, telemetry and hub calls are off unless asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -23,7 +28,7 @@ class Root(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if "://" in str(value):
-            from study import roots
+            from study.record import roots
 
             value = roots.folder(value)
         return super().convert(value, param, ctx)
@@ -88,7 +93,8 @@ def run(
     A study that is finished already shows its result; one that was interrupted says how to go on. With --from the
     ended trials of another study of the same data and base settings are known to the sampler from the start.
     """
-    from study import catalogue, launch
+    from study import launch
+    from study.question import catalogue
 
     study = catalogue.enqueued(catalogue.study_config(config, overrides), enqueue)
     return launch.run(study, _options(options), learn_from)
@@ -126,18 +132,19 @@ def confirm(name: str, runners_up: int, again: bool, **options: Any) -> int:
 @click.option("--all", "every_trial", is_flag=True, help="All trials, however many.")
 def show(name: str, root: Path, as_json: bool, every_trial: bool) -> None:
     """Show the study NAME: its trials, and its best one against the baseline, language by language."""
-    from study import show
+    from study.views import tables
+    from study.views.document import document
 
-    click.echo(show.document(root, name) if as_json else show.text(root, name, every_trial))
+    click.echo(document(root, name) if as_json else tables.text(root, name, every_trial))
 
 
 @commands.command(epilog=example("study ls --root studies"))
 @root_option
 def ls(root: Path) -> None:
     """List the studies under the root."""
-    from study import show
+    from study.views import tables
 
-    click.echo(show.listing(root))
+    click.echo(tables.listing(root))
 
 
 @commands.command(epilog=example("study mlflow --port 5001"))
@@ -147,7 +154,7 @@ def ls(root: Path) -> None:
 )
 def mlflow(root: Path, port: int) -> int:
     """Serve the MLflow pages of the studies under the root, until interrupted."""
-    from study.tracking import serve_ui
+    from study.tracking.server import serve_ui
 
     return serve_ui(root, port)
 
@@ -160,7 +167,7 @@ def mlflow(root: Path, port: int) -> int:
 @click.option("--uri", help="Another MLflow tracking server than the study's own.")
 def rebuild(name: str, root: Path, optuna: bool, mlflow: bool, uri: str | None) -> None:
     """Make views of the study NAME anew from its ledger; done again, it changes nothing."""
-    from study import rebuilding
+    from study.views import rebuilding
 
     rebuilding.rebuild(root, name, optuna, mlflow, uri)
 
@@ -172,7 +179,7 @@ def rebuild(name: str, root: Path, optuna: bool, mlflow: bool, uri: str | None) 
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; none: the study's own.")
 def report(names: Sequence[str], root: Path, results: Path | None, out: Path | None) -> None:
     """Write the report of one study, or of several side by side: a page, tables and data."""
-    from study import publishing
+    from study.reporting import publishing
 
     publishing.publish(names, root, results, out)
 
@@ -183,7 +190,8 @@ def report(names: Sequence[str], root: Path, results: Path | None, out: Path | N
 @root_option
 def describe(config: str, overrides: Sequence[str], root: Path) -> None:
     """Say in words what the study in CONFIG would do: what varies, what is held, who selects, what it takes."""
-    from study import catalogue, describe
+    from study.planning import describe
+    from study.question import catalogue
 
     click.echo(describe.words(catalogue.study_config(config, overrides), root))
 
@@ -200,42 +208,47 @@ def plan(config: str, overrides: Sequence[str], root: Path, pilot: str | None, e
     The detectable difference of the primary endpoint for the planned seeds, languages and sentences, the seeds that
     smaller ones need, the time and the disk. Without a pilot the spread of differences is assumed.
     """
-    from study import catalogue, planning
+    from study.planning import power_plan
+    from study.question import catalogue
 
-    click.echo(planning.words(catalogue.study_config(config, overrides), root, pilot, examples))
+    click.echo(power_plan.words(catalogue.study_config(config, overrides), root, pilot, examples))
 
 
 @commands.command(epilog=example("study recipes"))
 def recipes() -> None:
     """List the shipped studies."""
-    from study import catalogue, show
+    from study.question import catalogue
+    from study.views import tables
 
-    click.echo(show.columns(catalogue.recipes(), right=()))
+    click.echo(tables.columns(catalogue.recipes(), right=()))
 
 
 @commands.command(epilog=example("study spaces adversarial"))
 @click.argument("name", required=False)
 def spaces(name: str | None) -> None:
     """List the shipped search spaces, or the dimensions of one."""
-    from study import catalogue, show
+    from study.question import catalogue
+    from study.views import tables
 
-    click.echo(show.columns(catalogue.space(name) if name else catalogue.spaces(), right=()))
+    click.echo(tables.columns(catalogue.space(name) if name else catalogue.spaces(), right=()))
 
 
 @commands.command(epilog=example("study methods"))
 def methods() -> None:
     """List the robust training methods."""
-    from study import catalogue, show
+    from study.question import catalogue
+    from study.views import tables
 
-    click.echo(show.columns(catalogue.methods(), right=()))
+    click.echo(tables.columns(catalogue.methods(), right=()))
 
 
 @commands.command(epilog=example("study tasks"))
 def tasks() -> None:
     """List the tasks."""
-    from study import catalogue, show
+    from study.question import catalogue
+    from study.views import tables
 
-    click.echo(show.columns(catalogue.tasks(), right=()))
+    click.echo(tables.columns(catalogue.tasks(), right=()))
 
 
 @commands.command(epilog=example("study doctor quickstart --address auto"))
@@ -249,10 +262,16 @@ def doctor(config: str | None, overrides: Sequence[str], root: Path, as_json: bo
 
     With a CONFIG, also whether the cluster has what that study needs, and whether its MLflow server answers.
     """
-    from study import catalogue, doctor
+    from study.planning import doctor
+    from study.question import catalogue
 
     study = catalogue.study_config(config, overrides) if config else None
-    text, status = doctor.report(root, as_json, study, address)
+    findings = doctor.examine(root, study)
+    if address is not None:
+        from study.planning import cluster_doctor
+
+        findings += cluster_doctor.examine(address, root, study.scaling if study is not None else None)
+    text, status = doctor.report(findings, as_json)
     click.echo(text)
     return status
 

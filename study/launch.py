@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import doctor, needs, preflight, roots, show
-from study.config import StudyConfig, study_directory
-from study.ledger import LEDGER, read_events
-from study.progress import Mode, watched
-from study.record import StudyRecord
-from trainables.loading import UserError, shown
+from study.planning import doctor, needs, preflight
+from study.question.config import StudyConfig, study_directory
+from study.record import roots
+from study.record.lines import LEDGER, read_events
+from study.record.record import StudyRecord
+from study.views import tables
+from study.views.found import Study, find
+from study.views.progress import Mode, watched
+from study.views.values import first_value
+from trainables.errors import UserError, shown
 
 LOG = "log.txt"
 """Beside the ledger: what Ray, transformers and others have to say."""
@@ -42,18 +46,18 @@ def run(config: StudyConfig, options: Options, learn_from: Sequence[str] = ()) -
     """
     roots.refresh(options.root, config.name)
     if (study_directory(options.root, config.name) / LEDGER).exists():
-        existing = show.find(options.root, config.name)
+        existing = find(options.root, config.name)
         same_configuration(config, existing)
         if existing.condition != "finished":
             raise UserError(_how_to_go_on(existing))
         return _conclude(options, config.name)
     preflight.check(config, options.root, options.address)
-    return _execute(config, options, resume=False, learn_from=[show.find(options.root, n).record for n in learn_from])
+    return _execute(config, options, resume=False, learn_from=[find(options.root, n).record for n in learn_from])
 
 
 def resume(name: str, options: Options) -> int:
     """Go on with an unfinished study under its own configuration, then as `run`."""
-    existing = show.find(options.root, name)
+    existing = find(options.root, name)
     if existing.condition == "running" and not options.take_over:
         raise UserError(_how_to_go_on(existing))
     if existing.condition == "finished":
@@ -64,11 +68,11 @@ def resume(name: str, options: Options) -> int:
 
 def confirm(name: str, options: Options, runners_up: int = 0, again: bool = False) -> int:
     """Confirm a finished study, or go on with its confirmation, and print what the test split says."""
-    existing = show.find(options.root, name)
+    existing = find(options.root, name)
     if existing.condition == "running" and not options.take_over:
         raise UserError(_how_to_go_on(existing))
     preflight.check(existing.config, options.root, options.address)
-    score = show.first_value(existing.config)
+    score = first_value(existing.config)
     log = study_directory(options.root, name) / LOG
     earlier = [e for e in read_events(log.with_name(LEDGER)) if _concerns_confirm(e, existing)]
     _announce(existing.config, options)
@@ -76,7 +80,7 @@ def confirm(name: str, options: Options, runners_up: int = 0, again: bool = Fals
         _resumable(f"study confirm {name}", options.root),
         watched(existing.config, 0, score, log, options.mode, earlier) as events,
     ):
-        from study.confirm import confirm_study
+        from study.execution.confirm import confirm_study
 
         confirm_study(
             name,
@@ -90,23 +94,23 @@ def confirm(name: str, options: Options, runners_up: int = 0, again: bool = Fals
     return _conclude(options, name)
 
 
-def _concerns_confirm(event: Mapping[str, Any], study: show.Study) -> bool:
+def _concerns_confirm(event: Mapping[str, Any], study: Study) -> bool:
     return "trial" not in event or study.record.trials[event["trial"]].phase == "confirm"
 
 
 def _execute(config: StudyConfig, options: Options, resume: bool, learn_from: Sequence[StudyRecord] = ()) -> int:
     folder = study_directory(options.root, config.name)
     earlier = read_events(folder / LEDGER) if resume else []
-    from study.arms import run_arms
+    from study.proposals.arms import run_arms
 
-    planned, score = sum(arm.proposer.remaining() for arm in run_arms(config)), show.first_value(config)
+    planned, score = sum(arm.proposer.remaining() for arm in run_arms(config)), first_value(config)
     _announce(config, options)
     try:
         with (
             _resumable(f"study resume {config.name}", options.root),
             watched(config, planned, score, folder / LOG, options.mode, earlier) as events,
         ):
-            from study.runner import run_study
+            from study.execution.runner import run_study
 
             run_study(
                 config,
@@ -145,17 +149,17 @@ def _resumable(command: str, root: Path) -> Iterator[None]:
 
 def _conclude(options: Options, name: str) -> int:
     """Print a study's result; the exit status that it deserves."""
-    study = show.find(options.root, name)
+    study = find(options.root, name)
     if study.condition != "running":
         roots.settle(options.root, name)
     if options.mode != "json":
-        print(show.result(study))
+        print(tables.result(study))
         if study.condition == "finished":
             print(f"\nThe same in MLflow: study mlflow{_root(options.root)}")
     return 0 if study.condition == "finished" and any(t.state == "COMPLETE" for t in study.trials) else 1
 
 
-def same_configuration(config: StudyConfig, existing: show.Study) -> None:
+def same_configuration(config: StudyConfig, existing: Study) -> None:
     """Raise `UserError` with what differs where an existing study of the same name is another one."""
     different = list(_differences(existing.config.model_dump(mode="json"), config.model_dump(mode="json")))
     if different:
@@ -176,7 +180,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
     return lines
 
 
-def _how_to_go_on(existing: show.Study) -> str:
+def _how_to_go_on(existing: Study) -> str:
     if existing.condition == "running":
         return f"name: {existing.name} is being run by another process; watch it with study show {existing.name}"
     return f"name: {existing.name} has begun and is not finished; go on with study resume {existing.name}"

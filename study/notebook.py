@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from study import catalogue, launch, roots, show
-from study.config import StudyConfig, study_directory
-from study.history import load_study
-from study.ledger import LEDGER
+from study import launch
+from study.question import catalogue
+from study.question.config import StudyConfig, study_directory
+from study.record import roots
+from study.record.lines import LEDGER
+from study.views.found import find
+from study.views.history import load_study
 
 
 def run_study(
@@ -26,8 +29,8 @@ def run_study(
     options = launch.Options(roots.folder(root), mode="quiet")
     roots.refresh(options.root, study.name)
     is_there = (study_directory(options.root, study.name) / LEDGER).exists()
-    if is_there and show.find(options.root, study.name).condition == "unfinished":
-        launch.same_configuration(study, show.find(options.root, study.name))
+    if is_there and find(options.root, study.name).condition == "unfinished":
+        launch.same_configuration(study, find(options.root, study.name))
         launch.resume(study.name, options)
     else:
         launch.run(study, options)

@@ -20,10 +20,10 @@ from ray.autoscaler.tags import TAG_RAY_LAUNCH_CONFIG, TAG_RAY_NODE_KIND, TAG_RA
 from ray.scripts.scripts import cli as ray_commands
 
 from study.cli import commands as study_commands
-from study.config import ScalingConfig
-from study.runner import GROWING, concurrency
+from study.execution.concurrency import GROWING, concurrency
+from study.question.config import ScalingConfig
 from tests.conftest import REPOSITORY
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 Cluster = dict[str, Any]
 

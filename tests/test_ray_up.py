@@ -24,10 +24,10 @@ import psutil
 import pytest
 import yaml
 
-from study.ledger import read_events, read_study
+from study.record.lines import read_events, read_study
 from tests.conftest import REPOSITORY
 from tests.waiting import wait_for
-from trainables.cache import cache_root
+from trainables.storage.cache import cache_root
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 

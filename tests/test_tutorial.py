@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
-from study.ledger import read_study
+from study.record.lines import read_study
 from tests.terminal import watch
 from trainables.config import EncoderConfig
-from trainables.encoder import resolve
+from trainables.model.encoder import resolve
 from trainables.offline import intents
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trainables.config import TrialConfig
-from trainables.loading import UserError, load_config
+from trainables.errors import UserError
+from trainables.loading import load_config
 from trainables.scores import Evaluation
 
 HEADER = f"{'step':>6}  {'loss':>7}  {'source':>6}  {'targets':>7}  {'worst':<14}  {'examples':>8}  {'seconds':>7}"
@@ -51,7 +52,7 @@ def table_line(evaluation: Evaluation, source: str) -> str:
 
 
 def _run(config: TrialConfig, directory: Path, as_json: bool) -> None:
-    from trainables.loop import run_trial
+    from trainables.training.loop import run_trial
 
     for i, evaluation in enumerate(run_trial(config, directory)):
         if as_json:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 import langcodes
 from langcodes.tag_parser import LanguageTagError
 
-from trainables.loading import UserError, suggestion
+from trainables.errors import UserError, suggestion
 
 LOW_RESOURCE = (0, 1, 2)
 """Resource classes that count as low-resource."""

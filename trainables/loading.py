@@ -1,4 +1,4 @@
-"""YAML files and ``a.b=value`` arguments -> any of our configuration models; every input error is worded here.
+"""YAML files and ``a.b=value`` arguments -> any of our configuration models; every error at once.
 
 All errors of an input come at once, each as one line ``path: rule (got value)``, where the path is the dotted one that
 files, the command line and search spaces share.
@@ -9,38 +9,23 @@ without a dot, ``010`` and ``1:30`` are no octal and sexagesimal numbers, and da
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
-import annotated_types
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+
+from trainables.errors import NORWEGIAN, UserError, broken_rule, kind_of, shown
+from trainables.fields import no_such_key, submodel
 
 Model = TypeVar("Model", bound=BaseModel)
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-"""What may name a folder, an experiment and a tag alike."""
-
 MAX_BYTES = 4_000_000
 """Larger files are no configuration."""
-
-
-class UserError(Exception):
-    """A mistake in the input: one line per mistake, shown without a traceback."""
-
-    def __init__(self, *lines: str) -> None:
-        super().__init__(*lines)
-        self.lines: list[str] = list(lines)
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
 
 
 def load_config(
@@ -104,7 +89,7 @@ def read_mapping(source: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises `UserError` where there is none, with every duplicate or unnamed key."""
     data = read_yaml(source)
     if not isinstance(data, dict):
-        raise UserError(f"{source}: must be a mapping of keys to values (got {_kind(data)})")
+        raise UserError(f"{source}: must be a mapping of keys to values (got {kind_of(data)})")
     return data
 
 
@@ -128,152 +113,6 @@ def read_yaml(source: Path) -> Any:
         return _parse(text, str(source))
     except yaml.YAMLError as error:
         raise UserError(f"{source}: not valid YAML, {_yaml_problem(error)}") from None
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """``, did you mean 'epsilon'?`` where a known name is near, else nothing."""
-    near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
-    original = next((k for k in known if near and k.lower() == near[0]), None)
-    return f", did you mean {original!r}?" if original is not None else ""
-
-
-def shown(value: Any) -> str:
-    """A value as a message quotes it: as JSON, cut to a line's length."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-# Fields by dotted path
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of a configuration model, found by its dotted path."""
-
-    path: str
-    annotation: Any
-    """The full annotation, bounds included, as `pydantic.TypeAdapter` takes it."""
-    types: tuple[type, ...]
-    """Plain types it accepts, None and literal choices apart: ``(float,)``."""
-    choices: tuple[Any, ...]
-    """Literal values it accepts."""
-    optional: bool
-    """Whether it may be None."""
-    low: float | None
-    """Lower bound of numbers; itself excluded if `low_open`."""
-    high: float | None
-    """Upper bound of numbers; itself excluded if `high_open`."""
-    low_open: bool
-    high_open: bool
-    default: Any
-    required: bool
-    doc: str
-
-    def problem(self, value: Any) -> str | None:
-        """The rule that `value` breaks, in words, or None."""
-        try:
-            TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
-        except ValidationError as error:
-            return " or ".join(dict.fromkeys(_rule(e) for e in error.errors(include_url=False)))
-        return None
-
-
-def field_at(model: type[BaseModel], path: str) -> Field:
-    """The field under a dotted path such as ``perturbation.epsilon``. Raises `UserError` with the nearest name."""
-    here = model
-    *parents, last = path.split(".")
-    for depth, name in enumerate(parents):
-        inner = _submodel(here.model_fields[name].annotation) if name in here.model_fields else None
-        if inner is None:
-            raise UserError(f"{path}: {_no_such_key(model, here, parents[:depth], name)}")
-        here = inner
-    if last not in here.model_fields:
-        raise UserError(f"{path}: {_no_such_key(model, here, parents, last)}")
-    return _describe(path, here.model_fields[last])
-
-
-def fields_of(model: type[BaseModel], prefix: str = "", defaults: BaseModel | None = None) -> Iterator[Field]:
-    """Every field of a model that is not itself a model, depth first, in the order of declaration.
-
-    `defaults` is the instance that stands where nothing is given, if its values are not those of the model.
-    """
-    for name, info in model.model_fields.items():
-        field = _describe(f"{prefix}{name}", info)
-        if defaults is not None:
-            field = replace(field, default=getattr(defaults, name))
-        inner = _submodel(info.annotation)
-        if inner is None or field.optional:
-            yield field
-        if inner is not None:
-            yield from fields_of(inner, f"{prefix}{name}.", field.default if isinstance(field.default, inner) else None)
-
-
-def _describe(path: str, info: FieldInfo) -> Field:
-    bounds: dict[str, float] = {}
-    types: dict[type, None] = {}
-    choices: list[Any] = []
-
-    def visit(annotation: Any) -> None:
-        origin = get_origin(annotation)
-        if origin is Annotated:
-            inner, *metadata = get_args(annotation)
-            note(metadata)
-            visit(inner)
-        elif origin in (Union, UnionType):
-            for member in get_args(annotation):
-                visit(member)
-        elif origin is Literal:
-            choices.extend(get_args(annotation))
-        else:
-            types[origin or annotation] = None
-
-    def note(metadata: Sequence[Any]) -> None:
-        for item in metadata:
-            if isinstance(item, FieldInfo):
-                note(item.metadata)
-            for name in ("ge", "gt", "le", "lt"):
-                if isinstance(item, getattr(annotated_types, name.title())):
-                    bounds[name] = getattr(item, name)
-
-    note(info.metadata)
-    visit(info.annotation)
-    full = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
-    return Field(
-        path=path,
-        annotation=full,
-        types=tuple(t for t in types if t is not NoneType),
-        choices=tuple(choices),
-        optional=NoneType in types,
-        low=bounds.get("gt", bounds.get("ge")),
-        high=bounds.get("lt", bounds.get("le")),
-        low_open="gt" in bounds,
-        high_open="lt" in bounds,
-        default=None if info.is_required() else info.get_default(call_default_factory=True),
-        required=info.is_required(),
-        doc=" ".join((info.description or "").split()),
-    )
-
-
-def _submodel(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation holds, optional or as the entry of a list, if any."""
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return annotation if issubclass(annotation, BaseModel) else None
-    return next((inner for a in get_args(annotation) if (inner := _submodel(a)) is not None), None)
-
-
-def _no_such_key(model: type[BaseModel], here: type[BaseModel], parents: Sequence[str], name: str) -> str:
-    """The rule for an unknown key: what was probably meant, among its siblings or deeper below them."""
-    if name in here.model_fields:
-        return f"{'.'.join((*parents, name))} has no keys"
-    below = [".".join((*parents, f.path)) for f in fields_of(here) if f.path.rsplit(".", 1)[-1] == name]
-    above = [f.path for f in fields_of(model) if f.path.rsplit(".", 1)[-1] == name]
-    near = suggestion(name, list(here.model_fields)) if not below else ""
-    if not near and (below or above):
-        near = f", did you mean {(below or above)[0]!r}?"
-    return f"unknown key {name!r}{near or ', known: ' + ', '.join(here.model_fields)}"
 
 
 # YAML
@@ -333,7 +172,7 @@ def _key_problems(root: yaml.Node) -> list[str]:
                 line = key.start_mark.line + 1
                 kind = key.tag.rsplit(":", 1)[-1]
                 if kind == "bool":
-                    problems.append(f"{below}: {_NORWEGIAN} (line {line})")
+                    problems.append(f"{below}: {NORWEGIAN} (line {line})")
                 elif kind not in ("str", "merge"):
                     problems.append(f"{below}: a key must be text, write it in quotes (line {line})")
                 elif name in names and kind == "str":
@@ -396,12 +235,12 @@ def _anchor_at(model: type[BaseModel], path: str, value: Any, folder: Path) -> A
         return value
     if not rest:
         return _anchor_value(model.model_fields[name], value, folder)
-    inner = _submodel(model.model_fields[name].annotation)
+    inner = submodel(model.model_fields[name].annotation)
     return value if inner is None else _anchor_at(inner, rest, value, folder)
 
 
 def _anchor_value(info: FieldInfo, value: Any, folder: Path) -> Any:
-    inner = _submodel(info.annotation)
+    inner = submodel(info.annotation)
     if inner is not None and isinstance(value, Mapping):
         return _anchor(inner, value, folder)
     is_path = Path in (info.annotation, *get_args(info.annotation))
@@ -421,8 +260,6 @@ def _plainly_relative(text: str) -> bool:
 
 # Wording
 
-_NORWEGIAN = "YAML reads a bare no, yes, on or off as true or false, write 'no' in quotes (Norwegian)"
-
 
 def _word(model: type[BaseModel], data: Mapping[str, Any], error: ValidationError) -> list[str]:
     """One line per mistake. The members of a union complain one by one: they are brought together again."""
@@ -431,7 +268,7 @@ def _word(model: type[BaseModel], data: Mapping[str, Any], error: ValidationErro
     for e in error.errors(include_url=False):
         loc, tags = _clean(data, e)
         in_union |= tags | ({loc} if e["type"] == "too_short" else set())
-        rule = _unknown(model, loc) if e["type"] == "extra_forbidden" else _rule(e)
+        rule = _unknown(model, loc) if e["type"] == "extra_forbidden" else broken_rule(e)
         got = "" if e["type"] in ("missing", "value_error") else f" (got {_got(e['input'])})"
         by_path.setdefault(loc, []).append(f"{rule}\0{got}")
     lines = []
@@ -439,7 +276,7 @@ def _word(model: type[BaseModel], data: Mapping[str, Any], error: ValidationErro
         if loc in in_union and any(len(other) > len(loc) and other[: len(loc)] == loc for other in by_path):
             continue  # the entry, or the member of a union, that is really wrong complains deeper down
         texts = list(dict.fromkeys(rule.partition("\0")[0] for rule in rules))
-        texts = [t for t in texts if t == _NORWEGIAN] or texts
+        texts = [t for t in texts if t == NORWEGIAN] or texts
         lines.append(
             f"{_dotted(loc)}: {' or '.join(texts).replace(' or must be ', ' or ')}{rules[0].partition(chr(0))[2]}"
         )
@@ -471,63 +308,10 @@ def _unknown(model: type[BaseModel], loc: Sequence[str | int]) -> str:
     here = model
     *parents, name = (part for part in loc if isinstance(part, str))
     for parent in parents:
-        inner = _submodel(here.model_fields[parent].annotation) if parent in here.model_fields else None
+        inner = submodel(here.model_fields[parent].annotation) if parent in here.model_fields else None
         here = inner or here
-    return _no_such_key(model, here, parents, name)
-
-
-def _rule(error: Mapping[str, Any]) -> str:
-    """pydantic's kinds of error in our words."""
-    kind, context, value = error["type"], error.get("ctx", {}), error["input"]
-    if kind == "string_type" and isinstance(value, bool):
-        return _NORWEGIAN
-    if kind == "literal_error":
-        choices = context["expected"]
-        near = suggestion(value, re.findall(r"'([^']*)'", choices)) if isinstance(value, str) else ""
-        return f"must be {choices}{near}"
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "string_pattern_mismatch" and context["pattern"] == NAME_PATTERN:
-        return "must be letters, digits, '.', '_' or '-', and start with a letter or digit"
-    template = _RULES.get(kind)
-    numbers = {k: f"{v:g}" if isinstance(v, float) else v for k, v in context.items()}
-    return template.format(**numbers) if template is not None else str(error["msg"]).lower()
-
-
-_RULES = {
-    "missing": "is required",
-    "string_type": "must be text",
-    "string_pattern_mismatch": "must match {pattern}",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "finite_number": "must be finite",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "path_type": "must be a path",
-    "greater_than": "must be more than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
-    "too_short": "must have at least {min_length} entry",
-    "too_long": "must have at most {max_length} entries",
-    "model_type": "must be a mapping of keys to values",
-    "dict_type": "must be a mapping of keys to values",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "set_type": "must be a list",
-}
+    return no_such_key(model, here, parents, name)
 
 
 def _got(value: Any) -> str:
-    return _kind(value) if isinstance(value, list | dict) and len(shown(value)) > 40 else shown(value)
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, list):
-        return "a list"
-    return "a mapping" if isinstance(value, dict) else shown(value)
+    return kind_of(value) if isinstance(value, list | dict) and len(shown(value)) > 40 else shown(value)

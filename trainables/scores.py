@@ -1,6 +1,9 @@
 """Per-language scores, one evaluation of a trial, and the metric keys they are flattened to: both ways.
 
-Every metric key of the project is declared here, once.
+Every metric key of the project is declared here, once: ``<split>_<metric>/<language>`` (``validation_accuracy/sw``),
+``<split>_summary/<metric>.<reduction>`` (``validation_summary/accuracy.low_resource_mean``), ``training/…`` and
+``cost/…``. The part before ``/`` makes one section in the MLflow pages, so that languages stand side by side.
+Reductions are named once too, in `study.question.objectives`.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from scipy import stats
 from study.analysis import intervals, significance
 from study.analysis.frames import Reduction
 from study.analysis.intervals import UNKNOWN, Interval
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 Floats = npt.NDArray[np.float64]
 

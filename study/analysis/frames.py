@@ -57,10 +57,10 @@ import numpy as np
 import pandas as pd
 
 from trainables import languages
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 Reduction = Callable[[Mapping[str, float]], float]
-"""From language -> score to one number (`study.objectives` has those of the protocol)."""
+"""From language -> score to one number (`study.question.objectives` has those of the protocol)."""
 
 RESULT_COLUMNS = ("study", "configuration", "control", "seed", "language", "example", "score")
 """Required columns of the results frame."""

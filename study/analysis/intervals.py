@@ -37,7 +37,6 @@ class Interval:
 UNKNOWN = Interval(float("nan"), float("nan"))
 """No interval can be given."""
 
-
 NO_VARIATION = 1e-12
 """Standard errors below this are zero: scores are multiples of one over the number of examples."""
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.reporting.source import Source, from_ledger, from_results
-
-__all__ = ["Source", "from_ledger", "from_results", "report"]
+from study.reporting.source import Source
 
 
 def report(sources: Sequence[Source], out: Path) -> Path:

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from study import objectives
 from study.analysis import differences, dose, groups, importance, selection
 from study.analysis.differences import Difference
 from study.analysis.dose import Response
 from study.analysis.frames import collapse_variants, language_scores, reduce_seeds, seed_table
 from study.analysis.intervals import Interval
 from study.analysis.selection import Optimism
+from study.question import objectives
 from study.reporting import words
 from study.reporting.source import REDUCTIONS, Source
 from trainables import languages
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 SOURCE_UNIT = "source language"
 ALL_UNIT = "all target languages"

@@ -11,13 +11,17 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from study import history, objectives, protocol, show
 from study.analysis.frames import TRIAL_COLUMNS, Reduction, check_results, language_facts, language_scores
-from study.config import StudyConfig
-from study.record import TrialRecord
+from study.proposals import ranking
+from study.question import objectives, selection_problems
+from study.question.config import StudyConfig
+from study.record.record import TrialRecord
 from study.reporting import words
+from study.views import history
+from study.views.found import Study, find
+from study.views.values import first_value, selection_words
 from trainables.config import TrialConfig
-from trainables.loading import UserError, shown
+from trainables.errors import UserError, shown
 from trainables.scores import Evaluation, LanguageScores
 
 HEADLINE = "winner"
@@ -127,7 +131,7 @@ def _as_evaluation(scores: Mapping[str, float]) -> Evaluation:
 
 def from_ledger(name: str, root: Path) -> Source:
     """The study `name` under `root`, with its predictions where it has been confirmed."""
-    study = show.find(root, name)
+    study = find(root, name)
     config, choice = study.config, study.choice
     trials = history.trial_frame(study)
     metric = _primary_metric(study)
@@ -140,7 +144,7 @@ def from_ledger(name: str, root: Path) -> Source:
     repeated = [n for n, t in names.items() if choice and _repeats(study, t, choice.winner)]
     trials, results = _without(trials, repeated), None if results is None else _without(results, repeated)
     names = {n: t for n, t in names.items() if n not in repeated}
-    resolved = {n: protocol.trial_config(config, t) for n, t in names.items()}
+    resolved = {n: ranking.trial_config(config, t) for n, t in names.items()}
     paths = dict.fromkeys(path for t in study.trials if t.phase == "run" for path in t.point)
     return Source(
         name=name,
@@ -187,7 +191,9 @@ def _from_frame(
     config = StudyConfig.model_validate({"name": "results", "trial": {"task": {"source_language": source_language}}})
     endpoint = endpoint or _default_endpoint(languages, config)
     config = config.model_copy(update={"protocol": config.protocol.model_copy(update={"primary_endpoint": endpoint})})
-    if problem := next((p for p in protocol.problems(config, tested=languages) if "primary_endpoint" in p), None):
+    if problem := next(
+        (p for p in selection_problems.problems(config, tested=languages) if "primary_endpoint" in p), None
+    ):
         raise UserError(problem)
     candidates = sorted(map(str, results.loc[results["control"] == "", "configuration"].unique()))
     named = headline or (HEADLINE if HEADLINE in candidates else candidates[0] if len(candidates) == 1 else None)
@@ -239,9 +245,9 @@ def supervision(trial: TrialConfig) -> str:
     return max((m.supervision for m in methods if m is not None), key=order.index, default="none")
 
 
-def _repeats(study: show.Study, trial: TrialRecord, winner: protocol.Ranked) -> bool:
+def _repeats(study: Study, trial: TrialRecord, winner: ranking.Ranked) -> bool:
     """Whether a confirmed control is none for this winner by the protocol, being the same treatment."""
-    return bool(trial.control) and trial.control not in protocol.controls(study.config, study.record, winner)
+    return bool(trial.control) and trial.control not in ranking.controls(study.config, study.record, winner)
 
 
 def _without(frame: pd.DataFrame, configurations: Sequence[str]) -> pd.DataFrame:
@@ -260,18 +266,18 @@ def _cautions(trials: pd.DataFrame, results: pd.DataFrame | None) -> Iterator[st
         yield words.unofficial(str(results["metric"].iloc[0]), off)
 
 
-def _primary_metric(study: show.Study) -> str:
+def _primary_metric(study: Study) -> str:
     return next((r.evaluation.metric for t in study.trials for r in t.reports), "score")
 
 
-def _summary(study: show.Study, metric: str) -> pd.DataFrame:
-    value = show.first_value(study.config)
+def _summary(study: Study, metric: str) -> pd.DataFrame:
+    value = first_value(study.config)
     rows = []
     for trial in study.trials:
-        evaluation = protocol.outcome_of(study.config, trial) or trial.evaluation()
+        evaluation = ranking.outcome_of(study.config, trial) or trial.evaluation()
         if trial.phase != "run" or evaluation is None:
             continue
-        resolved = protocol.trial_config(study.config, trial)
+        resolved = ranking.trial_config(study.config, trial)
         row: dict[str, Any] = {
             "trial": trial.number, "kind": trial.kind, "control": trial.control or "", "state": trial.state,
             "seed": resolved.training.seed, "value": value(evaluation),
@@ -295,12 +301,12 @@ def _words(trial: TrialConfig, paths: Iterable[str]) -> str:
     return "; ".join(f"{head}: {', '.join(values)}" for head, values in parts.items())
 
 
-def _protocol_rows(study: show.Study) -> Iterator[tuple[str, str]]:
+def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
     config = study.config
     task, encoder = config.trial.task, config.trial.encoder
     yield "task", f"{task.name}, trained on {task.source_language} only"
     yield "encoder", encoder.name_or_path
-    yield "selection rule", f"{config.protocol.selection}. {show.selection_words(config)}"
+    yield "selection rule", f"{config.protocol.selection}. {selection_words(config)}"
     yield "primary endpoint", f"{config.protocol.primary_endpoint}, test split; all else is exploratory"
     objective = next(o for o in config.search.objectives if o.threshold is None)
     yield "objective", f"{objective.reduce}, {objective.direction}"
@@ -318,7 +324,7 @@ def _protocol_rows(study: show.Study) -> Iterator[tuple[str, str]]:
     yield "test split", f"opened {len(openings)} time{'s' * (len(openings) != 1)}" if openings else "closed so far"
 
 
-def _reproduction_rows(study: show.Study) -> Iterator[tuple[str, str]]:
+def _reproduction_rows(study: Study) -> Iterator[tuple[str, str]]:
     config, record = study.config, study.record
     yield "study", f"{study.name}, uuid {record.uuid}"
     yield "code", str(record.code_version)
@@ -326,9 +332,9 @@ def _reproduction_rows(study: show.Study) -> Iterator[tuple[str, str]]:
     for name, value in record.fingerprints.items():
         parts = value if isinstance(value, list) else [value]
         yield f"fingerprint of {name}", " ".join(map(str, parts))
-    run = sorted({protocol.trial_config(config, t).training.seed for t in study.trials if t.phase == "run"})
+    run = sorted({ranking.trial_config(config, t).training.seed for t in study.trials if t.phase == "run"})
     yield "training seeds, run", ", ".join(map(str, run)) or "–"
-    fresh = sorted({protocol.trial_config(config, t).training.seed for t in study.trials if t.phase == "confirm"})
+    fresh = sorted({ranking.trial_config(config, t).training.seed for t in study.trials if t.phase == "confirm"})
     yield "training seeds, confirm", ", ".join(map(str, fresh)) or "–"
     yield "sampler's seed", str(config.search.seed)
     yield "commands", f"study run configuration.yaml && study confirm {study.name} && study report {study.name}"

@@ -8,10 +8,3 @@ server  addresses of MLflow servers, and the one that `study mlflow` starts
 
 Importing this imports no MLflow.
 """
-
-from __future__ import annotations
-
-from study.tracking.server import default_uri, serve_ui, validate_uri
-from study.tracking.tracker import Tracker, log_artifacts, rebuild
-
-__all__ = ["Tracker", "default_uri", "log_artifacts", "rebuild", "serve_ui", "validate_uri"]

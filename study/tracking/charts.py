@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from study.config import StudyConfig
-from study.objectives import STANDARD
-from study.record import Phase, TrialRecord
+from study.question.config import StudyConfig
+from study.question.objectives import STANDARD
+from study.record.record import Phase, TrialRecord
 from study.tracking.runs import PHASE, UUID, is_reference, milliseconds
 from trainables.scores import Split, score_key, summary_key
 

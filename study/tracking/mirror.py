@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from study.config import StudyConfig
-from study.ledger import Tail
-from study.record import Report, StudyRecord, TrialRecord
+from study.question.config import StudyConfig
+from study.record.lines import Tail
+from study.record.record import Report, StudyRecord, TrialRecord
 from study.tracking import database, runs
 from study.tracking.charts import Views, view_tag
 from study.tracking.runs import PHASE, STATUS, STUDY, TRIAL, UUID, Point, milliseconds

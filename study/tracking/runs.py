@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from study.config import StudyConfig
-from study.objectives import summary
-from study.record import Report, StudyRecord, TrialRecord
+from study.question.config import StudyConfig
+from study.question.objectives import summary
+from study.record.record import Report, StudyRecord, TrialRecord
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
 from trainables.scores import summary_key

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from study.tracking.charts import view_links
-from trainables.loading import UserError, suggestion
+from trainables.errors import UserError, suggestion
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 """What MLflow tracks to without plug-ins."""

@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from study.config import StudyConfig, study_directory
-from study.ledger import LEDGER, Tail
+from study.question.config import StudyConfig, study_directory
+from study.record.lines import LEDGER, Tail
 from study.tracking.mirror import Mirror, Say, reason
 from study.tracking.server import public
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 POLL_SECONDS = 1.0
 """The ledger is looked at this often even if nobody tells of news."""

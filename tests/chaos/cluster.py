@@ -28,8 +28,8 @@ from typing import Any
 import psutil
 import yaml
 
-from study.config import StudyConfig
-from study.ledger import LEDGER, read_events, read_study
+from study.question.config import StudyConfig
+from study.record.lines import LEDGER, read_events, read_study
 from tests.waiting import wait_for
 from trainables.loading import validate
 
@@ -336,7 +336,7 @@ class Scene:
             *invariants.proposer(config, record),
         ]
         self.world.live += not list(invariants.mlflow_runs(config, record, uri))
-        from study.rebuilding import OPTUNA, rebuild
+        from study.views.rebuilding import OPTUNA, rebuild
 
         rebuild(self.world.root, self.study, optuna=True, mlflow=True)
         wrong += invariants.optuna_file(config, record, self.ledger.with_name(OPTUNA))
@@ -494,7 +494,7 @@ class Confirm(Nodes):
         return sum(t.attempts + len(t.reports) for t in record.trials.values() if t.phase == "confirm")
 
     def expected(self) -> int:
-        from study.confirm import plan
+        from study.execution.confirm import plan
 
         return self.world.trials + len(plan(self.config(), read_study(self.ledger)))
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from study.config import StudyConfig
-from study.ledger import Ledger
-from study.proposals import Search
-from study.record import StudyRecord
-from study.trials import Trials
+from study.execution.trials import Trials
+from study.proposals.search import Search
+from study.question.config import StudyConfig
+from study.record.ledger import Ledger
+from study.record.record import StudyRecord
 
 
 def events(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

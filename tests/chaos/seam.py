@@ -23,13 +23,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from study import ledger as ledger_module
-from study.config import StudyConfig
-from study.ledger import Ledger, read_events, read_study
-from study.simulation import Simulated
-from study.trials import Proposal, Trials
+from study.execution.simulation import Simulated
+from study.execution.trials import Proposal, Trials
+from study.question.config import StudyConfig
+from study.record import ledger as ledger_module
+from study.record.ledger import Ledger
+from study.record.lines import read_events, read_study
 from tests.chaos import invariants
-from trainables.loading import UserError, validate
+from trainables.errors import UserError
+from trainables.loading import validate
 from trainables.scores import Evaluation
 
 CONCURRENT = 3

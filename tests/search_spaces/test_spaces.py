@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 import search_spaces
-from search_spaces import Space, load, names
+from search_spaces import load, names
+from search_spaces.dimensions import Space
 from trainables.config import TrialConfig
-from trainables.loading import UserError, apply_point
+from trainables.errors import UserError
+from trainables.loading import apply_point
 
 
 def draws(space: Space, count: int = 200, seed: int = 0) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from study.config import StudyConfig
-from study.ledger import Ledger
+from study.question.config import StudyConfig
+from study.record.ledger import Ledger
 from trainables.loading import validate
 from trainables.scores import Evaluation, LanguageScores
 

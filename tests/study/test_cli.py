@@ -16,8 +16,9 @@ from typing import Any
 import click
 import pytest
 
-from study import launch, needs
+from study import launch
 from study.cli import commands, execute, tune_commands
+from study.planning import needs
 
 Event = dict[str, Any]
 
@@ -213,7 +214,9 @@ def test_max_failures_does_not_make_another_study(root: Path, same: Path) -> Non
 
 def test_confirm_passes_its_options_on(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     heard: dict[str, Any] = {}
-    monkeypatch.setattr("study.confirm.confirm_study", lambda name, root, **named: heard.update(named, name=name))
+    monkeypatch.setattr(
+        "study.execution.confirm.confirm_study", lambda name, root, **named: heard.update(named, name=name)
+    )
     assert study("confirm", "small", "--root", root, "--runners-up", "2", "--again", "--quiet") == 0
     assert (heard["name"], heard["runners_up"], heard["again"], heard["take_over"]) == ("small", 2, True, False)
     assert "Best trial 2" in capsys.readouterr().out
@@ -223,7 +226,7 @@ def test_an_interrupted_command_says_how_to_go_on(root: Path, monkeypatch: pytes
     def interrupted(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("study.confirm.confirm_study", interrupted)
+    monkeypatch.setattr("study.execution.confirm.confirm_study", interrupted)
     assert study("confirm", "small", "--root", root) == 130
     assert capsys.readouterr().err.strip() == f"interrupted; go on with study confirm small --root {root}"
 

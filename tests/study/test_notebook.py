@@ -11,8 +11,8 @@ import pytest
 
 import study
 from study import launch
-from study.config import StudyConfig
-from trainables.loading import UserError
+from study.question.config import StudyConfig
+from trainables.errors import UserError
 
 Event = dict[str, Any]
 

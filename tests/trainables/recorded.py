@@ -13,13 +13,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trainables import materials as materials_of
-from trainables.checkpoint import trainable_weights
 from trainables.config import TrialConfig
 from trainables.distributed import Group
-from trainables.loop import fit, start
+from trainables.materials import materials as materials_of
 from trainables.perturbation import adversarial
 from trainables.perturbation.balls import Ball
+from trainables.storage.checkpoint import trainable_weights
+from trainables.training.loop import fit
+from trainables.training.trial import start
 
 
 def recorded(config: TrialConfig, directory: Path, group: Group) -> dict[str, Any]:

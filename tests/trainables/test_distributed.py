@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.trainables.recorded import recorded
-from trainables import materials as materials_of
 from trainables.config import TrialConfig
 from trainables.distributed import Group
+from trainables.materials import materials as materials_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

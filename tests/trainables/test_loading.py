@@ -6,18 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from study.config import StudyConfig
+from study.question.config import StudyConfig
 from trainables.config import TrialConfig
-from trainables.loading import (
-    UserError,
-    apply_point,
-    field_at,
-    fields_of,
-    load_config,
-    read_mapping,
-    read_yaml,
-    validate,
-)
+from trainables.errors import UserError
+from trainables.fields import field_at, fields_of
+from trainables.loading import apply_point, load_config, read_mapping, read_yaml, validate
 
 Mistake = tuple[str, tuple[str, ...], list[str]]
 """The file, the arguments, the lines of the error."""

@@ -10,7 +10,7 @@ from trainables.augmentation import code_switching, synonyms
 from trainables.augmentation.base import METHODS, Augmentation
 from trainables.augmentation.words import replace_words, words_of
 from trainables.config import AugmentationConfig
-from trainables.loading import UserError, shown, suggestion
+from trainables.errors import UserError, shown, suggestion
 from trainables.seeds import derive
 from trainables.tasks.base import Row
 

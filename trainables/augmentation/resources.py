@@ -19,8 +19,8 @@ from typing import Any
 import langcodes
 
 from trainables.augmentation.dictionaries import Words, freedict, mythes, tidy, wordnet
+from trainables.errors import UserError
 from trainables.languages import normalize
-from trainables.loading import UserError
 
 WORDNET = Path("/usr/share/wordnet")
 THESAURI = Path("/usr/share/mythes")

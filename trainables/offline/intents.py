@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 
 import home_assistant_intents
 
-from trainables.cache import build_once
-from trainables.loading import UserError
+from trainables.errors import UserError
 from trainables.offline.fillers import fillers
 from trainables.offline.templates import Draw, Fillers, Template, templates
+from trainables.storage.cache import build_once
 
 PACKAGES = {"home-assistant-intents": "2026.10.27", "hassil": "3.12.1"}
 RECIPE = 1

@@ -1,11 +1,24 @@
-"""Robust training methods in the embedding space: `create` turns a configuration into one."""
+"""Robust training methods in the embedding space: `create` turns a configuration into one.
+
+In: a function from embeddings to logits, embeddings, mask, labels (`base.Perturbable`). Out: a loss, and diagnostics.
+base       the interface; start here. balls: start, normalise, project; ascent: the one ascent loop
+attack     scores under attack; certify: certificates of the smoothed classifier; one module per method beside them
+
+perturbation      what is added to the word embeddings during training; shape (batch, tokens, dim)
+epsilon           radius of the ball that holds the perturbation; never a division guard, never a noise scale
+norm, scope       ``l2`` or ``linf``; per ``token`` or per ``sentence``
+ascent steps      projected-gradient steps of the inner maximisation (K)
+step size         relative to epsilon, so that the two can be searched independently
+sigma             standard deviation of smoothing noise
+certified radius  l2 radius within which the smoothed classifier provably keeps its answer, at failure probability alpha
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 
 from trainables.config import PerturbationConfig
-from trainables.loading import UserError, shown, suggestion
+from trainables.errors import UserError, shown, suggestion
 from trainables.perturbation import adversarial, divergences, ear, freelb, none, random_perturbation
 from trainables.perturbation.base import METHODS, Perturbation
 

@@ -17,7 +17,6 @@ Objective = Callable[[Tensor], Tensor]
 Differentiate = Callable[[Tensor, Tensor], Tensor]
 """From per-item values (n,) and the perturbed embeddings (s, t, d) to the gradient of their sum."""
 
-
 HALF_SCALE = 1024.0
 """What an objective is multiplied by before it is differentiated under fp16, where numbers below 6e-8 are zero and the
 gradients of a confident model lie there. The direction is normalised, so the factor cancels."""

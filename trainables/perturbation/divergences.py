@@ -11,7 +11,7 @@ from abc import abstractmethod
 from torch import Tensor
 
 from trainables.config import PerturbationConfig
-from trainables.loading import UserError
+from trainables.errors import UserError
 from trainables.perturbation.ascent import AscentMethod, describe, describe_ascent
 from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation, register
 from trainables.perturbation.random_perturbation import random_delta

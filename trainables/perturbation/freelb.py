@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainables.config import PerturbationConfig
-from trainables.loading import UserError
+from trainables.errors import UserError
 from trainables.perturbation.ascent import AscentMethod, describe_ascent, inputs_only
 from trainables.perturbation.base import Diagnostics, Perturbable, register
 

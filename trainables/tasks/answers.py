@@ -12,8 +12,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from trainables.errors import UserError
 from trainables.languages import base
-from trainables.loading import UserError
 
 Normalise = Callable[[str], str]
 

@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.tasks.base import Encoded, Row, TaskShape
-from trainables.tasks.classification import PooledHead, kl_divergence
+from trainables.batch import Encoded
+from trainables.model.heads import PooledHead
+from trainables.tasks.base import Row, TaskShape
+from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.fields import label_index, text_of
 

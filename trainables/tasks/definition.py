@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trainables.config import Config
-from trainables.loading import UserError, read_mapping, suggestion, validate
+from trainables.errors import UserError, suggestion
+from trainables.loading import read_mapping, validate
 
 Shape = Literal["classification", "multiple_choice", "tagging", "span", "retrieval"]
 Split = Literal["train", "validation", "test"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trainables.loading import shown, suggestion
+from trainables.errors import shown, suggestion
 from trainables.tasks.base import Row, RowError
 
 

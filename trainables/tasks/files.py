@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables.errors import UserError, shown
 from trainables.languages import normalize
-from trainables.loading import UserError, shown
 
 Located = tuple[str, dict[str, Any]]
 """Where a row stands (``file:line``), and the row as it stands there."""

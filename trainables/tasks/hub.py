@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from trainables.loading import UserError
+from trainables.errors import UserError
 from trainables.tasks.definition import Hub
 from trainables.tasks.files import Located
 

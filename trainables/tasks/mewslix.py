@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.loading import UserError, shown
+from trainables.errors import UserError, shown
 from trainables.tasks.files import read_file
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import TaskConfig
+from trainables.errors import UserError
 from trainables.languages import group, normalize
-from trainables.loading import UserError
 from trainables.tasks.base import Row, RowError, TaskShape
 from trainables.tasks.definition import Part, Split, TaskDefinition, catalogue, find
 from trainables.tasks.files import Located

@@ -23,9 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.loading import UserError, shown
-from trainables.tasks.base import Encoded, Row, RowError, TaskShape
-from trainables.tasks.classification import kl_divergence, pool
+from trainables.batch import Encoded
+from trainables.errors import UserError, shown
+from trainables.model.heads import pool
+from trainables.tasks.base import Row, RowError, TaskShape
+from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.fields import field, text_of
 from trainables.tasks.ranking import TOP, Vectors, average_precision, top_k

@@ -15,7 +15,6 @@ from trainables.tasks.base import Row
 IN_MEMORY = 50_000
 """Rows of one language that are kept as they are; a million of XNLI's would take a gigabyte."""
 
-
 _BLOCK = 1000
 """Rows read at a time."""
 

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.loading import UserError, shown
+from trainables.batch import Encoded
+from trainables.errors import UserError, shown
 from trainables.tasks.answers import NORMALISATIONS, normaliser, score_answer
-from trainables.tasks.base import Encoded, Row, RowError, TaskShape
+from trainables.tasks.base import Row, RowError, TaskShape
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import chunks
 from trainables.tasks.fields import field, text_of

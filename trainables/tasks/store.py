@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainables.config import TaskConfig
-from trainables.loading import UserError
+from trainables.errors import UserError
 from trainables.tasks.definition import Hub, TaskDefinition
 from trainables.tasks.files import ENDINGS, Located, find_files, read_file
 from trainables.tasks.hub import read_hub

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.loading import shown
-from trainables.tasks.base import IGNORED, Encoded, Row, RowError, TaskShape
+from trainables.batch import Encoded
+from trainables.errors import shown
+from trainables.tasks.base import IGNORED, Row, RowError, TaskShape
 from trainables.tasks.chunks import ChunkCounts, count_chunks
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import chunks

@@ -16,10 +16,10 @@ from typing import Any
 
 
 class Tracer(MetaPathFinder):
-    """Wraps two functions of `trainables.loop` once it is imported."""
+    """Wraps two functions of `trainables.training.loop` once it is imported."""
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "trainables.loop":
+        if name != "trainables.training.loop":
             return None
         spec = PathFinder.find_spec(name, path)
         assert spec is not None and spec.loader is not None

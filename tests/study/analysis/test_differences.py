@@ -14,7 +14,7 @@ from statsmodels.stats.anova import anova_lm
 from study.analysis import differences, significance
 from study.analysis.frames import Reduction, check_results, language_scores, mean_of, reduce_seeds, seed_table
 from tests.study.simulated import results
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 
 def worst(scores: Mapping[str, float]) -> float:

@@ -11,7 +11,7 @@ from seqeval.metrics import f1_score
 
 from study.analysis import frames
 from tests.study.simulated import FACTS, results
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from study import confirm
-from study.checkpoints import predictions_path
-from study.config import StudyConfig
-from study.ledger import Ledger, read_study
-from study.reporting import from_ledger
+from study.execution import confirm
+from study.execution.checkpoints import predictions_path
+from study.execution.trials import Proposal, Trials
+from study.question.config import StudyConfig
+from study.record.ledger import Ledger
+from study.record.lines import read_study
 from study.reporting.findings import Findings, find
-from study.reporting.source import Source
-from study.trials import Proposal, Trials
+from study.reporting.source import Source, from_ledger
 from tests.study.simulated import FACTS
 from trainables.loading import validate
 from trainables.scores import Evaluation, LanguageScores

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from study.analysis.frames import read_results
-from study.reporting import from_results, report
+from study.reporting import report
 from study.reporting.figures import all_figures
 from study.reporting.findings import Findings
 from study.reporting.page import POLICY
+from study.reporting.source import from_results
 from tests.study.reporting.browser import Browser, chromium
 from tests.study.simulated import results
 

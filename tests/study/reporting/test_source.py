@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from study import protocol
 from study.analysis.frames import read_results
-from study.config import StudyConfig
-from study.record import StudyRecord
-from study.reporting import from_ledger, from_results
+from study.proposals import ranking
+from study.question.config import StudyConfig
+from study.record.record import StudyRecord
 from study.reporting.findings import Findings, find
-from study.reporting.source import Source, caption, supervision
+from study.reporting.source import Source, caption, from_ledger, from_results, supervision
 from tests.study.reporting.conftest import build, configured
 from tests.study.simulated import results
 from trainables.config import AugmentationConfig, PerturbationConfig, TrialConfig
-from trainables.loading import UserError, apply_point
+from trainables.errors import UserError
+from trainables.loading import apply_point
 
 
 def test_a_ledger_gives_protocol_provenance_and_configurations(planted: Source) -> None:
@@ -111,13 +111,13 @@ def test_what_cannot_be_known_is_asked_for() -> None:
 
 
 def test_a_control_that_repeats_the_headline_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_repetition(config: StudyConfig, record: StudyRecord, winner: protocol.Ranked) -> dict[str, TrialConfig]:
+    def with_repetition(config: StudyConfig, record: StudyRecord, winner: ranking.Ranked) -> dict[str, TrialConfig]:
         return {**standard(config, record, winner), "d": apply_point(config.trial, winner.point)}
 
-    standard = protocol.controls
+    standard = ranking.controls
     config = configured(search={"space": "smoothing", "levels": {"perturbation.sigma": [0.1, 0.2]}, "replicates": 1})
     with monkeypatch.context() as patched:
-        patched.setattr(protocol, "controls", with_repetition)
+        patched.setattr(ranking, "controls", with_repetition)
         build(tmp_path, config)
     source = from_ledger(config.name, tmp_path)
     assert source.results is not None and "control a" in set(source.results["configuration"])

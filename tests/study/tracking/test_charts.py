@@ -7,8 +7,8 @@ import zlib
 from base64 import b64decode
 from typing import Any
 
-from study.config import StudyConfig
-from study.record import StudyRecord
+from study.question.config import StudyConfig
+from study.record.record import StudyRecord
 from study.tracking import charts
 from study.tracking.charts import View, Views
 

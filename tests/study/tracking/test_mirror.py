@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 import yaml
 
-from study.config import StudyConfig
-from study.ledger import LEDGER, Ledger, read_study
-from study.tracking import log_artifacts, rebuild, tracker
+from study.question.config import StudyConfig
+from study.record.ledger import Ledger
+from study.record.lines import LEDGER, read_study
 from study.tracking import mirror as mirror_module
+from study.tracking import tracker
 from study.tracking.mirror import Mirror, reason
 from study.tracking.runs import STATUS, milliseconds, points
+from study.tracking.tracker import log_artifacts, rebuild
 from tests.study.conftest import LANGUAGES, evaluation
 from tests.study.tracking.conftest import Dump, dump
 from tests.study.tracking.test_charts import state
-from trainables.loading import UserError
+from trainables.errors import UserError
 from trainables.scores import Evaluation, LanguageScores
 
 Event = dict[str, Any]
@@ -362,7 +364,10 @@ def test_reasons_are_worded(text: str, words: str) -> None:
 
 
 def test_importing_it_imports_no_mlflow() -> None:
-    code = "import study.tracking, sys; print([m for m in sys.modules if m.partition('.')[0] in ('mlflow', 'ray')])"
+    code = """
+import study.tracking.server, study.tracking.tracker, sys
+print([m for m in sys.modules if m.partition('.')[0] in ('mlflow', 'ray')])
+"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
@@ -375,7 +380,7 @@ asked = []
 socket.getaddrinfo = lambda *address, **options: asked.append(address) or []
 socket.socket.connect = lambda self, address: asked.append(address)
 from pathlib import Path
-from study.tracking import rebuild
+from study.tracking.tracker import rebuild
 assert rebuild(Path({str(ledger.path)!r})) == {len(events) + 1}
 time.sleep(1.0)
 print(asked)

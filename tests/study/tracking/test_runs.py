@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from study.config import StudyConfig
-from study.objectives import summary
-from study.record import StudyRecord
+from study.question.config import StudyConfig
+from study.question.objectives import summary
+from study.record.record import StudyRecord
 from study.tracking import runs
 from trainables.loading import apply_point
 from trainables.scores import Evaluation, LanguageScores

@@ -14,10 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from study.ledger import LEDGER
-from study.tracking import default_uri, rebuild, serve_ui, validate_uri
+from study.record.lines import LEDGER
+from study.tracking.server import default_uri, serve_ui, validate_uri
+from study.tracking.tracker import rebuild
 from tests.study.tracking.conftest import free_port
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from study.config import StudyConfig
-from study.ledger import LEDGER, Ledger
-from study.tracking import Tracker, rebuild
+from study.question.config import StudyConfig
+from study.record.ledger import Ledger
+from study.record.lines import LEDGER
 from study.tracking import tracker as tracker_module
+from study.tracking.tracker import Tracker, rebuild
 from tests.study.tracking.conftest import Gate, Server, dump, glimpse, wait_for
 from tests.study.tracking.test_mirror import append, assert_equals_ledger
 

@@ -8,10 +8,11 @@ from collections import Counter
 import pytest
 from scipy import stats
 
-from trainables.augmentation import METHODS, augment, check
+from trainables.augmentation import augment, check
+from trainables.augmentation.base import METHODS
 from trainables.augmentation.words import replace_words, words_of
 from trainables.config import AugmentationConfig
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 ROWS = [
     {"text": "The BIG Dog can't run, big dog.", "other": "A big dog runs", "label": 1},

@@ -10,7 +10,7 @@ import pytest
 
 from trainables.augmentation import resources
 from trainables.augmentation.resources import load_synonyms, load_translations
-from trainables.loading import UserError
+from trainables.errors import UserError
 
 
 def wordnet_folder(folder: Path) -> Path:

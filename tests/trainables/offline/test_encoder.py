@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
-from trainables.loading import UserError
+from trainables.errors import UserError
 from trainables.offline import encoder, intents
 from trainables.offline.charsmap import compile_charsmap
 from trainables.offline.e5s1 import read

@@ -15,7 +15,7 @@ import pytest
 from hassil import recognize_all
 from hassil.intents import Intents, SlotList, TextSlotList
 
-from trainables.loading import UserError
+from trainables.errors import UserError
 from trainables.offline import intents
 from trainables.offline.fillers import fillers
 from trainables.offline.templates import Draw, templates

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from trainables.encoder import Encoder
+from trainables.model.encoder import Encoder
 from trainables.perturbation.base import Perturbable
 
 LENGTHS = (6, 3, 9, 4, 5, 7)

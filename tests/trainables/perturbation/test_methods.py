@@ -9,10 +9,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.config import PerturbationConfig
-from trainables.loading import UserError
-from trainables.perturbation import METHODS, create
+from trainables.errors import UserError
+from trainables.perturbation import create
 from trainables.perturbation.ascent import inputs_only
-from trainables.perturbation.base import Diagnostics
+from trainables.perturbation.base import METHODS, Diagnostics
 
 M = 1.3
 """A reference norm."""

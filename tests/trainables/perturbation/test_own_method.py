@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from trainables.config import TrialConfig
-from trainables.loading import UserError, load_config
-from trainables.perturbation import METHODS, create
+from trainables.errors import UserError
+from trainables.loading import load_config
+from trainables.perturbation import create
+from trainables.perturbation.base import METHODS
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "methods.md"
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables import materials as materials_of
 from trainables.config import PerturbationConfig, TrialConfig
 from trainables.distributed import Group
-from trainables.loop import start
-from trainables.perturbation import METHODS, create
-from trainables.perturbation.base import Perturbable
+from trainables.materials import materials as materials_of
+from trainables.perturbation import create
+from trainables.perturbation.base import METHODS, Perturbable
 from trainables.tasks.base import collate
+from trainables.training.trial import start
 
 TRIAL = TrialConfig.model_validate(
     {

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from trainables.config import AttackConfig, EncoderConfig, PerturbationConfig
-from trainables.encoder import load_tokenizer
-from trainables.perturbation import METHODS, create
+from trainables.model.encoder import load_tokenizer
+from trainables.perturbation import create
 from trainables.perturbation.attack import attacked_logits
-from trainables.perturbation.base import Perturbable
+from trainables.perturbation.base import METHODS, Perturbable
 from trainables.tasks.base import TaskShape, collate
 from trainables.tasks.choice import MultipleChoice
 from trainables.tasks.classification import Classification

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from trainables.config import TaskConfig
-from trainables.loading import UserError
-from trainables.tasks import load_task, task_shape
+from trainables.errors import UserError
 from trainables.tasks.base import RowError, collate
 from trainables.tasks.choice import MultipleChoice
+from trainables.tasks.task import load_task, task_shape
 
 SHAPE = MultipleChoice(("0", "1"), most_choices=3)
 TWO = {"premise": "ab", "question": "Why?", "choices": ["c", "de"], "label": 1}

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from trainables.config import TaskConfig
-from trainables.loading import UserError
-from trainables.tasks import load_task
+from trainables.errors import UserError
+from trainables.model.heads import PooledHead, pool
 from trainables.tasks.base import collate
-from trainables.tasks.classification import Classification, PooledHead, pool
+from trainables.tasks.classification import Classification
+from trainables.tasks.task import load_task
 
 SHAPE = Classification(("yes", "unclear", "no"), pair=True)
 ROWS = [{"text": "ab", "text_pair": "c", "label": 2}, {"text": "", "text_pair": "defg", "label": 0}]

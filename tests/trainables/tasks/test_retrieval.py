@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from trainables.config import TaskConfig
-from trainables.loading import UserError
-from trainables.tasks import load_task
+from trainables.errors import UserError
 from trainables.tasks.base import RowError, collate
 from trainables.tasks.mewslix import Mention, read_entities, read_mentions
 from trainables.tasks.ranking import average_precision, mean_reciprocal_rank, reciprocal_rank, top_k
 from trainables.tasks.retrieval import SCALE, Retrieval, sentence_at
 from trainables.tasks.span import SpanAnswering
+from trainables.tasks.task import load_task
 
 SHAPE = Retrieval("pairs", "accuracy")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from trainables.config import TaskConfig
-from trainables.tasks import load_task
 from trainables.tasks.rows import SpilledRows, collect
+from trainables.tasks.task import load_task
 
 ROWS = [{"text": f"Zeile {i} – ünï", "label": i % 3, "tags": [i, {"a": None}]} for i in range(100)]
 

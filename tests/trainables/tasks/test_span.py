@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from trainables.config import TaskConfig
-from trainables.loading import UserError
-from trainables.tasks import catalogue, load_task
+from trainables.errors import UserError
 from trainables.tasks.answers import normaliser, score_answer, score_answers
 from trainables.tasks.base import RowError, collate
+from trainables.tasks.definition import catalogue
 from trainables.tasks.plan import is_held_out
 from trainables.tasks.span import MOST_ANSWER_TOKENS, SpanAnswering, answer_texts
+from trainables.tasks.task import load_task
 
 SHAPE = SpanAnswering("squad")
 

@@ -19,11 +19,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from trainables.config import TaskConfig
-from trainables.loading import UserError
-from trainables.tasks import catalogue, load_task
+from trainables.errors import UserError
 from trainables.tasks.base import IGNORED, collate
 from trainables.tasks.chunks import ChunkCounts, count_chunks
+from trainables.tasks.definition import catalogue
 from trainables.tasks.tagging import Tagging
+from trainables.tasks.task import load_task
 
 SHAPE = Tagging(("O", "B-PER", "I-PER", "B-LOC", "I-LOC"))
 UPOS = catalogue()["udpos"].labels
@@ -127,7 +128,7 @@ def test_chunk_scores_are_the_official_ones(name: str, shared_data: Path) -> Non
 
 def one_item_per_row(rows: list[dict[str, Any]]) -> Any:
     """Only the owners matter to scores."""
-    from trainables.tasks.base import Encoded
+    from trainables.batch import Encoded
 
     none = np.zeros(0, np.int64)
     return Encoded(none.astype(np.int32), none.astype(np.bool_), none, none, none, np.arange(len(rows)))

@@ -16,10 +16,11 @@ import pytest
 
 from trainables import languages
 from trainables.config import TaskConfig
-from trainables.loading import UserError
+from trainables.errors import UserError
 from trainables.offline import intents
-from trainables.tasks import catalogue, load_task, task_key, task_shape
+from trainables.tasks.definition import catalogue
 from trainables.tasks.plan import HELD_OUT, is_held_out
+from trainables.tasks.task import load_task, task_key, task_shape
 
 PAIRS = [
     {"premise": "It rains.", "hypothesis": "It is wet, \"very\" wet.", "label": "yes"},

@@ -1,0 +1,110 @@
+"""Which checkpoints of finished trials stay: the weights of the study's best few, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from study.proposals.proposer import Outcome
+from study.question import objectives
+from study.question.config import StudyConfig
+from study.question.rules import visible
+from study.record import roots
+from study.record.record import StudyRecord
+from trainables.storage import checkpoint
+from trainables.storage.shelf import Shelf
+
+KEPT = 3
+"""Trials whose weights outlive them."""
+
+
+def predictions_path(study: Path, number: int) -> Path:
+    """Parquet file with a confirm trial's example-level predictions."""
+    return study / "predictions" / f"{number}.parquet"
+
+
+class Checkpoints:
+    """The folder ``checkpoints/<trial>/<step>`` of a study. Under a URI it is in the store, and what is here of it are
+    the meta files of trials that have ended."""
+
+    def __init__(self, config: StudyConfig, record: StudyRecord, study: Path) -> None:
+        """Takes up what an earlier driver left: finished trials it had no time to tidy up."""
+        self.config, self.folder = config, study / "checkpoints"
+        self.store = roots.beside(self.folder)
+        self.values: dict[int, float] = {}
+        there = self._there()
+        for trial in record.trials.values():
+            if trial.ended and str(trial.number) in there:
+                self.finished(trial.number, trial.state)  # type: ignore[arg-type]
+
+    def of(self, number: int) -> Path:
+        """Folder of a trial."""
+        return self.folder / str(number)
+
+    def place_of(self, name: int | str) -> str:
+        """Where workers find a trial's checkpoints, or another part of the folder: a path, or a URI."""
+        return str(self.folder / str(name)) if self.store is None else (self.store / name).uri
+
+    def predictions_of(self, number: int) -> str:
+        """Where the workers of a confirm trial leave its example-level predictions: a path, or a URI."""
+        path = predictions_path(self.folder.parent, number)
+        place = roots.beside(path)
+        return str(path) if place is None else place.uri
+
+    def finished(self, number: int, outcome: Outcome | None) -> None:
+        """Reduce a trial that has ended to its weights if it is among the best, else to nothing.
+
+        A store that does not answer is left as it is, to a later driver.
+        """
+        if self.store is None:
+            self._reduce(number, outcome)
+            return
+        with suppress(OSError):
+            shelf = Shelf(self.store / number, self.of(number))
+            shelf.fetch(only_meta=True)
+            self._reduce(number, outcome)
+            shelf.prune()
+
+    def remove(self, name: str) -> None:
+        """Remove a part of the folder that is no trial's."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        if self.store is not None:
+            with suppress(OSError):
+                (self.store / name).remove_all()
+
+    def _there(self) -> set[str]:
+        """Names of what is in the folder."""
+        if self.store is not None:
+            with suppress(OSError):
+                return set(self.store.folders())
+            return set()
+        return {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+
+    def _reduce(self, number: int, outcome: Outcome | None) -> None:
+        value = self._value(number) if outcome == "COMPLETE" else None
+        if value is None:
+            self._drop(number)
+            return
+        checkpoint.keep_weights_only(self.of(number))
+        self.values[number] = value
+        if len(self.values) > KEPT:
+            self._drop(min(self.values, key=lambda n: (self.values[n], -n)))
+
+    def _value(self, number: int) -> float | None:
+        """The first objective of a completed trial, larger is better; None where its checkpoint does not tell."""
+        reported = [e for e in checkpoint.last_evaluations(self.of(number)) if e.split == "validation"]
+        objective = next(o for o in self.config.search.objectives if o.threshold is None)
+        if not reported:
+            return None
+        try:
+            value = objectives.value(objective, visible(reported[-1], self.config), self.config)
+        except objectives.UnscoredError:
+            return None
+        return value if objective.direction == "maximize" else -value
+
+    def _drop(self, number: int) -> None:
+        self.values.pop(number, None)
+        shutil.rmtree(self.of(number), ignore_errors=True)
+        if self.store is not None:
+            (self.store / number).remove_all()

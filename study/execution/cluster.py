@@ -1,0 +1,155 @@
+"""The Ray that a study runs on: a local cluster of this process's own, or the one at an address."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray._private import parameter, ray_constants
+from ray._private import worker as ray_worker
+
+from trainables.errors import UserError
+from trainables.storage.scratch import scratch
+
+SCRATCH = "study-ray"
+"""How the scratch folders in the temp folder begin; the process's number follows."""
+
+STARTS = 3
+"""Attempts at starting a local Ray."""
+
+ESSENTIAL = {"raylet", "gcs_server"}
+"""Processes without which a local cluster does not live."""
+
+WATCH_SECONDS = 1.0
+"""How often the processes of a local cluster are looked at."""
+
+END_SECONDS = 5.0
+"""Time that the processes of a local cluster have to end by themselves after its shutdown; they need less than one."""
+
+ENVIRONMENT = {
+    # How often a worker group is looked at (default 2 s): fresh workers wait for it once a trial, and it costs CPU.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+LOCAL_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # One process less for each worker group: nobody announces the preemption of the machine one sits at.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Ray's own metrics are for its dashboard, of which nothing can be looked at here.
+    "RAY_enable_metrics_collection": "0",
+}
+
+LOCAL_PARAMETERS = {"no_monitor": True, "include_log_monitor": False}
+"""One machine needs no autoscaler, and nobody hears what the reader of the workers' logs would publish: two processes
+less, one of which wakes up ten times a second."""
+
+
+@contextmanager
+def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path]:
+    """A connection to Ray: a local cluster of this process's own, or the one at `address`. Yields a scratch folder.
+
+    Everything a local cluster leaves in the temp folder is removed at the end; a killed process's by the next one.
+    `lost` hears the name of an essential process of a local cluster that has died: Ray ends this process soon after,
+    raylet in seconds and gcs_server in about a minute, and leaves no time to say a word then.
+    """
+    over = threading.Event()
+    environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
+    os.environ.update(environment)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    with scratch(SCRATCH) as folder:
+        try:
+            if address is None:
+                _stay_local()
+                _start_ray(resources={"trial_driver": 1000.0}, include_dashboard=False, _temp_dir=str(folder), **quiet)
+                threading.Thread(target=_watch, args=(over, lost), name="ray-watch", daemon=True).start()
+            else:
+                ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
+            yield folder
+        finally:
+            over.set()
+            mine = _processes() if address is None else []
+            ray.shutdown()
+            _end(mine)
+
+
+def _processes() -> list[psutil.Process]:
+    """Those of a local cluster: what Ray started here, and theirs."""
+    found: list[psutil.Process] = []
+    node = ray_worker._global_node
+    for info in [each for kind in (node.all_processes.values() if node else ()) for each in kind]:
+        with suppress(psutil.NoSuchProcess):
+            started = psutil.Process(info.process.pid)
+            found += [started, *started.children(recursive=True)]
+    return found
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Kill those that are still there: a worker of Ray's that leaves may hang in its own exit, known to nobody."""
+    _, left = psutil.wait_procs(processes, END_SECONDS)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _watch(over: threading.Event, lost: Callable[[str], object]) -> None:
+    node = ray_worker._global_node
+    while not over.wait(WATCH_SECONDS):
+        for name in {name for name, _ in node.dead_processes()} & ESSENTIAL:
+            if not over.is_set():
+                lost(name)
+            return
+
+
+def _start_ray(**arguments: Any) -> None:
+    """A local cluster. Ray gives its own processes half a minute to come up, which a busy machine may exceed."""
+    mine = psutil.Process()
+    before = set(mine.children(recursive=True))
+    for left in range(STARTS - 1, -1, -1):
+        try:
+            with _small():
+                ray.init(**arguments)
+            return
+        except Exception as error:
+            for process in set(mine.children(recursive=True)) - before:  # Ray leaves them until this process ends
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            ray.shutdown()
+            if "timed out during startup" not in str(error):
+                raise
+            if not left:
+                raise UserError(f"ray: it did not start in {STARTS} attempts; is the machine very busy?") from error
+
+
+@contextmanager
+def _small() -> Iterator[None]:
+    """Within, a cluster is started with LOCAL_PARAMETERS, for which `ray.init` has no arguments."""
+    usual = parameter.RayParams
+    parameter.RayParams = partial(usual, **LOCAL_PARAMETERS)
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual
+
+
+def _stay_local() -> None:
+    """Make a local cluster listen on loopback only, and keep its token out of the home folder (readable there)."""
+    os.environ.update(LOCAL_ENVIRONMENT)
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # Ray turns 127.0.0.1 into the machine's address unless it takes itself to be confined to one machine. It read the
+    # variable in LOCAL_ENVIRONMENT when it was imported; its child processes read it later.
+    ray_constants.ENABLE_RAY_CLUSTER = False

@@ -1,0 +1,137 @@
+"""The fixed design of `confirm`: winner and controls over fresh reserved seeds, scored on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from study.execution.adapters import Listener
+from study.execution.checkpoints import Checkpoints, predictions_path
+from study.execution.runner import begin, execute
+from study.execution.trials import Trials
+from study.proposals import ranking
+from study.proposals.arms import Planned
+from study.question import rules
+from study.question.config import StudyConfig, study_directory
+from study.record import roots
+from study.record.lines import LEDGER, read_study
+from study.record.record import StudyRecord
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.loading import apply_point
+from trainables.materials.materials import prepare
+
+RESULTS = roots.RESULTS
+"""In the study's folder: one row per configuration x seed x language x example (see `study.analysis.frames`)."""
+
+
+def confirm_study(
+    name: str,
+    root: Path,
+    *,
+    runners_up: int = 0,
+    again: bool = False,
+    take_over: bool = False,
+    events: Listener | None = None,
+    address: str | None = None,
+) -> StudyRecord:
+    """Open the test split once, and score the rank-1 configuration, `runners_up` further ones and the controls on it.
+
+    What was interrupted goes on; what is complete is left as it is, unless `again` opens the test split once more for
+    configurations that were not among those confirmed. Raises `UserError` where the study's trials are not all done.
+    """
+    folder = study_directory(root.resolve(), name)
+    record = read_study(folder / LEDGER)
+    config = StudyConfig.model_validate(record.config)
+    unfinished = [t.number for t in record.trials.values() if t.phase == "run" and not t.ended]
+    if unfinished:
+        raise UserError(f"{name}: trials {', '.join(map(str, unfinished))} are not finished; study resume {name}")
+    planned = plan(config, record, runners_up)
+    done = [t for t in record.trials.values() if t.phase == "confirm"]
+    if len(done) < len(planned) and done and not again and all(t.ended for t in done):
+        raise UserError(f"{name}: the test split was opened already; --again opens it once more for what is new")
+    if len(done) < len(planned) or any(not t.ended for t in done):
+        _execute(config, root, folder, planned, take_over, events, address)
+        record = read_study(folder / LEDGER)
+    results(config, record, folder).to_parquet(folder / RESULTS)
+    roots.keep(folder / RESULTS)
+    return record
+
+
+def _execute(
+    config: StudyConfig,
+    root: Path,
+    folder: Path,
+    planned: list[Planned],
+    take_over: bool,
+    events: Listener | None,
+    address: str | None,
+) -> None:
+    hear = events or (lambda event: None)
+    hear({"event": "waiting", "for": "data and encoder, with the test split"})
+    with roots.opened(folder / LEDGER, take_over, hear) as ledger:
+        record = read_study(ledger.path)
+        asked = sum(t.phase == "confirm" for t in record.trials.values())
+        if asked < len(planned):
+            configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
+            reason = f"confirm {', '.join(configurations)} over {config.protocol.confirm_seeds} seeds"
+            ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
+        materials = prepare(config.trial, ("validation", "test"))
+        begin(config, ledger, record, materials)
+        execute(Trials(config, ledger, record, planned), Checkpoints(config, record, folder), hear, address)
+
+
+def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[Planned]:
+    """Every configuration under every reserved seed, configuration by configuration, so that adding some appends."""
+    choice = ranking.choose(config, record)
+    winner = apply_point(config.trial, choice.winner.point)
+    configurations: list[tuple[str, str | None, str, TrialConfig]] = [
+        ("winner", None, f"trial {choice.winner.numbers[0]}", winner)
+    ]
+    for letter, control in ranking.controls(config, record, choice.winner).items():
+        configurations.append(("control", letter, f"control {letter}", control))
+    for ranked in choice.runners_up[:runners_up]:
+        trial = apply_point(config.trial, ranked.point)
+        configurations.append(("runner_up", None, f"trial {ranked.numbers[0]}", trial))
+    return [
+        Planned(_point(config, trial, seed), kind, control, {"configuration": name})
+        for kind, control, name, trial in configurations
+        for seed in rules.confirm_seeds(config)
+    ]
+
+
+def _point(config: StudyConfig, trial: TrialConfig, seed: int) -> dict[str, object]:
+    """The configuration under a fresh seed, scored on as much of its splits as the protocol says."""
+    training = trial.training.model_copy(update={"seed": seed})
+    shorter = trial.evaluation.intermediate_examples_per_language or trial.evaluation.examples_per_language
+    evaluation = trial.evaluation.model_copy(
+        update={
+            "examples_per_language": config.protocol.confirm_examples_per_language,
+            # The best checkpoint is found among evaluations of equal size.
+            "intermediate_examples_per_language": shorter if trial.evaluation.checkpoint == "last" else None,
+        }
+    )
+    return rules.difference(config.trial, trial.model_copy(update={"training": training, "evaluation": evaluation}))
+
+
+def results(config: StudyConfig, record: StudyRecord, folder: Path) -> pd.DataFrame:
+    """The results frame of all complete confirm trials (columns: see `study.analysis.frames`)."""
+    frames = list(_results(config, record, folder))
+    if not frames:
+        raise UserError(f"{config.name}: no confirm trial is complete")
+    return pd.concat(frames, ignore_index=True)
+
+
+def _results(config: StudyConfig, record: StudyRecord, folder: Path) -> Iterator[pd.DataFrame]:
+    for trial in record.trials.values():
+        if trial.phase == "confirm" and trial.state == "COMPLETE":
+            path = predictions_path(folder, trial.number)
+            roots.bring(path)
+            frame = pd.read_parquet(path)
+            frame.insert(0, "study", config.name)
+            frame.insert(1, "configuration", trial.attributes["configuration"])
+            frame.insert(2, "control", trial.control or "")
+            frame.insert(3, "seed", ranking.trial_config(config, trial).training.seed)
+            yield frame

@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM while trials run: their checkpoints first, then the end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from study.execution.adapters import Listener, TrialSearcher
+
+GRACE_SECONDS = 60.0
+"""Time that interrupted trials have to reach the end of a step and write their checkpoints."""
+
+
+@contextmanager
+def interruptible(searcher: TrialSearcher, mailbox: Any, hear: Listener) -> Iterator[None]:
+    """First Ctrl-C or SIGTERM: the trials are checkpointed and left, within `GRACE_SECONDS`. Second: stop at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked, over = threading.Event(), threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        searcher.interrupted = True
+        asked.set()
+
+    def pass_on() -> None:
+        asked.wait()
+        if over.is_set():
+            return
+        hear({"event": "waiting", "for": "running trials to write their checkpoints (again to stop at once)"})
+        mailbox.interrupt.remote()
+        if not over.wait(GRACE_SECONDS):
+            signal.raise_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    threading.Thread(target=pass_on, name="interrupts", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        asked.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,180 @@
+"""`run_study`: Ray Tune over `trials.py`, through adapters that hold no logic of their own."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from study.execution.adapters import Listener, TrialSearcher, TrialVerdicts
+from study.execution.checkpoints import Checkpoints
+from study.execution.cluster import cluster
+from study.execution.concurrency import concurrency, concurrency_words
+from study.execution.interrupts import interruptible
+from study.execution.trials import Trials
+from study.proposals import warm_start
+from study.question.config import ScalingConfig, StudyConfig, study_directory
+from study.question.rules import protocol_hash
+from study.record.ledger import Ledger
+from study.record.lines import LEDGER, read_study
+from study.record.record import StudyRecord
+from study.record.roots import opened
+from study.record.version import code_version
+from study.tracking.tracker import Tracker
+from trainables.errors import UserError
+from trainables.materials.materials import prepare
+from trainables.workers.driver import TrialDriver
+from trainables.workers.mailbox import Mailbox
+
+TRACKING_SECONDS = 60.0
+"""Time that MLflow has, at a study's end, to take what is left."""
+
+
+def run_study(
+    config: StudyConfig,
+    root: Path,
+    *,
+    resume: bool = False,
+    take_over: bool = False,
+    events: Listener | None = None,
+    address: str | None = None,
+    max_failures: int | None = None,
+    learn_from: Sequence[StudyRecord] = (),
+) -> StudyRecord:
+    """Run a study's trials, or go on with them, until its budget is met; returns what the ledger then holds.
+
+    The ended trials of `learn_from` become history to a new study's sampler. `address` is that of a Ray cluster;
+    without one, a local cluster lives as long as the call. Raises `UserError` before anything is written where the
+    study cannot start, and `KeyboardInterrupt` once an interrupted study is checkpointed and can be resumed.
+    """
+    if max_failures is not None:
+        search = config.search.model_copy(update={"max_failures": max_failures})
+        config = config.model_copy(update={"search": search})
+    hear = events or (lambda event: None)
+    hear({"event": "waiting", "for": "data and encoder"})
+    materials = prepare(config.trial)
+    for other in learn_from:
+        warm_start.check(config, fingerprints(materials), other)
+    folder = study_directory(root.resolve(), config.name)
+    with opened(folder / LEDGER, take_over, hear) as ledger:
+        record = read_study(ledger.path)
+        if record.uuid is None:
+            begin(config, ledger, record, materials)
+            record = read_study(ledger.path)
+            for other in learn_from:
+                count = warm_start.borrow(config, ledger, record, other)
+                hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
+        execute(Trials(config, ledger, record), Checkpoints(config, record, folder), hear, address)
+    return read_study(folder / LEDGER)
+
+
+def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: Path) -> None:
+    """Write what the study is."""
+    ledger.append(
+        "study",
+        uuid=record.uuid or uuid.uuid4().hex,
+        config=config.model_dump(mode="json"),
+        code_version=code_version(),
+        fingerprints=fingerprints(materials),
+        protocol_hash=protocol_hash(config),
+    )
+
+
+def fingerprints(materials: Path) -> dict[str, str]:
+    """What the scores of a study rest on: hashes of its tokenised data and of its encoder."""
+    meta = json.loads((materials / "meta.json").read_text(encoding="utf-8"))
+    return {"data": meta["fingerprint"], "encoder": meta["encoder"]}
+
+
+@contextmanager
+def tracked(config: StudyConfig, root: Path) -> Iterator[None]:
+    """Meanwhile, MLflow follows the study's ledger; at the end it gets a bounded time to catch up."""
+    tracker = Tracker(config.tracking.uri, config.name, root)
+    try:
+        yield
+    finally:
+        tracker.close(TRACKING_SECONDS)
+
+
+def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: str | None = None) -> None:
+    """Run all that `trials` has to hand out."""
+    hear({"event": "waiting", "for": "Ray"})
+    name, verb = trials.config.name, "resume" if trials.phase == "run" else "confirm"
+
+    def lost(process: str) -> None:
+        hear({"event": "note", "words": f"Ray's {process} has died and ends this; go on with study {verb} {name}"})
+
+    # MLflow catches up before Ray goes: a connection that Ray leaves behind may end this process a minute later.
+    with cluster(address, lost) as scratch, tracked(trials.config, checkpoints.folder.parents[1]):
+        resources = ray.cluster_resources()
+        if "trial_driver" not in resources:
+            raise UserError(
+                "address: the cluster has no custom resource trial_driver, which places the trial drivers; "
+                """start its head with ray start --head --resources '{"trial_driver": 1000}'"""
+            )
+        scaling = trials.config.scaling
+        at_once = concurrency(scaling, resources)
+        hear({"event": "note", "words": concurrency_words(scaling, at_once)})
+        searcher = TrialSearcher(trials, checkpoints, at_once)
+        mailbox = ray.remote(num_cpus=0, resources={"trial_driver": 0.001}, max_concurrency=1000)(Mailbox).remote(
+            scaling.max_attempts
+        )
+        searcher.leave = mailbox.interrupt.remote
+        hear({"event": "waiting", "for": "workers"})
+        storage = str(scratch / "train") if address is None else checkpoints.place_of(".ray")
+        with interruptible(searcher, mailbox, hear):
+            try:
+                tuner(searcher, TrialVerdicts(trials, searcher.lost, hear), mailbox, scaling, scratch, storage).fit()
+            except tune.TuneError as error:
+                if not isinstance(error.__context__, UserError):
+                    raise
+                searcher.halted = str(error.__context__)  # the ledger cannot be written, say
+        if trials.stopped and trials.phase == "run":
+            trials.ledger.append("stopped", cause=trials.stopped)
+        if address is not None:
+            checkpoints.remove(".ray")
+    if searcher.halted:
+        raise UserError(f"{name}: {searcher.halted}; no trial is lost, mend it and go on with study {verb} {name}")
+    if searcher.interrupted:
+        raise KeyboardInterrupt
+    if trials.remaining or trials.live:
+        raise RuntimeError(f"Ray ended the study with trials left to run: {trials.remaining + len(trials.live)}")
+
+
+def tuner(
+    searcher: TrialSearcher,
+    verdicts: TrialVerdicts,
+    mailbox: Any,
+    scaling: ScalingConfig,
+    scratch: Path,
+    storage: str,
+) -> tune.Tuner:
+    """Ray Tune over the adapters. Its own experiment state is scratch."""
+    arguments = {
+        "workers": scaling.workers_per_trial,
+        "cpus_per_worker": scaling.cpus_per_worker,
+        "gpus_per_worker": scaling.gpus_per_worker,
+        "trials": 1 if scaling.executor == "fresh" else scaling.recycle_after_trials,
+        "growth_mb": scaling.recycle_after_growth_mb,
+        "wait_minutes": scaling.worker_wait_minutes,
+        "storage": storage,
+    }
+    trainable = tune.with_parameters(TrialDriver, mailbox=mailbox, scaling=arguments)
+    return tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 0, "trial_driver": 1}),
+        tune_config=tune.TuneConfig(search_alg=searcher, scheduler=verdicts, num_samples=-1, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch / "tune"),
+            verbose=0,
+            # The mailbox caps a trial's attempts; this does for a trial driver that dies before it can ask for one.
+            failure_config=tune.FailureConfig(max_failures=scaling.max_attempts),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )

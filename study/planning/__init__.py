@@ -1,0 +1,7 @@
+"""Before it runs: whether this machine, or a cluster, can run a study, and what it would take and show.
+
+In: a `StudyConfig` and a root. Out: findings with their cures, words, or a `UserError`.
+preflight  what forbids a start; start here. needs: time, memory and disk
+doctor     what this machine has and lacks; cluster_doctor: the same of a cluster's machines; finding: one line of it
+describe   a study in words; power_plan: what a confirmation could show
+"""

@@ -1,0 +1,118 @@
+"""A study in words, before it runs: what varies, what is held, which rule selects, what it takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import search_spaces
+from study.planning import needs, preflight
+from study.question import objectives
+from study.question.config import ScalingConfig, StudyConfig
+from study.views.found import planned
+from study.views.values import selection_words
+from trainables.config import Budget
+
+
+def words(config: StudyConfig, root: Path) -> str:
+    """The whole description; raises `UserError` for a study that makes no sense."""
+    preflight.tested(config)
+    sections = {
+        "data": _data(config),
+        "encoder": _encoder(config),
+        "training": _training(config),
+        "varies": _varies(config),
+        "proposals": _proposals(config),
+        "objectives": [objectives.words(o) for o in config.search.objectives],
+        "selection": [selection_words(config)],
+        "confirm": [
+            f"{config.protocol.confirm_seeds} fresh seeds; primary endpoint {config.protocol.primary_endpoint}"
+        ],
+        "workers": _workers(config.scaling),
+        "time": _time(config, root),
+        "disk": [needs.disk(config, root)],
+    }
+    return "\n".join([f"study {config.name}", *([config.question] if config.question else []), "", *titled(sections)])
+
+
+def titled(sections: Mapping[str, Iterable[str]]) -> list[str]:
+    """Lines with the titles of their sections beside them."""
+    width = max(map(len, sections)) + 2
+    return [
+        f"{(title if i == 0 else ''):<{width}}{line}"
+        for title, section in sections.items()
+        for i, line in enumerate(section)
+    ]
+
+
+def _data(config: StudyConfig) -> Iterator[str]:
+    task, evaluation = config.trial.task, config.trial.evaluation
+    targets = "all its other languages" if task.target_languages == "all" else ", ".join(task.target_languages)
+    yield f"task {task.name}: trained on {task.source_language}, evaluated on {targets} (validation only)"
+    size = evaluation.examples_per_language
+    when = f"every {evaluation.every} steps and at the end" if evaluation.every else "at the end"
+    yield f"{'whole splits' if size is None else f'{size} examples per language'}, {when}"
+
+
+def _encoder(config: StudyConfig) -> Iterator[str]:
+    encoder = config.trial.encoder
+    notes = ["embeddings frozen"] if encoder.freeze_embeddings else []
+    notes += [f"{encoder.freeze_lower_layers} lower layers frozen"] if encoder.freeze_lower_layers else []
+    notes += ["vocabulary trimmed"] if encoder.trim_vocabulary else []
+    yield ", ".join([encoder.name_or_path, *notes])
+
+
+def _training(config: StudyConfig) -> Iterator[str]:
+    training = config.trial.training
+    head = f" (head {training.head_learning_rate:g})" if training.head_learning_rate else ""
+    yield (
+        f"{_budget(training.budget)} of {training.batch_size} examples, "
+        f"learning rate {training.learning_rate:g}{head}, {training.precision}, seed {training.seed}"
+    )
+
+
+def _budget(budget: Budget) -> str:
+    if budget.steps is not None:
+        return f"{budget.steps} steps"
+    if budget.epochs is not None:
+        return f"{budget.epochs:g} epochs in batches"
+    return f"{budget.forward_equivalents:g} forward-equivalents in batches"
+
+
+def _varies(config: StudyConfig) -> list[str]:
+    if config.search.space is None:
+        return [f"nothing: method {config.trial.perturbation.method}, once"]
+    return search_spaces.load(config.search.space).describe()
+
+
+def _proposals(config: StudyConfig) -> Iterator[str]:
+    search = config.search
+    count = f"{planned(config)} trials" if search.sampler != "grid" else "every combination of levels"
+    seeds = f", {search.replicates} seeds per point" if search.replicates > 1 else ""
+    how = f"a {search.mode} by {search.sampler}" if search.space is not None else "no search"
+    yield f"{how}: {count}{seeds}, the unperturbed baseline (trial 0) among them; pruner {search.pruner}"
+
+
+def _workers(scaling: ScalingConfig) -> Iterator[str]:
+    gpus = f" and {scaling.gpus_per_worker:g} GPU" if scaling.gpus_per_worker else ""
+    yield f"{scaling.workers_per_trial} per trial, each with {scaling.cpus_per_worker:g} CPU{gpus}, {scaling.executor}"
+    if scaling.concurrent_trials != "auto":
+        yield f"at most {scaling.concurrent_trials} trials at a time"
+    elif not scaling.gpus_per_worker:
+        cpus = os.cpu_count() or 1
+        yield f"as many trials at a time as fit: {needs.at_once(scaling)} on the {cpus} CPUs of this machine"
+    else:
+        yield "as many trials at a time as the cluster's GPUs hold"
+
+
+def _time(config: StudyConfig, root: Path) -> Iterator[str]:
+    """From what the same encoder and task took in studies under this root."""
+    yield needs.length(config.trial)
+    pace = needs.pace(config, root)
+    seconds = None if pace is None else pace.seconds(config.trial, pace.examples)
+    if seconds is None:
+        yield "how long that takes is known after the first trial"
+        return
+    everything = needs.duration(seconds * needs.trials(config) / needs.at_once(config.scaling))
+    yield f"about {needs.duration(seconds)} per trial, {everything} for all (by what earlier studies took)"

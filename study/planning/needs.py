@@ -1,0 +1,228 @@
+"""What a study takes before it runs: checkpoints on disk, trials at a time, and time by what earlier studies took."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import search_spaces
+from study.execution.checkpoints import KEPT
+from study.question.config import ScalingConfig, StudyConfig, study_directory
+from study.record import roots
+from study.record.lines import LEDGER, Tail
+from study.views.found import Study, find
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.loading import apply_point
+from trainables.materials.weights import trained
+from trainables.perturbation import create
+
+WEIGHTS, FULL = 4, 12
+"""Bytes for each trained parameter: of its weight in fp32, and with AdamW's two moments beside it."""
+
+
+# Disk
+
+
+def checkpoints(config: StudyConfig) -> int | None:
+    """Most bytes that the study's checkpoints take at any time, on this machine; None where the encoder is not here.
+
+    Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
+    is kept. Without intermediate evaluations there is one, written when the trial is interrupted, and the final
+    weights. The weights of the best few finished trials stay.
+    """
+    counts = [trained(trial) for trial in encoders(config)]
+    if None in counts:
+        return None
+    parameters = max(c for c in counts if c is not None)
+    evaluation = config.trial.evaluation
+    if evaluation.every is None:
+        running = FULL + WEIGHTS
+    else:
+        running = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
+    return parameters * (at_once(config.scaling) * running + KEPT * WEIGHTS)
+
+
+def encoders(config: StudyConfig) -> list[TrialConfig]:
+    """The base trial under every choice of encoder, and of what is frozen of it, that the space offers."""
+    trials = [config.trial]
+    if config.search.space is None:
+        return trials
+    for dimension in search_spaces.load(config.search.space).dimensions:
+        if dimension.path.startswith("encoder."):
+            values = dimension.choices or (dimension.low if dimension.kind == "float" else int(dimension.low),)
+            trials = [apply_point(trial, {dimension.path: value}) for trial in trials for value in values]
+    return trials
+
+
+def used(config: StudyConfig, root: Path) -> int:
+    """Bytes that the checkpoints of this study take already."""
+    files = (study_directory(root, config.name) / "checkpoints").rglob("*")
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def disk(config: StudyConfig, root: Path) -> str:
+    """What the checkpoints take, and what is free, in words."""
+    folder, most = study_directory(root, config.name), checkpoints(config)
+    if roots.store(root) is not None:
+        return f"{'checkpoints' if most is None else f'at most {size(most)} of checkpoints'} under {roots.shown(root)}"
+    free = size(shutil.disk_usage(existing(root)).free)
+    if most is None:
+        return f"known once the encoder {config.trial.encoder.name_or_path} is on this machine; {free} free at {root}"
+    count = at_once(config.scaling)
+    return (
+        f"at most {size(most)} of checkpoints under {folder} ({count} running trial{'s' * (count > 1)}, "
+        f"the weights of the best {KEPT}); {free} free"
+    )
+
+
+def existing(root: Path) -> Path:
+    """The studies' folder, or the nearest of its parents that exists."""
+    folder = root.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def size(count: float) -> str:
+    """``0.9 GiB``, ``43 MiB``."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.0f} MiB"
+
+
+# Trials at a time
+
+
+def gpus() -> int:
+    """GPUs of this machine."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def at_once(scaling: ScalingConfig) -> int:
+    """Trials at a time on this machine; 1 where not even one fits."""
+    fit = (os.cpu_count() or 1) / (scaling.workers_per_trial * scaling.cpus_per_worker)
+    if scaling.gpus_per_worker:
+        fit = min(fit, gpus() / (scaling.workers_per_trial * scaling.gpus_per_worker))
+    most = math.inf if scaling.concurrent_trials == "auto" else scaling.concurrent_trials
+    return max(1, int(min(fit, most)))
+
+
+# Time
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast earlier studies of the same encoder and task were, a trial's workers together."""
+
+    training: float
+    """Seconds for each example and forward-equivalent."""
+    evaluation: float
+    """Seconds for each scored example."""
+    languages: int
+    """Languages they scored."""
+    examples: int
+    """Most examples of a language that they scored at once."""
+
+    def seconds(self, trial: TrialConfig, examples: int, scorings: int = 1) -> float | None:
+        """Of one trial whose last evaluation scores `examples` a language where the configuration names no number,
+        `scorings` splits. None where its length is unknown (epochs)."""
+        if (length := passes(trial)) is None:
+            return None
+        steps, evaluation = trial.training.budget.steps, trial.evaluation
+        last = evaluation.examples_per_language or examples
+        before = evaluation.intermediate_examples_per_language or last
+        earlier = (steps - 1) // evaluation.every if steps and evaluation.every else 0
+        scored = self.languages * (scorings * last + earlier * before)
+        return self.training * length * trial.training.batch_size + self.evaluation * scored
+
+
+def passes(trial: TrialConfig) -> float | None:
+    """Forward-equivalents of a trial; None where it is given in epochs, whose length is that of the data."""
+    budget = trial.training.budget
+    if budget.steps is not None:
+        return budget.steps * create(trial.perturbation).forward_equivalents
+    return budget.forward_equivalents
+
+
+def length(trial: TrialConfig) -> str:
+    """How long a trial trains, in words."""
+    count = passes(trial)
+    if count is None:
+        return f"{trial.training.budget.epochs:g} epochs each"
+    return f"{count:g} forward-equivalents each with the base settings"
+
+
+def duration(seconds: float) -> str:
+    """``40 seconds``, ``12 minutes``, ``3.5 hours``."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def pace(config: StudyConfig, root: Path) -> Pace | None:
+    """From all studies under `root` with the same encoder, task and worker size; None where there is none."""
+    train = passed = evaluate = scored = 0.0
+    languages = examples = 0
+    for other in _comparable(config, root):
+        for trial in other.trials:
+            if not trial.reports:
+                continue
+            reports = [r.evaluation for r in trial.reports]
+            cost = reports[-1].cost
+            batch = trial.point.get("training.batch_size", other.config.trial.training.batch_size)
+            train += cost.get("train_seconds", 0.0)
+            passed += cost.get("forward_equivalents", 0.0) * batch
+            evaluate += cost.get("evaluation_seconds", 0.0)
+            scored += sum(sum(e.primary.counts.values()) for e in reports)
+            languages = max(languages, len(reports[-1].primary.languages))
+            examples = max(examples, *reports[-1].primary.counts.values())
+    return Pace(train / passed, evaluate / scored, languages, examples) if passed and scored else None
+
+
+def _comparable(config: StudyConfig, root: Path) -> Iterator[Study]:
+    roots.refresh(root)
+    for name in roots.names(root):
+        try:
+            events = Tail(study_directory(root, name) / LEDGER).poll()
+            began = next((e["config"] for e in events if e["event"] == "study"), None)
+            if began is None or not _is_comparable(config, began):
+                continue
+            yield find(root, name)
+        except UserError:  # a damaged ledger is no reason not to estimate
+            continue
+
+
+def _is_comparable(config: StudyConfig, other: dict[str, dict[str, object]]) -> bool:
+    mine = config.model_dump(mode="json")
+    return all(mine[a].get(b) == other.get(a, {}).get(b) for a, b in _SAME)
+
+
+_SAME = (
+    ("trial", "encoder"),
+    ("trial", "task"),
+    ("scaling", "workers_per_trial"),
+    ("scaling", "cpus_per_worker"),
+    ("scaling", "gpus_per_worker"),
+)
+"""What two studies share whose times are comparable."""
+
+
+# Trials
+
+
+def trials(config: StudyConfig) -> int:
+    """Trials of phase `run`: baseline, search or design, and control (b)'s own."""
+    from study.proposals.arms import run_arms
+
+    return sum(arm.proposer.remaining() for arm in run_arms(config))
+
+
+def configurations(config: StudyConfig) -> list[str]:
+    """What `confirm` trains under every seed, at most: the winner and the standard controls."""
+    tuned = ["control b"] if config.protocol.tune_controls else []
+    return ["winner", "control a", *tuned, "control c", "control d"]

@@ -1,0 +1,155 @@
+"""Everything that must hold before a study starts: it is checked at once, and nothing has been written by then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import search_spaces
+from search_spaces.dimensions import Dimension, Space
+from study.planning import needs
+from study.question import checks
+from study.question.config import ScalingConfig, StudyConfig
+from study.record import roots
+from study.tracking.server import validate_uri
+from trainables.errors import UserError
+from trainables.loading import apply_point
+from trainables.materials import weights
+
+METHODS = ("perturbation.method", "augmentation.method")
+"""Paths that name methods."""
+
+LEAST_DISK = 2 * 2**30
+"""Bytes asked for where the size of the encoder, or the number of trials at a time, is not known here."""
+
+
+def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
+    """Raise `UserError` with every reason why this study cannot run: here, or on the Ray cluster at `address`."""
+    problems = [*_lines(lambda: tested(config)), *_encoders(config)]
+    need = None if problems else disk(config, root, address)
+    problems += [*_tracking(config), *root_problems(root, LEAST_DISK if need is None else need)]
+    problems += _lines(lambda: roots.check_writable(root))
+    if address is None:
+        problems += _resources(config.scaling)
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+
+
+def tested(config: StudyConfig) -> tuple[str, ...]:
+    """Languages of the test split. Raises `UserError` with everything that is wrong with a study wherever it runs."""
+    validated, tested, problems = _task(config)
+    problems += _lines(lambda: checks.check(config, validated, tested))
+    problems += _methods(config)
+    if tested is None or problems:
+        raise UserError(*dict.fromkeys(problems))
+    return tested
+
+
+def _encoders(config: StudyConfig) -> list[str]:
+    """Encoders, the base's and those that the space chooses among, that are not here and cannot be fetched."""
+    try:
+        trials = needs.encoders(config)
+    except UserError:
+        trials = [config.trial]  # what is wrong with the space is reported by the checks
+    lines = [line for trial in trials for line in _lines(partial(weights.check, trial.encoder))]
+    return [f"trial.{line}" for line in dict.fromkeys(lines)]
+
+
+def disk(config: StudyConfig, root: Path, address: str | None = None) -> int | None:
+    """Bytes that the study's checkpoints may still come to take; None where that is not known here."""
+    if address is not None and config.scaling.concurrent_trials == "auto":
+        return None  # as many as the cluster holds
+    if roots.store(root) is not None:
+        return None  # a store names no limit
+    most = needs.checkpoints(config)
+    return None if most is None else max(0, most - needs.used(config, root))
+
+
+def _lines(call: Callable[[], object]) -> list[str]:
+    """The lines of the `UserError` that a call raises, if it does."""
+    try:
+        call()
+    except UserError as error:
+        return error.lines
+    return []
+
+
+def _task(config: StudyConfig) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None, list[str]]:
+    """Languages that the task evaluates on validation and on test, unless something is wrong with it."""
+    from trainables.tasks.plan import Plan
+
+    try:
+        plan = Plan.of(config.trial.task)
+        plan.sources("train")
+        return tuple(plan.sources("validation")), tuple(plan.sources("test")), []
+    except UserError as error:
+        return None, None, [f"trial.{line}" if line.startswith("task.") else line for line in error.lines]
+
+
+def _methods(config: StudyConfig) -> list[str]:
+    """Methods that do not exist or refuse their settings: the base's, and those that the space chooses among."""
+    from trainables import augmentation, perturbation
+
+    found = _lines(lambda: perturbation.create(config.trial.perturbation))
+    found = [f"trial.{line}" for line in found + _lines(lambda: augmentation.check(config.trial.augmentation))]
+    for path, name in _searched_methods(config):
+        trial = apply_point(config.trial, {path: name})
+        lines = _lines(partial(perturbation.create, trial.perturbation))
+        lines += _lines(partial(augmentation.check, trial.augmentation))
+        found += [f"search.space: {line}" for line in lines if line.startswith(path.partition(".")[0])]
+    return found or _mismatches(config)
+
+
+def _mismatches(config: StudyConfig) -> list[str]:
+    """Methods that do not go with the augmentation, or another part of the base, that they would meet."""
+    from trainables.materials import materials
+
+    names = [d for d in _method_dimensions(config) if d.when.keys() <= set(METHODS)]
+    if not names:
+        return [f"trial.{line}" for line in _lines(lambda: materials.check(config.trial))]
+    trials = [apply_point(config.trial, point) for point in Space("", "", tuple(names)).grid()]
+    lines = [line for trial in trials for line in _lines(partial(materials.check, trial))]
+    return [f"search.space: {line}" for line in dict.fromkeys(lines)]
+
+
+def _searched_methods(config: StudyConfig) -> list[tuple[str, Any]]:
+    return [(d.path, name) for d in _method_dimensions(config) for name in d.choices]
+
+
+def _method_dimensions(config: StudyConfig) -> list[Dimension]:
+    try:
+        space = search_spaces.load(config.search.space or {})
+    except UserError:
+        return []  # reported by the checks
+    return [d for d in space.dimensions if d.path in METHODS]
+
+
+def _tracking(config: StudyConfig) -> list[str]:
+    uri = config.tracking.uri
+    return [] if uri is None else _lines(lambda: validate_uri(uri))
+
+
+def _resources(scaling: ScalingConfig) -> Iterator[str]:
+    """Whether one trial fits on this machine."""
+    cpus = scaling.workers_per_trial * scaling.cpus_per_worker
+    if cpus > (there := os.cpu_count() or 1):
+        yield f"scaling: one trial needs {cpus:g} CPUs, this machine has {there}"
+    gpus = scaling.workers_per_trial * scaling.gpus_per_worker
+    if gpus > (there := needs.gpus() if gpus else 0):
+        yield f"scaling: one trial needs {gpus:g} GPUs, this machine has {there}"
+
+
+def root_problems(root: Path, need: int = LEAST_DISK) -> list[str]:
+    """Why the studies' folder cannot hold `need` bytes, judged by its nearest existing parent: nothing is made."""
+    folder = needs.existing(root)
+    if not folder.is_dir():
+        return [f"--root: must be a folder (got {root}, where {folder} is a file)"]
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return [f"--root: must be writable (got {root})"]
+    if (free := shutil.disk_usage(folder).free) < need:
+        return [f"--root: needs {needs.size(need)} for checkpoints (got {needs.size(free)} free at {root})"]
+    return []

@@ -1,0 +1,98 @@
+"""Where a phase's trials come from: the baseline, the search or design itself, control (b)'s own, a plan to confirm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from search_spaces import load
+from search_spaces.dimensions import Point, Space
+from study.proposals.designs import design
+from study.proposals.frozen import distributions_json
+from study.proposals.proposer import Fixed, Proposed, Proposer
+from study.proposals.search import Search
+from study.question import rules
+from study.question.config import StudyConfig
+
+PERTURBING = ("perturbation.", "augmentation.")
+"""Paths of the knobs that control (b) does without."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial of the fixed design of `confirm`."""
+
+    point: Point
+    kind: str
+    control: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Arm:
+    """A source of trials: ``baseline``, ``main`` (the search or design itself), ``control`` or ``confirm``."""
+
+    name: str
+    proposer: Proposer
+
+
+def run_arms(config: StudyConfig) -> list[Arm]:
+    """Baseline, search or design, and control (b)'s own if the study tunes it."""
+    space = load(config.search.space) if config.search.space is not None else None
+    baseline = _replicated(config, [Proposed("baseline", dict(rules.BASELINE))])
+    arms = [Arm("baseline", Fixed(baseline))]
+    if space is None:
+        is_perturbed = rules.unperturbed(config.trial) != config.trial
+        single = _replicated(config, [Proposed("single", {})]) if is_perturbed else []
+        return [*arms, Arm("main", Fixed(single))]
+    left = config.search.trials - len(baseline)
+    arms.append(Arm("main", _proposer(config, space, left, None)))
+    others = space.without(PERTURBING)
+    if config.protocol.tune_controls and others.searched:
+        arms.append(Arm("control", _proposer(config, others, left, "b")))
+    return arms
+
+
+def _proposer(config: StudyConfig, space: Space, trials: int, control: str | None) -> Proposer:
+    """The search or the design over a space, of equal size for the study itself and for control (b)."""
+    search, name = config.search, "search" if control is None else f"control {control}"
+    extra = {} if control is None else dict(rules.BASELINE)
+    if search.mode == "search":
+        return Search(
+            name,
+            space,
+            search,
+            trials,
+            control=control,
+            extra=extra,
+            enqueue=search.enqueue if control is None else (),
+            every=config.trial.evaluation.every,
+            steps=config.trial.training.budget.steps,
+        )
+    levels = {k: v for k, v in search.levels.items() if k in space}
+    points = design(space, search.sampler, trials // search.replicates, search.seed, levels)
+    planned = [
+        Proposed(
+            "design" if control is None else "control",
+            {**extra, **point},
+            distributions_json({d.path: d.distribution for d in space.searched if d.path in point}),
+            control=control,
+        )
+        for point in points
+    ]
+    return Fixed(_replicated(config, planned))
+
+
+def _replicated(config: StudyConfig, planned: Sequence[Proposed]) -> list[Proposed]:
+    """Each point under each training seed of the study."""
+    seeds = rules.run_seeds(config)
+    if len(seeds) == 1:
+        return list(planned)
+    return [replace(p, point={**p.point, "training.seed": seed}) for p in planned for seed in seeds]
+
+
+def confirm_arm(plan: Sequence[Planned]) -> Arm:
+    """The design of `confirm`, in its order."""
+    planned = [Proposed(p.kind, p.point, {}, p.attributes, p.control) for p in plan]
+    return Arm("confirm", Fixed(planned))

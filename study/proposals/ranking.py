@@ -1,0 +1,180 @@
+"""The standard controls, and the choice of rank 1, by what the selection rule may read."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from study.question import objectives
+from study.question.config import Objective, StudyConfig
+from study.question.rules import result, unperturbed, visible
+from study.record.record import StudyRecord, TrialRecord
+from trainables.config import Budget, PerturbationConfig, TrialConfig
+from trainables.errors import UserError
+from trainables.loading import apply_point
+from trainables.scores import Evaluation
+
+
+def trial_config(config: StudyConfig, trial: TrialRecord) -> TrialConfig:
+    """What a recorded trial trained: its point over the study's base."""
+    return apply_point(config.trial, trial.point)
+
+
+def control_a(config: StudyConfig) -> TrialConfig:
+    """(a) No perturbation, base settings."""
+    return unperturbed(config.trial)
+
+
+def control_b(config: StudyConfig, record: StudyRecord) -> TrialConfig | None:
+    """(b) No perturbation, other knobs tuned by their own search: its best, or None where there was none."""
+    best = ranking(config, record, control="b")
+    return apply_point(config.trial, best[0].point) if best else None
+
+
+def control_c(winner: TrialConfig, outcome: Evaluation) -> TrialConfig:
+    """(c) No perturbation, the winner's other settings, trained for as many forward-equivalents as the winner was."""
+    training = winner.training.model_copy(
+        update={"budget": Budget(forward_equivalents=outcome.cost["forward_equivalents"])}
+    )
+    return unperturbed(winner.model_copy(update={"training": training}))
+
+
+def control_d(winner: TrialConfig, outcome: Evaluation) -> TrialConfig | None:
+    """(d) Gaussian noise of the winner's achieved norm (RMS per perturbed token, in units of m), its other settings.
+
+    None where the winner perturbs nothing, or is such noise itself: it would be compared with itself. Relative sigma
+    is the expected norm of a token's noise (METHODS.md).
+    """
+    norm = outcome.training.get("perturbation_norm_relative", 0.0)
+    if not norm or winner.perturbation.method == "random_perturbation":
+        return None
+    noise = winner.perturbation.model_copy(
+        update={"method": "random_perturbation", "distribution": "gaussian", "relative": True, "sigma": norm}
+    )
+    return winner.model_copy(update={"perturbation": PerturbationConfig(**noise.model_dump())})
+
+
+def controls(config: StudyConfig, record: StudyRecord, winner: Ranked) -> dict[str, TrialConfig]:
+    """The standard controls that exist for this study, by letter; `winner` is what they control for."""
+    chosen = apply_point(config.trial, winner.point)
+    outcome = outcome_of(config, record.trials[winner.numbers[0]])
+    assert outcome is not None, "a ranked trial has a result"
+    candidates = {
+        "a": control_a(config),
+        "b": control_b(config, record),
+        "c": control_c(chosen, outcome),
+        "d": control_d(chosen, outcome),
+    }
+    return {letter: control for letter, control in candidates.items() if control is not None}
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A configuration of phase `run`, with its replicates over training seeds."""
+
+    point: dict[str, Any]
+    """Without the training seed, where replicates differ in it alone."""
+    numbers: tuple[int, ...]
+    """Its trials."""
+    value: float
+    """First objective, averaged over the replicates."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What goes to `confirm`, fixed before the test split is opened."""
+
+    winner: Ranked
+    runners_up: tuple[Ranked, ...]
+    baseline: float | None
+    """The first objective of the unperturbed baseline."""
+    baseline_ranks_higher: bool
+
+
+def outcome_of(config: StudyConfig, trial: TrialRecord) -> Evaluation | None:
+    """The validation evaluation that is a completed trial's score, unlimited by the rule."""
+    evaluations = [r.evaluation for r in trial.reports if r.split == "validation"]
+    return result(evaluations, config.trial)  # which checkpoint counts is no dimension
+
+
+def ranking(config: StudyConfig, record: StudyRecord, control: str | None = None) -> list[Ranked]:
+    """Completed configurations of phase `run`, best first; the baseline apart. `control` ranks that control's search.
+
+    By the first objective, among configurations that meet every constraint and whose every replicate completed; of
+    equals the earliest asked.
+    """
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in record.trials.values():
+        if trial.phase == "run" and trial.kind != "baseline" and trial.control == control:
+            groups.setdefault(json.dumps(_unseeded(config, trial), sort_keys=True), []).append(trial)
+    ranked = []
+    for key, members in groups.items():
+        values = [_value(config, t) for t in members]
+        if all(v is not None for v in values):
+            mean = math.fsum(v for v in values if v is not None) / len(values)
+            ranked.append(Ranked(json.loads(key), tuple(t.number for t in members), mean))
+    sign = -1 if _first(config).direction == "maximize" else 1
+    return sorted(ranked, key=lambda r: sign * r.value)
+
+
+def choose(config: StudyConfig, record: StudyRecord) -> Choice:
+    """Rank 1 among the configurations other than the unperturbed baseline. Raises `UserError` if there is none."""
+    ranked = ranking(config, record)
+    if not ranked:
+        raise UserError(f"{config.name}: no trial beside the baseline completed and met every constraint")
+    values = [_value(config, t, constrained=False) for t in record.trials.values() if t.kind == "baseline"]
+    known = [v for v in values if v is not None]
+    baseline = math.fsum(known) / len(known) if known else None
+    best = ranked[0].value
+    is_higher = baseline is not None and (
+        baseline > best if _first(config).direction == "maximize" else baseline < best
+    )
+    return Choice(ranked[0], tuple(ranked[1:]), baseline, is_higher)
+
+
+def tradeoffs(config: StudyConfig, record: StudyRecord) -> list[int]:
+    """Numbers of the trials on the Pareto front of several objectives, the baseline among the candidates.
+
+    Completed trials of phase `run` that meet every constraint and that no other such trial equals or betters in every
+    objective while bettering one. Empty where there is one objective only.
+    """
+    optimised = [o for o in config.search.objectives if o.threshold is None]
+    if len(optimised) < 2:
+        return []
+    from study.analysis.importance import pareto_front  # its module is heavy, and few studies ask
+
+    points: dict[int, list[float]] = {}
+    for trial in record.trials.values():
+        if trial.phase != "run" or trial.control is not None or _value(config, trial) is None:
+            continue
+        outcome = outcome_of(config, trial)
+        assert outcome is not None, "a trial with a value has a result"
+        seen = visible(outcome, config)
+        points[trial.number] = [objectives.value(o, seen, config) for o in optimised]
+    if not points:
+        return []
+    front = pareto_front(list(points.values()), [o.direction == "maximize" for o in optimised])
+    return [number for number, is_on_it in zip(points, front, strict=True) if is_on_it]
+
+
+def _first(config: StudyConfig) -> Objective:
+    return next(o for o in config.search.objectives if o.threshold is None)
+
+
+def _unseeded(config: StudyConfig, trial: TrialRecord) -> dict[str, Any]:
+    """A trial's point without the training seed, if that only tells replicates apart."""
+    return {k: v for k, v in trial.point.items() if k != "training.seed" or config.search.replicates == 1}
+
+
+def _value(config: StudyConfig, trial: TrialRecord, constrained: bool = True) -> float | None:
+    """The first objective of a completed trial, by what the rule may read; None without one, or a constraint broken."""
+    outcome = outcome_of(config, trial) if trial.state == "COMPLETE" else None
+    if outcome is None:
+        return None
+    seen = visible(outcome, config)
+    bounds = [o for o in config.search.objectives if o.threshold is not None]
+    if constrained and any(not objectives.violation(o, objectives.value(o, seen, config)) <= 0 for o in bounds):
+        return None
+    return objectives.value(_first(config), seen, config)

@@ -1,0 +1,58 @@
+"""What a study has spent of its budgets: time, training cost, patience."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from study.proposals.proposer import Told
+from study.question.config import StudyConfig
+from trainables.scores import Evaluation
+
+
+class Spending:
+    """Adds up what `search.max_hours`, `max_forward_equivalents` and `patience` limit."""
+
+    def __init__(self, config: StudyConfig, earlier: float = 0.0) -> None:
+        """`earlier` is the time in seconds that was spent in sessions before this one."""
+        self.search = config.search
+        self._opened = time.monotonic()
+        self._earlier = earlier
+        self._cost: dict[int, float] = {}
+        self._best = -math.inf
+        self._since_best = 0
+        optimised = next(o for o in self.search.objectives if o.threshold is None)
+        self._sign = 1 if optimised.direction == "maximize" else -1
+
+    def report(self, number: int, evaluation: Evaluation) -> None:
+        """A trial's cost so far."""
+        self._cost[number] = evaluation.cost.get("forward_equivalents", 0.0)
+
+    def end(self, told: Told) -> None:
+        """A trial of the search itself has ended, with these values."""
+        feasible = all(v <= 0 for v in told.constraints.values())
+        value = self._sign * told.values[0] if told.values and feasible else -math.inf
+        self._since_best = 0 if value > self._best else self._since_best + 1
+        self._best = max(self._best, value)
+
+    @property
+    def hours(self) -> float:
+        """Hours in which the study was running, in all sessions."""
+        return (self._earlier + time.monotonic() - self._opened) / 3600
+
+    @property
+    def forward_equivalents(self) -> float:
+        """Training cost of all trials of phase `run`, in passes over one batch."""
+        return math.fsum(self._cost.values())
+
+    def cause(self) -> str | None:
+        """Why no new trial should start, or None."""
+        search = self.search
+        if search.max_hours is not None and self.hours >= search.max_hours:
+            return f"{self.hours:.2f} h were spent, search.max_hours is {search.max_hours:g}"
+        most = search.max_forward_equivalents
+        if most is not None and self.forward_equivalents >= most:
+            return f"{self.forward_equivalents:g} forward-equivalents were spent, the limit is {most:g}"
+        if search.patience is not None and self._since_best >= search.patience:
+            return f"no improvement over {self._since_best} trials, search.patience is {search.patience}"
+        return None

@@ -1,0 +1,9 @@
+"""What is asked: a study's configuration, and whether it makes sense. Reads recipes, writes nothing.
+
+In: YAML, overrides. Out: a frozen `StudyConfig`, and the reductions and rules that the other rooms score and select by.
+config     the models; start here
+objectives per-language scores -> objective values and constraints (pure)
+rules      who may see which scores, reserved seeds; selection_problems: what a rule forbids
+checks     whether a study makes sense as a whole
+catalogue  what there is to choose from: recipes, tasks, spaces, methods; reference writes docs/configuration.md
+"""

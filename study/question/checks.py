@@ -1,0 +1,140 @@
+"""Whether a study makes sense as a whole, before anything is started: space, sampler, objectives, protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from search_spaces import load
+from search_spaces.dimensions import Space
+from study.question import rules, selection_problems
+from study.question.config import StudyConfig
+from trainables.config import TrialConfig
+from trainables.errors import UserError, shown, suggestion
+from trainables.fields import field_at
+from trainables.loading import apply_point
+
+SAMPLERS = {"search": ("tpe", "gp", "nsga2", "random"), "design": ("grid", "latin_hypercube", "sobol")}
+"""Samplers of each mode."""
+
+NOT_SEARCHED = ("task.", "evaluation.")
+"""What all trials of a study share, or their scores could not be compared."""
+
+
+def check(config: StudyConfig, languages: Sequence[str] | None = None, tested: Sequence[str] | None = None) -> None:
+    """Raise `UserError` with everything that is wrong with a study, one line each.
+
+    `languages` are those the task evaluates on validation, the source included, and `tested` those on test, where they
+    are known already.
+    """
+    found = selection_problems.problems(config, languages, tested)
+    space = None
+    if config.search.space is not None:
+        try:
+            space = load(config.search.space)
+        except UserError as error:
+            found += error.lines
+        else:
+            found += _space_problems(space)
+    found += _search_problems(config, space)
+    found += _pruner_problems(config)
+    found += _metric_problems(config)
+    if found:
+        raise UserError(*found)
+
+
+def _space_problems(space: Space) -> Iterator[str]:
+    for dimension in space.dimensions:
+        path = dimension.path
+        if path.startswith(NOT_SEARCHED):
+            yield f"search.space: {path}: all trials of a study share task and evaluation (got a dimension)"
+        elif path == "training.seed":
+            listed = (c for c in dimension.choices if isinstance(c, int))
+            largest = int(dimension.high) if dimension.kind == "int" else max(listed, default=0)
+            if largest >= rules.RESERVED_SEEDS:
+                yield f"search.space: {path}: must be below {rules.RESERVED_SEEDS} (got {largest})"
+
+
+def _search_problems(config: StudyConfig, space: Space | None) -> Iterator[str]:
+    search = config.search
+    if space is not None and search.sampler not in SAMPLERS[search.mode]:
+        known = ", ".join(SAMPLERS[search.mode])
+        yield f"search.sampler: mode {search.mode} takes one of {known} (got {search.sampler!r})"
+    if search.patience is not None and search.mode == "design":
+        yield f"search.patience: a design is run as it was fixed (got {search.patience})"
+    if search.mode == "search" and search.replicates > 1:
+        yield f"search.replicates: only designs are replicated (got {search.replicates} in mode search)"
+    if space is not None and search.sampler != "grid" and search.trials < 2 * search.replicates:
+        yield (
+            f"search.trials: must be at least {2 * search.replicates}, the unperturbed baseline is one of them"
+            f"{' for each replicate' if search.replicates > 1 else ''} (got {search.trials})"
+        )
+    yield from _level_problems(config, space)
+    yield from _enqueue_problems(config, space)
+
+
+def _level_problems(config: StudyConfig, space: Space | None) -> Iterator[str]:
+    search = config.search
+    if space is None or search.sampler != "grid":
+        if search.levels:
+            yield f"search.levels: only a grid has levels (got {shown(list(search.levels))})"
+        return
+    for path, values in search.levels.items():
+        if path not in space:
+            near = suggestion(path, [d.path for d in space.dimensions])
+            yield f"search.levels: {path}: is no dimension of the space{near}"
+            continue
+        for value in values:
+            if not space[path].contains(value):
+                yield f"search.levels: {path}: the dimension takes {space[path].describe()} (got {shown(value)})"
+    for dimension in space.dimensions:
+        if dimension.levels is None and not search.levels.get(dimension.path):
+            yield f"search.levels: {dimension.path}: a grid needs the values of a continuous dimension (got none)"
+
+
+def _enqueue_problems(config: StudyConfig, space: Space | None) -> Iterator[str]:
+    search = config.search
+    if search.enqueue and (space is None or search.mode == "design"):
+        yield f"search.enqueue: only a search takes points beside its own (got {len(search.enqueue)})"
+        return
+    for i, point in enumerate(search.enqueue):
+        path_problems = []
+        for path, value in point.items():
+            try:
+                field_at(TrialConfig, path)
+            except UserError as error:
+                path_problems += [f"search.enqueue[{i}]: {line}" for line in error.lines]
+                continue
+            if path.startswith(NOT_SEARCHED):
+                path_problems.append(f"search.enqueue[{i}]: {path}: all trials of a study share task and evaluation")
+            if space is not None and path in space and not space[path].contains(value):
+                path_problems.append(
+                    f"search.enqueue[{i}]: {path}: the dimension takes {space[path].describe()} (got {shown(value)})"
+                )
+        yield from path_problems
+        if not path_problems:
+            try:
+                apply_point(config.trial, point)
+            except UserError as error:
+                yield from (f"search.enqueue[{i}]: {line}" for line in error.lines)
+
+
+def _pruner_problems(config: StudyConfig) -> Iterator[str]:
+    search = config.search
+    if search.pruner == "none":
+        return
+    if search.mode == "design":
+        yield f"search.pruner: a design is not pruned, its curves would be biased (got {search.pruner!r})"
+    if len([o for o in search.objectives if o.threshold is None]) > 1:
+        yield f"search.pruner: several objectives can't be pruned by (got {search.pruner!r})"
+    if config.trial.evaluation.every is None:
+        yield f"search.pruner: needs trial.evaluation.every, or there is nothing to prune by (got {search.pruner!r})"
+
+
+def _metric_problems(config: StudyConfig) -> Iterator[str]:
+    evaluation = config.trial.evaluation
+    for i, objective in enumerate(config.search.objectives):
+        metric = objective.metric or ""
+        for part, prefix in ((evaluation.attack, "attacked"), (evaluation.certify, "certified")):
+            if metric.startswith(prefix) and part is None:
+                needed = "attack" if prefix == "attacked" else "certify"
+                yield f"search.objectives[{i}].metric: needs trial.evaluation.{needed} (got {metric!r})"

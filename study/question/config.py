@@ -1,0 +1,136 @@
+"""What a study is: a complete, validated, immutable `StudyConfig`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from trainables.config import Config, Positive, PositiveInt, TrialConfig
+from trainables.errors import NAME_PATTERN
+
+SelectionRule = Literal["source_validation", "pivot_validation", "target_validation"]
+
+
+class Objective(Config):
+    """A scalar reduction of per-language scores, with a direction; with a threshold it is a constraint."""
+
+    reduce: str = "selection_mean"
+    """Name of a reduction: `selection_mean`, `target_mean`, `low_resource_mean`, `high_resource_mean`,
+    `worst_language`, `worst_k_mean`, `cvar`, `transfer_gap`, `source`, `language:CODE`, `group:NAME`,
+    `cost:forward_equivalents`, …"""
+    metric: str | None = None
+    """Which metric is reduced; none: the task's primary one."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+    """Which way is better."""
+    threshold: float | None = None
+    """Given: the value must reach it (maximize) or stay under it (minimize), and is not optimised."""
+
+
+class SearchConfig(Config):
+    """How points are proposed."""
+
+    mode: Literal["search", "design"] = "search"
+    """`search`: best achievable; `design`: all points fixed before the first trial (unbiased response curves)."""
+    space: str | dict[str, Any] | None = None
+    """Name of a shipped search space, path of a YAML file, or the dimensions themselves; none: a single run."""
+    sampler: Literal["tpe", "gp", "nsga2", "random", "grid", "latin_hypercube", "sobol"] = "tpe"
+    """Who proposes: tpe, gp, nsga2, random for `search`; grid, latin_hypercube, sobol for `design`."""
+    trials: PositiveInt = 8
+    """Number of trials, the baseline and failed ones included (a grid is as large as it is)."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of the sampler."""
+    replicates: PositiveInt = 1
+    """Training seeds per design point (`design` only)."""
+    levels: dict[str, tuple[float | int | str | bool, ...]] = Field(default_factory=dict)
+    """Grid levels per dotted path, where the space does not list them (`grid` only)."""
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = (Objective(),)
+    """What is optimised; entries with a threshold are constraints."""
+    pruner: Literal["none", "median", "percentile", "successive_halving", "hyperband"] = "none"
+    """Who stops hopeless trials early."""
+    enqueue: tuple[dict[str, Any], ...] = ()
+    """Points to try first, after the baseline."""
+    max_hours: Positive | None = None
+    """Hours, over all sessions, after which no new trial starts; none: no limit."""
+    max_forward_equivalents: Positive | None = None
+    """Training cost of all trials together, in passes over one batch, after which no new trial starts."""
+    patience: PositiveInt | None = None
+    """Trials in a row without a better first objective after which no new one starts (`search` only)."""
+    max_failures: PositiveInt | None = None
+    """Failed trials after which the study stops; none: no limit but that of identical first failures."""
+
+
+class ProtocolConfig(Config):
+    """Who may see which scores, and what is claimed."""
+
+    selection: SelectionRule = "source_validation"
+    """What objective, pruner, kept checkpoint and choice for `confirm` may read."""
+    pivots: tuple[str, ...] = ()
+    """The languages that select under `pivot_validation`."""
+    primary_endpoint: str = "target_mean"
+    """The one reduction of test scores that is claimed; everything else is exploratory."""
+    confirm_seeds: Annotated[int, Field(ge=3)] = 8
+    """Fresh seeds of `study confirm`."""
+    confirm_examples_per_language: PositiveInt | None = None
+    """Examples of each language that `study confirm` scores; none: the whole splits."""
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Named groups of languages for objectives and tables."""
+    tune_controls: bool = False
+    """Give control (b), the unperturbed one, a search of its own with an equal number of trials."""
+
+
+class ScalingConfig(Config):
+    """What one trial occupies, and how many run at a time."""
+
+    executor: Literal["warm", "fresh"] = "warm"
+    """`warm`: worker processes serve one trial after another; `fresh`: new processes for each trial."""
+    workers_per_trial: PositiveInt = 1
+    """Ray Train workers of one trial (data parallel)."""
+    cpus_per_worker: Positive = 1
+    """CPUs, and compute threads, of each worker."""
+    gpus_per_worker: Annotated[float, Field(ge=0.0)] = 0
+    """GPUs of each worker; fractions share one."""
+    concurrent_trials: Literal["auto"] | PositiveInt = "auto"
+    """Trials at a time; `auto`: as many as the cluster's CPUs and GPUs hold at the start. A number is a limit, and on a
+    cluster that grows what it grows to."""
+    max_attempts: PositiveInt = 3
+    """Executions of a trial whose workers are lost, before it counts as failed."""
+    worker_wait_minutes: Positive = 60
+    """Minutes without a sign of life from a trial's workers (their machines are gone or frozen, and no others come)
+    after which the study stops, to be resumed."""
+    recycle_after_trials: PositiveInt = 200
+    """A warm group's processes are replaced after this many trials."""
+    recycle_after_growth_mb: PositiveInt = 2048
+    """… or once a worker's memory has grown by this many MB."""
+
+
+class TrackingConfig(Config):
+    """Where MLflow is."""
+
+    uri: str | None = None
+    """MLflow tracking URI; none: an SQLite file under the studies' root."""
+
+
+class StudyConfig(Config):
+    """One question: a base trial configuration, a search space, a protocol, a budget."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    """Name of the study, of its folder and of its MLflow experiment."""
+    question: str = ""
+    """The question it answers, in words."""
+    trial: TrialConfig = TrialConfig()
+    """The base that every trial varies."""
+    search: SearchConfig = SearchConfig()
+    """How points are proposed."""
+    protocol: ProtocolConfig = ProtocolConfig()
+    """Who may see what."""
+    scaling: ScalingConfig = ScalingConfig()
+    """Workers."""
+    tracking: TrackingConfig = TrackingConfig()
+    """MLflow."""
+
+
+def study_directory(root: Path, name: str) -> Path:
+    """Folder of a study under the studies' root: ledger, checkpoints, logs and views live there."""
+    return root / name

@@ -1,0 +1,231 @@
+"""Per-language scores -> objective values and constraints. Pure functions.
+
+A reduction is named in configurations, tables and metric keys alike:
+
+============================ ========================================================================================
+``source``                   the source language
+``selection_mean``           mean over the languages that the selection rule selects by
+``selection_worst``          the worst of them
+``target_mean``              mean over all target languages
+``low_resource_mean``        mean over target languages of resource class 2 and below (Joshi et al. 2020)
+``high_resource_mean``       mean over target languages of resource class 4 and 5
+``worst_language``           the worst target language
+``worst_k_mean[:K]``         mean over the K worst target languages (5)
+``cvar[:FRACTION]``          conditional value at risk: mean over the worst fraction of target languages (0.2), the
+                             language at its edge counted in part (Rockafellar and Uryasev 2000, discrete case)
+``transfer_gap``             source minus target mean
+``language:CODE``            one language
+``group:NAME``               mean over a declared group, or a built-in one (``group:script:Arab``, ``group:unseen``)
+``cost:KEY``                 a cost of the trial (``forward_equivalents``, ``train_seconds`` …)
+============================ ========================================================================================
+
+Regional variants of a language are averaged first and count once in every mean; they stand for themselves in
+``worst_language``, ``selection_worst`` and ``language:``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from study.question.config import Objective, StudyConfig
+from trainables import languages
+from trainables.errors import UserError, suggestion
+from trainables.scores import COST_KEYS, Evaluation, LanguageScores
+
+SMALLEST_GROUP = 3
+"""Languages below which a mean is not the mean of a group (METHODS.md): refused as objective and primary endpoint."""
+
+PLAIN = (
+    "source",
+    "selection_mean",
+    "selection_worst",
+    "target_mean",
+    "low_resource_mean",
+    "high_resource_mean",
+    "worst_language",
+    "worst_k_mean",
+    "cvar",
+    "transfer_gap",
+)
+"""Reductions that need no argument."""
+
+STANDARD = tuple(name for name in PLAIN if name != "selection_worst")
+"""Reductions that every table and the tracking server show, with `group:` of each declared group."""
+
+WORST_K = 5
+CVAR_FRACTION = 0.2
+
+
+class UnscoredError(Exception):
+    """An evaluation lacks what a reduction reads."""
+
+
+def value(objective: Objective, evaluation: Evaluation, config: StudyConfig) -> float:
+    """The value of an objective, in its own direction; may be NaN where a score is. Raises `UnscoredError`."""
+    return reduce(objective.reduce, evaluation, config, objective.metric)
+
+
+def violation(objective: Objective, reached: float) -> float:
+    """How far a value is from an objective's threshold: zero or less where it is met (Optuna's convention)."""
+    assert objective.threshold is not None, "only an objective with a threshold can be violated"
+    short = objective.threshold - reached
+    return short if objective.direction == "maximize" else -short
+
+
+def words(objective: Objective) -> str:
+    """An objective or a constraint, such as ``maximize source`` or ``source at least 0.5``."""
+    what = objective.reduce + (f" of {objective.metric}" if objective.metric else "")
+    if objective.threshold is None:
+        return f"{objective.direction} {what}"
+    return f"{what} {'at least' if objective.direction == 'maximize' else 'at most'} {objective.threshold:g}"
+
+
+def reduce(name: str, evaluation: Evaluation, config: StudyConfig, metric: str | None = None) -> float:
+    """One reduction (table above) of a metric, the primary one by default. Raises `UnscoredError`."""
+    kind, _, argument = name.partition(":")
+    if kind == "cost":
+        if argument not in evaluation.cost:
+            raise UnscoredError(f"cost {argument!r} was not reported")
+        return float(evaluation.cost[argument])
+    if metric is not None and metric not in evaluation.scores:
+        raise UnscoredError(f"metric {metric!r} was not evaluated, there are {', '.join(evaluation.scores)}")
+    scores = evaluation.scores[metric or evaluation.metric]
+    if kind in ("source", "language"):
+        return _one(scores, config.trial.task.source_language if kind == "source" else argument)
+    if kind == "transfer_gap":
+        targets = {k: scores[k] for k in scores.languages if k not in sources(config)}
+        return _one(scores, config.trial.task.source_language) - _mean(targets, "target languages")
+    members = members_of(name, scores.languages, config)
+    if not members:
+        raise UnscoredError(f"{name}: none of its languages was evaluated")
+    values = {k: scores[k] for k in members}
+    if kind in ("worst_language", "selection_worst"):
+        return _worst(list(values.values()))
+    collapsed = list(languages.collapse_variants(values).values())
+    if kind == "worst_k_mean":
+        worst = _sorted(collapsed)[: int(argument or WORST_K)]
+        return math.fsum(worst) / len(worst)
+    if kind == "cvar":
+        return _cvar(collapsed, float(argument or CVAR_FRACTION))
+    return math.fsum(collapsed) / len(collapsed)
+
+
+def members_of(name: str, available: Sequence[str], config: StudyConfig) -> tuple[str, ...]:
+    """Languages among `available` that a reduction reads, sorted; the source is in none of the target groups."""
+    kind, _, argument = name.partition(":")
+    source = sources(config)
+    targets = [k for k in available if k not in source]
+    if kind == "source":
+        chosen: Iterable[str] = source
+    elif kind == "language":
+        chosen = spellings([argument])
+    elif kind in ("selection_mean", "selection_worst"):
+        pivots = spellings(config.protocol.pivots) - source
+        chosen = {"source_validation": source, "pivot_validation": pivots}.get(config.protocol.selection, targets)
+    elif kind in ("low_resource_mean", "high_resource_mean"):
+        chosen = languages.group(kind.removesuffix("_mean"), targets)
+    elif kind == "group":
+        chosen = group_members(argument, available, config)
+    elif kind == "transfer_gap":
+        chosen = available
+    elif kind == "cost":
+        chosen = ()
+    else:
+        chosen = targets
+    return tuple(sorted(set(chosen) & set(available)))
+
+
+def spellings(codes: Iterable[str]) -> frozenset[str]:
+    """Codes as they were written and as the tasks write them (``swh`` and ``sw``)."""
+    return frozenset(code for name in codes for code in (name, languages.normalize(name)))
+
+
+def sources(config: StudyConfig) -> frozenset[str]:
+    """The source language, in either spelling."""
+    return spellings([config.trial.task.source_language])
+
+
+def group_members(name: str, available: Sequence[str], config: StudyConfig) -> tuple[str, ...]:
+    """Target languages of a declared group, else of a built-in one. Raises `UserError` for a name that is neither."""
+    targets = tuple(k for k in available if k not in sources(config))
+    if name in config.protocol.groups:
+        declared = spellings(config.protocol.groups[name])
+        return tuple(k for k in targets if k in declared)
+    return languages.group(name, targets)
+
+
+def name_problem(name: str, config: StudyConfig) -> str | None:
+    """Why `name` names no reduction, or None."""
+    kind, colon, argument = name.partition(":")
+    if kind == "language":
+        return None if argument else "language: needs a code, as in language:sw"
+    if kind == "cost":
+        return None if argument in COST_KEYS else f"must be one of {', '.join(f'cost:{k}' for k in COST_KEYS)}"
+    if kind == "group":
+        try:
+            group_members(argument, (), config)
+        except UserError as error:
+            return error.lines[0].partition(": ")[2] or error.lines[0]
+        return None
+    if colon and kind in ("worst_k_mean", "cvar"):
+        return _argument_problem(kind, argument)
+    if name in PLAIN:
+        return None
+    known = (*PLAIN, "language:CODE", "group:NAME", "cost:forward_equivalents")
+    return f"unknown reduction{suggestion(name, known) or ', known: ' + ', '.join(known)}"
+
+
+def summary(evaluation: Evaluation, config: StudyConfig, metric: str | None = None) -> dict[str, float]:
+    """All standard reductions that this evaluation allows: name -> value (tables, tracking)."""
+    found = {}
+    for name in (*STANDARD, *(f"group:{group}" for group in config.protocol.groups)):
+        try:
+            found[name] = reduce(name, evaluation, config, metric)
+        except UnscoredError:
+            continue
+    return found
+
+
+def _argument_problem(kind: str, argument: str) -> str | None:
+    try:
+        number = float(argument)
+    except ValueError:
+        number = math.nan
+    if kind == "cvar":
+        return None if 0 < number <= 1 else "cvar takes a fraction above 0 and up to 1, as in cvar:0.2"
+    return None if number >= 1 and number == int(number) else "worst_k_mean takes a number of languages, from 1"
+
+
+def _mean(values: Mapping[str, float], what: str) -> float:
+    if not values:
+        raise UnscoredError(f"no {what} were evaluated")
+    collapsed = languages.collapse_variants(values)
+    return math.fsum(collapsed.values()) / len(collapsed)
+
+
+def _one(scores: LanguageScores, language: str) -> float:
+    there = [k for k in (language, languages.normalize(language)) if k in scores.values]
+    if not there:
+        raise UnscoredError(f"language {language!r} was not evaluated")
+    return float(scores[there[0]])
+
+
+def _sorted(values: Sequence[float]) -> list[float]:
+    """Ascending; NaN first, so that it is never hidden by being left out of the worst."""
+    return sorted(values, key=lambda v: (not math.isnan(v), v))
+
+
+def _worst(values: Sequence[float]) -> float:
+    return _sorted(values)[0]
+
+
+def _cvar(values: Sequence[float], fraction: float) -> float:
+    """Mean over the worst `fraction` of the values, the last of them weighted by the part of it that falls inside."""
+    mass = fraction * len(values)
+    ordered = _sorted(values)
+    whole = min(int(mass), len(values))
+    total = math.fsum(ordered[:whole])
+    if whole < len(values) and mass > whole:
+        total += (mass - whole) * ordered[whole]
+    return total / mass

@@ -1,0 +1,89 @@
+"""The reference of every configuration field, written from the models: ``python -m study.question.reference``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from study.question.config import StudyConfig
+from trainables.fields import Field, fields_of
+
+HEAD = """# Configuration
+
+Every key of a study's file, by the dotted path that works on the command line as well (`study run CONFIG path=value`).
+In a search space, and in the file of a single trial (`python -m trainables`), paths begin after `trial.`.
+
+Generated from the models in `study/question/config.py` and `trainables/config.py` by `make docs`.
+"""
+
+TABLE = """
+| key | value | default | meaning |
+|---|---|---|---|
+"""
+
+
+def markdown() -> str:
+    """The whole document."""
+    parts = [HEAD]
+    section = None
+    for field in fields_of(StudyConfig):
+        here = _section(field.path)
+        if here != section:
+            section = here
+            parts.append(f"\n## {section or 'study'}\n\n{_words_of(section)}\n{TABLE}")
+        parts.append(_row(field))
+    return "".join(parts)
+
+
+def _section(path: str) -> str:
+    """Parts of a study are sections; parts of a trial too."""
+    parents = path.split(".")[:-1]
+    return ".".join(parents[: 2 if parents[:1] == ["trial"] else 1])
+
+
+def _words_of(section: str) -> str:
+    """The docstring of a section's model."""
+    model: type[BaseModel] = StudyConfig
+    for name in filter(None, section.split(".")):
+        annotation: Any = model.model_fields[name].annotation
+        model = annotation
+    return " ".join((model.__doc__ or "").split())
+
+
+def _row(field: Field) -> str:
+    path = field.path.replace("search.objectives.", "search.objectives[].")
+    default = "required" if field.required else f"`{_value(field.default)}`"
+    doc = field.doc.replace("|", "\\|")
+    return f"| `{path}` | {_kind(field)} | {default} | {doc} |\n"
+
+
+def _kind(field: Field) -> str:
+    """What the field takes, in words."""
+    words = [f"`{json.dumps(choice)}`".replace('"', "") for choice in field.choices]
+    names = {float: "number", int: "whole number", bool: "true or false", str: "text", Path: "path"}
+    names |= {tuple: "list", dict: "mapping", list: "list"}
+    words += [names[kind] + _range(field, kind) if kind in names else "mapping" for kind in field.types]
+    return ", ".join(words) + (" or null" if field.optional else "")
+
+
+def _range(field: Field, kind: type) -> str:
+    if kind not in (float, int):
+        return ""
+    low = "" if field.low is None else f" {'>' if field.low_open else '≥'} {field.low:.10g}"
+    high = "" if field.high is None else f" {'<' if field.high_open else '≤'} {field.high:.10g}"
+    return f"{low}{' and' if low and high else ''}{high}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, tuple):
+        value = [v.model_dump(mode="json") if isinstance(v, BaseModel) else v for v in value]
+    return json.dumps(value) if not isinstance(value, str) else value or '""'
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

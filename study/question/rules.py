@@ -1,0 +1,136 @@
+"""Who may see which scores: selection rules and reserved seeds.
+
+Four choices read scores: the search objective, pruning, the checkpoint kept within a trial, and what goes to `confirm`.
+All four obey the study's selection rule; what is not allowed is an error of the configuration (`selection_problems`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from study.question import objectives
+from study.question.config import StudyConfig
+from trainables import languages as languages_
+from trainables.config import TrialConfig
+from trainables.loading import apply_point
+from trainables.scores import Evaluation, LanguageScores
+from trainables.seeds import derive
+
+RESERVED_SEEDS = 2**30
+"""Training seeds from here on belong to `confirm`; `run` never trains with one."""
+
+BASELINE = {"perturbation.method": "none", "augmentation.method": "none"}
+"""The point of the unperturbed baseline, trial 0."""
+
+
+# What a rule may read
+
+
+def selectors(config: StudyConfig) -> frozenset[str] | None:
+    """Languages whose validation labels the rule may read, or None for all; the source's train anyway."""
+    source = objectives.sources(config)
+    match config.protocol.selection:
+        case "source_validation":
+            return source
+        case "pivot_validation":
+            return source | objectives.spellings(config.protocol.pivots)
+        case "target_validation":
+            return None
+
+
+def visible(evaluation: Evaluation, config: StudyConfig) -> Evaluation:
+    """An evaluation limited to the languages that the rule may read; metrics left without any are dropped.
+
+    Raises `objectives.UnscoredError` if nothing is left.
+    """
+    allowed = selectors(config)
+    if allowed is None:
+        return evaluation
+    scores = {
+        metric: LanguageScores(
+            {k: s.values[k] for k in s.languages if k in allowed}, {k: s.counts[k] for k in s.languages if k in allowed}
+        )
+        for metric, s in evaluation.scores.items()
+        if allowed & s.values.keys()
+    }
+    if not scores:
+        raise objectives.UnscoredError("none of the languages that select was evaluated")
+    return replace(evaluation, scores=scores)
+
+
+def result(evaluations: Sequence[Evaluation], config: TrialConfig) -> Evaluation | None:
+    """The evaluation that is a trial's score, of those on one split in the order of their steps: one checkpoint's.
+
+    The last, or the one best on the source language (the earliest of equals). None without a final evaluation.
+    """
+    if not evaluations or not evaluations[-1].final:
+        return None
+    if config.evaluation.checkpoint == "last":
+        return evaluations[-1]
+    source = languages_.normalize(config.task.source_language)
+    known = [e for e in evaluations if not math.isnan(e.primary.values.get(source, math.nan))]
+    return max(known, key=lambda e: e.primary[source], default=evaluations[-1])
+
+
+def protocol_hash(config: StudyConfig) -> str:
+    """Fingerprint (16 hex digits) of everything that says who selects by what, and what is claimed."""
+    data = config.model_dump(mode="json")
+    agreed = {
+        "protocol": data["protocol"],
+        "objectives": data["search"]["objectives"],
+        "pruner": data["search"]["pruner"],
+        "checkpoint": data["trial"]["evaluation"]["checkpoint"],
+        "task": data["trial"]["task"],
+    }
+    return hashlib.sha256(json.dumps(agreed, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# Seeds
+
+
+def run_seeds(config: StudyConfig) -> tuple[int, ...]:
+    """Training seeds of phase `run`: the base's, and one more for each further replicate."""
+    base = config.trial.training.seed
+    more = (derive(base, "replicate", i) % RESERVED_SEEDS for i in range(1, 1 << 20))
+    seeds = dict.fromkeys([base])
+    while len(seeds) < config.search.replicates:
+        seeds.setdefault(next(more))
+    return tuple(seeds)
+
+
+def confirm_seeds(config: StudyConfig) -> tuple[int, ...]:
+    """The reserved training seeds of `confirm`, distinct, none of which `run` can have used."""
+    base = config.trial.training.seed
+    more = (RESERVED_SEEDS + derive(base, "confirm", i) % RESERVED_SEEDS for i in range(1 << 20))
+    seeds: dict[int, None] = {}
+    while len(seeds) < config.protocol.confirm_seeds:
+        seeds.setdefault(next(more))
+    return tuple(seeds)
+
+
+# Points
+
+
+def difference(base: TrialConfig, trial: TrialConfig) -> dict[str, Any]:
+    """The point that turns `base` into `trial`: dotted path -> value, as JSON types; inverse of `apply_point`."""
+
+    def walk(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in new.items():
+            if old[name] == value:
+                continue
+            if isinstance(value, dict) and isinstance(old[name], dict):
+                yield from walk(old[name], value, f"{prefix}{name}.")
+            else:
+                yield f"{prefix}{name}", value
+
+    return dict(walk(base.model_dump(mode="json"), trial.model_dump(mode="json"), ""))
+
+
+def unperturbed(trial: TrialConfig) -> TrialConfig:
+    """The same without perturbation and augmentation."""
+    return apply_point(trial, BASELINE)

@@ -1,0 +1,138 @@
+"""What a configuration asks for that its selection rule forbids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from study.question import objectives
+from study.question.config import StudyConfig
+from study.question.rules import RESERVED_SEEDS, selectors
+from trainables import languages as languages_
+
+
+def problems(
+    config: StudyConfig, languages: Sequence[str] | None = None, tested: Sequence[str] | None = None
+) -> list[str]:
+    """What the configuration asks for that its rule forbids: lines ``path: rule (got value)``.
+
+    `languages` are those the task evaluates on validation, the source included, and `tested` those on test, where they
+    are known already.
+    """
+    return [
+        *_pivot_problems(config, languages),
+        *_group_problems(config, languages, tested),
+        *_seed_problems(config),
+        *_checkpoint_problems(config),
+        *_objective_problems(config, languages),
+        *_endpoint_problems(config, tested),
+    ]
+
+
+def _pivot_problems(config: StudyConfig, languages: Sequence[str] | None) -> Iterator[str]:
+    rule, pivots = config.protocol.selection, config.protocol.pivots
+    if rule == "pivot_validation" and not set(pivots) - objectives.sources(config):
+        yield "protocol.pivots: pivot_validation needs at least one language beside the source (got none)"
+    if rule != "pivot_validation" and pivots:
+        yield f"protocol.pivots: only pivot_validation has pivots (got {', '.join(pivots)} under {rule})"
+    if languages is not None:
+        for k in pivots:
+            if not objectives.spellings([k]) & set(languages):
+                yield f"protocol.pivots: must be languages with a validation split (got {k!r})"
+
+
+def _group_problems(
+    config: StudyConfig, languages: Sequence[str] | None, tested: Sequence[str] | None
+) -> Iterator[str]:
+    if languages is None or tested is None:
+        return
+    for name, members in config.protocol.groups.items():
+        for k in members:
+            if not objectives.spellings([k]) & {*languages, *tested}:
+                yield f"protocol.groups.{name}: must be languages the task evaluates (got {k!r})"
+
+
+def _seed_problems(config: StudyConfig) -> Iterator[str]:
+    seed = config.trial.training.seed
+    if seed >= RESERVED_SEEDS:
+        yield f"trial.training.seed: must be below {RESERVED_SEEDS}, the rest is for confirm (got {seed})"
+
+
+def _checkpoint_problems(config: StudyConfig) -> Iterator[str]:
+    evaluation = config.trial.evaluation
+    if evaluation.checkpoint != "best_source_validation":
+        return
+    if evaluation.every is None:
+        yield "trial.evaluation.checkpoint: best_source_validation needs trial.evaluation.every (got none)"
+    few = evaluation.intermediate_examples_per_language
+    if few is not None and few != evaluation.examples_per_language:
+        yield (
+            "trial.evaluation.checkpoint: best_source_validation compares evaluations of equal size"
+            f" (got intermediate_examples_per_language {few}, examples_per_language {evaluation.examples_per_language})"
+        )
+
+
+def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) -> Iterator[str]:
+    for i, objective in enumerate(config.search.objectives):
+        path = f"search.objectives[{i}].reduce"
+        problem = _reduction_problem(objective.reduce, config, languages) or _label_problem(objective.reduce, config)
+        if problem:
+            yield f"{path}: {problem} (got {objective.reduce!r})"
+        is_lower_better = objective.reduce.startswith("cost:") or objective.reduce == "transfer_gap"
+        if is_lower_better and objective.direction == "maximize":
+            yield f"search.objectives[{i}].direction: {objective.reduce} is to be minimized (got 'maximize')"
+    optimised = [o for o in config.search.objectives if o.threshold is None]
+    if not optimised:
+        yield "search.objectives: at least one must have no threshold, to be optimised (got constraints alone)"
+    scored = [o for o in config.search.objectives if o.direction == "maximize"]
+    if optimised and not scored and any(o.reduce == "transfer_gap" for o in optimised):
+        yield (
+            "search.objectives: transfer_gap needs a floor on the scores beside it, such as"
+            " {reduce: source, threshold: 0.5}: a broken model has no gap (got it alone)"
+        )
+
+
+def _endpoint_problems(config: StudyConfig, tested: Sequence[str] | None) -> Iterator[str]:
+    name = config.protocol.primary_endpoint
+    problem = _reduction_problem(name, config, tested)
+    if name.startswith("cost:"):
+        problem = "must be a reduction of scores"
+    if problem:
+        yield f"protocol.primary_endpoint: {problem} (got {name!r})"
+
+
+def _reduction_problem(name: str, config: StudyConfig, languages: Sequence[str] | None) -> str | None:
+    if problem := objectives.name_problem(name, config):
+        return problem
+    kind, _, argument = name.partition(":")
+    single = kind in ("source", "language", "cost", "worst_language", "selection_worst", "selection_mean")
+    declared = config.protocol.groups.get(argument) if kind == "group" else None
+    if single and (kind in ("source", "cost") or languages is None):
+        return None
+    if languages is None:
+        if declared is None:
+            return None
+        members: Sequence[str] = objectives.members_of(name, sorted(objectives.spellings(declared)), config)
+    else:
+        members = objectives.members_of(name, languages, config)
+    if not members:
+        return "none of its languages is evaluated"
+    units = languages_.collapse_variants(dict.fromkeys(members, 0.0))
+    if not single and len(units) < objectives.SMALLEST_GROUP:
+        return f"the mean of a group needs {objectives.SMALLEST_GROUP} languages, it has {', '.join(sorted(units))}"
+    return None
+
+
+def _label_problem(name: str, config: StudyConfig) -> str | None:
+    """Why the rule forbids to select by a reduction, or None."""
+    allowed = selectors(config)
+    kind, _, argument = name.partition(":")
+    if allowed is None or kind in ("source", "cost", "selection_mean", "selection_worst"):
+        return None
+    rule = config.protocol.selection
+    if kind == "language":
+        outside: Iterable[str] = {argument} - allowed
+    elif kind == "group" and argument in config.protocol.groups:
+        outside = set(config.protocol.groups[argument]) - allowed
+    else:
+        return f"{rule} does not allow to select by labels of all target languages; selection_mean is allowed"
+    return f"{rule} does not allow to select by labels of {', '.join(sorted(outside))}" if outside else None

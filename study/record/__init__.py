@@ -1,0 +1,9 @@
+"""The only truth, and where it lies: an append-only ledger per study, on a disk or mirrored in an object store.
+
+In: events. Out: a `StudyRecord`, what the events add up to.
+ledger     the writer, and the table of all events; start here
+lines      reading and encoding; record: the sum of the events
+ownership  one driver per study
+roots      a root that is a URI, and the working folder that the rest sees in its place; segments: its mirrored ledger
+version    which code ran
+"""

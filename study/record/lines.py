@@ -1,0 +1,94 @@
+"""A ledger's lines, written and read: one JSON object each."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from study.record.record import StudyRecord
+from trainables.errors import UserError
+
+LEDGER = "ledger.jsonl"
+"""Name of the ledger in a study's folder."""
+
+
+def owner_path(path: Path) -> Path:
+    """The file beside a ledger that says who owns it; see `study.record.ownership`."""
+    return path.with_name(f"{path.name}.owner")
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """All events of a ledger; a torn last line is left out, and left where it is."""
+    return list(Tail(path).poll())
+
+
+def read_study(path: Path) -> StudyRecord:
+    """What the events of a ledger add up to."""
+    return StudyRecord.of(Tail(path).poll())
+
+
+class Tail:
+    """Reads a ledger that may be growing: each `poll` gives the events since the last one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._line = 0
+
+    def poll(self) -> Iterator[dict[str, Any]]:
+        """New events. Raises `UserError` for a line in the middle that is no event: the file was damaged."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            raise UserError(f"{self.path}: no such ledger") from None
+        with file:
+            file.seek(self._offset)
+            for raw in file:
+                event = decode(raw)
+                if event is None:
+                    if raw.endswith(b"\n") and file.read(1):
+                        raise UserError(f"{self.path}: line {self._line + 1} is no event, the file is damaged")
+                    return
+                self._offset += len(raw)
+                self._line += 1
+                yield event
+
+
+def encode(row: Mapping[str, Any]) -> bytes:
+    """One line of the ledger: strict JSON."""
+    try:
+        text = json.dumps(row, allow_nan=False, default=_plain, ensure_ascii=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(_finite(row), allow_nan=False, default=_plain, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass") + b"\n"
+
+
+def decode(raw: bytes) -> dict[str, Any] | None:
+    """Inverse of `encode`; None for anything that is no whole line."""
+    if not raw.endswith(b"\n"):
+        return None
+    try:
+        row = json.loads(raw.decode("utf-8", "surrogatepass"), object_hook=_special)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "event" in row and "time" in row else None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return {"$float": repr(float(value))}
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _special(value: dict[str, Any]) -> Any:
+    return float(value["$float"]) if value.keys() == {"$float"} else value
+
+
+def _plain(value: Any) -> Any:
+    """JSON form of what `json` does not know: NumPy's scalars, paths."""
+    return value.item() if hasattr(value, "item") else os.fspath(value)

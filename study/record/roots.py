@@ -1,0 +1,215 @@
+"""Where studies lie: a folder, or a URI with a working folder of this machine in its place.
+
+The rest of this package sees a folder in either case. That of a URI is in the cache folder; whoever reads a study there
+calls `refresh` before, and whoever writes it does so through `opened`, which mirrors its ledger (`segments`).
+Checkpoints and predictions are never in it: workers bring them to the store themselves. The log and MLflow's own file
+are only there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from filelock import FileLock
+
+from study.record import segments
+from study.record.ledger import Ledger
+from study.record.lines import LEDGER, owner_path
+from study.record.ownership import running_owner
+from trainables.errors import UserError
+from trainables.storage.cache import cache_root
+from trainables.storage.store import Store, check_uri, endpoint, is_uri
+
+MARK = ".uri"
+"""File of a working folder that names the URI in whose place it is."""
+
+RESULTS = "results.parquet"
+"""What a confirmation leaves, brought along with the ledger."""
+
+LOCK_SECONDS = 600.0
+
+
+def folder(root: Path | str) -> Path:
+    """The folder of a root. Raises `UserError` for a URI that no store has, or whose store does not answer."""
+    text = str(root)
+    if not is_uri(text):
+        return Path(root)
+    parts = urlsplit(text)
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise UserError(f"--root: must be file:///… with an absolute path (got {text})")
+        return Path(unquote(parts.path))
+    check_uri(text)
+    base, mark, options = text.partition("?")
+    uri = f"{base.rstrip('/')}{mark}{options}"
+    Store(uri).check()
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", base.partition("://")[2].rstrip("/"))[-60:]
+    key = blake2b(f"{uri} {endpoint() if parts.scheme == 's3' else None}".encode(), digest_size=6).hexdigest()
+    working = cache_root() / "roots" / f"{name}-{key}"
+    if _uri(working) != uri:
+        working.mkdir(parents=True, exist_ok=True)
+        (working / MARK).write_text(uri, encoding="utf-8")
+    return working
+
+
+def _uri(root: Path) -> str | None:
+    try:
+        return (root / MARK).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def store(root: Path) -> Store | None:
+    """The store whose working folder this is, or None for a plain folder."""
+    uri = _uri(root)
+    return Store(uri) if uri is not None else None
+
+
+def shown(root: Path) -> str:
+    """A root as the user gave it."""
+    return _uri(root) or str(root)
+
+
+def check_writable(root: Path) -> None:
+    """Raise `UserError` where a root is in a store that takes nothing."""
+    if (there := store(root)) is not None:
+        there.check_writable()
+
+
+def names(root: Path) -> list[str]:
+    """Names of the studies under a root that have a ledger here, after `refresh`; sorted."""
+    return sorted(path.parent.name for path in root.glob(f"*/{LEDGER}"))
+
+
+def refresh(root: Path, name: str | None = None) -> None:
+    """Bring the working folder up to date, for one study or for all. Nothing to do for a plain folder.
+
+    A study that is being written here is left alone: its ledger here is ahead of the store's. Raises `UserError`.
+    """
+    there = store(root)
+    if there is None:
+        return
+    with _told():
+        for each in there.folders() if name is None else [name]:
+            with _locked(root / each):
+                if running_owner(owner_path(root / each / LEDGER)) is None:
+                    _refresh(there / each, root / each)
+
+
+def is_owned(root: Path, name: str) -> bool:
+    """Whether a driver anywhere holds a study, as far as can be told from here."""
+    if running_owner(owner_path(root / name / LEDGER)) is not None:
+        return True
+    there = store(root)
+    if there is None:
+        return False
+    with _told():
+        return segments.owned(there / name)
+
+
+@contextmanager
+def opened(path: Path, take_over: bool, hear: Callable[[Mapping[str, Any]], None]) -> Iterator[Ledger]:
+    """Own and write the ledger at `path`; `hear` is told of every event.
+
+    Under a URI it is mirrored meanwhile, and complete there at the end. Raises `UserError` as `Ledger.open` does, and
+    where the store does not answer at the start, or does not take the ledger's end.
+    """
+    root = store(path.parent.parent)
+    if root is None:
+        with Ledger.open(path, take_over) as ledger:
+            ledger.heard = hear
+            yield ledger
+        return
+    there = root / path.parent.name
+    with _told(), _locked(path.parent):
+        running = running_owner(owner_path(path))
+        if running is not None and not take_over:
+            raise UserError(f"{path.parent}: owned by {running.describe()} and running; stop it first")
+        tenure = segments.claim(there, take_over)
+        try:
+            last = _refresh(there, path.parent)
+            ledger = Ledger.open(path, take_over, tenure.owner.epoch)
+        except BaseException:
+            with suppress(OSError):
+                tenure.release()
+            raise
+    with (
+        ledger,
+        segments.mirrored(ledger, tenure, last, lambda words: hear({"event": "note", "words": words})) as mirror,
+    ):
+        ledger.guard = mirror.guard
+
+        def heard(event: Mapping[str, Any]) -> None:
+            mirror.heard(event)
+            hear(event)
+
+        ledger.heard = heard
+        yield ledger
+
+
+def settle(root: Path, name: str) -> None:
+    """Bring what only this machine has of a study to its store: the last events of a driver that could not."""
+    there, path = store(root), root / name / LEDGER
+    if there is None:
+        return
+    with _told():
+        last = segments.last(there / name)
+    if path.stat().st_size > (last.end if last else 0):
+        with opened(path, False, lambda event: None):
+            pass
+
+
+def keep(file: Path) -> None:
+    """Bring a file of a study's folder to its store; a plain folder has it already."""
+    if (there := beside(file)) is not None:
+        with _told():
+            there.upload(file)
+
+
+def bring(file: Path) -> None:
+    """Bring a file of a study's folder here from its store, unless it is here."""
+    there = None if file.exists() else beside(file)
+    if there is not None:
+        with _told():
+            aside = file.with_name(f".{file.name}.aside")
+            there.download("", aside)
+            aside.rename(file)
+
+
+def beside(file: Path) -> Store | None:
+    """A file's place in the store of the root that it is under."""
+    for root in file.parents:
+        if (there := store(root)) is not None:
+            return there / file.relative_to(root).as_posix()
+    return None
+
+
+def _refresh(there: Store, study: Path) -> segments.Segment | None:
+    sizes = there.sizes()
+    last = segments.refresh(there, study, sizes)
+    results = study / RESULTS
+    if RESULTS in sizes and (not results.exists() or results.stat().st_size != sizes[RESULTS]):
+        there.download(RESULTS, results)
+    return last
+
+
+@contextmanager
+def _locked(study: Path) -> Iterator[None]:
+    """Nobody else of this machine brings this study up to date meanwhile, or begins to write it."""
+    with FileLock(study.parent / f".{study.name}.lock", timeout=LOCK_SECONDS):
+        yield
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A store's errors as the user's."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from error

@@ -1,0 +1,95 @@
+"""A study as it lies on disk, and whether it is finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from study.proposals import ranking
+from study.question import rules
+from study.question.config import StudyConfig
+from study.record import roots
+from study.record.lines import LEDGER, read_study
+from study.record.record import StudyRecord, TrialRecord
+from trainables.errors import UserError, suggestion
+from trainables.loading import validate
+
+Condition = Literal["running", "finished", "unfinished"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as it was found on disk."""
+
+    name: str
+    config: StudyConfig
+    record: StudyRecord
+    condition: Condition
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """In the order they were asked."""
+        return list(self.record.trials.values())
+
+    @cached_property
+    def choice(self) -> ranking.Choice | None:
+        """What ranks first by the selection rule; None where no trial beside the baseline is complete."""
+        try:
+            return ranking.choose(self.config, self.record)
+        except UserError:
+            return None
+
+
+def find(root: Path, name: str) -> Study:
+    """The study `name` under `root`. Raises `UserError`, with the near name, where there is none."""
+    folder = root / name
+    roots.refresh(root, name)
+    if not (folder / LEDGER).is_file():
+        roots.refresh(root)
+        known = roots.names(root)
+        near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"
+        raise UserError(f"{name}: no such study under {roots.shown(root)}{near}")
+    record = read_study(folder / LEDGER)
+    if not record.config:
+        raise UserError(f"{folder}: its ledger has no study in it yet")
+    config = validate(StudyConfig, record.config)
+    condition: Condition = (
+        "running" if roots.is_owned(root, name) else "finished" if is_finished(config, record) else "unfinished"
+    )
+    return Study(name, config, record, condition)
+
+
+def is_finished(config: StudyConfig, record: StudyRecord) -> bool:
+    """Whether phase `run` has met its budget and nothing of it is left under way."""
+    trials = [t for t in record.trials.values() if t.phase == "run"]
+    asked = sum(t.control is None for t in trials)
+    # The points of a design are all asked before the first trial starts, however many they are.
+    enough = asked >= planned(config) or (config.search.mode == "design" and asked > 0)
+    return all(t.ended for t in trials) and (enough or (asked > 0 and _is_spent(config, record)))
+
+
+def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
+    """Whether another budget than the number of trials ended the search."""
+    search = config.search
+    if search.max_hours is None and search.max_forward_equivalents is None and search.patience is None:
+        return False
+    from study.proposals.outcomes import told
+    from study.proposals.spending import Spending  # these need Optuna, which nothing else here does
+
+    spending = Spending(config, record.active_seconds)
+    trials = [t for t in record.trials.values() if t.phase == "run" and t.control is None]
+    for trial in sorted(trials, key=lambda t: t.finished or 0.0):
+        if trial.reports:
+            spending.report(trial.number, trial.reports[-1].evaluation)
+        if trial.kind != "baseline":
+            spending.end(told(config, trial))
+    return spending.cause() is not None
+
+
+def planned(config: StudyConfig) -> int:
+    """Trials that the configuration asks for, control (b)'s own search apart; a grid may turn out to have more."""
+    if config.search.space is not None:
+        return config.search.trials
+    return 1 if rules.unperturbed(config.trial) == config.trial else 2

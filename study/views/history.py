@@ -1,0 +1,108 @@
+"""A study's ledger as tidy data frames: the first thing a notebook wants.
+
+`load_study` gives the trial frame and `load_results` the results frame of `study.analysis.frames`, where their columns
+are described.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from study.analysis.frames import TRIAL_COLUMNS, read_results
+from study.proposals import ranking
+from study.question import rules
+from study.question.config import StudyConfig, study_directory
+from study.record import roots
+from study.record.record import TrialRecord
+from study.views.found import Study, find
+from trainables.config import TrialConfig
+from trainables.scores import Evaluation, Split
+
+RESULTS = roots.RESULTS
+"""File of a study that its confirmation leaves: a results frame."""
+
+METHODS = ("perturbation.method", "augmentation.method")
+"""Parameters that the trial frame has of every trial, varied or not."""
+
+
+def load_study(name: str, root: Path | str = "studies") -> pd.DataFrame:
+    """The trial frame of the study `name` under `root`: one row per trial × language × split (× metric).
+
+    Raises `UserError` where there is no such study. A trial that is complete has the scores of the one checkpoint that
+    is its result, any other those of its last evaluation.
+    """
+    return trial_frame(find(roots.folder(root), name))
+
+
+def load_results(name: str, root: Path | str = "studies") -> pd.DataFrame | None:
+    """The results frame that the study's confirmation left, or None if it has none yet."""
+    folder = roots.folder(root)
+    roots.refresh(folder, name)
+    path = study_directory(folder, name) / RESULTS
+    return read_results(path) if path.exists() else None
+
+
+def trial_frame(study: Study) -> pd.DataFrame:
+    """The trial frame of a study that was read already."""
+    rows = [row for trial in study.trials for row in _rows(study.name, study.config, trial)]
+    frame = pd.DataFrame(rows, columns=None if rows else list(TRIAL_COLUMNS))
+    dotted = sorted(c for c in frame.columns if c not in TRIAL_COLUMNS)
+    return frame[[*TRIAL_COLUMNS, *dotted]]
+
+
+def configuration_name(trial: TrialRecord) -> str:
+    """What a trial is called in frames: ``trial 12`` in `run`; in `confirm` the configuration it is a seed of."""
+    if trial.phase == "run":
+        return f"trial {trial.number}"
+    return str(trial.attributes.get("configuration") or (f"control {trial.control}" if trial.control else trial.kind))
+
+
+def _rows(study: str, config: StudyConfig, trial: TrialRecord) -> list[dict[str, object]]:
+    resolved = ranking.trial_config(config, trial)
+    known = {path: value_at(resolved, path) for path in METHODS}
+    splits: tuple[Split, ...] = ("validation", "test")
+    rows = []
+    for split in splits:
+        evaluations = [r.evaluation for r in trial.reports if r.split == split]
+        outcome = rules.result(evaluations, resolved) if trial.state == "COMPLETE" else None
+        if (evaluation := outcome or trial.evaluation(split)) is None:
+            continue
+        row = {
+            "study": study, "trial": trial.number, "phase": trial.phase, "kind": trial.kind, "state": trial.state,
+            "configuration": configuration_name(trial), "control": trial.control or "",
+            "seed": resolved.training.seed, "split": split, "step": evaluation.step,
+            "forward_equivalents": evaluation.cost.get("forward_equivalents", np.nan),
+            "train_seconds": evaluation.cost.get("train_seconds", np.nan),
+            "relative_norm": relative_norm(trial, resolved.perturbation.method, evaluation.step),
+        }  # fmt: skip
+        for metric, scores in evaluation.scores.items():
+            for language in scores.languages:
+                score = {"score": scores[language], "examples": scores.counts[language]}
+                rows.append({**row, "language": language, "metric": metric, **score, **known, **trial.point})
+    return rows
+
+
+def relative_norm(trial: TrialRecord, method: str, step: int) -> float:
+    """Achieved norm of the perturbation over m, averaged over training up to `step`; 0 without perturbation.
+
+    Every report carries the mean since the one before it, so each weighs as much as the steps between them.
+    """
+    if method == "none":
+        return 0.0
+    reported: dict[int, Evaluation] = {r.step: r.evaluation for r in trial.reports if r.step <= step}
+    steps = sorted(reported)
+    norms = [reported[s].training.get("perturbation_norm_relative", np.nan) for s in steps]
+    lengths = np.diff([0, *steps])
+    known = ~np.isnan(norms) & (lengths > 0)
+    return float(np.average(np.array(norms)[known], weights=lengths[known])) if known.any() else float("nan")
+
+
+def value_at(trial: TrialConfig, path: str) -> object:
+    """The value of a trial's configuration at a dotted path."""
+    value: object = trial
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value

@@ -1,0 +1,76 @@
+"""What a running study shows: a live table on a terminal, plain lines elsewhere, events as JSON, or nothing.
+
+`picture` reduces events to a picture and knows no screen; the four listeners draw it. Everything else that this process
+writes to its outputs goes to the study's log (`chatter`).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TextIO
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from study.question.config import StudyConfig
+from study.views.chatter import Listener, chatter_to, notices
+from study.views.picture import Event, Score, View, clock
+
+Mode = Literal["auto", "plain", "quiet", "json"]
+
+
+@contextmanager
+def watched(
+    config: StudyConfig, planned: int, score: Score, log: Path, mode: Mode = "auto", earlier: Iterable[Event] = ()
+) -> Iterator[Listener]:
+    """Show a study while it runs: yields the listener for its events.
+
+    Meanwhile whatever is written to this process's standard outputs goes to `log`. `planned` is the number of trials,
+    `score` what they are ranked by, `earlier` are the events of a study that is being resumed.
+    """
+    view = View(config, planned, score)
+    for event in earlier:
+        view.hear(event)
+    view.waiting = ""
+    with chatter_to(log) as screen, _listener(view, screen, mode) as listen, notices(log, listen):
+        yield listen
+
+
+@contextmanager
+def _listener(view: View, screen: TextIO, mode: Mode) -> Iterator[Listener]:
+    lock = threading.Lock()
+    live = mode == "auto" and screen.isatty()
+
+    def plain(event: Event) -> None:
+        with lock:
+            view.hear(event)
+            for line in view.lines(event):
+                print(f"[{clock(event.get('time', time.time()) - view.begun):>7}] {line}", file=screen, flush=True)
+
+    def as_json(event: Event) -> None:
+        with lock:
+            print(json.dumps(event), file=screen, flush=True)
+
+    def silent(event: Event) -> None:
+        with lock:
+            view.hear(event)
+
+    if not live:
+        yield {"json": as_json, "quiet": silent}.get(mode, plain)
+        return
+    console = Console(file=screen)
+
+    class Picture:
+        """Drawn anew at every refresh, so that the clock runs and the table follows the window's size."""
+
+        def __rich__(self) -> RenderableType:
+            with lock:
+                return view.table(time.time(), console.width, console.height)
+
+    with Live(Picture(), console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False):
+        yield silent

@@ -1,0 +1,294 @@
+"""A study's record as text tables: what its end, `study show` and `study ls` print."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from study.proposals import ranking
+from study.question import objectives, rules
+from study.question.config import Objective, StudyConfig
+from study.record import roots
+from study.record.record import TrialRecord
+from study.views.found import Study, find, planned
+from study.views.values import objective_values, selection_words
+from trainables.errors import UserError
+from trainables.scores import Evaluation
+
+STATES = {
+    "COMPLETE": "complete",
+    "PRUNED": "stopped early",
+    "FAIL": "failed",
+    "running": "running",
+    "interrupted": "interrupted",
+    "asked": "waiting",
+}
+"""States of trials in words, in the order in which they are counted."""
+MOST_ROWS = 30
+"""Trials that a table shows unless all are asked for."""
+MOST_FAILURES = 5
+MOST_LANGUAGES = 5
+"""Languages listed as gaining, and as losing, most."""
+
+COMPARED = ("source", "target_mean", "low_resource_mean", "worst_language", "transfer_gap", "selection_mean")
+"""Reductions of the comparison with the baseline, in its order."""
+
+
+def text(root: Path, name: str, every_trial: bool = False) -> str:
+    """The tables of a study."""
+    return result(find(root, name), every_trial)
+
+
+def result(study: Study, every_trial: bool = False) -> str:
+    """What the end of a study, and ``study show``, print."""
+    parts = [_heading(study), _trial_table(study, every_trial), selection_words(study.config)]
+    choice = study.choice
+    if choice is not None:
+        parts += list(_comparison(study, choice))
+    parts += [_confirmed(study), _failures(study), warning(study.trials), _next_step(study)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def listing(root: Path) -> str:
+    """One line per study under `root`."""
+    rows = [["study", "state", "trials", "best", "question"]]
+    roots.refresh(root)
+    for name in roots.names(root):
+        try:
+            study = find(root, name)
+        except UserError as error:
+            rows.append([name, "damaged", "", "", str(error)])
+            continue
+        choice = study.choice
+        best = f"{choice.winner.value:.4f} (trial {choice.winner.numbers[0]})" if choice else ""
+        ended = f"{sum(t.ended for t in study.trials)} of {max(len(study.trials), planned(study.config))}"
+        rows.append([study.name, study.condition, ended, best, study.config.question])
+    return columns(rows, right=()) if len(rows) > 1 else f"no studies under {roots.shown(root)}"
+
+
+def columns(rows: Sequence[Sequence[str]], right: Iterable[int] | None = None) -> str:
+    """Rows of cells in aligned columns, two spaces apart; all but the first are set right unless `right` names them."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    to_right = set(range(1, len(widths)) if right is None else right)
+    return "\n".join(
+        "  ".join(c.rjust(w) if i in to_right else c.ljust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True)))
+        .rstrip()
+        for r in rows
+    )  # fmt: skip
+
+
+def _heading(study: Study) -> str:
+    config, states = study.config, [_state(study, t) for t in study.trials]
+    done = ", ".join(f"{states.count(words)} {words}" for words in STATES.values() if words in states)
+    task, encoder = config.trial.task, config.trial.encoder
+    return "\n".join(
+        [
+            f"study {study.name}: {config.question}".rstrip(": "),
+            f"task {task.name}, source language {task.source_language} · encoder {encoder.name_or_path} · "
+            f"{study.condition}, {len(states)} trials: {done or 'none asked yet'}",
+        ]
+    )
+
+
+def _state(study: Study, trial: TrialRecord) -> str:
+    """A trial's state in words: what nobody runs any more was interrupted."""
+    is_left = trial.state == "running" and study.condition != "running"
+    return "interrupted" if is_left else STATES[trial.state]
+
+
+def _trial_table(study: Study, every_trial: bool) -> str:
+    config = study.config
+    trials = [t for t in study.trials if t.phase == "run"]
+    if not trials:
+        return ""
+    choice = study.choice
+    ranked = [n for r in (choice.winner, *choice.runners_up) for n in r.numbers] if choice else []
+    order = {number: rank for rank, number in enumerate(ranked)}
+    by_rank = sorted(trials, key=lambda t: (t.kind != "baseline", order.get(t.number, len(order)), t.number))
+    shown = trials if every_trial else sorted(by_rank[:MOST_ROWS], key=lambda t: t.number)
+    paths = _varied([t for t in shown if t.kind != "baseline"])
+    titles = ["trial", *short(paths), *(o.reduce for o in config.search.objectives), *COMPARED[:-1], "step"]
+    titles = list(dict.fromkeys(titles))
+    rows = [titles, *(_trial_row(study, t, paths, titles, ranked[:1]) for t in shown)]
+    hidden = len(trials) - len(shown)
+    notes = [f"… and {hidden} more trials (--all)"] if hidden else []
+    metric = next((r.evaluation.metric for t in trials for r in t.reports), "score")
+    notes.append(f"Validation {metric}, fractions; * ranks first among the trials other than the baseline.")
+    notes += _constraint_lines(config, trials)
+    if front := ranking.tradeoffs(config, study.record):
+        names = " and ".join(o.reduce for o in config.search.objectives if o.threshold is None)
+        notes.append(f"Pareto front of {names}: {_trials(front)}.")
+    return "\n".join([columns(rows), *notes])
+
+
+def _constraint_lines(config: StudyConfig, trials: Sequence[TrialRecord]) -> Iterator[str]:
+    """Which complete trials miss which threshold; they are not ranked."""
+    outcomes = {t.number: ranking.outcome_of(config, t) for t in trials if t.state == "COMPLETE"}
+    for bound in (o for o in config.search.objectives if o.threshold is not None):
+        missing = [n for n, found in outcomes.items() if found is not None and not _meets(config, bound, found)]
+        those = f"missed by {_trials(missing)}, not ranked" if missing else "met by all"
+        yield f"Constraint {objectives.words(bound)}: {those}."
+
+
+def _meets(config: StudyConfig, bound: Objective, evaluation: Evaluation) -> bool:
+    try:
+        value = objectives.value(bound, rules.visible(evaluation, config), config)
+    except objectives.UnscoredError:
+        return False
+    return objectives.violation(bound, value) <= 0
+
+
+def _trials(numbers: Sequence[int]) -> str:
+    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _varied(trials: Sequence[TrialRecord]) -> list[str]:
+    """Paths of points in which these trials differ; all of them where there is only one trial."""
+    paths = list(dict.fromkeys(path for t in trials for path in t.point))
+    if len(trials) < 2:
+        return paths
+    return [path for path in paths if len({json.dumps(t.point.get(path)) for t in trials}) > 1]
+
+
+def _trial_row(
+    study: Study, trial: TrialRecord, paths: Sequence[str], titles: Sequence[str], best: Sequence[int]
+) -> list[str]:
+    config = study.config
+    name = f"{trial.number} {trial.kind}" if trial.kind in ("baseline", "enqueued") else str(trial.number)
+    cells = {"trial": name + (" *" if trial.number in best else "")}
+    cells |= dict(zip(short(paths), (_shown(trial.point.get(path)) for path in paths), strict=True))
+    outcome = ranking.outcome_of(config, trial) or trial.evaluation()
+    if outcome is not None:
+        values = objectives.summary(outcome, config) | objective_values(config, outcome)
+        cells |= {k: f"{v:.4f}" for k, v in values.items()} | {"step": str(outcome.step)}
+    if trial.state != "COMPLETE":
+        cells["step"] = f"{cells.get('step', '')} {_state(study, trial)}".strip()
+    return [cells.get(title, "–") for title in titles]
+
+
+def _comparison(study: Study, choice: ranking.Choice) -> Iterator[str]:
+    """The best trial against the baseline: reductions, then the languages that gained and lost most."""
+    config, best = study.config, study.record.trials[choice.winner.numbers[0]]
+    baseline = next((t for t in study.trials if t.kind == "baseline" and t.phase == "run"), None)
+    after = ranking.outcome_of(config, best)
+    before = ranking.outcome_of(config, baseline) if baseline is not None and baseline.state == "COMPLETE" else None
+    assert after is not None, "a ranked trial has a result"
+    if before is None or baseline is None:
+        yield f"Best: trial {best.number}. There is no complete baseline to compare it with."
+        return
+    higher = "; the baseline itself ranks higher" if choice.baseline_ranks_higher else ""
+    replicates = f" (one of {len(choice.winner.numbers)} seeds)" if len(choice.winner.numbers) > 1 else ""
+    title = f"Best trial {best.number}{replicates} against the unperturbed baseline (trial {baseline.number}){higher}:"
+    rows = [["", "baseline", f"trial {best.number}", "difference", "languages", "examples"]]
+    old, new = objectives.summary(before, config), objectives.summary(after, config)
+    rows += [_compared(name, config, after, old[name], new[name]) for name in COMPARED if name in old and name in new]
+    yield f"{title}\n{columns(rows)}"
+    yield _movers(config, before, after)
+
+
+def _compared(name: str, config: StudyConfig, evaluation: Evaluation, old: float, new: float) -> list[str]:
+    scores = evaluation.primary
+    members = objectives.members_of(name, scores.languages, config)
+    examples = sum(scores.counts[k] for k in members)
+    return [name, f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}", str(len(members)), str(examples)]
+
+
+def _movers(config: StudyConfig, before: Evaluation, after: Evaluation) -> str:
+    """Target languages that gained and lost most, with the examples behind each score."""
+    old, new = before.primary, after.primary
+    common = (set(old.languages) & set(new.languages)) - {config.trial.task.source_language}
+    change = {k: new[k] - old[k] for k in common}
+    ordered = sorted(change, key=lambda k: (-change[k], k))
+    gained = [k for k in ordered if change[k] > 0][:MOST_LANGUAGES]
+    lost = [k for k in reversed(ordered) if change[k] < 0][:MOST_LANGUAGES]
+
+    def words(languages: Sequence[str]) -> str:
+        return ", ".join(f"{k} {change[k]:+.3f} (n = {new.counts[k]})" for k in languages) or "none"
+
+    up, down = sum(c > 0 for c in change.values()), sum(c < 0 for c in change.values())
+    return (
+        f"Of {len(change)} target languages {up} gained, {down} lost.\n"
+        f"Gained most: {words(gained)}\n"
+        f"Lost most:   {words(lost)}\n"
+        "One seed and few examples stand behind each language: a list of candidates, no finding."
+    )
+
+
+def _confirmed(study: Study) -> str:
+    """Phase `confirm`: means over the fresh seeds on the test split, per configuration."""
+    groups: dict[str, list[Evaluation]] = {}
+    for trial in study.trials:
+        if trial.phase == "confirm" and trial.state == "COMPLETE" and (scored := trial.evaluation("test")) is not None:
+            name = str(trial.attributes.get("configuration", trial.kind))
+            groups.setdefault(name, []).append(scored)
+    if not groups:
+        return ""
+    endpoint = study.config.protocol.primary_endpoint
+    titles = list(dict.fromkeys([endpoint, *COMPARED[:-1]]))
+    rows = [["configuration", "seeds", *titles]]
+    for name, evaluations in groups.items():
+        summaries = [{**objectives.summary(e, study.config), **_endpoint(study.config, e)} for e in evaluations]
+        means = (_mean([s[title] for s in summaries if title in s]) for title in titles)
+        rows.append([name, str(len(evaluations)), *means])
+    opened = len(study.record.openings)
+    return (
+        f"Confirmed on the test split (opened {opened} time{'s' if opened != 1 else ''}), means over fresh seeds; "
+        f"primary endpoint {endpoint}:\n{columns(rows)}\nDifferences with their intervals: study report {study.name}"
+    )
+
+
+def _endpoint(config: StudyConfig, evaluation: Evaluation) -> dict[str, float]:
+    name = config.protocol.primary_endpoint
+    try:
+        return {name: objectives.reduce(name, evaluation, config)}
+    except objectives.UnscoredError:
+        return {}
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{math.fsum(values) / len(values):.4f}" if values else "–"
+
+
+def _failures(study: Study) -> str:
+    """What went wrong, one line per failed trial."""
+    failed = [t for t in study.trials if t.state == "FAIL"]
+    lines = [f"trial {t.number} failed: {last_line(t.error or '') or 'for an unknown reason'}" for t in failed]
+    more = [f"… and {len(lines) - MOST_FAILURES} more"] if len(lines) > MOST_FAILURES else []
+    return "\n".join([*lines[:MOST_FAILURES], *more])
+
+
+def warning(trials: Sequence[TrialRecord]) -> str:
+    """One line on the trials whose ascent raised nothing, which are broken (docs/methods.md); empty without any."""
+    found = [t.number for t in trials if t.fruitless is not None]
+    if not found:
+        return ""
+    return f"Warning: the ascent of {_trials(found)} raised nothing: broken, or its magnitude is far off."
+
+
+def _next_step(study: Study) -> str:
+    if study.condition == "unfinished":
+        return f"Not finished: study resume {study.name}"
+    if any(t.phase == "confirm" and not t.ended for t in study.trials) and study.condition != "running":
+        return f"Not confirmed yet: study confirm {study.name}"
+    return ""
+
+
+def last_line(text: str) -> str:
+    """The line of a traceback that says what happened."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def short(paths: Sequence[str]) -> list[str]:
+    """The last part of each path, or all of it where that would be ambiguous."""
+    last = [path.rsplit(".", 1)[-1] for path in paths]
+    return [name if last.count(name) == 1 else path for name, path in zip(last, paths, strict=True)]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

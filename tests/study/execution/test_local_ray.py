@@ -1,0 +1,57 @@
+"""The Ray that a study starts for itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+HANG = """
+import atexit, os, time
+import psutil, ray
+from study.execution.cluster import cluster
+
+class Hanging:
+    def pid(self):
+        atexit.register(time.sleep, 600)
+        return os.getpid()
+
+with cluster(None, print):
+    actor = ray.remote(num_cpus=0)(Hanging).remote()
+    process = psutil.Process(ray.get(actor.pid.remote(), timeout=60))
+    del actor  # it says goodbye to Ray, and hangs
+    time.sleep(3)
+    assert process.is_running()
+psutil.wait_procs([process], 5)
+assert not process.is_running()
+"""
+
+LOOK = """
+import json, psutil
+from ray._private import parameter, worker
+from study.execution.cluster import cluster
+usual = parameter.RayParams
+with cluster(None, print):
+    kinds = [kind for kind, _ in worker._global_node.live_processes()]
+    mine = psutil.Process()
+    sockets = [s for each in [mine, *mine.children(recursive=True)] for s in each.net_connections("inet")]
+    print(json.dumps([kinds, [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]]))
+assert parameter.RayParams is usual  # for a cluster that this process starts for something else
+"""
+
+
+def test_a_worker_that_hangs_in_its_exit_is_ended() -> None:
+    subprocess.run([sys.executable, "-c", HANG], check=True, timeout=180)
+
+
+def test_it_is_small_and_listens_on_loopback_only() -> None:
+    done = subprocess.run([sys.executable, "-c", LOOK], check=True, stdout=subprocess.PIPE, text=True, timeout=180)
+    kinds, addresses = json.loads(done.stdout.splitlines()[-1])
+    assert {"raylet", "gcs_server"} <= set(kinds)
+    assert not {"log_monitor", "monitor"} & set(kinds)
+    assert addresses
+    assert set(addresses) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}

@@ -1,0 +1,146 @@
+"""`study plan`: what a confirmation could show; pilots, and what is no pilot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from study.analysis import power
+from study.planning import power_plan
+from study.question.catalogue import study_config
+from study.question.config import StudyConfig
+from study.views.history import RESULTS
+from trainables.errors import UserError
+from trainables.loading import validate
+from trainables.scores import Evaluation, LanguageScores
+
+Event = dict[str, Any]
+
+LANGUAGES = ("en", "de", "fr", "sw", "yo", "te", "th")
+
+
+def test_a_plan_from_assumptions(tmp_path: Path) -> None:
+    text = power_plan.words(study_config("quickstart"), tmp_path)
+    for words in (
+        "low_resource_mean on the test split: 7 languages",
+        "200 sentences of each (assumed",
+        "With 8 seeds, 7 languages and 200 test sentences",
+        "Warning: no number of seeds shows one point",
+        "8 trials, 300 forward-equivalents each",
+        "32 trials: winner, control a, control c, control d, each under 8 seeds",
+        "known once a study of this encoder and task has run",
+        "of checkpoints under",
+    ):
+        assert words in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_seeds_than_planned_are_asked_for(tmp_path: Path) -> None:
+    config = study_config("quickstart", ["protocol.primary_endpoint=target_mean", "protocol.confirm_seeds=3"])
+    text = power_plan.words(config, tmp_path, examples=2000)
+    assert "2000 sentences of each (--examples)" in text
+    assert "Warning: a difference of one point needs" in text
+    assert "3 are planned" in text
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("language:cy", "1 language\n"),
+        ("worst_language", "1 language, a rough guide"),
+        ("worst_k_mean:4", "4 languages, a rough guide"),
+        ("cvar:0.5", "22 languages, a rough guide"),
+        ("target_mean", "43 languages\n"),
+    ],
+)
+def test_languages_of_an_endpoint(tmp_path: Path, endpoint: str, words: str) -> None:
+    config = study_config("quickstart", [f"protocol.primary_endpoint={endpoint}"])
+    assert words in power_plan.words(config, tmp_path)
+
+
+def test_what_is_wrong_with_the_study_is_said_first(tmp_path: Path) -> None:
+    config = study_config("quickstart", ["search.sampler=grid", "trial.perturbation.method=adversarail"])
+    with pytest.raises(UserError) as caught:
+        power_plan.words(config, tmp_path)
+    assert len(caught.value.lines) == 3
+
+
+def test_a_search_of_one_seed_is_no_pilot(write_study: Callable[..., Path], events: list[Event]) -> None:
+    with pytest.raises(UserError, match=r"--pilot: needs a confirmed study \(study confirm small\)"):
+        power_plan.words(study_config("quickstart"), write_study(events), pilot="small")
+
+
+def test_an_unknown_pilot(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such study"):
+        power_plan.words(study_config("quickstart"), tmp_path, pilot="nothing")
+
+
+def test_a_confirmed_study_is_a_pilot(write_study: Callable[..., Path], events: list[Event]) -> None:
+    confirmed = [
+        {"event": "asked", "time": 2000.0, "trial": 4, "phase": "confirm", "kind": "winner", "point": {},
+         "attributes": {"configuration": "trial 2"}},
+    ]  # fmt: skip
+    root = write_study([*events, *confirmed])
+    generator = np.random.default_rng(0)
+    rows = [
+        {"study": "small", "configuration": name, "control": control, "seed": seed, "language": language,
+         "example": example, "score": float(generator.random() < 0.7), "metric": "accuracy", "split": "test"}
+        for name, control in (("trial 2", ""), ("control a", "a"))
+        for seed in range(4) for language in LANGUAGES for example in range(30)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(root / "small" / RESULTS)
+    text = power_plan.words(study_config("quickstart"), root, pilot="small")
+    assert "from study small, confirmed: trial 2 and control a, 4 seeds" in text
+    assert "30 sentences of each (as in the pilot)" in text
+
+
+def test_a_design_with_replicates_is_a_pilot(write_study: Callable[..., Path]) -> None:
+    """Two points and the baseline under three seeds: the seeds' spread comes out of the scores."""
+    config = validate(
+        StudyConfig,
+        {
+            "name": "dose",
+            "search": {"mode": "design", "sampler": "grid", "replicates": 3, "trials": 9,
+                       "space": {"perturbation.method": "adversarial", "perturbation.ascent_steps": [1, 2]}},
+            "protocol": {"selection": "target_validation"},
+        },
+    )  # fmt: skip
+    rows: list[Event] = [
+        {"event": "study", "time": 1.0, "config": config.model_dump(mode="json"), "uuid": "0", "code_version": "1",
+         "fingerprints": {}, "protocol_hash": "x"}
+    ]  # fmt: skip
+    shift = {0: 0.00, 1: 0.05, 2: -0.05}
+    for number in range(9):
+        steps, seed = divmod(number, 3)
+        point: dict[str, Any] = {"training.seed": seed}
+        point |= {"perturbation.method": "adversarial", "perturbation.ascent_steps": steps} if steps else {}
+        values = dict.fromkeys(LANGUAGES, 0.5 + (shift[seed] if steps else 0.0))
+        scores = LanguageScores(values, dict.fromkeys(LANGUAGES, 40))
+        evaluation = Evaluation(60, "validation", {"accuracy": scores}, {}, {}, True)
+        common = {"trial": number, "attempt": 1, "time": 2.0 + number}
+        kind = "design" if steps else "baseline"
+        rows += [
+            {"event": "asked", "trial": number, "time": 2.0, "phase": "run", "kind": kind, "point": point},
+            {"event": "started", **common},
+            {"event": "report", **common, "step": 60, "evaluation": evaluation.to_json()},
+            {"event": "finished", **common, "outcome": "COMPLETE", "error": None},
+        ]
+    text = power_plan.words(study_config("quickstart"), write_study(rows, "dose"), pilot="dose")
+    assert "from study dose, a design: 2 points against the baseline, 3 seeds, 7 languages" in text
+    # Differences of 0, 5 and -5 points in every language: a standard deviation of 5 over seeds, none in each.
+    assert "5.00 points over seeds in common to the languages, 0.00 in each" in text
+
+
+def test_scores_alone_give_the_spread_over_seeds() -> None:
+    generator = np.random.default_rng(1)
+    common, own, noise = (generator.normal(0, sd, shape) for sd, shape in
+                          ((0.02, (400, 1)), (0.05, (400, 30)), (power.ASSUMED.rest / 10, (400, 30))))  # fmt: skip
+    got = power.from_scores([common + own + noise], examples=100)
+    assert got.seed == pytest.approx(0.02, rel=0.15)
+    assert got.language_seed == pytest.approx(0.05, rel=0.1)
+    assert (got.example, got.rest) == (power.ASSUMED.example, power.ASSUMED.rest)

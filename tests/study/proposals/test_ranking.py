@@ -1,0 +1,110 @@
+"""The standard controls, and who is rank 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from study.proposals import ranking
+from study.question import rules
+from study.record.record import StudyRecord
+from tests.study.question.test_rules import LANGUAGES, PIVOTS, evaluation, study
+from trainables.config import Budget
+from trainables.errors import UserError
+from trainables.loading import apply_point
+
+
+class Ledgered:
+    """A record built trial by trial."""
+
+    def __init__(self) -> None:
+        self.record = StudyRecord()
+        self.number = 0
+
+    def add(
+        self, point: dict[str, Any], scores: dict[str, float] | None, kind: str = "sampled", control: str | None = None
+    ) -> int:
+        number, self.number = self.number, self.number + 1
+        fields = {"time": 1.0, "epoch": 1, "trial": number, "attempt": 1}
+        self.record.apply(
+            {"event": "asked", "phase": "run", "kind": kind, "control": control, "point": point, **fields}
+        )
+        self.record.apply({"event": "started", **fields})
+        if scores is not None:
+            data = evaluation(scores, perturbation_norm_relative=0.25).to_json()
+            self.record.apply({"event": "report", "step": 10, "evaluation": data, **fields})
+        outcome = "COMPLETE" if scores is not None else "FAIL"
+        self.record.apply({"event": "finished", "outcome": outcome, "error": None, **fields})
+        return number
+
+
+def flat(score: float, **other: float) -> dict[str, float]:
+    return {**dict.fromkeys(LANGUAGES, score), **other}
+
+
+def test_rank_one_is_the_best_allowed_score_other_than_the_baseline() -> None:
+    studied = Ledgered()
+    studied.add(rules.BASELINE, flat(0.9), kind="baseline")
+    studied.add({"perturbation.epsilon": 0.1}, flat(0.5, sw=1.0, yo=1.0))
+    best = studied.add({"perturbation.epsilon": 0.2}, flat(0.7, sw=0.0))
+    studied.add({"perturbation.epsilon": 0.3}, None)
+    studied.add({"training.learning_rate": 1e-3, **rules.BASELINE}, flat(0.99), kind="control", control="b")
+    choice = ranking.choose(study(PIVOTS), studied.record)
+    assert choice.winner.numbers == (best,) and choice.winner.value == pytest.approx(0.7)
+    assert [r.point for r in choice.runners_up] == [{"perturbation.epsilon": 0.1}]
+    assert choice.baseline == pytest.approx(0.9) and choice.baseline_ranks_higher
+
+
+def test_replicates_are_averaged_and_a_failed_one_disqualifies() -> None:
+    studied = Ledgered()
+    for epsilon, values in ((0.1, (0.9, 0.3)), (0.2, (0.7, 0.7)), (0.3, (0.95, None))):
+        for seed, score in enumerate(values):
+            point = {"perturbation.epsilon": epsilon, "training.seed": seed}
+            studied.add(point, flat(score) if score is not None else None, kind="design")
+    config = study(PIVOTS, search={"mode": "design", "sampler": "sobol", "space": "adversarial", "replicates": 2})
+    ranked = ranking.ranking(config, studied.record)
+    assert [(r.point, round(r.value, 6)) for r in ranked] == [
+        ({"perturbation.epsilon": 0.2}, 0.7),
+        ({"perturbation.epsilon": 0.1}, 0.6),
+    ]
+
+
+def test_constraints_and_direction_decide_before_the_value() -> None:
+    studied = Ledgered()
+    studied.add({"perturbation.epsilon": 0.1}, flat(0.9, en=0.4))
+    feasible = studied.add({"perturbation.epsilon": 0.2}, flat(0.6, en=0.8))
+    floor = {"objectives": [{"reduce": "source", "threshold": 0.5}, {"reduce": "selection_mean"}]}
+    assert ranking.choose(study(PIVOTS, search=floor), studied.record).winner.numbers == (feasible,)
+    least = {"objectives": [{"reduce": "selection_mean", "direction": "minimize"}]}
+    assert ranking.choose(study(PIVOTS, search=least), studied.record).winner.numbers == (feasible,)
+    with pytest.raises(UserError, match="no trial beside the baseline"):
+        ranking.choose(study(PIVOTS), StudyRecord())
+
+
+def test_standard_controls() -> None:
+    studied = Ledgered()
+    studied.add(rules.BASELINE, flat(0.5), kind="baseline")
+    studied.add({"perturbation.epsilon": 0.2, "training.learning_rate": 1e-4}, flat(0.7))
+    config = study(PIVOTS)
+    winner = ranking.choose(config, studied.record).winner
+    found = ranking.controls(config, studied.record, winner)
+    assert set(found) == {"a", "c", "d"}, "control (b) needs a search of its own"
+    assert found["a"] == apply_point(config.trial, rules.BASELINE)
+    assert found["c"].perturbation.method == "none" and found["c"].training.learning_rate == 1e-4
+    assert found["c"].training.budget == Budget(forward_equivalents=100.0)
+    noise = found["d"].perturbation
+    assert (noise.method, noise.distribution, noise.relative, noise.sigma) == (
+        "random_perturbation",
+        "gaussian",
+        True,
+        0.25,
+    )
+    assert found["d"].training.learning_rate == 1e-4
+    noisy = ranking.Ranked({"perturbation.method": "random_perturbation"}, winner.numbers, winner.value)
+    assert set(ranking.controls(config, studied.record, noisy)) == {"a", "c"}, "noise is no control of noise"
+
+    for rate, score in ((1e-5, 0.5), (3e-5, 0.6)):
+        studied.add({**rules.BASELINE, "training.learning_rate": rate}, flat(score), kind="control", control="b")
+    tuned = ranking.controls(config, studied.record, winner)["b"]
+    assert tuned.training.learning_rate == 3e-5 and tuned.perturbation.method == "none"

@@ -1,0 +1,67 @@
+"""Shipped studies: each is sound with its own task, and with every shipped search space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import search_spaces
+from study.planning import preflight
+from study.question import catalogue, checks
+from study.question.config import StudyConfig
+from trainables.tasks.plan import Plan
+
+RECIPES = [name for name, _ in catalogue.recipes()]
+
+
+def languages_of(config: StudyConfig, split: str) -> tuple[str, ...]:
+    plan = Plan.of(config.trial.task)
+    return tuple(plan.sources("test" if split == "test" else "validation"))
+
+
+def with_space(config: StudyConfig, name: str) -> StudyConfig:
+    """The same study over another space, with two levels of whatever is continuous if it is a grid."""
+    levels = {d.path: (d.at(0.2), d.at(0.8)) for d in search_spaces.load(name).dimensions if d.levels is None}
+    is_grid = config.search.sampler == "grid"
+    search = config.search.model_copy(update={"space": name, "levels": levels if is_grid else {}})
+    return config.model_copy(update={"search": search})
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_sound_with_its_task_and_every_space(name: str) -> None:
+    config = catalogue.study_config(name)
+    assert config.name == name
+    assert config.question
+    evaluated, tested = languages_of(config, "validation"), languages_of(config, "test")
+    checks.check(config, evaluated, tested)
+    assert preflight._methods(config) == []
+    for space in search_spaces.names():
+        checks.check(with_space(config, space), evaluated, tested)
+
+
+def test_the_quickstart_is_the_first_of_a_family() -> None:
+    family = {"quickstart", "huang2021_pawsx", "huang2021_xnli", "ding2022_pawsx", "ding2022_xnli"}
+    assert family | {"xtreme_r_xcopa", "xtreme_r_panx"} <= set(RECIPES)
+
+
+def test_a_space_in_a_file_becomes_part_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text("perturbation.epsilon: [0.1, 0.2]\n")
+    (tmp_path / "study.yaml").write_text("name: mine\nsearch: {space: space.yaml}\n")
+    config = catalogue.study_config(str(tmp_path / "study.yaml"))
+    assert config.search.space == {"perturbation.epsilon": [0.1, 0.2]}
+
+
+def test_dimensions_of_a_space_and_its_size() -> None:
+    rows = dict(catalogue.space("adversarial"))
+    assert rows["perturbation.epsilon"] == "0.03 to 0.6 (log)"
+    assert "decades" in rows["in all"]
+
+
+def test_the_folder_of_a_local_encoder_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["trial.encoder.name_or_path=xlm-roberta-base"]
+    assert catalogue.study_config("quickstart", given).trial.encoder.name_or_path == "xlm-roberta-base"
+    (tmp_path / "xlm-roberta-base").mkdir()
+    found = catalogue.study_config("quickstart", given).trial.encoder.name_or_path
+    assert found == str(tmp_path / "xlm-roberta-base")

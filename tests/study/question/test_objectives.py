@@ -1,0 +1,138 @@
+"""Reductions over languages, against sums done by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from study.question import objectives
+from study.question.config import Objective, StudyConfig
+from study.question.objectives import UnscoredError, reduce, summary, value, violation
+from trainables.loading import validate
+from trainables.scores import Evaluation, LanguageScores
+
+# Classes: de fr 5, it 4, ka 3, sw yo 2, te 1; de-CH is a variant of de.
+SCORES = {
+    "en": 0.9,
+    "de": 0.8,
+    "de-CH": 0.6,
+    "fr": 0.6,
+    "it": 0.5,
+    "ka": 0.4,
+    "sw": 0.3,
+    "yo": 0.1,
+    "te": 0.2,
+}
+
+
+def study(**protocol: Any) -> StudyConfig:
+    return validate(StudyConfig, {"name": "x", "protocol": {"selection": "target_validation", **protocol}})
+
+
+def evaluation(scores: dict[str, float] = SCORES, **fields: Any) -> Evaluation:
+    return Evaluation(10, "validation", {"accuracy": LanguageScores(scores, dict.fromkeys(scores, 20))}, **fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("source", 0.9),
+        # Regional variants first: de = 0.7, and seven target languages.
+        ("target_mean", (0.7 + 0.6 + 0.5 + 0.4 + 0.3 + 0.1 + 0.2) / 7),
+        ("transfer_gap", 0.9 - (0.7 + 0.6 + 0.5 + 0.4 + 0.3 + 0.1 + 0.2) / 7),
+        ("low_resource_mean", (0.3 + 0.1 + 0.2) / 3),
+        ("high_resource_mean", (0.7 + 0.6 + 0.5) / 3),
+        ("worst_language", 0.1),
+        ("worst_k_mean", (0.1 + 0.2 + 0.3 + 0.4 + 0.5) / 5),
+        ("worst_k_mean:2", (0.1 + 0.2) / 2),
+        # A fifth of seven languages is 1.4 of them.
+        ("cvar", (0.1 + 0.4 * 0.2) / 1.4),
+        ("cvar:1", (0.7 + 0.6 + 0.5 + 0.4 + 0.3 + 0.1 + 0.2) / 7),
+        ("cvar:0.01", 0.1),
+        ("language:de-CH", 0.6),
+        ("group:mine", (0.7 + 0.3 + 0.2) / 3),
+        ("selection_mean", (0.7 + 0.6 + 0.5 + 0.4 + 0.3 + 0.1 + 0.2) / 7),
+        ("selection_worst", 0.1),
+    ],
+)
+def test_reductions(name: str, expected: float) -> None:
+    config = study(groups={"mine": ["de", "de-CH", "sw", "te"]})
+    assert reduce(name, evaluation(), config) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_selection_rule_says_what_selects() -> None:
+    assert reduce("selection_mean", evaluation(), study(selection="source_validation")) == 0.9
+    pivots = study(selection="pivot_validation", pivots=["en", "fr", "sw"])
+    assert reduce("selection_mean", evaluation(), pivots) == pytest.approx(0.45)
+    assert reduce("selection_worst", evaluation(), pivots) == 0.3
+
+
+def test_no_score_hides_that_another_is_no_number() -> None:
+    broken = evaluation({**SCORES, "ka": math.nan})
+    for name in ("target_mean", "worst_language", "worst_k_mean:2", "cvar"):
+        assert math.isnan(reduce(name, broken, study()))
+    assert reduce("low_resource_mean", broken, study()) == pytest.approx(0.2)
+
+
+def test_other_metrics_and_costs() -> None:
+    both = Evaluation(
+        10,
+        "validation",
+        {
+            "accuracy": LanguageScores({"en": 0.9}, {"en": 5}),
+            "attacked_accuracy": LanguageScores({"en": 0.2}, {"en": 5}),
+        },
+        cost={"forward_equivalents": 30.0},
+    )
+    assert value(Objective(reduce="source", metric="attacked_accuracy"), both, study()) == 0.2
+    assert value(Objective(reduce="cost:forward_equivalents", direction="minimize"), both, study()) == 30.0
+    for objective in (Objective(reduce="source", metric="f1"), Objective(reduce="cost:train_seconds")):
+        with pytest.raises(UnscoredError):
+            value(objective, both, study())
+
+
+@pytest.mark.parametrize("name", ["language:xx", "group:none_here", "source", "target_mean"])
+def test_languages_that_were_not_evaluated_have_no_score(name: str) -> None:
+    config = study(groups={"none_here": ["ja"]})
+    with pytest.raises(UnscoredError):
+        reduce(name, evaluation({"qq": 0.5} if name == "source" else {"en": 0.5}), config)
+
+
+@pytest.mark.parametrize(
+    ("direction", "threshold", "expected"),
+    [("maximize", 0.8, -0.1), ("maximize", 0.95, 0.05), ("minimize", 0.8, 0.1), ("minimize", 1.0, -0.1)],
+)
+def test_violation_is_positive_where_a_threshold_is_missed(direction: str, threshold: float, expected: float) -> None:
+    objective = Objective.model_validate({"reduce": "source", "direction": direction, "threshold": threshold})
+    assert violation(objective, value(objective, evaluation(), study())) == pytest.approx(expected)
+
+
+def test_summary_has_every_standard_reduction_that_the_languages_allow() -> None:
+    config = study(groups={"mine": ["de", "sw", "te"]})
+    assert set(summary(evaluation(), config)) == {*objectives.STANDARD, "group:mine"}
+    assert set(summary(evaluation({"en": 0.9, "it": 0.5}), config)) == {
+        *objectives.STANDARD,
+    } - {"low_resource_mean"}
+    assert set(summary(evaluation({"en": 0.9}), study(selection="source_validation"))) == {"source", "selection_mean"}
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("target_mea", "did you mean 'target_mean'"),
+        ("language:", "needs a code"),
+        ("cost:money", "cost:forward_equivalents"),
+        ("group:nobody", "nobody"),
+        ("cvar:2", "fraction"),
+        ("worst_k_mean:half", "number of languages"),
+    ],
+)
+def test_names_that_are_no_reduction(name: str, problem: str) -> None:
+    assert problem in (objectives.name_problem(name, study()) or "")
+
+
+@pytest.mark.parametrize("name", ["cvar:0.5", "worst_k_mean:3", "language:sw", "group:mine", *objectives.PLAIN])
+def test_names_that_are(name: str) -> None:
+    assert objectives.name_problem(name, study(groups={"mine": ["de"]})) is None

@@ -1,0 +1,180 @@
+"""Selection rules: what each lets through and forbids, reserved seeds, and the protocol's hash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from study.question import objectives, rules, selection_problems
+from study.question.config import StudyConfig
+from trainables.config import TrialConfig
+from trainables.loading import apply_point, validate
+from trainables.scores import Evaluation, LanguageScores
+
+LANGUAGES = ("en", "de", "fr", "it", "sw", "yo", "te")
+
+
+def study(protocol: dict[str, Any] | None = None, **other: Any) -> StudyConfig:
+    trial = {"perturbation": {"method": "adversarial"}, "evaluation": {"every": 10}}
+    return validate(StudyConfig, {"name": "x", "trial": trial, "protocol": protocol or {}, **other})
+
+
+def problems(protocol_block: dict[str, Any], *objectives: dict[str, Any], known: bool = True) -> str:
+    config = study(protocol_block, search={"objectives": list(objectives)} if objectives else {})
+    return "\n".join(selection_problems.problems(config, *((LANGUAGES, LANGUAGES) if known else ())))
+
+
+def evaluation(scores: dict[str, float], step: int = 10, final: bool = True, **training: float) -> Evaluation:
+    languages = LanguageScores(scores, dict.fromkeys(scores, 20))
+    cost = {"forward_equivalents": 100.0}
+    return Evaluation(step, "validation", {"accuracy": languages}, training, cost, final)
+
+
+PIVOTS = {"selection": "pivot_validation", "pivots": ["de", "fr", "it"]}
+
+
+@pytest.mark.parametrize(
+    ("rule", "seen"),
+    [
+        ({"selection": "source_validation"}, {"en"}),
+        (PIVOTS, {"en", "de", "fr", "it"}),
+        ({"selection": "target_validation"}, set(LANGUAGES)),
+    ],
+)
+def test_a_rule_sees_its_own_languages_and_no_other(rule: dict[str, Any], seen: set[str]) -> None:
+    full = Evaluation(
+        10,
+        "validation",
+        {m: LanguageScores(dict.fromkeys(LANGUAGES, 0.5), dict.fromkeys(LANGUAGES, 9)) for m in ("accuracy", "f1")},
+    )
+    limited = rules.visible(full, study(rule))
+    assert {m: set(s.languages) for m, s in limited.scores.items()} == {"accuracy": seen, "f1": seen}
+    assert limited.step == full.step
+
+
+@pytest.mark.parametrize(
+    ("rule", "objective", "complaint"),
+    [
+        ({}, {"reduce": "selection_mean"}, ""),
+        ({}, {"reduce": "source"}, ""),
+        ({}, {"reduce": "cost:forward_equivalents", "direction": "minimize"}, ""),
+        ({}, {"reduce": "target_mean"}, "does not allow to select by labels of all target languages"),
+        ({}, {"reduce": "low_resource_mean"}, "does not allow"),
+        ({}, {"reduce": "language:sw"}, "labels of sw"),
+        (PIVOTS, {"reduce": "language:de"}, ""),
+        (PIVOTS, {"reduce": "language:sw"}, "labels of sw"),
+        (PIVOTS, {"reduce": "worst_language"}, "does not allow"),
+        (PIVOTS, {"reduce": "selection_worst"}, ""),
+        ({**PIVOTS, "groups": {"g": ["de", "fr", "it"]}}, {"reduce": "group:g"}, ""),
+        ({**PIVOTS, "groups": {"g": ["de", "fr", "sw"]}}, {"reduce": "group:g"}, "labels of sw"),
+        ({"selection": "target_validation"}, {"reduce": "low_resource_mean"}, ""),
+        ({"selection": "target_validation", "groups": {"g": ["de", "fr"]}}, {"reduce": "group:g"}, "needs 3 languages"),
+        ({"selection": "target_validation"}, {"reduce": "group:script:Arab"}, "none of its languages"),
+        ({"selection": "target_validation"}, {"reduce": "transfer_gap"}, "to be minimized"),
+        ({"selection": "target_validation"}, {"reduce": "transfer_gap", "direction": "minimize"}, "needs a floor"),
+    ],
+)
+def test_objectives_that_a_rule_allows_or_not(rule: dict[str, Any], objective: dict[str, Any], complaint: str) -> None:
+    found = problems(rule, objective)
+    assert (complaint in found) if complaint else found == ""
+
+
+def test_a_gap_beside_a_floor_is_an_objective() -> None:
+    gap = {"reduce": "transfer_gap", "direction": "minimize"}
+    rule = {"selection": "target_validation"}
+    assert problems(rule, gap, {"reduce": "source", "threshold": 0.6}) == ""
+    assert "needs a floor" in problems(rule, gap, {"reduce": "cost:train_seconds", "direction": "minimize"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "complaint"),
+    [
+        ({"selection": "pivot_validation"}, "protocol.pivots: pivot_validation needs"),
+        ({"selection": "pivot_validation", "pivots": ["en"]}, "protocol.pivots: pivot_validation needs"),
+        ({"selection": "pivot_validation", "pivots": ["xx"]}, "must be languages with a validation split (got 'xx')"),
+        ({"pivots": ["de"]}, "only pivot_validation has pivots"),
+        ({"groups": {"g": ["de", "xx"]}}, "protocol.groups.g"),
+        ({"primary_endpoint": "low_resource"}, "did you mean 'low_resource_mean'"),
+        ({"primary_endpoint": "cost:train_seconds"}, "must be a reduction of scores"),
+        ({"primary_endpoint": "group:g", "groups": {"g": ["de", "fr"]}}, "needs 3 languages"),
+    ],
+)
+def test_protocols_that_make_no_sense(rule: dict[str, Any], complaint: str) -> None:
+    assert complaint in problems(rule)
+
+
+def test_what_is_claimed_is_about_the_languages_of_the_test_split() -> None:
+    """Tasks such as XQuAD validate on the source alone, and test all languages."""
+    config = study({"primary_endpoint": "target_mean"})
+    assert selection_problems.problems(config, ["en"], LANGUAGES) == []
+    assert selection_problems.problems(config, LANGUAGES, ["en"]) == [
+        "protocol.primary_endpoint: none of its languages is evaluated (got 'target_mean')"
+    ]
+    pivots = study({**PIVOTS, "primary_endpoint": "target_mean"})
+    assert len(selection_problems.problems(pivots, ["en"], LANGUAGES)) == 4, "three pivots, and what selects by them"
+
+
+def test_codes_may_be_spelt_as_data_sets_spell_them() -> None:
+    task = {"task": {"source_language": "eng", "target_languages": "all"}}
+    rule = {"selection": "pivot_validation", "pivots": ["swh", "deu"], "groups": {"g": ["swh", "deu", "fra"]}}
+    config = study(rule, trial=task, search={"objectives": [{"reduce": "selection_mean"}]})
+    assert selection_problems.problems(config, LANGUAGES, LANGUAGES) == []
+    scores = {"en": 0.9, "de": 0.6, "fr": 0.3, "sw": 0.4}
+    seen = rules.visible(evaluation(scores), config)
+    assert set(seen.primary.languages) == {"en", "de", "sw"}
+    found = objectives.summary(evaluation(scores), config)
+    assert (found["source"], found["selection_mean"]) == (0.9, 0.5)
+    assert found["group:g"] == found["target_mean"] == pytest.approx((0.6 + 0.3 + 0.4) / 3)
+    assert objectives.reduce("language:swh", evaluation(scores), config) == 0.4
+
+
+def test_the_kept_checkpoint_needs_comparable_evaluations() -> None:
+    trial = {"evaluation": {"checkpoint": "best_source_validation", "intermediate_examples_per_language": 5}}
+    found = selection_problems.problems(study(trial=trial))
+    assert len(found) == 2 and all("best_source_validation" in line for line in found)
+
+
+def test_reserved_seeds_are_never_those_of_run() -> None:
+    config = study({"confirm_seeds": 50}, search={"mode": "design", "replicates": 50})
+    run, confirm = rules.run_seeds(config), rules.confirm_seeds(config)
+    assert len(set(run)) == len(set(confirm)) == 50
+    assert run[0] == config.trial.training.seed
+    assert max(run) < rules.RESERVED_SEEDS <= min(confirm) and max(confirm) < 2**31
+    seeds = {"trial": {"training": {"seed": rules.RESERVED_SEEDS}}}
+    assert "trial.training.seed" in selection_problems.problems(study(**seeds))[0]
+
+
+def test_the_hash_knows_the_protocol_and_nothing_else() -> None:
+    base = rules.protocol_hash(study())
+    assert base == rules.protocol_hash(study(question="other", search={"trials": 99}))
+    for other in (
+        study({"selection": "target_validation"}),
+        study({"primary_endpoint": "worst_language"}),
+        study(search={"objectives": [{"reduce": "source"}]}),
+        study(search={"pruner": "median"}),
+        study(trial={"evaluation": {"checkpoint": "best_source_validation"}}),
+    ):
+        assert rules.protocol_hash(other) != base
+
+
+def test_difference_is_the_inverse_of_laying_a_point_over() -> None:
+    base = TrialConfig()
+    point = {
+        "perturbation.epsilon": 0.3,
+        "training.budget": {"steps": None, "epochs": None, "forward_equivalents": 50.0},
+        "evaluation.attack.epsilon": [0.1, 0.2],
+        "task.target_languages": ["de", "sw"],
+    }
+    other = apply_point(base, point)
+    assert apply_point(base, rules.difference(base, other)) == other
+    assert rules.difference(base, base) == {}
+
+
+def test_a_result_is_the_evaluation_of_one_checkpoint() -> None:
+    rising = [evaluation({"en": s}, step, step == 30) for step, s in ((10, 0.5), (20, 0.8), (30, 0.7))]
+    last = TrialConfig()
+    best = apply_point(last, {"evaluation.checkpoint": "best_source_validation"})
+    assert rules.result(rising, last) is rising[2]
+    assert rules.result(rising, best) is rising[1]
+    assert rules.result(rising[:2], best) is None, "without a final evaluation there is no result"

@@ -1,0 +1,465 @@
+"""Studies whose root is a URI, against a real S3 server on the loopback interface: the seam first, then a real Ray."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pandas as pd
+import pytest
+import torch
+from moto.server import ThreadedMotoServer
+from torch import nn
+
+from study import cli
+from study.execution import confirm
+from study.execution.checkpoints import KEPT, Checkpoints
+from study.question.config import StudyConfig
+from study.record import roots, segments
+from study.record.ledger import Ledger
+from study.record.lines import LEDGER, read_events, read_study
+from study.record.record import StudyRecord
+from tests.study.conftest import Event, evaluation
+from tests.study.reporting.conftest import build, configured
+from tests.waiting import wait_for
+from trainables.errors import UserError
+from trainables.storage import checkpoint
+from trainables.storage.scratch import scratch
+from trainables.storage.shelf import Shelf
+from trainables.storage.store import Store
+
+BUCKET = "bucket"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ThreadedMotoServer]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    server._ip_address, server._port = host, port  # where it comes back after a stop
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        }.items():
+            patch.setenv(name, value)
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def uri(server: ThreadedMotoServer) -> str:
+    """A root in an empty bucket."""
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint(server)}/moto-api/reset", method="POST")).close()
+    boto3.client("s3", endpoint_url=endpoint(server)).create_bucket(Bucket=BUCKET)
+    return f"s3://{BUCKET}/studies"
+
+
+def endpoint(server: ThreadedMotoServer) -> str:
+    return "http://{}:{}".format(*server.get_host_and_port())
+
+
+class Machines:
+    """Machines that have nothing in common but the store."""
+
+    def __init__(self, uri: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.uri, self.folder, self.patch = uri, folder, patch
+
+    def __getitem__(self, name: str) -> Path:
+        """The root's working folder on the machine of that name, which is where this process is from now on."""
+        self.patch.setenv("STUDY_CACHE", str(self.folder / name))
+        return roots.folder(self.uri)
+
+    def ledger(self, name: str) -> Path:
+        return self[name] / "small" / LEDGER
+
+    def events(self, name: str) -> list[Event]:
+        """What a reader on the machine sees, but for who opened the ledger and when."""
+        ledger = self.ledger(name)
+        roots.refresh(ledger.parent.parent, "small")
+        return plain(read_events(ledger))
+
+
+@pytest.fixture
+def machines(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
+    return Machines(uri, tmp_path / "machines", monkeypatch)
+
+
+def plain(events: list[Event]) -> list[Event]:
+    return [{k: v for k, v in e.items() if k not in ("epoch", "time")} for e in events if e["event"] != "opened"]
+
+
+def append(ledger: Ledger, events: list[Event]) -> None:
+    for event in events:
+        ledger.append(event["event"], **{k: v for k, v in event.items() if k not in ("event", "time")})
+
+
+def nothing(event: object) -> None:
+    pass
+
+
+# Roots
+
+
+def test_a_file_uri_is_its_path(tmp_path: Path) -> None:
+    assert roots.folder(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
+    assert roots.store(tmp_path) is None
+    with pytest.raises(UserError, match="absolute path"):
+        roots.folder("file://elsewhere/studies")
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [
+        ("s3a://bucket/studies", "--root: unknown scheme, did you mean 's3'? (got s3a://)"),
+        ("s3://bucket", "--root: must name a bucket and a folder in it"),
+        ("s3://key:secret@bucket/studies", "--root: credentials belong into the environment"),
+        ("s3://nowhere/studies", "--root: there is no bucket nowhere (got s3://nowhere/studies)"),
+        ("s3://bucket/studies?endpoint_override=http://127.0.0.1:9", "--root: the store does not answer"),
+    ],
+)
+def test_an_unusable_root_is_one_line(
+    machines: Machines, root: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machines.patch.setenv("STUDY_CACHE", str(machines.folder))
+    assert cli.execute(cli.commands, "study", ["run", "quickstart", "--root", root]) == cli.USER_ERROR
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert "secret" not in line
+    assert not machines.folder.exists()
+
+
+def test_refused_credentials_are_one_line(
+    server: ThreadedMotoServer, machines: Machines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def reset(count: bytes) -> None:
+        headers = {"Content-Type": "text/plain"}
+        urllib.request.urlopen(
+            urllib.request.Request(f"{endpoint(server)}/moto-api/reset-auth", count, headers, method="POST")
+        ).close()
+
+    reset(b"0")
+    try:
+        status = cli.execute(cli.commands, "study", ["ls", "--root", machines.uri])
+    finally:
+        reset(b"inf")
+    assert status == cli.USER_ERROR
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--root: must be readable: credentials are missing, or do not allow it" in line
+
+
+# The ledger
+
+
+def test_another_machine_goes_on_with_a_study(machines: Machines, events: list[Event]) -> None:
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, events[:8])
+    assert machines.events("b") == plain(events[:8])
+    with roots.opened(machines.ledger("b"), False, nothing) as ledger:
+        assert ledger.epoch == 2
+        append(ledger, events[8:])
+    assert machines.events("a") == machines.events("c") == plain(events)
+    assert [name[:6] for name in sorted((Store(machines.uri) / "small").sizes("owners"))] == ["000001", "000002"]
+    assert machines.ledger("a").read_bytes() == machines.ledger("c").read_bytes()
+    shutil.rmtree(machines["c"])
+    assert machines.events("c") == plain(events)
+
+
+def test_commands_find_a_study_that_is_nowhere_here(
+    machines: Machines, events: list[Event], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, events)
+    machines.patch.setenv("STUDY_CACHE", str(machines.folder / "b"))
+    assert cli.execute(cli.commands, "study", ["ls", "--root", machines.uri]) == 0
+    assert "small" in capsys.readouterr().out
+    assert cli.execute(cli.commands, "study", ["show", "small", "--json", "--root", machines.uri]) == 0
+    assert len(json.loads(capsys.readouterr().out)["trials"]) == 4
+    assert cli.execute(cli.commands, "study", ["show", "smal", "--root", machines.uri]) == cli.USER_ERROR
+    assert f"smal: no such study under {machines.uri}, did you mean 'small'?" in capsys.readouterr().err
+
+
+def test_a_confirmation_is_reported_elsewhere(machines: Machines, tmp_path: Path) -> None:
+    """Workers bring predictions to the store, one machine makes the results of them, and another one the report."""
+    planted, plain_root = configured(), tmp_path / "plain"
+    build(plain_root, planted)
+    with roots.opened(machines["a"] / "planted" / LEDGER, False, nothing) as ledger:
+        append(ledger, plain(read_events(plain_root / "planted" / LEDGER)))
+    for file in (plain_root / "planted" / "predictions").iterdir():
+        (Store(machines.uri) / "planted/predictions" / file.name).upload(file)
+    folder = machines["b"] / "planted"
+    roots.refresh(folder.parent, "planted")
+    path = folder / roots.RESULTS
+    confirm.results(planted, read_study(folder / LEDGER), folder).to_parquet(path)
+    roots.keep(path)
+    machines.patch.setenv("STUDY_CACHE", str(machines.folder / "c"))
+    page = tmp_path / "page"
+    assert cli.execute(cli.commands, "study", ["report", "planted", "--root", machines.uri, "--out", str(page)]) == 0
+    made = pd.read_parquet(plain_root / "planted" / roots.RESULTS)
+    pd.testing.assert_frame_equal(pd.read_parquet(page / roots.RESULTS)[made.columns], made)
+    with pytest.raises(UserError, match=f"{machines.uri}/planted/predictions/999.parquet: there is no such object"):
+        roots.bring(roots.folder(machines.uri) / "planted" / "predictions" / "999.parquet")
+
+
+def test_of_two_drivers_one_owns_a_study(machines: Machines, events: list[Event]) -> None:
+    store = Store(machines.uri) / "small"
+    path = machines.ledger("a")
+    said: list[str] = []
+    with Ledger.open(path) as first:
+        mirror = segments.Mirror(first, segments.claim(store), None, said.append)
+        append(first, events[:4])
+        mirror.flush()
+        with pytest.raises(UserError, match=r"owned by process \d+ .* take over with --take-over"):
+            roots.opened(machines.ledger("b"), False, nothing).__enter__()
+        with roots.opened(machines.ledger("b"), True, nothing) as second:
+            append(second, events[4:8])
+            # What the first one was uploading while it was taken over arrives now.
+            append(first, events[8:])
+            late = path.read_bytes()[mirror.stored :]
+            store.write(segments.Segment(mirror.tenure.id, mirror.after, mirror.stored, 0).name, late)
+            with pytest.raises(UserError, match="taken over by process"):
+                mirror.flush()
+            assert mirror._try()
+            first.guard = mirror.guard
+            with pytest.raises(UserError, match="taken over by process"):
+                append(first, events[:1])
+    assert machines.events("c") == machines.events("b") == plain(events[:8])
+    assert machines.events("a") == plain(events[:8])
+    (left,) = path.parent.glob("ledger.left-*")
+    assert plain(read_events(left)) == plain(events[:4] + events[8:])
+
+
+def test_a_missing_segment_is_damage(machines: Machines, events: list[Event]) -> None:
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, events)
+    store = Store(machines.uri) / "small"
+    first = min(store.sizes("ledger"))
+    assert len(store.sizes("ledger")) > 1
+    store.remove(f"ledger/{first}")
+    with pytest.raises(UserError, match="damaged"):
+        machines.events("b")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from study.record import roots, segments
+from trainables.storage.store import Store
+which, path = sys.argv[1:]
+def kill(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+with roots.opened(Path(path), False, lambda event: None) as ledger:
+    ledger.append("note", number=1)
+    ledger.guard.__self__.flush()
+    ledger.append("note", number=2)
+    if which == "after":
+        segments._know = kill
+    else:
+        Store.write = kill
+    ledger.guard.__self__.flush()
+"""
+"""A driver that is killed before or after the upload of its last segment."""
+
+
+@pytest.mark.parametrize(("when", "stored"), [("before", [1]), ("after", [1, 2])])
+def test_a_driver_killed_at_an_upload(machines: Machines, when: str, stored: list[int]) -> None:
+    path = machines.ledger("a")
+    done = subprocess.run([sys.executable, "-c", KILLED, when, str(path)], timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [e["number"] for e in machines.events("b")] == stored
+    assert [e["number"] for e in machines.events("a")] == [1, 2], "what is here is not lost"
+    with path.open("ab") as file:
+        file.write(b'{"event": "torn')
+    with roots.opened(path, False, nothing) as ledger:
+        ledger.append("note", number=3)
+    assert [e["number"] for e in machines.events("a")] == [1, 2, 3]
+    assert [e["number"] for e in machines.events("b")] == [1, 2, 3]
+    assert machines.ledger("a").read_bytes() == machines.ledger("b").read_bytes()
+
+
+def test_a_store_that_is_away(server: ThreadedMotoServer, machines: Machines, events: list[Event]) -> None:
+    path = machines.ledger("a")
+    said: list[Any] = []
+    tries: list[bool] = []
+    original = segments.Mirror._try
+
+    def counted(mirror: segments.Mirror) -> bool:
+        tries.append(original(mirror))
+        return tries[-1]
+
+    machines.patch.setattr(segments.Mirror, "_try", counted)
+    machines.patch.setattr(segments, "SECONDS", 0.1)
+    with roots.opened(path, False, said.append) as ledger:
+        append(ledger, events[:4])
+        server.stop()
+        append(ledger, events[4:8])
+        wait_for(lambda: tries.count(False) >= 2, 60, "two attempts in vain")
+        server.start()
+        append(ledger, events[8:])
+    assert len([e for e in said if e["event"] == "note"]) == 1
+    assert machines.events("b") == plain(events)
+
+    machines.patch.setattr(segments, "PATIENCE_SECONDS", 0.0)
+    opened = roots.opened(path, False, nothing)
+    ledger = opened.__enter__()
+    server.stop()
+    append(ledger, events[:1])
+    with pytest.raises(UserError, match=r"lacks the last \d+ bytes of the ledger; .*ledger.jsonl has them all"):
+        opened.__exit__(None, None, None)
+    server.start()
+    assert machines.events("b") == plain(events)
+    roots.settle(machines["a"], "small")
+    assert machines.events("b") == plain(events + events[:1])
+
+
+def test_a_study_removed_from_the_store_is_gone(machines: Machines, events: list[Event]) -> None:
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, events)
+    (Store(machines.uri) / "small").remove_all()
+    roots.refresh(machines["a"], "small")
+    assert not machines.ledger("a").exists()
+
+
+# Checkpoints
+
+
+def save(folder: Path, step: int, gain: float = 0.0) -> None:
+    model = nn.Linear(2, 2)
+    with torch.no_grad():
+        model.weight.fill_(step)
+    checkpoint.save(folder, step, model, None, [evaluation(step, gain, True)])
+
+
+def newest(store: Store) -> int | None:
+    """Step of the checkpoint that another machine would go on from."""
+    with scratch("study-store") as folder:
+        Shelf(store, folder).fetch()
+        found = checkpoint.latest(folder)
+        assert found is None or found.weights["weight"][0, 0] == found.step
+        return None if found is None else found.step
+
+
+def test_a_checkpoint_in_a_store_is_whole_or_absent(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(uri) / "small/checkpoints/0"
+    shelf = Shelf(store, tmp_path)
+    shelf.fetch()
+    assert newest(store) is None
+    for step in (10, 20):
+        save(tmp_path, step)
+        shelf.put()
+        assert newest(store) == step
+    save(tmp_path, 30)
+    with monkeypatch.context() as patch:  # the connection breaks before the last object
+        patch.setattr(Store, "write", lambda *given: (_ for _ in ()).throw(OSError("broken")))
+        with pytest.raises(OSError, match="broken"):
+            shelf.put()
+    assert "30/weights.safetensors" in store.sizes()
+    assert newest(store) == 20
+    checkpoint.keep_only(tmp_path, {20, 30})
+    shelf.put()
+    assert newest(store) == 30
+    assert {name.partition("/")[0] for name in store.sizes()} == {"20", "30"}
+    (store / 30).write(checkpoint.WEIGHTS, b"torn")
+    assert newest(store) == 20
+
+
+def test_the_best_trials_keep_their_weights(machines: Machines, config: StudyConfig, tmp_path: Path) -> None:
+    store = Store(machines.uri) / "small/checkpoints"
+    gains = [0.01, 0.05, 0.02, 0.04, 0.03]
+    for number, gain in enumerate(gains):
+        for step in (10, 20):
+            save(tmp_path / str(number), step, gain)
+        shelf = Shelf(store / number, tmp_path / str(number))
+        shelf.put()
+    (store / 1 / 10).remove(checkpoint.META)  # an upload that was never finished
+    kept = Checkpoints(config, StudyRecord(), machines["a"] / "small")
+    assert kept.place_of(3) == f"{machines.uri}/small/checkpoints/3"
+    for number in range(len(gains)):
+        kept.finished(number, "COMPLETE")
+    best = sorted(range(len(gains)), key=lambda n: -gains[n])[:KEPT]
+    files = {f"{n}/20/{name}" for n in best for name in (checkpoint.WEIGHTS, checkpoint.META)}
+    assert set(store.sizes()) == files
+    kept.finished(best[0], "FAIL")
+    assert set(store.sizes()) == {f for f in files if not f.startswith(f"{best[0]}/")}
+
+
+# A real Ray
+
+
+def age(store: Store, meta: str, seconds: float) -> None:
+    """Let a checkpoint's training have taken so much longer: whoever goes on from it tells of that in its reports."""
+    envelope = json.loads(store.read(meta))
+    content = json.loads(envelope["meta"])
+    content["seconds"][0] += seconds
+    body = json.dumps(content)
+    store.write(meta, json.dumps({"checksum": checkpoint._digest(body.encode()), "meta": body}).encode())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_killed_study_goes_on_elsewhere(uri: str, tmp_path: Path) -> None:
+    """Its driver is killed in mid-study, and of its machine nothing is left but the data and the encoder."""
+    from tests.study.execution.test_runner import TRIAL, assert_consistent, command, family, finished, study, written
+
+    trial = TRIAL | {"encoder": TRIAL["encoder"] | {"freeze_lower_layers": 12}}
+    trial |= {"training": TRIAL["training"] | {"budget": {"steps": 80}}}
+    trial |= {"evaluation": {"every": 40, "examples_per_language": 4}}
+    config = written(tmp_path / "tiny.yaml", study(trial=trial))
+    store, root, copy = Store(uri) / "tiny", roots.folder(uri), tmp_path / "copy"
+
+    def remote() -> StudyRecord:
+        shutil.rmtree(copy, ignore_errors=True)
+        segments.refresh(store, copy, store.sizes())
+        return read_study(copy / LEDGER) if copy.exists() else StudyRecord()
+
+    def under_way() -> dict[int, str]:
+        """Trials whose newest checkpoint in the store is that of step 40, and its meta file."""
+        sizes, trials = store.sizes("checkpoints"), remote().trials.values()
+        going = [t.number for t in trials if not t.ended and f"{t.number}/80/{checkpoint.META}" not in sizes]
+        metas = {number: f"{number}/40/{checkpoint.META}" for number in going}
+        return {number: f"checkpoints/{meta}" for number, meta in metas.items() if meta in sizes}
+
+    def in_mid_study() -> bool:
+        assert process.poll() is None, process.communicate()[0]
+        return bool(under_way()) and any(t.ended for t in remote().trials.values())
+
+    try:
+        with command("run", str(config), "--root", uri, "--plain") as process:
+            wait_for(in_mid_study, 500, "mid-study", every=1.0)
+            children = family(process.pid)
+            process.kill()
+            process.wait(30)
+            for each in children:
+                if each.is_running():
+                    each.kill()
+        interrupted, ended = under_way(), {t.number for t in remote().trials.values() if t.ended}
+        for meta in interrupted.values():
+            age(store, meta, 1e6)
+        shutil.rmtree(root)
+        status, output = finished("resume", "tiny", "--root", uri, "--plain", seconds=500)
+        assert status == 0, output
+        remote()
+        record = assert_consistent(copy / LEDGER, trials=3, interval=40)
+        assert record.epoch == 2
+        assert interrupted
+        for each in record.trials.values():
+            seconds = each.reports[-1].evaluation.cost["train_seconds"]
+            assert (seconds > 1e6) == (each.number in interrupted), "it went on from its checkpoint"
+            assert each.attempts <= 1 + (each.number not in ended)
+        assert {name.partition("/")[0] for name in store.sizes("checkpoints")} == {"0", "1", "2"}
+        assert (root / "tiny" / LEDGER).read_bytes() == (copy / LEDGER).read_bytes()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)

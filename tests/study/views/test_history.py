@@ -1,0 +1,90 @@
+"""The ledger as data frames."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from study import load_results, load_study
+from study.analysis.frames import TRIAL_COLUMNS
+from study.record.record import Report, TrialRecord
+from study.views.history import relative_norm
+from tests.study.conftest import BASE, LANGUAGES
+from trainables.errors import UserError
+from trainables.scores import Evaluation, LanguageScores
+
+Write = Callable[..., Path]
+
+
+def test_one_row_per_trial_language_and_split(events: list[dict[str, Any]], write_study: Write) -> None:
+    frame = load_study("small", write_study(events))
+    assert list(frame.columns[: len(TRIAL_COLUMNS)]) == list(TRIAL_COLUMNS)
+    # Three complete trials; the one that failed without a report has no row.
+    assert len(frame) == 3 * len(LANGUAGES)
+    assert not frame.duplicated(["trial", "language", "split", "metric"]).any()
+    row = frame[(frame["trial"] == 2) & (frame["language"] == "sw")].iloc[0]
+    assert row["score"] == pytest.approx(BASE["sw"] + 0.05)
+    assert (row["state"], row["kind"], row["phase"], row["split"]) == ("COMPLETE", "sampled", "run", "validation")
+    assert (row["examples"], row["step"], row["forward_equivalents"]) == (40, 20, 60.0)
+    assert row["perturbation.epsilon"] == pytest.approx(0.2)
+    assert row["perturbation.method"] == "adversarial"
+    baseline = frame[frame["trial"] == 0]
+    assert set(baseline["perturbation.method"]) == {"none"}
+    assert set(baseline["relative_norm"]) == {0.0}
+    assert baseline["perturbation.epsilon"].isna().all()
+
+
+def test_a_trial_stopped_early_has_its_last_scores(events: list[dict[str, Any]], write_study: Write) -> None:
+    for event in events:
+        if event["event"] == "finished" and event["trial"] == 1:
+            event["outcome"] = "PRUNED"
+    rows = [e for e in events if not (e["event"] == "report" and e["trial"] == 1 and e["step"] == 20)]
+    frame = load_study("small", write_study(rows))
+    stopped = frame[frame["trial"] == 1]
+    assert set(stopped["state"]) == {"PRUNED"}
+    assert set(stopped["step"]) == {10}
+
+
+def test_an_unknown_study_is_a_user_error_and_no_confirmation_is_none(
+    events: list[dict[str, Any]], write_study: Write
+) -> None:
+    root = write_study(events)
+    with pytest.raises(UserError, match="no such study"):
+        load_study("smal", root)
+    assert load_results("small", root) is None
+
+
+def trial(*norms: tuple[int, float]) -> TrialRecord:
+    record = TrialRecord(0, "run", "design", None, {}, {}, {}, 0.0)
+    for step, norm in norms:
+        scores = {"accuracy": LanguageScores({"en": 0.5}, {"en": 1})}
+        evaluation = Evaluation(step, "validation", scores, {"perturbation_norm_relative": norm})
+        record.reports.append(Report(1, step, "validation", 0.0, json.dumps(evaluation.to_json()).encode()))
+    return record
+
+
+def test_achieved_norm_weighs_reports_by_their_steps() -> None:
+    # 0.1 over the first 10 steps, 0.2 over the next 30.
+    assert relative_norm(trial((10, 0.1), (40, 0.2)), "adversarial", 40) == pytest.approx(0.175)
+    assert relative_norm(trial((10, 0.1), (40, 0.2)), "adversarial", 10) == pytest.approx(0.1)
+    assert relative_norm(trial((10, 0.1)), "none", 10) == 0.0
+    assert np.isnan(relative_norm(trial(), "adversarial", 10))
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    code = "import sys, study; assert 'pandas' not in sys.modules; study.load_study; assert 'pandas' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_other_name_is_offered() -> None:
+    import study
+
+    with pytest.raises(AttributeError, match="has no attribute 'lod_study'"):
+        study.lod_study  # noqa: B018

@@ -1,0 +1,76 @@
+"""Weight files looked at from outside: whether they can be had, and what of them a trial trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from trainables.config import EncoderConfig
+from trainables.errors import UserError
+from trainables.materials import weights
+
+SHAPES = {
+    "roberta.embeddings.word_embeddings.weight": (10, 4),
+    "roberta.embeddings.LayerNorm.weight": (4,),
+    "roberta.encoder.layer.0.output.dense.weight": (4, 4),
+    "roberta.encoder.layer.10.output.dense.weight": (4, 5),
+    "roberta.pooler.dense.weight": (100, 100),
+    "lm_head.dense.weight": (100, 100),
+}
+"""As a checkpoint of the hub names them: with a prefix, and with heads that no trial has."""
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "layers", "expected"),
+    [(False, 0, 44 + 16 + 20), (True, 0, 16 + 20), (False, 1, 44 + 20), (True, 10, 20), (True, 11, 0)],
+)
+def test_what_is_frozen_is_not_trained(embeddings: bool, layers: int, expected: int) -> None:
+    encoder = EncoderConfig(freeze_embeddings=embeddings, freeze_lower_layers=layers)
+    assert weights.count(SHAPES, encoder) == expected
+
+
+def test_weights_in_one_file_or_several(tmp_path: Path) -> None:
+    tensors = {name: np.zeros(shape, dtype=np.float32) for name, shape in SHAPES.items()}
+    names = list(tensors)
+    (tmp_path / "one").mkdir()
+    save_file(tensors, tmp_path / "one" / "model.safetensors")
+    (tmp_path / "two").mkdir()
+    parts = {"a.safetensors": names[:3], "b.safetensors": names[3:]}
+    for file, part in parts.items():
+        save_file({name: tensors[name] for name in part}, tmp_path / "two" / file)
+    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
+    (tmp_path / "two" / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert weights.stored(tmp_path / "one") == weights.stored(tmp_path / "two") == SHAPES
+    (tmp_path / "two" / "b.safetensors").write_bytes(b"no weights")
+    assert weights.stored(tmp_path / "two") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("offline:e5-small", None),
+        ("offline:bert", "no such embedded encoder"),
+        ("/nowhere/at-all", "no such folder"),
+        ("a/b/c", "no such folder"),
+        ("up/../down", "no such folder"),
+        ("nobody/nothing", "not fetched yet, and HF_HUB_OFFLINE is set"),
+    ],
+)
+def test_encoders_that_cannot_be_had(name: str, problem: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    encoder = EncoderConfig(name_or_path=name)
+    if problem is None:
+        weights.check(encoder)
+    else:
+        with pytest.raises(UserError) as caught:
+            weights.check(encoder)
+        assert caught.value.lines[0].endswith(f"(got {name!r}: {problem})")
+
+
+def test_a_folder_without_weights(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no readable model.safetensors in it"):
+        weights.check(EncoderConfig(name_or_path=str(tmp_path)))

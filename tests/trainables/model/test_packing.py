@@ -1,0 +1,100 @@
+"""Without padding an encoder gives what it gives with it: states and gradients, in evaluation and in training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+
+from trainables.model.encoder import PLAIN, Encoder, Model
+from trainables.model.packing import Packing
+
+SHAPE = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.3,
+}
+LENGTHS = {"mixed": (5, 1, 9, 3), "equal": (4, 4, 4), "with an empty one": (6, 0, 2)}
+
+
+def model(kind: str) -> Model:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **SHAPE, type_vocab_size=2 if kind == "bert" else 1)
+    inner = AutoModel.from_config(config, add_pooling_layer=False)
+    return Model(Encoder(inner, uses_segments=kind == "bert"), nn.Linear(16, 3))
+
+
+def mask_of(lengths: tuple[int, ...], left: bool = False) -> Tensor:
+    mask = (torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]).long()
+    return mask.flip(1) if left else mask
+
+
+def run(of: Model, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """States at the tokens, and gradients of the embeddings there and of a weight of the lowest layer."""
+    torch.manual_seed(seed)
+    embeddings = torch.randn(*mask.shape, 16, requires_grad=True)
+    of.masks.begin(seed)
+    of.zero_grad()
+    special = (torch.arange(mask.shape[1]) % 3 == 0) & mask.bool()  # so that BERT has segments to tell apart
+    states = of.encoder.states(embeddings, mask, special)
+    tokens = states[mask.bool()]
+    (tokens * torch.randn(tokens.shape, generator=torch.Generator().manual_seed(seed))).sum().backward()
+    weight = of.encoder.model.encoder.layer[0].attention.self.query.weight.grad
+    assert embeddings.grad is not None and weight is not None
+    assert not embeddings.grad[~mask.bool()].any()
+    return tokens.detach(), embeddings.grad[mask.bool()], weight.clone()
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+@pytest.mark.parametrize("lengths", ["mixed", "equal"])
+@pytest.mark.parametrize("kind", PLAIN)
+def test_states_and_gradients_are_those_of_the_padded_batch(
+    kind: str, lengths: str, training: bool, left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of, mask = model(kind).train(training), mask_of(LENGTHS[lengths], left)
+    packed = run(of, mask, 3)
+    monkeypatch.setattr(Encoder, "_packing", lambda *_: None)
+    for mine, padded in zip(packed, run(of, mask, 3), strict=True):
+        torch.testing.assert_close(mine, padded, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+def test_a_sequence_without_tokens_disturbs_no_other(training: bool) -> None:
+    of = model("xlm-roberta").train(training)
+    for each in run(of, mask_of(LENGTHS["with an empty one"]), 3):
+        assert each.isfinite().all()
+
+
+def test_layers_see_no_padding() -> None:
+    of, mask = model("xlm-roberta"), mask_of(LENGTHS["mixed"])
+    seen: list[tuple[int, ...]] = []
+    of.encoder.model.encoder.layer[1].register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
+    run(of, mask, 3)
+    assert seen == [(1, sum(LENGTHS["mixed"]), 16)]
+
+
+def test_other_kinds_and_shown_attention_keep_their_padding() -> None:
+    of, mask = model("bert"), mask_of(LENGTHS["mixed"])
+    assert of.encoder._packing(mask) is not None
+    of.encoder.show_attention(0)
+    assert of.encoder._packing(mask) is None
+    other = model("bert")
+    other.encoder.model.config.model_type = "deberta"
+    assert other.encoder._packing(mask) is None
+    decoder = model("roberta")
+    decoder.encoder.model.config.is_decoder = True  # whose attention is told from the mask
+    assert decoder.encoder._packing(mask) is None
+
+
+def test_unpacking_undoes_packing() -> None:
+    mask = mask_of(LENGTHS["with an empty one"])
+    values = torch.randn(*mask.shape, 2) * mask[..., None]
+    packing = Packing.of(mask)
+    assert packing.pack(values).shape == (1, 8, 2)
+    assert torch.equal(packing.unpack(packing.pack(values)), values)

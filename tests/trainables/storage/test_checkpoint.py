@@ -1,0 +1,125 @@
+"""A checkpoint is whole or absent, and gives back exactly what was saved."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from trainables.scores import Evaluation, LanguageScores
+from trainables.storage import checkpoint
+
+
+def evaluation(step: int) -> Evaluation:
+    return Evaluation(step, "validation", {"accuracy": LanguageScores({"sw": 0.5}, {"sw": 4})})
+
+
+def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model[0].bias.requires_grad_(False)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1, fused=True)
+    step(model, optimizer)
+    return model, optimizer
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    model(torch.ones(2, 3)).square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def test_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    model, optimizer = trained()
+    checkpoint.save(tmp_path, 1, model, optimizer, [evaluation(1)], best=(1, 0.5), seconds=(3.0, 4.0))
+    step(model, optimizer)
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert (found.step, found.best, found.train_seconds, found.evaluation_seconds) == (1, (1, 0.5), 3.0, 4.0)
+    assert found.evaluations == (evaluation(1),)
+    other, fresh = trained()
+    with torch.no_grad():
+        for p in other.parameters():
+            if p.requires_grad:
+                p.zero_()
+    checkpoint.load_weights(other, found.weights)
+    checkpoint.load_optimizer(other, fresh, found.optimizer)
+    step(other, fresh)
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_disk_that_takes_no_more_is_an_error_of_the_system(tmp_path: Path) -> None:
+    model, optimizer = trained()
+    checkpoint.save(tmp_path, 1, model, optimizer, [evaluation(1)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            checkpoint.save(tmp_path, 2, model, optimizer, [evaluation(2)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG and str(caught.value.filename).endswith(checkpoint.WEIGHTS)
+    found = checkpoint.latest(tmp_path)
+    assert found is not None and found.step == 1
+
+
+def test_frozen_weights_are_not_stored(tmp_path: Path) -> None:
+    model, optimizer = trained()
+    checkpoint.save(tmp_path, 1, model, optimizer, [])
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert sorted(found.weights) == ["0.weight", "1.bias", "1.weight"]
+
+
+@pytest.mark.parametrize("name", [checkpoint.WEIGHTS, checkpoint.OPTIMIZER, checkpoint.META])
+@pytest.mark.parametrize("damage", ["cut", "flip", "absent"])
+def test_a_corrupt_checkpoint_falls_back(tmp_path: Path, name: str, damage: str) -> None:
+    model, optimizer = trained()
+    for n in (1, 2):
+        checkpoint.save(tmp_path, n, model, optimizer, [evaluation(n)])
+    file = tmp_path / "2" / name
+    content = file.read_bytes()
+    if damage == "absent":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        middle = len(content) // 2
+        file.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert found.step == 1
+
+
+def test_a_crash_while_writing_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, optimizer = trained()
+    checkpoint.save(tmp_path, 1, model, optimizer, [evaluation(1)])
+
+    def crash(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", crash)
+        with pytest.raises(OSError, match="No space"):
+            checkpoint.save(tmp_path, 2, model, optimizer, [evaluation(2)])
+    assert checkpoint.steps(tmp_path) == [1]
+    (tmp_path / ".3.999999").mkdir()
+    checkpoint.keep_only(tmp_path, {1})
+    assert not (tmp_path / ".3.999999").exists()
+
+
+def test_only_what_is_asked_for_stays(tmp_path: Path) -> None:
+    model, _ = trained()
+    for n in (1, 2, 3):
+        checkpoint.save(tmp_path, n, model, None, [evaluation(n)])
+    checkpoint.keep_only(tmp_path, {1, 3})
+    assert checkpoint.steps(tmp_path) == [1, 3]
+    assert checkpoint.last_evaluations(tmp_path) == (evaluation(3),)
+    checkpoint.keep_weights_only(tmp_path)
+    assert checkpoint.steps(tmp_path) == [3]
+    assert checkpoint.latest(tmp_path / "nothing") is None

@@ -1,0 +1,76 @@
+"""Tokenised text: a whole split as flat arrays, and a padded batch of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One split of one language, tokenised: flat arrays with offsets, so that they can be memory-mapped.
+
+    Sequence ``i`` is ``ids[offsets[i]:offsets[i + 1]]``; item ``j`` has sequences ``j*c … j*c+c-1`` (c sequences per
+    item) and labels ``labels[label_offsets[j]:label_offsets[j + 1]]``; it belongs to row ``rows[j]``.
+    """
+
+    ids: npt.NDArray[np.int32]
+    special: npt.NDArray[np.bool_]
+    offsets: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    label_offsets: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays by name, for storing."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def sequence(self, i: int) -> npt.NDArray[np.int32]:
+        """Token ids of one sequence."""
+        return self.ids[self.offsets[i] : self.offsets[i + 1]]
+
+    def item_labels(self, j: int) -> npt.NDArray[np.int64]:
+        """Labels of one item."""
+        return self.labels[self.label_offsets[j] : self.label_offsets[j + 1]]
+
+    def pick(self, items: Sequence[int], sequences_per_item: int) -> Encoded:
+        """Some of the items, as an `Encoded` of their own; `rows` keep their numbers."""
+        sequences = [j * sequences_per_item + k for j in items for k in range(sequences_per_item)]
+        spans = [slice(int(self.offsets[i]), int(self.offsets[i + 1])) for i in sequences]
+        labels = [self.item_labels(j) for j in items]
+        return Encoded(
+            ids=np.concatenate([self.ids[span] for span in spans]),
+            special=np.concatenate([self.special[span] for span in spans]),
+            offsets=np.cumsum([0, *(span.stop - span.start for span in spans)]),
+            labels=np.concatenate(labels),
+            label_offsets=np.cumsum([0, *map(len, labels)]),
+            rows=self.rows[list(items)],
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A padded batch (right padding). `special` marks start, end and separator tokens, never padding.
+
+    `sequence_keys` (s,) names each sequence by a stable number, so that its random perturbation does not depend on
+    the batch or the worker it happens to be in. `labels` is (n, …) as the task shape collates it.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    special: Tensor
+    labels: Tensor
+    sequence_keys: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))

@@ -1,0 +1,271 @@
+"""What every trial of a study reads and none changes: tokenised data, pristine encoder, embedding norm.
+
+Prepared once per (encoder, data, phase) into the cache, memory-mapped by every worker of a node. A warm worker keeps
+its `Materials` from trial to trial.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainables.batch import Encoded
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.perturbation import create, is_paired
+from trainables.scores import Split
+from trainables.seeds import derive
+from trainables.storage import cache
+from trainables.tasks.base import Row, TaskShape
+from trainables.tasks.task import load_task
+
+FORMAT = 1
+"""Version of the folder's layout; part of the cache key."""
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Read-only inputs of a trial. `evaluation[split][language]` is tokenised; `rows` are what scores are made from."""
+
+    shape: TaskShape
+    source_language: str
+    target_languages: tuple[str, ...]
+    train: Encoded
+    evaluation: Mapping[str, Mapping[str, Encoded]]
+    rows: Mapping[str, Mapping[str, Sequence[Row]]]
+    reference_norm: float
+    """m: occurrence-weighted mean l2 norm of the pretrained word embeddings over the training tokens."""
+    pad_id: int
+    uses_segments: bool
+    encoder_folder: Path
+    fingerprint: str
+    originals: Encoded | None = None
+    """Only where the method compares the two: the examples whose copies `train` has, `augmentation.copies` of each."""
+    _memory: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def remember(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Keep something derived from the materials alone (an evaluation stream, the pristine model) across trials."""
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
+
+
+def prepare(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> Path:
+    """Build the materials of a trial configuration in the cache, or find them there.
+
+    `run` reads train and validation only; `confirm` names ``test`` too. Raises `UserError` for missing or malformed
+    data and encoders.
+    """
+    check(config)
+    key = materials_key(config, splits)
+    return cache.build_once(
+        f"materials-{key}", lambda folder: _build(config, splits, folder), "tokenised data, encoder"
+    )
+
+
+def prepared(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> Path | None:
+    """The materials of a trial configuration if they are in the cache already."""
+    return cache.found(f"materials-{materials_key(config, splits)}")
+
+
+def check(config: TrialConfig) -> None:
+    """Raise `UserError` where the method does not go with the rest of the trial's configuration."""
+    method = create(config.perturbation)
+    problems = method.problems(config)
+    if method.paired:
+        from trainables.tasks.task import task_shape
+
+        name = config.perturbation.method
+        if config.augmentation.method == "none":
+            problems.append(
+                f"perturbation.method: {name} compares examples with copies in other words and needs "
+                "augmentation.method synonyms (got 'none')"
+            )
+        if not task_shape(config.task).has_single_answers:
+            problems.append(
+                f"perturbation.method: {name} serves tasks with one answer an example, classification and multiple "
+                f"choice (got task {config.task.name!r})"
+            )
+    if problems:
+        raise UserError(*problems)
+
+
+def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
+    """Content key: equal exactly for trials that can share materials."""
+    from trainables.tasks.task import task_key
+
+    augmentation: list[Any] | None = None
+    if config.augmentation.method != "none":
+        augmentation = [config.augmentation.model_dump(mode="json"), config.training.seed]
+        augmentation += ["originals"] * is_paired(config.perturbation)
+    parts: dict[str, Any] = {
+        "format": FORMAT,
+        "task": task_key(config.task),
+        "languages": [config.task.source_language, config.task.target_languages, config.task.max_length],
+        "encoder": _encoder_key(config.encoder.name_or_path, config.encoder.revision),
+        "trim": config.encoder.trim_vocabulary,
+        "augmentation": augmentation,
+        "splits": sorted(splits),
+    }
+    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+def _encoder_key(name_or_path: str, revision: str | None) -> str:
+    """Names an encoder's content: for a local folder its files' sizes and times, else its name and revision."""
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        return f"{name_or_path}@{revision}"
+    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".model", ".txt"})
+    return json.dumps([str(folder.resolve()), *([p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files)])
+
+
+def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
+    from trainables.model.encoder import accepts_segments, kept_rows, load_encoder, load_tokenizer, trim
+
+    task = load_task(config.task, ("train", *splits))
+    tokenizer = load_tokenizer(config.encoder)
+    encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
+
+    train_rows: Sequence[Row] = task.rows["train"][task.source_language]
+    encoded: dict[str, dict[str, Encoded]] = {}
+    if is_paired(config.perturbation):
+        originals = task.shape.encode(train_rows, tokenizer, config.task.max_length)
+        encoded["originals"] = {task.source_language: originals}
+    if config.augmentation.method != "none":
+        from trainables.augmentation import augment
+
+        seed = derive(config.training.seed, "augmentation")
+        train_rows = augment(config.augmentation, train_rows, task.shape.text_columns, task.source_language, seed)
+    encoded["train"] = {task.source_language: task.shape.encode(train_rows, tokenizer, config.task.max_length)}
+    for split in splits:
+        encoded[split] = {
+            language: task.shape.encode(rows, tokenizer, config.task.max_length)
+            for language, rows in sorted(task.rows[split].items())
+        }
+    fingerprint = _weights_fingerprint(encoder)
+    norm = _reference_norm(encoder, encoded["train"][task.source_language])
+    if config.encoder.trim_vocabulary:
+        used = np.unique(np.concatenate([e.ids for languages in encoded.values() for e in languages.values()]))
+        kept = kept_rows(used, tokenizer)
+        encoded = {s: {k: _renumber(e, kept) for k, e in languages.items()} for s, languages in encoded.items()}
+        trim(encoder, kept)
+        np.save(folder / "kept.npy", kept)
+    encoder.model.save_pretrained(folder / "encoder")
+    for name, languages in encoded.items():
+        _save(folder / name, languages)
+    for split in splits:
+        for language, rows in task.rows[split].items():
+            lines = (json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
+            (folder / split / f"{language}.jsonl").write_text("".join(lines), encoding="utf-8")
+    meta = {
+        "source_language": task.source_language,
+        "target_languages": list(task.target_languages),
+        "splits": list(splits),
+        "reference_norm": norm,
+        "pad_id": int(tokenizer.pad_token_id),
+        "uses_segments": accepts_segments(tokenizer),
+        "fingerprint": task.fingerprint,
+        "encoder": fingerprint,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def _reference_norm(encoder: Any, train: Encoded) -> float:
+    """m of METHODS: mean over the training tokens, special ones excluded, of the l2 norm of their word embedding."""
+    norms = encoder.model.get_input_embeddings().weight.detach().norm(dim=-1).numpy()
+    return float(norms[train.ids[~train.special]].mean(dtype=np.float64))
+
+
+def _weights_fingerprint(encoder: Any) -> str:
+    """Content of the pretrained weights, untrimmed."""
+    digest = blake2b(digest_size=12)
+    for name, tensor in sorted(encoder.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().view(-1).numpy())
+    return digest.hexdigest()
+
+
+def _renumber(encoded: Encoded, kept: npt.NDArray[np.int64]) -> Encoded:
+    arrays = encoded.arrays() | {"ids": np.searchsorted(kept, encoded.ids).astype(np.int32)}
+    return Encoded(**arrays)
+
+
+def _save(folder: Path, languages: Mapping[str, Encoded]) -> None:
+    """One file per array: the languages one after another, offsets running on, so that a slice is a language."""
+    folder.mkdir()
+    index: dict[str, list[int]] = {}
+    items = sequences = 0
+    for language, encoded in languages.items():
+        index[language] = [items, items + len(encoded), sequences, sequences + len(encoded.offsets) - 1]
+        items, sequences = index[language][1], index[language][3]
+    parts = [encoded.arrays() for encoded in languages.values()]
+    for name in ("ids", "special", "labels", "rows"):
+        np.save(folder / f"{name}.npy", np.concatenate([part[name] for part in parts]))
+    for name in ("offsets", "label_offsets"):
+        np.save(folder / f"{name}.npy", _running(part[name] for part in parts))
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _running(offsets: Any) -> npt.NDArray[np.int64]:
+    running = [np.zeros(1, dtype=np.int64)]
+    for part in offsets:
+        running.append(part[1:] + running[-1][-1])
+    return np.concatenate(running)
+
+
+def _load(folder: Path) -> dict[str, Encoded]:
+    array = {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
+    index: dict[str, list[int]] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    return {
+        language: Encoded(
+            ids=array["ids"],
+            special=array["special"],
+            offsets=array["offsets"][first_sequence : end_sequence + 1],
+            labels=array["labels"],
+            label_offsets=array["label_offsets"][first : end + 1],
+            rows=array["rows"][first:end],
+        )
+        for language, (first, end, first_sequence, end_sequence) in index.items()
+    }
+
+
+def load(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> Materials:
+    """The prepared materials, memory-mapped; built first where they are missing (another node, another process)."""
+    return _open(prepare(config, splits), config.task.model_dump_json())
+
+
+@lru_cache(maxsize=2)
+def _open(folder: Path, task_json: str) -> Materials:
+    from trainables.config import TaskConfig
+    from trainables.tasks.task import task_shape
+
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    source, originals = meta["source_language"], folder / "originals"
+    evaluation = {split: _load(folder / split) for split in meta["splits"]}
+    return Materials(
+        shape=task_shape(TaskConfig.model_validate_json(task_json)),
+        source_language=source,
+        target_languages=tuple(meta["target_languages"]),
+        train=_load(folder / "train")[source],
+        evaluation=evaluation,
+        rows={s: {k: _read_rows(folder / s / f"{k}.jsonl") for k in languages} for s, languages in evaluation.items()},
+        reference_norm=meta["reference_norm"],
+        pad_id=meta["pad_id"],
+        uses_segments=meta["uses_segments"],
+        encoder_folder=folder / "encoder",
+        fingerprint=meta["fingerprint"],
+        originals=_load(originals)[source] if originals.exists() else None,
+    )
+
+
+def _read_rows(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

@@ -1,0 +1,112 @@
+"""An encoder's weight files, without loading them: whether they can be had, and how many of them a trial trains."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
+from trainables.errors import UserError
+from trainables.materials.materials import prepared
+from trainables.tasks.hub import unreachable
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+WEIGHTS = "model.safetensors"
+HUB_ID = re.compile(r"(\b[\w\-.]+\b/)?\b[\w\-.]{1,96}\b")
+"""As the hub's own client has it."""
+
+PART = re.compile(r"\b(?:embeddings|encoder\.layer\.(\d+))\.")
+"""Parameters of an encoder by name; those of pretraining heads and of the pooler, which no trial has, do not match."""
+
+
+def check(encoder: EncoderConfig) -> None:
+    """Raise `UserError` where the weights are not on this machine and cannot be fetched, as far as can be told."""
+    if problem := _problem(encoder):
+        raise UserError(f"encoder.name_or_path: {ENCODERS} (got {encoder.name_or_path!r}: {problem})")
+
+
+def _problem(encoder: EncoderConfig) -> str | None:
+    name = encoder.name_or_path
+    if name.startswith(OFFLINE):
+        return None if name == f"{OFFLINE}e5-small" else "no such embedded encoder"
+    if Path(name).is_dir():
+        return None if stored(Path(name)) else f"no readable {WEIGHTS} in it"
+    if not is_hub_id(name):
+        return "no such folder"
+    if _cached(encoder) is not None:
+        return None
+    return f"not fetched yet, and {why}" if (why := unreachable()) else None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether the hub could have something of this name, which is no path then."""
+    return HUB_ID.fullmatch(name) is not None and not any(part in name for part in ("--", "..")) and name[-4:] != ".git"
+
+
+def _cached(encoder: EncoderConfig) -> Path | None:
+    """Folder of an encoder of the hub, where it was fetched before."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in (WEIGHTS, f"{WEIGHTS}.index.json"):
+        found = try_to_load_from_cache(encoder.name_or_path, file, revision=encoder.revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
+def trained(config: TrialConfig) -> int | None:
+    """Parameters that a trial changes, its head apart; None where the encoder's weights are not on this machine.
+
+    A vocabulary that is to be trimmed counts in full until the data has been prepared. Raises `UserError` for a task
+    that does not exist.
+    """
+    shapes = _shapes(config)
+    return None if shapes is None else count(shapes, config.encoder)
+
+
+def count(shapes: Shapes, encoder: EncoderConfig) -> int:
+    """Of parameters by name, the number that is not frozen."""
+    total = 0
+    for name, shape in shapes.items():
+        if (part := PART.search(name)) is None:
+            continue
+        layer = part[1]
+        frozen = encoder.freeze_embeddings if layer is None else int(layer) < encoder.freeze_lower_layers
+        total += 0 if frozen else math.prod(shape)
+    return total
+
+
+def _shapes(config: TrialConfig) -> Shapes | None:
+    """Of what a trial would load: the prepared copy where only that tells, else the encoder as it was published."""
+    encoder = config.encoder
+    name, trims_trained = encoder.name_or_path, encoder.trim_vocabulary and not encoder.freeze_embeddings
+    if trims_trained and (folder := prepared(config)) is not None:
+        return stored(folder / "encoder")
+    if name.startswith(OFFLINE):
+        from trainables.offline.encoder import shapes
+
+        return shapes()
+    if Path(name).is_dir():
+        return stored(Path(name))
+    folder = _cached(encoder) if is_hub_id(name) else None
+    return None if folder is None else stored(folder)
+
+
+def stored(folder: Path) -> Shapes | None:
+    """Shapes by name of the weights in a folder, in one file or several; None where there are none to be read."""
+    from safetensors import SafetensorError, safe_open
+
+    index = folder / f"{WEIGHTS}.index.json"
+    try:
+        names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {WEIGHTS}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name in sorted(names):
+            with safe_open(folder / name, framework="numpy") as file:
+                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return None
+    return shapes

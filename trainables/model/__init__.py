@@ -1,0 +1,6 @@
+"""Encoders and heads: a Hugging Face encoder as embed() and logits().
+
+encoder    loads, trims and freezes it; start here. heads: pooled states to logits
+dropout    masks shared by all passes over a batch; packing: batches without their padding
+frozen     states that no trial changes, kept from evaluation to evaluation
+"""

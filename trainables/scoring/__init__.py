@@ -1,0 +1,8 @@
+"""From a model and materials to scores per language.
+
+Where embeddings and lower layers are frozen, a worker computes what they give to the evaluated text once, and later
+evaluations and trials begin above them.
+
+evaluation clean scores and predictions; start here. stream: all languages in one length-sorted stream
+robustness scores under attack, certificates; predictions: example by example, as Parquet
+"""

@@ -1,0 +1,89 @@
+"""Clean scores of all languages in one length-sorted stream, and the predictions behind them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.batch import Batch
+from trainables.config import EvaluationConfig
+from trainables.distributed import Group
+from trainables.materials.materials import Materials
+from trainables.model.encoder import Model
+from trainables.model.frozen import FrozenStates
+from trainables.scores import LanguageScores, Split
+from trainables.scoring.stream import Stream, join, planned
+from trainables.tasks.base import collate
+
+Predictions = dict[str, list[Any]]
+"""Language -> one prediction per item of the evaluated subset, in item order."""
+
+Respond = Callable[[Batch], dict[str, list[Any]]]
+"""A batch's predictions, item by item, under one or several names."""
+
+
+def predict(
+    model: Model, materials: Materials, split: Split, plan: Stream, group: Group, respond: Respond
+) -> dict[str, Predictions]:
+    """Predictions for every planned item, on every worker, by name. Leaves the model in evaluation mode."""
+    model.eval()
+    c = materials.shape.sequences_per_item
+    mine: list[tuple[str, tuple[str, int], Any]] = []
+    for keys in plan.batches[group.rank :: group.world]:
+        joined = join([(materials.evaluation[split][k], item) for k, item in keys], c)
+        batch = collate(materials.shape, joined, range(len(keys)), materials.pad_id).to(group.device)
+        for name, answers in respond(batch).items():
+            mine.extend((name, key, answer) for key, answer in zip(keys, answers, strict=True))
+    found: dict[str, Predictions] = {}
+    for name, representative, prediction in (each for part in group.gather(mine) for each in part):
+        if name not in found:
+            found[name] = {language: [None] * len(chosen) for language, chosen in plan.items.items()}
+        for language, position in plan.copies[representative]:
+            found[name][language][position] = prediction
+    return found
+
+
+def score(materials: Materials, split: Split, plan: Stream, predictions: Predictions) -> dict[str, LanguageScores]:
+    """Official scores per language, the primary metric first."""
+    values: dict[str, dict[str, float]] = {m: {} for m in materials.shape.metrics}
+    counts: dict[str, dict[str, int]] = {m: {} for m in materials.shape.metrics}
+    for language, items in plan.items.items():
+        whole = materials.evaluation[split][language]
+        encoded = whole.pick(items, materials.shape.sequences_per_item)
+        rows = materials.rows[split][language]
+        for metric, (value, count) in materials.shape.score(rows, encoded, predictions[language], language).items():
+            values[metric][language], counts[metric][language] = value, count
+    return {m: LanguageScores(values[m], counts[m]) for m in materials.shape.metrics}
+
+
+def evaluate(
+    model: Model, materials: Materials, split: Split, examples: int | None, config: EvaluationConfig, group: Group
+) -> tuple[dict[str, LanguageScores], Predictions, Stream]:
+    """Score every language of a split; `examples` rows each (None: all)."""
+    plan = planned(materials, split, examples, config.token_budget)
+    logits = _clean_logits(model, materials, group, (split, examples, config.token_budget))
+
+    @torch.inference_mode()
+    def respond(batch: Batch) -> dict[str, list[Any]]:
+        return {"clean": materials.shape.predict(logits(batch), batch.labels)}
+
+    predictions = predict(model, materials, split, plan, group, respond)["clean"]
+    return score(materials, split, plan, predictions), predictions, plan
+
+
+def _clean_logits(
+    model: Model, materials: Materials, group: Group, evaluation: tuple[Any, ...]
+) -> Callable[[Batch], Tensor]:
+    """Logits of an evaluation's batches, asked for in their order; what the frozen layers give is computed once."""
+    layers, device = model.encoder.frozen_layers, group.device.type
+    if layers == 0:
+        return lambda batch: model.logits(model.embed(batch), batch)
+    precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    key = ("frozen", layers, model.encoder.attention, precision, group.rank, group.world, *evaluation)
+    kept: FrozenStates = materials.remember(key, FrozenStates)
+    numbers = itertools.count()
+    return lambda batch: kept.logits(model, batch, next(numbers))

@@ -1,0 +1,58 @@
+"""Example-level scores and predictions of a trial's last evaluation, as Parquet."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainables.materials.materials import Materials
+from trainables.scores import Split
+from trainables.scoring.evaluation import Predictions
+from trainables.scoring.stream import Stream
+
+SCHEMA = pa.schema(
+    [
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("language", pa.string()),
+        ("example", pa.int64()),
+        ("score", pa.float64()),
+        ("weight", pa.float64()),
+        ("prediction", pa.string()),
+    ]
+)
+"""`example` is the row's number in its file; `score` that of the primary metric on this row alone, in [0, 1]; the
+language's score is the mean weighted by `weight`; `prediction` JSON."""
+
+
+def table(materials: Materials, split: Split, plan: Stream, predictions: Predictions) -> pa.Table:
+    """One row per language and example that was scored."""
+    metric = materials.shape.metrics[0]
+    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    for language, items in plan.items.items():
+        whole, rows = materials.evaluation[split][language], materials.rows[split][language]
+        encoded = whole.pick(items, materials.shape.sequences_per_item)
+        predicted: dict[int, list[Any]] = defaultdict(list)
+        for row, prediction in zip(encoded.rows.tolist(), predictions[language], strict=True):
+            predicted[row].append(prediction)
+        scores = materials.shape.row_scores(rows, encoded, predictions[language], language)
+        for row, (score, weight) in sorted(scores.items()):
+            answer = json.dumps(predicted[row], ensure_ascii=False)
+            values = (split, metric, language, row, score, weight, answer)
+            for column, value in zip(columns.values(), values, strict=True):
+                column.append(value)
+    return pa.table(columns, schema=SCHEMA)
+
+
+def write(path: Path, tables: list[pa.Table]) -> None:
+    """Write aside, then rename: the file is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    pq.write_table(pa.concat_tables(tables), aside)
+    aside.rename(path)

@@ -1,0 +1,117 @@
+"""Scores of a trained model under attack, and certificates of its smoothed classifier, per language."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.batch import Batch
+from trainables.config import AttackConfig, CertifyConfig, EvaluationConfig
+from trainables.distributed import Group
+from trainables.errors import UserError
+from trainables.materials.materials import Materials
+from trainables.model.encoder import Model
+from trainables.perturbation.attack import attacked_logits
+from trainables.perturbation.base import Perturbable
+from trainables.perturbation.certify import certify, noisy_answers
+from trainables.scores import LanguageScores, Split
+from trainables.scoring.evaluation import predict, score
+from trainables.scoring.stream import planned
+from trainables.seeds import derive
+from trainables.tasks.base import TaskShape
+
+
+def robust_scores(
+    model: Model, materials: Materials, split: Split, config: EvaluationConfig, group: Group
+) -> dict[str, LanguageScores]:
+    """What `evaluation.attack` and `evaluation.certify` ask for, by metric name. Raises UserError for other shapes."""
+    scores: dict[str, LanguageScores] = {}
+    if config.attack is not None:
+        scores |= _attacked(model, materials, split, config.attack, config.token_budget, group)
+    if config.certify is not None:
+        scores |= _certified(model, materials, split, config.certify, config.token_budget, group)
+    return scores
+
+
+def _attacked(
+    model: Model, materials: Materials, split: Split, config: AttackConfig, token_budget: int, group: Group
+) -> dict[str, LanguageScores]:
+    """``attacked_<metric>`` where there is one radius, else ``attacked_<metric>_<radius>`` for each."""
+    shape = materials.shape
+    _only_single_answers(shape, "evaluation.attack")
+    plan = planned(materials, split, config.examples_per_language, token_budget)
+
+    def respond(batch: Batch) -> dict[str, list[Any]]:
+        def right(logits: Tensor) -> Tensor:
+            return shape.answers(logits, batch.labels) == batch.labels
+
+        found = attacked_logits(_view(model, batch, shape), config, materials.reference_norm, right)
+        return {f"{epsilon:g}": shape.predict(logits, batch.labels) for epsilon, logits in found.items()}
+
+    by_radius = predict(model, materials, split, plan, group, respond)
+    return {
+        f"attacked_{metric}" + (f"_{radius}" if len(by_radius) > 1 else ""): values
+        for radius, predictions in by_radius.items()
+        for metric, values in score(materials, split, plan, predictions).items()
+    }
+
+
+def _certified(
+    model: Model, materials: Materials, split: Split, config: CertifyConfig, token_budget: int, group: Group
+) -> dict[str, LanguageScores]:
+    """``certified_accuracy`` (the smoothed classifier is right and does not abstain) and ``certified_radius``.
+
+    The radius is a mean, 0 where the smoothed classifier is wrong or abstains, in units of the reference norm m.
+    """
+    shape = materials.shape
+    _only_single_answers(shape, "evaluation.certify")
+    plan = planned(materials, split, config.examples_per_language, token_budget)
+    classes = shape.sequences_per_item if shape.sequences_per_item > 1 else len(shape.labels)
+
+    def respond(batch: Batch) -> dict[str, list[Any]]:
+        view = _view(model, batch, shape)
+        sigma = config.sigma * materials.reference_norm / math.sqrt(view.embeddings.shape[-1])
+        certificates = certify(
+            lambda draw: noisy_answers(view, sigma, draw),
+            classes,
+            config.selection_draws,
+            config.draws,
+            sigma,
+            config.alpha,
+        )
+        correct = certificates.correct(batch.labels.cpu().numpy())
+        radius = np.where(correct, certificates.radius, 0.0) / materials.reference_norm
+        return {"accuracy": correct.astype(float).tolist(), "radius": radius.tolist()}
+
+    return {
+        f"certified_{name}": LanguageScores(
+            {language: float(np.mean(values)) for language, values in predictions.items()},
+            {language: len(values) for language, values in predictions.items()},
+        )
+        for name, predictions in predict(model, materials, split, plan, group, respond).items()
+    }
+
+
+def _view(model: Model, batch: Batch, shape: TaskShape) -> Perturbable:
+    """A batch as attack and certification see it: no dropout, special tokens left alone."""
+    with torch.no_grad():
+        embeddings = model.embed(batch)
+    return Perturbable(
+        forward=lambda point: model.logits(point, batch),
+        embeddings=embeddings,
+        mask=batch.attention_mask.bool() & ~batch.special,
+        loss=lambda logits: shape.loss(logits, batch.labels),
+        divergence=lambda p, q: shape.divergence(p, q, batch.labels),
+        answers=lambda logits: shape.answers(logits, batch.labels),
+        keys=batch.sequence_keys,
+        draw=derive(0, "robust evaluation", int(batch.input_ids.sum())),
+    )
+
+
+def _only_single_answers(shape: TaskShape, path: str) -> None:
+    if not shape.has_single_answers:
+        raise UserError(f"{path}: only for tasks with one answer an example, classification and multiple choice")

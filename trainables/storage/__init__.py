@@ -1,0 +1,6 @@
+"""What lies on a disk or in an object store.
+
+cache      the cache folder, each entry built once; scratch: temporary folders
+checkpoint weights, optimiser, step, last evaluations: written aside, fsynced, renamed, with a checksum; start here
+store      folders in an object store, by URI; shelf: a trial's checkpoints in one
+"""

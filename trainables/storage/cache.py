@@ -1,0 +1,112 @@
+"""The cache folder: what is costly to make, can always be made again, and is shared by all studies of a user."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from trainables.errors import UserError
+
+FOLDER = "robust-transfer-study"
+WAIT_LIMIT = 3600.0
+"""Seconds that a builder waits for another one of the same entry."""
+
+
+def cache_root() -> Path:
+    """The cache folder, made if need be: ``$STUDY_CACHE``, or `FOLDER` under ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises `UserError` where it cannot be made.
+    """
+    own = os.environ.get("STUDY_CACHE")
+    root = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / FOLDER
+    root = root.expanduser().absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"STUDY_CACHE: the cache folder must be writable (got {root}: {error.strerror})") from error
+    return root
+
+
+def found(key: str) -> Path | None:
+    """The folder ``<cache>/<key>`` if `build_once` has made it."""
+    target = cache_root() / key
+    return target if target.is_dir() else None
+
+
+def build_once(key: str, build: Callable[[Path], None], describe: str, wait_limit: float = WAIT_LIMIT) -> Path:
+    """The folder ``<cache>/<key>``, filled by ``build(folder)`` unless it is there already.
+
+    `key` names the content, a hash of all inputs included; `describe` is what the user reads while it is made. However
+    many processes ask at once, one builds and the others wait, at most `wait_limit` seconds (`UserError`). The folder
+    appears complete or not at all: it is written aside, flushed to disk and renamed, and removed if `build` raises.
+    """
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", key), key
+    root = cache_root()
+    target = root / key
+    if target.is_dir():
+        return target
+    with _locked(root / f".{key}.lock", describe, wait_limit):
+        if not target.is_dir():
+            _build(target, build, describe)
+    return target
+
+
+@contextmanager
+def _locked(path: Path, describe: str, wait_limit: float) -> Iterator[None]:
+    """Hold a lock; the system frees it when its holder dies, so that no stale one can stay behind."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _say(f"waiting for another process that builds {describe}")
+        try:
+            lock.acquire(timeout=wait_limit)
+        except Timeout:
+            rule = f"another process has held the lock for {wait_limit:.0f} s; end it, or wait and start again"
+            raise UserError(f"building {describe}: {rule} (got {path})") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(target: Path, build: Callable[[Path], None], describe: str) -> None:
+    """Fill a folder beside the target, then rename it; the lock is held, so older ones beside it are wrecks."""
+    prefix = f".{target.name}.aside-"
+    for wreck in target.parent.glob(f"{prefix}*"):
+        shutil.rmtree(wreck, ignore_errors=True)
+    started = time.monotonic()
+    _say(f"building {describe} …")
+    aside = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    try:
+        build(aside)
+        _flush(aside)
+        aside.chmod(0o755)  # mkdtemp makes it private, but a shared cache is read by others
+        aside.rename(target)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    _say(f"built {describe} in {time.monotonic() - started:.1f} s ({target})")
+
+
+def _flush(folder: Path) -> None:
+    """Bring a folder's files, and the names in it, to the disk: the rename must not get there first."""
+    for path in (*folder.rglob("*"), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _say(line: str) -> None:
+    print(f"cache: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,5 @@
+"""One trial in plain torch.
+
+loop       `run_trial`: a generator of evaluations; start here
+trial      a trial's state, its start and resumption; step: one optimiser step; optimiser: AdamW and its rate
+"""

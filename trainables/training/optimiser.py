@@ -1,0 +1,40 @@
+"""AdamW, its learning rate, and the scale of fp16 losses."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.config import TrainingConfig
+from trainables.model.encoder import Model
+
+
+def build_optimizer(model: Model, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Fused AdamW; the head may have its own peak rate; no decay on biases and layer norms."""
+    groups = []
+    for module, peak in (
+        (model.encoder, config.learning_rate),
+        (model.head, config.head_learning_rate or config.learning_rate),
+    ):
+        trained = [p for p in module.parameters() if p.requires_grad]
+        matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+        for parameters, decay in ((matrices, config.weight_decay), (vectors, 0.0)):
+            if parameters:
+                groups.append({"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay})
+    return torch.optim.AdamW(groups, fused=True)
+
+
+def loss_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradScaler:
+    """For fp16, its scale in place: it makes one when it first scales a loss, which methods do themselves."""
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    scaler.scale(torch.zeros((), device=device))
+    return scaler
+
+
+def learning_rate_factor(step: int, steps: int, config: TrainingConfig) -> float:
+    """Share of the peak rate at a step counted from 0: linear warm-up, then linear decay towards zero, or constant."""
+    warmup = round(config.warmup_fraction * steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if config.schedule == "constant":
+        return 1.0
+    return (steps - step) / max(1, steps - warmup)

@@ -1,0 +1,123 @@
+"""One optimiser step of a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from trainables.batch import Batch
+from trainables.config import TrainingConfig
+from trainables.perturbation.base import Diagnostics, Inside, Perturbable
+from trainables.seeds import derive
+from trainables.tasks.base import collate
+from trainables.training.optimiser import learning_rate_factor
+from trainables.training.trial import Trial
+
+Interrupted = Callable[[], bool]
+"""Asked after every step; a true answer checkpoints the trial and ends the generator without a final evaluation."""
+
+
+class DivergedError(RuntimeError):
+    """The training loss is no longer a finite number."""
+
+
+def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> tuple[float, bool]:
+    """One optimiser step on this worker's share of the batch.
+
+    Returns the mean loss over the whole batch, and whether any worker was interrupted: the same on every worker.
+    """
+    config, group = trial.config.training, trial.group
+    trial.model.train()
+    items = trial.batches.at(trial.step)
+    mine = items[group.rank :: group.world]
+    size = config.micro_batch_size or max(1, len(mine))
+    local = 0.0
+    for begin in range(0, len(mine), size):
+        loss, diagnostics = _backward(trial, mine[begin : begin + size], trial.scaler.get_scale() / len(items))
+        local += float(loss.sum())
+        trial.meters.diagnostics.add(diagnostics)
+    _update(trial)
+    total, interruptions = group.sum(local, float(interrupted()))
+    trial.meters.loss += total
+    trial.meters.items += len(items)
+    trial.step += 1
+    return total / len(items), interruptions > 0
+
+
+def _backward(trial: Trial, items: npt.NDArray[np.int64], scale: float) -> tuple[Tensor, Diagnostics]:
+    config, shape, model = trial.config, trial.materials.shape, trial.model
+    batch, copies = _collated(trial, items.tolist())
+    perturbed = batch.attention_mask.bool()
+    if not config.perturbation.perturb_special_tokens:
+        perturbed = perturbed & ~batch.special
+    dropout_seed = derive(config.training.seed, "dropout", trial.step, int(items[0]))
+    model.masks.begin(dropout_seed)
+
+    def forward(embeddings: Tensor) -> Tensor:
+        torch.manual_seed(dropout_seed)  # for kernels that draw masks themselves
+        return model.logits(embeddings, batch)
+
+    def look(part: Batch, layer: int) -> Inside:
+        torch.manual_seed(dropout_seed)
+        return Inside(*model.inside(model.embed(part), part, layer), part.attention_mask.bool())
+
+    with autocast(config.training, trial.group.device):
+        view = Perturbable(
+            forward=forward,
+            embeddings=model.embed(batch),
+            mask=perturbed,
+            loss=lambda logits: shape.loss(logits, batch.labels),
+            divergence=lambda p, q: shape.divergence(p, q, batch.labels),
+            answers=lambda logits: shape.answers(logits, batch.labels),
+            keys=batch.sequence_keys,
+            draw=derive(config.training.seed, "perturbation", trial.step),
+            reworded=None if copies is None else lambda layer: (look(batch, layer), look(copies, layer)),
+        )
+        return trial.perturbation.backward(view, magnitude(trial), scale)
+
+
+def _collated(trial: Trial, items: list[int]) -> tuple[Batch, Batch | None]:
+    """A batch of training items; for a method that compares the two, of originals, and one of copies, as wide."""
+    materials, device = trial.materials, trial.group.device
+    shape, pad_id = materials.shape, materials.pad_id
+    if materials.originals is None:
+        return collate(shape, materials.train, items, pad_id).to(device), None
+    sides = [(materials.originals, [j // trial.config.augmentation.copies for j in items]), (materials.train, items)]
+    width = max(collate(shape, *side, pad_id).input_ids.shape[1] for side in sides)
+    own, copies = (collate(shape, *side, pad_id, least=width).to(device) for side in sides)
+    return own, copies
+
+
+def autocast(config: TrainingConfig, device: torch.device) -> AbstractContextManager[object]:
+    if config.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16 if config.precision == "bf16" else torch.float16)
+
+
+def magnitude(trial: Trial) -> float:
+    """Share of the perturbation's full magnitude at the current step: linear warm-up, linear decay at the end."""
+    config = trial.config.perturbation
+    rise = config.warmup_fraction * trial.steps
+    fall = config.decay_fraction * trial.steps
+    risen = 1.0 if trial.step >= rise else trial.step / rise
+    left = trial.steps - trial.step
+    return min(risen, 1.0 if left >= fall else left / fall)
+
+
+def _update(trial: Trial) -> None:
+    parameters = [p for p in trial.model.parameters() if p.requires_grad]
+    trial.group.sum_gradients(parameters)
+    if trial.config.training.max_grad_norm is not None:
+        trial.scaler.unscale_(trial.optimizer)
+        torch.nn.utils.clip_grad_norm_(parameters, trial.config.training.max_grad_norm)
+    factor = learning_rate_factor(trial.step, trial.steps, trial.config.training)
+    for group in trial.optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+    trial.scaler.step(trial.optimizer)
+    trial.scaler.update()
+    trial.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,125 @@
+"""A trial's state on one worker: how it starts, and how it goes on from a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trainables.batch import Encoded
+from trainables.config import TrialConfig
+from trainables.distributed import Group
+from trainables.materials.batches import Batches, total_steps
+from trainables.materials.materials import Materials
+from trainables.model.encoder import Encoder, Model, load_encoder
+from trainables.perturbation import create
+from trainables.perturbation.base import Diagnostics, Perturbation
+from trainables.scores import Evaluation
+from trainables.seeds import derive
+from trainables.storage import checkpoint as checkpoints
+from trainables.training.optimiser import build_optimizer, loss_scaler
+
+
+@dataclass
+class Meters:
+    """What has been summed up since the last evaluation, and the seconds spent since the trial's start."""
+
+    loss: float = 0.0
+    items: int = 0
+    seconds: float = 0.0
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
+    train_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+
+
+@dataclass
+class Trial:
+    """One trial's state on one worker."""
+
+    config: TrialConfig
+    materials: Materials
+    group: Group
+    directory: Path
+    model: Model
+    perturbation: Perturbation
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    batches: Batches
+    steps: int
+    step: int = 0
+    best: tuple[int, float] | None = None
+    meters: Meters = field(default_factory=Meters)
+    resumed: tuple[Evaluation, ...] = ()
+
+
+def start(config: TrialConfig, materials: Materials, group: Group, directory: Path) -> Trial:
+    """A trial ready to train: at step 0, or where its newest whole checkpoint left off."""
+    pristine: Encoder = materials.remember(
+        "encoder", lambda: load_encoder(config.encoder, materials.uses_segments, materials.encoder_folder)
+    )
+    model = build_model(config, materials, pristine).to(group.device)
+    perturbation = create(config.perturbation, materials.reference_norm)
+    if perturbation.paired:
+        model.encoder.show_attention(config.perturbation.attention_layer)
+    training = config.training
+    batches = Batches(_item_lengths(materials), training.batch_size, training.seed, training.length_pool)
+    trial = Trial(
+        config=config,
+        materials=materials,
+        group=group,
+        directory=directory,
+        model=model,
+        perturbation=perturbation,
+        optimizer=build_optimizer(model, config.training),
+        scaler=loss_scaler(config.training, group.device),
+        batches=batches,
+        steps=total_steps(config.training.budget, batches.per_epoch, perturbation.forward_equivalents),
+    )
+    _resume(trial)
+    return trial
+
+
+def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) -> Model:
+    """A fresh copy of the pristine encoder with a fresh head, which depends on the seed and the task only."""
+    encoder = copy.deepcopy(pristine)
+    if config.encoder.dropout is not None:
+        encoder.set_dropout(config.encoder.dropout)
+    encoder.freeze(config.encoder.freeze_embeddings, config.encoder.freeze_lower_layers)
+    own = float(encoder.model.config.hidden_dropout_prob)
+    dropout = own if config.encoder.dropout is None else config.encoder.dropout
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config.training.seed, "head"))
+        head = materials.shape.head(encoder.hidden_size, config.encoder.pooling, dropout)
+    return Model(encoder, head)
+
+
+def _resume(trial: Trial) -> None:
+    found = checkpoints.latest(trial.directory)
+    # All workers must continue from the same step, whatever each of them can see of a shared folder.
+    if set(trial.group.gather(found.step if found else 0)) != {found.step if found else 0} or found is None:
+        return
+    checkpoints.load_weights(trial.model, found.weights)
+    if found.optimizer:
+        checkpoints.load_optimizer(trial.model, trial.optimizer, found.optimizer)
+    if found.scaler:
+        trial.scaler.load_state_dict(dict(found.scaler))
+    trial.step, trial.best, trial.resumed = found.step, found.best, found.evaluations
+    trial.meters = Meters(train_seconds=found.train_seconds, evaluation_seconds=found.evaluation_seconds)
+
+
+def _item_lengths(materials: Materials) -> npt.NDArray[np.int64]:
+    """Longest sequence of each training item, in tokens; of it and its original where they come in pairs."""
+
+    def longest(encoded: Encoded) -> npt.NDArray[np.int64]:
+        lengths = np.diff(encoded.offsets).reshape(-1, materials.shape.sequences_per_item)
+        return np.asarray(lengths.max(axis=1), dtype=np.int64)
+
+    lengths = longest(materials.train)
+    if materials.originals is None:
+        return lengths
+    originals = longest(materials.originals)
+    return np.maximum(lengths, np.repeat(originals, len(lengths) // len(originals)))

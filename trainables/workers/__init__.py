@@ -1,0 +1,10 @@
+"""Trials on Ray: the only room of `trainables` that knows it.
+
+driver     the Ray Tune actor of a concurrency slot; start here. It owns a group of workers
+worker     what each Ray Train worker runs; mailbox: the post box between the two
+trainer    Ray Train's trainer with only the processes that are of use
+
+Workers are warm: a slot's worker group serves one trial after another (`scaling.executor: warm`) or a single one
+(``fresh``); there is one mechanism, and ``fresh`` recycles the group after each trial. Whatever persists in a process
+is reset between trials.
+"""

@@ -1,0 +1,197 @@
+"""What each Ray Train worker runs: it serves one trial after another out of its slot's mailbox."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import resource
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from trainables.config import TrialConfig
+from trainables.distributed import Group, PeerLostError
+from trainables.storage.scratch import scratch
+from trainables.storage.store import Store, insist, is_uri
+
+if TYPE_CHECKING:  # torch and transformers are imported by the first trial, not by whoever names this module
+    import torch
+
+    from trainables.materials.materials import Materials
+    from trainables.scores import Split
+    from trainables.scoring.evaluation import Predictions
+    from trainables.scoring.stream import Stream
+    from trainables.training.loop import Predicted
+
+SCRATCH = "study-store"
+"""How the temporary folders begin in which a worker has what lies in an object store."""
+
+POISONING = ("OutOfMemoryError", "AcceleratorError", "MemoryError")
+"""Exceptions after which a process cannot be trusted with another trial."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""Errors of the disk, which any other trial would meet as well."""
+
+
+def serve(config: dict[str, Any]) -> None:
+    """Train function of a worker group.
+
+    `config`: mailbox (actor handle), slot, trials (how many before the group is replaced), growth_mb (or after how
+    much growth of a worker's memory), threads.
+    """
+    from ray import train
+
+    context = train.get_context()
+    group = Group(context.get_world_rank(), context.get_world_size(), device())
+    interrupted = _watch(config["mailbox"], config["slot"]) if group.rank == 0 else lambda: False
+    first_peak: int | None = None
+    for _ in range(config["trials"]):
+        job = _next_job(config, group)
+        if job is None:
+            return
+        _pristine(config["threads"])
+        _run(job, config, group, interrupted)
+        if first_peak is None:
+            first_peak = _peak_mb()
+            gc.collect()
+            gc.freeze()  # modules, and what stays from trial to trial: a third of a second a collection otherwise
+        if any(group.gather(_peak_mb() - first_peak > config["growth_mb"])):
+            return
+
+
+def device() -> torch.device:
+    """Where this worker computes: its accelerator, or the CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    from ray.train.torch import get_device  # no attribute of ray.train until somebody imports it
+
+    accelerator: torch.device = get_device()
+    return accelerator
+
+
+def _next_job(config: dict[str, Any], group: Group) -> dict[str, Any] | None:
+    while True:
+        # Rank 0 answers at least once a minute, so that the others' broadcast never runs into its time-out.
+        asked = ray.get(config["mailbox"].next_job.remote(config["slot"])) if group.rank == 0 else None
+        job = group.share(asked)
+        if job != "idle":
+            return dict(job) if job is not None else None
+
+
+def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted: Callable[[], bool]) -> None:
+    """One trial, from its newest checkpoint. Its failure is posted, and ends the process only if that is suspect."""
+    from trainables.training.loop import run_trial
+
+    def post(item: dict[str, Any]) -> str:
+        verdict = None
+        if group.rank == 0:
+            verdict = ray.get(config["mailbox"].post.remote(config["slot"], job["attempt"], item))
+        return str(group.share(verdict))
+
+    final = False
+    try:
+        with _checkpoints(job["directory"]) as (directory, keep):
+            evaluations = run_trial(
+                TrialConfig.model_validate(job["trial"]),
+                directory,
+                group=group,
+                final_split=job["final_split"],
+                predicted=_keep_predictions(job["predictions"]),
+                interrupted=interrupted,
+            )
+            for evaluation in evaluations:
+                final = final or evaluation.final
+                if group.rank == 0:
+                    keep()
+                if post({"kind": "report", "evaluation": evaluation.to_json()}) == "stop":
+                    evaluations.close()
+                    return
+            if group.rank == 0:
+                keep()  # an interrupted trial has one more checkpoint
+    except PeerLostError:
+        raise  # the group is replaced, and the trial goes on as the next attempt
+    except Exception as error:
+        # Posted by whoever failed: with several workers the others may be stuck in a collective that never completes.
+        item = {"kind": "failed", "error": f"{traceback.format_exc()}"}
+        if isinstance(error, OSError) and error.errno in FULL:
+            item = {"kind": "halted", "error": f"{error.filename or job['directory']}: {error.strerror}"}
+        ray.get(config["mailbox"].post.remote(config["slot"], job["attempt"], item))
+        if group.world > 1 or type(error).__name__ in POISONING or "CUDA" in str(error):
+            raise
+        return
+    post({"kind": "done" if final else "interrupted"})
+
+
+@contextmanager
+def _checkpoints(place: str) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """The local folder of a trial's checkpoints, as its place (a path or a URI) has them, and what keeps them there."""
+    if not is_uri(place):
+        yield Path(place), lambda: None
+        return
+    from trainables.storage.shelf import Shelf
+
+    with scratch(SCRATCH) as folder:
+        shelf = Shelf(Store(place), folder)
+        insist(shelf.fetch)
+        yield folder, lambda: insist(shelf.put)
+
+
+def _keep_predictions(place: str | None) -> Predicted | None:
+    """What writes a trial's predictions to its place, a path or a URI."""
+    if place is None:
+        return None
+    from trainables.scoring import predictions
+
+    def keep(materials: Materials, outcomes: list[tuple[Split, Stream, Predictions]]) -> None:
+        tables = [predictions.table(materials, *outcome) for outcome in outcomes]
+        if not is_uri(place):
+            predictions.write(Path(place), tables)
+            return
+        with scratch(SCRATCH) as folder:
+            predictions.write(folder / "predictions", tables)
+            insist(lambda: Store(place).upload(folder / "predictions"))
+
+    return keep
+
+
+def _watch(mailbox: Any, slot: str) -> Callable[[], bool]:
+    """A flag that turns true once the study is interrupted. A thread waits for it, and so gives signs of life."""
+    flag = threading.Event()
+
+    def wait() -> None:
+        while not flag.is_set():
+            try:
+                if ray.get(mailbox.interrupted.remote(slot, 60.0)):
+                    flag.set()
+            except ray.exceptions.RayError:  # the study's driver is gone, and this process with it in a moment
+                return
+
+    threading.Thread(target=wait, name="interrupts", daemon=True).start()
+    return flag.is_set
+
+
+def _pristine(threads: int) -> None:
+    """Process-wide state that a trial could have changed, set back."""
+    import torch
+
+    gc.collect()
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("highest")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _peak_mb() -> int:
+    """Peak resident memory of this process, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> (20 if sys.platform == "darwin" else 10)
