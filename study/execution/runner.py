@@ -23,7 +23,7 @@ from study.question.config import ScalingConfig, StudyConfig, study_directory
 from study.question.rules import protocol_hash
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, read_study
-from study.record.record import StudyRecord
+from study.record.record import SCHEMA, StudyRecord
 from study.record.roots import opened
 from study.record.version import code_version
 from study.tracking.tracker import Tracker
@@ -78,6 +78,7 @@ def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: P
     """Write what the study is."""
     ledger.append(
         "study",
+        schema=SCHEMA,
         uuid=record.uuid or uuid.uuid4().hex,
         config=config.model_dump(mode="json"),
         code_version=code_version(),

@@ -6,7 +6,8 @@ are ignored). Numbers that JSON lacks are ``{"$float": "nan" | "inf" | "-inf"}``
 
 ============ ===========================================================================================================
 opened       pid, host, since: a driver took the study
-study        uuid, config (resolved), code_version, fingerprints, protocol_hash: again whenever one of them changes
+study        schema (a number; `study.record.record.SCHEMA`), uuid, config (resolved), code_version, fingerprints,
+             protocol_hash: again whenever one of them changes
 asked        trial (number), phase (run | confirm), kind, control (letter or null), point {dotted path: value},
              distributions {dimension: Optuna's JSON form}, attributes (of sampler and phase)
 started      trial, attempt (from 1)

@@ -7,10 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from trainables.errors import UserError
 from trainables.scores import Evaluation, Split
 
 Phase = Literal["run", "confirm"]
 State = Literal["asked", "running", "COMPLETE", "PRUNED", "FAIL"]
+
+SCHEMA = 1
+"""Of a ledger's events: raised when one changes its meaning, not when one, or a field of one, is added. Ledgers that
+name none were written before there was a number, and are of schema 1."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class TrialRecord:
 class StudyRecord:
     """A study as its events tell it. `apply` takes them one at a time, so that a reader can follow a ledger."""
 
+    schema: int = SCHEMA
     uuid: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     """The resolved study configuration, as JSON types."""
@@ -111,7 +117,10 @@ class StudyRecord:
         return int(self.sessions[-1]["epoch"]) if self.sessions else 0
 
     def apply(self, event: Mapping[str, Any]) -> None:
-        """Take the next event. Those of a driver that had been taken over, and of older attempts, change nothing."""
+        """Take the next event. Those of a driver that had been taken over, and of older attempts, change nothing.
+
+        Raises `UserError` for a study of a later schema: what its events say is not known here.
+        """
         if event.get("epoch", self.epoch) < self.epoch:
             return
         if self.last_time is not None and event["event"] != "opened":
@@ -125,6 +134,12 @@ class StudyRecord:
         self.sessions.append(dict(event))
 
     def _study(self, event: Mapping[str, Any]) -> None:
+        self.schema = int(event.get("schema", 1))
+        if self.schema > SCHEMA:
+            raise UserError(
+                f"{event['config'].get('name', 'study')}: its ledger has schema {self.schema}, this version reads up to "
+                f"{SCHEMA}; it was written by version {event['code_version']}, or a later one is needed"
+            )
         self.uuid = self.uuid or event["uuid"]
         self.config = event["config"]
         self.code_version = event["code_version"]

@@ -130,13 +130,13 @@ def assert_consistent(ledger: Path, trials: int, interval: int) -> StudyRecord:
     return record
 
 
-def mlflow_metrics(root: Path) -> tuple[Any, dict[int, Any]]:
+def mlflow_runs(root: Path, name: str = "tiny") -> tuple[Any, dict[int, Any]]:
     """The parent run, and the children by trial number."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("tiny")
+    experiment = client.get_experiment_by_name(name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     children = {int(r.data.tags["study.trial"]): r for r in runs if "study.trial" in r.data.tags}
@@ -167,7 +167,7 @@ def test_ledger_table_and_mlflow_agree(tmp_path: Path) -> None:
     assert not list((root / "tiny").glob("checkpoints/1"))
 
     shown = json.loads(finished("show", "tiny", "--json", "--root", str(root))[1])
-    _, children = mlflow_metrics(root)
+    _, children = mlflow_runs(root)
     assert sorted(children) == [0, 1, 2]
     assert {n: r.info.status for n, r in children.items()} == {0: "FINISHED", 1: "FAILED", 2: "FINISHED"}
     for number in (0, 2):
@@ -218,7 +218,7 @@ def test_a_killed_driver_is_resumed(tmp_path: Path) -> None:
     record = assert_consistent(ledger, trials=3, interval=2)
     assert max(t.attempts for t in record.trials.values()) <= 2
     rebuild(ledger)  # on a busy machine, resume's minute for MLflow may not have been enough
-    _, runs = mlflow_metrics(root)
+    _, runs = mlflow_runs(root)
     assert sorted(runs) == [0, 1, 2]
     assert all(run.info.status == "FINISHED" for run in runs.values())
 
