@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from trainables.config import TrialConfig
@@ -54,7 +55,7 @@ def table_line(evaluation: Evaluation, source: str) -> str:
 def _run(config: TrialConfig, directory: Path, as_json: bool) -> None:
     from trainables.training.loop import run_trial
 
-    for i, evaluation in enumerate(run_trial(config, directory)):
+    for i, evaluation in enumerate(run_trial(config, directory, say=partial(print, file=sys.stderr))):
         if as_json:
             print(json.dumps(evaluation.to_json()), flush=True)
         else:

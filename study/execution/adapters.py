@@ -105,6 +105,8 @@ class TrialVerdicts(Disposable, FIFOScheduler):
             evaluation = Evaluation.from_json(json.loads(result["evaluation"]))
             if self.trials.report(number, attempt, evaluation) == "stop":
                 return str(TrialScheduler.STOP)
+        elif result["kind"] == "note":
+            self.hear({"event": "note", "words": result["words"]})
         elif result["kind"] == "waiting":
             silent = f"no sign of life for {result['minutes']:.0f} min"
             self.hear({"event": "waiting", "for": f"the workers of trial {number}, {silent}"})

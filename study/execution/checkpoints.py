@@ -94,7 +94,7 @@ class Checkpoints:
     def _value(self, number: int) -> float | None:
         """The first objective of a completed trial, larger is better; None where its checkpoint does not tell."""
         reported = [e for e in checkpoint.last_evaluations(self.of(number)) if e.split == "validation"]
-        objective = next(o for o in self.config.search.objectives if o.threshold is None)
+        objective = self.config.search.optimised[0]
         if not reported:
             return None
         try:

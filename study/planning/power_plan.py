@@ -131,7 +131,7 @@ def _by_seed(study: Study, numbers: Sequence[int]) -> dict[int, LanguageScores]:
     found = {}
     for number in numbers:
         trial = study.record.trials[number]
-        outcome = ranking.outcome_of(study.config, trial) if trial.state == "COMPLETE" else None
+        outcome = trial.result(study.config.trial) if trial.state == "COMPLETE" else None
         if outcome is not None:
             found[ranking.trial_config(study.config, trial).training.seed] = outcome.primary
     return found

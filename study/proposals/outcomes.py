@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from study.proposals.proposer import Outcome, Told
 from study.question import objectives, rules
-from study.question.config import Objective, StudyConfig
-from study.record.record import TrialRecord
+from study.question.config import StudyConfig
+from study.record.record import TrialRecord, result_of
 from trainables.scores import Evaluation
 
 
@@ -45,7 +45,7 @@ def measure(config: StudyConfig, evaluation: Evaluation) -> Measured:
             continue
         values.append(value)
         if not math.isfinite(value):
-            broken = broken or f"{objective.reduce} is not finite at step {evaluation.step} (got {value})"
+            broken = broken or f"{objective.name} is not finite at step {evaluation.step} (got {value})"
     return Measured(tuple(values), missing, broken)
 
 
@@ -67,10 +67,10 @@ def told(config: StudyConfig, record: TrialRecord) -> Told:
             return Told(None, None, known)
         case "COMPLETE" | "PRUNED" | "FAIL" as ended:
             outcome = ended
-    result = rules.result(evaluations, config.trial) if outcome == "COMPLETE" else None
+    result = record.result(config.trial) if outcome == "COMPLETE" else None
     if result is None or record.phase == "confirm":
         return Told(outcome, None, known)
-    final = _final(config, measured[result.step], known)
+    final = _final(config, measure(config, result), known)
     return final if final is not None else Told("FAIL", None, known)  # completed under objectives that were others
 
 
@@ -86,7 +86,7 @@ def ending(
         return Told("FAIL"), problem
     if stopped:
         return Told("PRUNED"), None
-    result = rules.result(evaluations, config.trial)
+    result = result_of(evaluations, config.trial)
     if result is None:
         return Told("FAIL"), "it ended without a final evaluation"
     if result.split == "test":
@@ -107,9 +107,5 @@ def _final(config: StudyConfig, measured: Measured, known: dict[int, float]) -> 
         if objective.threshold is None:
             values.append(value)
         else:
-            constraints[_name(objective)] = objectives.violation(objective, value)
+            constraints[objectives.words(objective)] = objectives.violation(objective, value)
     return Told("COMPLETE", tuple(values), known, constraints)
-
-
-def _name(objective: Objective) -> str:
-    return f"{objective.reduce} of {objective.metric}" if objective.metric else objective.reduce

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.question import objectives
-from study.question.config import Objective, StudyConfig
-from study.question.rules import result, unperturbed, visible
+from study.question.config import StudyConfig
+from study.question.rules import unperturbed, visible
 from study.record.record import StudyRecord, TrialRecord
 from trainables.config import Budget, PerturbationConfig, TrialConfig
 from trainables.errors import UserError
@@ -59,7 +59,7 @@ def control_d(winner: TrialConfig, outcome: Evaluation) -> TrialConfig | None:
 def controls(config: StudyConfig, record: StudyRecord, winner: Ranked) -> dict[str, TrialConfig]:
     """The standard controls that exist for this study, by letter; `winner` is what they control for."""
     chosen = apply_point(config.trial, winner.point)
-    outcome = outcome_of(config, record.trials[winner.numbers[0]])
+    outcome = record.trials[winner.numbers[0]].result(config.trial)
     assert outcome is not None, "a ranked trial has a result"
     candidates = {
         "a": control_a(config),
@@ -93,12 +93,6 @@ class Choice:
     baseline_ranks_higher: bool
 
 
-def outcome_of(config: StudyConfig, trial: TrialRecord) -> Evaluation | None:
-    """The validation evaluation that is a completed trial's score, unlimited by the rule."""
-    evaluations = [r.evaluation for r in trial.reports if r.split == "validation"]
-    return result(evaluations, config.trial)  # which checkpoint counts is no dimension
-
-
 def ranking(config: StudyConfig, record: StudyRecord, control: str | None = None) -> list[Ranked]:
     """Completed configurations of phase `run`, best first; the baseline apart. `control` ranks that control's search.
 
@@ -115,7 +109,7 @@ def ranking(config: StudyConfig, record: StudyRecord, control: str | None = None
         if all(v is not None for v in values):
             mean = math.fsum(v for v in values if v is not None) / len(values)
             ranked.append(Ranked(json.loads(key), tuple(t.number for t in members), mean))
-    sign = -1 if _first(config).direction == "maximize" else 1
+    sign = -1 if config.search.optimised[0].direction == "maximize" else 1
     return sorted(ranked, key=lambda r: sign * r.value)
 
 
@@ -129,7 +123,7 @@ def choose(config: StudyConfig, record: StudyRecord) -> Choice:
     baseline = math.fsum(known) / len(known) if known else None
     best = ranked[0].value
     is_higher = baseline is not None and (
-        baseline > best if _first(config).direction == "maximize" else baseline < best
+        baseline > best if config.search.optimised[0].direction == "maximize" else baseline < best
     )
     return Choice(ranked[0], tuple(ranked[1:]), baseline, is_higher)
 
@@ -140,7 +134,7 @@ def tradeoffs(config: StudyConfig, record: StudyRecord) -> list[int]:
     Completed trials of phase `run` that meet every constraint and that no other such trial equals or betters in every
     objective while bettering one. Empty where there is one objective only.
     """
-    optimised = [o for o in config.search.objectives if o.threshold is None]
+    optimised = config.search.optimised
     if len(optimised) < 2:
         return []
     from study.analysis.importance import pareto_front  # its module is heavy, and few studies ask
@@ -149,7 +143,7 @@ def tradeoffs(config: StudyConfig, record: StudyRecord) -> list[int]:
     for trial in record.trials.values():
         if trial.phase != "run" or trial.control is not None or _value(config, trial) is None:
             continue
-        outcome = outcome_of(config, trial)
+        outcome = trial.result(config.trial)
         assert outcome is not None, "a trial with a value has a result"
         seen = visible(outcome, config)
         points[trial.number] = [objectives.value(o, seen, config) for o in optimised]
@@ -159,10 +153,6 @@ def tradeoffs(config: StudyConfig, record: StudyRecord) -> list[int]:
     return [number for number, is_on_it in zip(points, front, strict=True) if is_on_it]
 
 
-def _first(config: StudyConfig) -> Objective:
-    return next(o for o in config.search.objectives if o.threshold is None)
-
-
 def _unseeded(config: StudyConfig, trial: TrialRecord) -> dict[str, Any]:
     """A trial's point without the training seed, if that only tells replicates apart."""
     return {k: v for k, v in trial.point.items() if k != "training.seed" or config.search.replicates == 1}
@@ -170,11 +160,11 @@ def _unseeded(config: StudyConfig, trial: TrialRecord) -> dict[str, Any]:
 
 def _value(config: StudyConfig, trial: TrialRecord, constrained: bool = True) -> float | None:
     """The first objective of a completed trial, by what the rule may read; None without one, or a constraint broken."""
-    outcome = outcome_of(config, trial) if trial.state == "COMPLETE" else None
+    outcome = trial.result(config.trial) if trial.state == "COMPLETE" else None
     if outcome is None:
         return None
     seen = visible(outcome, config)
-    bounds = [o for o in config.search.objectives if o.threshold is not None]
-    if constrained and any(not objectives.violation(o, objectives.value(o, seen, config)) <= 0 for o in bounds):
+    bounds = config.search.constraints if constrained else ()
+    if any(not objectives.violation(o, objectives.value(o, seen, config)) <= 0 for o in bounds):
         return None
-    return objectives.value(_first(config), seen, config)
+    return objectives.value(config.search.optimised[0], seen, config)

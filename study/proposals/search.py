@@ -50,7 +50,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.name, self.space, self.config, self.trials = name, space, config, trials
         self.control, self.extra, self.enqueue = control, dict(extra or {}), list(enqueue)
-        self.directions = [o.direction for o in config.objectives if o.threshold is None]
+        self.directions = [o.direction for o in config.optimised]
         self._asked = 0
         self._study = self._new_study()
         self._live: dict[int, Trial] = {}

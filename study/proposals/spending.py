@@ -21,8 +21,7 @@ class Spending:
         self._cost: dict[int, float] = {}
         self._best = -math.inf
         self._since_best = 0
-        optimised = next(o for o in self.search.objectives if o.threshold is None)
-        self._sign = 1 if optimised.direction == "maximize" else -1
+        self._sign = 1 if self.search.optimised[0].direction == "maximize" else -1
 
     def report(self, number: int, evaluation: Evaluation) -> None:
         """A trial's cost so far."""

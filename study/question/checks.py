@@ -124,7 +124,7 @@ def _pruner_problems(config: StudyConfig) -> Iterator[str]:
         return
     if search.mode == "design":
         yield f"search.pruner: a design is not pruned, its curves would be biased (got {search.pruner!r})"
-    if len([o for o in search.objectives if o.threshold is None]) > 1:
+    if len(search.optimised) > 1:
         yield f"search.pruner: several objectives can't be pruned by (got {search.pruner!r})"
     if config.trial.evaluation.every is None:
         yield f"search.pruner: needs trial.evaluation.every, or there is nothing to prune by (got {search.pruner!r})"

@@ -27,6 +27,11 @@ class Objective(Config):
     threshold: float | None = None
     """Given: the value must reach it (maximize) or stay under it (minimize), and is not optimised."""
 
+    @property
+    def name(self) -> str:
+        """What tables, figures and documents call its value: ``selection_mean``, or ``selection_mean of f1``."""
+        return f"{self.reduce} of {self.metric}" if self.metric else self.reduce
+
 
 class SearchConfig(Config):
     """How points are proposed."""
@@ -59,6 +64,16 @@ class SearchConfig(Config):
     """Trials in a row without a better first objective after which no new one starts (`search` only)."""
     max_failures: PositiveInt | None = None
     """Failed trials after which the study stops; none: no limit but that of identical first failures."""
+
+    @property
+    def optimised(self) -> tuple[Objective, ...]:
+        """The objectives without a threshold; trials are ranked by the first."""
+        return tuple(o for o in self.objectives if o.threshold is None)
+
+    @property
+    def constraints(self) -> tuple[Objective, ...]:
+        """Those with one."""
+        return tuple(o for o in self.objectives if o.threshold is not None)
 
 
 class ProtocolConfig(Config):

@@ -75,10 +75,9 @@ def violation(objective: Objective, reached: float) -> float:
 
 def words(objective: Objective) -> str:
     """An objective or a constraint, such as ``maximize source`` or ``source at least 0.5``."""
-    what = objective.reduce + (f" of {objective.metric}" if objective.metric else "")
     if objective.threshold is None:
-        return f"{objective.direction} {what}"
-    return f"{what} {'at least' if objective.direction == 'maximize' else 'at most'} {objective.threshold:g}"
+        return f"{objective.direction} {objective.name}"
+    return f"{objective.name} {'at least' if objective.direction == 'maximize' else 'at most'} {objective.threshold:g}"
 
 
 def reduce(name: str, evaluation: Evaluation, config: StudyConfig, metric: str | None = None) -> float:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from study.question import objectives
 from study.question.config import StudyConfig
-from trainables import languages as languages_
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
 from trainables.scores import Evaluation, LanguageScores
@@ -61,20 +59,6 @@ def visible(evaluation: Evaluation, config: StudyConfig) -> Evaluation:
     if not scores:
         raise objectives.UnscoredError("none of the languages that select was evaluated")
     return replace(evaluation, scores=scores)
-
-
-def result(evaluations: Sequence[Evaluation], config: TrialConfig) -> Evaluation | None:
-    """The evaluation that is a trial's score, of those on one split in the order of their steps: one checkpoint's.
-
-    The last, or the one best on the source language (the earliest of equals). None without a final evaluation.
-    """
-    if not evaluations or not evaluations[-1].final:
-        return None
-    if config.evaluation.checkpoint == "last":
-        return evaluations[-1]
-    source = languages_.normalize(config.task.source_language)
-    known = [e for e in evaluations if not math.isnan(e.primary.values.get(source, math.nan))]
-    return max(known, key=lambda e: e.primary[source], default=evaluations[-1])
 
 
 def protocol_hash(config: StudyConfig) -> str:

@@ -80,7 +80,7 @@ def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) ->
         is_lower_better = objective.reduce.startswith("cost:") or objective.reduce == "transfer_gap"
         if is_lower_better and objective.direction == "maximize":
             yield f"search.objectives[{i}].direction: {objective.reduce} is to be minimized (got 'maximize')"
-    optimised = [o for o in config.search.objectives if o.threshold is None]
+    optimised = config.search.optimised
     if not optimised:
         yield "search.objectives: at least one must have no threshold, to be optimised (got constraints alone)"
     scored = [o for o in config.search.objectives if o.direction == "maximize"]

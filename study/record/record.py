@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from trainables import languages
+from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.scores import Evaluation, Split
 
@@ -35,6 +38,24 @@ class Report:
     def evaluation(self) -> Evaluation:
         """Unpacked anew at each access."""
         return Evaluation.from_json(json.loads(self.packed))
+
+
+def result_of(evaluations: Sequence[Evaluation], trial: TrialConfig) -> Evaluation | None:
+    """The evaluation that is a trial's score, of those on one split in the order of their steps: the final one.
+
+    It has the costs of the whole training and, where that is asked for, the scores under attack and the certificates.
+    Its step is that of the checkpoint which it scored: the last, or the one best on the source language (the earliest
+    of equals), which is loaded and scored again at the end. None without a final evaluation.
+    """
+    if not evaluations or not evaluations[-1].final:
+        return None
+    final = evaluations[-1]
+    if trial.evaluation.checkpoint == "last":
+        return final
+    source = languages.normalize(trial.task.source_language)
+    known = [e for e in evaluations if not math.isnan(e.primary.values.get(source, math.nan))]
+    best = max(known, key=lambda e: e.primary[source], default=final)
+    return replace(final, step=best.step)
 
 
 @dataclass
@@ -77,6 +98,11 @@ class TrialRecord:
     def evaluation(self, split: Split = "validation") -> Evaluation | None:
         """The last evaluation on a split, or None."""
         return next((r.evaluation for r in reversed(self.reports) if r.split == split), None)
+
+    def result(self, trial: TrialConfig, split: Split = "validation") -> Evaluation | None:
+        """The evaluation that is this trial's score on a split (`result_of`); which checkpoint counts is no dimension,
+        so that `trial` may be the study's base. None without a final one."""
+        return result_of([r.evaluation for r in self.reports if r.split == split], trial)
 
 
 @dataclass
@@ -137,8 +163,8 @@ class StudyRecord:
         self.schema = int(event.get("schema", 1))
         if self.schema > SCHEMA:
             raise UserError(
-                f"{event['config'].get('name', 'study')}: its ledger has schema {self.schema}, this version reads up to "
-                f"{SCHEMA}; it was written by version {event['code_version']}, or a later one is needed"
+                f"{event['config'].get('name', 'study')}: its ledger has schema {self.schema}, this version reads up "
+                f"to {SCHEMA}; it was written by version {event['code_version']}, or a later one is needed"
             )
         self.uuid = self.uuid or event["uuid"]
         self.config = event["config"]

@@ -274,7 +274,7 @@ def _summary(study: Study, metric: str) -> pd.DataFrame:
     value = first_value(study.config)
     rows = []
     for trial in study.trials:
-        evaluation = ranking.outcome_of(study.config, trial) or trial.evaluation()
+        evaluation = trial.result(study.config.trial) or trial.evaluation()
         if trial.phase != "run" or evaluation is None:
             continue
         resolved = ranking.trial_config(study.config, trial)
@@ -308,10 +308,10 @@ def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
     yield "encoder", encoder.name_or_path
     yield "selection rule", f"{config.protocol.selection}. {selection_words(config)}"
     yield "primary endpoint", f"{config.protocol.primary_endpoint}, test split; all else is exploratory"
-    objective = next(o for o in config.search.objectives if o.threshold is None)
-    yield "objective", f"{objective.reduce}, {objective.direction}"
-    for bound in (o for o in config.search.objectives if o.threshold is not None):
-        yield "constraint", f"{bound.reduce} {'≥' if bound.direction == 'maximize' else '≤'} {bound.threshold}"
+    objective = config.search.optimised[0]
+    yield "objective", f"{objective.name}, {objective.direction}"
+    for bound in config.search.constraints:
+        yield "constraint", f"{bound.name} {'≥' if bound.direction == 'maximize' else '≤'} {bound.threshold}"
     kind = "a design, fixed before the first trial" if config.search.mode == "design" else "a search"
     asked = sum(t.phase == "run" for t in study.trials)
     states = [t.state for t in study.trials if t.phase == "run"]

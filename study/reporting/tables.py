@@ -260,7 +260,7 @@ def trend(findings: Findings) -> Table:
 
 def trials(source: Source) -> Table:
     """The baseline and the best trials by the objective."""
-    objective = next(o for o in source.config.search.objectives if o.threshold is None)
+    objective = source.config.search.optimised[0]
     ranked = source.summary.sort_values("value", ascending=objective.direction == "minimize", na_position="last")
     baseline = ranked["kind"] == "baseline"
     shown = pd.concat([ranked[baseline], ranked[~baseline]]).head(MOST_TRIALS)

@@ -47,17 +47,19 @@ def parallel_coordinates(source: Source) -> Figure | None:
         for height, label in axes[name][1]:
             look = {"font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.8)", "xanchor": "left", "xshift": 4}
             drawing.add_annotation(x=i, y=height, text=label, showarrow=False, **look)
-    objective = next(o for o in source.config.search.objectives if o.threshold is None).reduce
+    objective = source.config.search.optimised[0]
+    of_metric = f" of {objective.metric}" if objective.metric else ""
     finish(drawing, 380, left=40, top=56)
-    titles = [*(n.partition(".")[2].replace("_", " ") for n in names[:-1]), f"<b>{words.reduction(objective)}</b>"]
+    parameters = [n.partition(".")[2].replace("_", " ") for n in names[:-1]]
+    titles = [*parameters, f"<b>{words.reduction(objective.reduce)}{of_metric}</b>"]
     drawing.update_xaxes(
         tickvals=list(range(len(names))), ticktext=titles, side="top", showgrid=False, showline=False, ticks="",
         range=[-0.2, len(names) - 0.6], tickfont={"size": 12},
     )  # fmt: skip
     drawing.update_yaxes(visible=False, range=[-0.06, 1.06])
     text = (
-        f"Every complete trial as a line over its parameters and the objective ({objective}). Colour by rank: dark "
-        "blue the highest, orange the lowest. Lines are single trials, seed noise included."
+        f"Every complete trial as a line over its parameters and the objective ({objective.name}). Colour by rank: "
+        "dark blue the highest, orange the lowest. Lines are single trials, seed noise included."
     )
     return Figure("parallel", text, drawing)
 

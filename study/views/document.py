@@ -17,7 +17,7 @@ trials                  one entry per trial, in the order they were asked:
   attempts              executions so far
   parameters            {dotted path: value}, laid over `config.trial`
   asked, started, finished   times or null
-  objectives            {reduction: value} of the trial's result, in the order of the configuration; null without one
+  objectives            {objective: value} of the trial's result, in the order of the configuration; null without one
   result_step           step of the checkpoint that is the trial's result, or null
   error                 traceback or null
   warning               what is wrong with a trial that did not fail, or null
@@ -34,7 +34,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from study.proposals import ranking
 from study.question import objectives, rules
 from study.question.config import StudyConfig
 from study.record.record import Report, TrialRecord
@@ -80,7 +79,7 @@ def as_json(study: Study) -> dict[str, Any]:
 
 
 def _trial_json(config: StudyConfig, trial: TrialRecord) -> dict[str, Any]:
-    outcome = ranking.outcome_of(config, trial)
+    outcome = trial.result(config.trial)
     return {
         "number": trial.number,
         "phase": trial.phase,

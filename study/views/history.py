@@ -13,7 +13,6 @@ import pandas as pd
 
 from study.analysis.frames import TRIAL_COLUMNS, read_results
 from study.proposals import ranking
-from study.question import rules
 from study.question.config import StudyConfig, study_directory
 from study.record import roots
 from study.record.record import TrialRecord
@@ -66,8 +65,7 @@ def _rows(study: str, config: StudyConfig, trial: TrialRecord) -> list[dict[str,
     splits: tuple[Split, ...] = ("validation", "test")
     rows = []
     for split in splits:
-        evaluations = [r.evaluation for r in trial.reports if r.split == split]
-        outcome = rules.result(evaluations, resolved) if trial.state == "COMPLETE" else None
+        outcome = trial.result(resolved, split) if trial.state == "COMPLETE" else None
         if (evaluation := outcome or trial.evaluation(split)) is None:
             continue
         row = {

@@ -43,11 +43,11 @@ def export_optuna(record: StudyRecord, path: Path) -> None:
 
 
 def _write(storage: optuna.storages.RDBStorage, config: StudyConfig, name: str, trials: list[TrialRecord]) -> None:
-    optimised = [o for o in config.search.objectives if o.threshold is None]
+    optimised = config.search.optimised
     study = optuna.create_study(storage=storage, study_name=name, directions=[o.direction for o in optimised])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([f"{o.metric}.{o.reduce}" if o.metric else o.reduce for o in optimised])
+        study.set_metric_names([o.name for o in optimised])
     study.set_user_attr("question", config.question)
     study.set_user_attr("selection rule", config.protocol.selection)
     study.add_trials([_frozen(config, trial) for trial in trials])

@@ -78,7 +78,7 @@ class View:
     @property
     def objective(self) -> Objective:
         """The one that ranks trials: the first without a threshold."""
-        return next(o for o in self.config.search.objectives if o.threshold is None)
+        return self.config.search.optimised[0]
 
     @property
     def best(self) -> int | None:
@@ -131,7 +131,7 @@ class View:
             case "started":
                 yield f"trial {number} started" + (f", attempt {event['attempt']}" if event["attempt"] > 1 else "")
             case "report":
-                yield f"trial {number} step {event['step']}" + (f": {self.objective.reduce} {value}" if value else "")
+                yield f"trial {number} step {event['step']}" + (f": {self.objective.name} {value}" if value else "")
                 first = trial.fruitless if trial is not None else None
                 if (
                     trial is not None
@@ -153,7 +153,7 @@ class View:
         shown = self._rows(max(1, height - 6 - len(warned)))
         wide = width >= 100
         table = Table(box=None, padding=(0, 1), header_style="bold")
-        for title in ("trial", "state", "attempt", "step", self.objective.reduce, "time"):
+        for title in ("trial", "state", "attempt", "step", self.objective.name, "time"):
             table.add_column(title, justify="left" if title in ("trial", "state") else "right", no_wrap=True)
         if wide:
             table.add_column("point", no_wrap=True, overflow="ellipsis", max_width=width - 70)

@@ -110,7 +110,7 @@ def _trial_table(study: Study, every_trial: bool) -> str:
     by_rank = sorted(trials, key=lambda t: (t.kind != "baseline", order.get(t.number, len(order)), t.number))
     shown = trials if every_trial else sorted(by_rank[:MOST_ROWS], key=lambda t: t.number)
     paths = _varied([t for t in shown if t.kind != "baseline"])
-    titles = ["trial", *short(paths), *(o.reduce for o in config.search.objectives), *COMPARED[:-1], "step"]
+    titles = ["trial", *short(paths), *(o.name for o in config.search.objectives), *COMPARED[:-1], "step"]
     titles = list(dict.fromkeys(titles))
     rows = [titles, *(_trial_row(study, t, paths, titles, ranked[:1]) for t in shown)]
     hidden = len(trials) - len(shown)
@@ -119,15 +119,15 @@ def _trial_table(study: Study, every_trial: bool) -> str:
     notes.append(f"Validation {metric}, fractions; * ranks first among the trials other than the baseline.")
     notes += _constraint_lines(config, trials)
     if front := ranking.tradeoffs(config, study.record):
-        names = " and ".join(o.reduce for o in config.search.objectives if o.threshold is None)
+        names = " and ".join(o.name for o in config.search.optimised)
         notes.append(f"Pareto front of {names}: {_trials(front)}.")
     return "\n".join([columns(rows), *notes])
 
 
 def _constraint_lines(config: StudyConfig, trials: Sequence[TrialRecord]) -> Iterator[str]:
     """Which complete trials miss which threshold; they are not ranked."""
-    outcomes = {t.number: ranking.outcome_of(config, t) for t in trials if t.state == "COMPLETE"}
-    for bound in (o for o in config.search.objectives if o.threshold is not None):
+    outcomes = {t.number: t.result(config.trial) for t in trials if t.state == "COMPLETE"}
+    for bound in config.search.constraints:
         missing = [n for n, found in outcomes.items() if found is not None and not _meets(config, bound, found)]
         those = f"missed by {_trials(missing)}, not ranked" if missing else "met by all"
         yield f"Constraint {objectives.words(bound)}: {those}."
@@ -160,7 +160,7 @@ def _trial_row(
     name = f"{trial.number} {trial.kind}" if trial.kind in ("baseline", "enqueued") else str(trial.number)
     cells = {"trial": name + (" *" if trial.number in best else "")}
     cells |= dict(zip(short(paths), (_shown(trial.point.get(path)) for path in paths), strict=True))
-    outcome = ranking.outcome_of(config, trial) or trial.evaluation()
+    outcome = trial.result(config.trial) or trial.evaluation()
     if outcome is not None:
         values = objectives.summary(outcome, config) | objective_values(config, outcome)
         cells |= {k: f"{v:.4f}" for k, v in values.items()} | {"step": str(outcome.step)}
@@ -173,8 +173,8 @@ def _comparison(study: Study, choice: ranking.Choice) -> Iterator[str]:
     """The best trial against the baseline: reductions, then the languages that gained and lost most."""
     config, best = study.config, study.record.trials[choice.winner.numbers[0]]
     baseline = next((t for t in study.trials if t.kind == "baseline" and t.phase == "run"), None)
-    after = ranking.outcome_of(config, best)
-    before = ranking.outcome_of(config, baseline) if baseline is not None and baseline.state == "COMPLETE" else None
+    after = best.result(config.trial)
+    before = baseline.result(config.trial) if baseline is not None and baseline.state == "COMPLETE" else None
     assert after is not None, "a ranked trial has a result"
     if before is None or baseline is None:
         yield f"Best: trial {best.number}. There is no complete baseline to compare it with."

@@ -11,11 +11,11 @@ from trainables.scores import Evaluation
 
 
 def objective_values(config: StudyConfig, evaluation: Evaluation) -> dict[str, float]:
-    """Every objective of an evaluation, by what the selection rule may read; those without a value are left out."""
+    """Every objective of an evaluation, by name and by what the rule may read; those without a value are left out."""
     found = {}
     for objective in config.search.objectives:
         try:
-            found[objective.reduce] = objectives.value(objective, rules.visible(evaluation, config), config)
+            found[objective.name] = objectives.value(objective, rules.visible(evaluation, config), config)
         except objectives.UnscoredError:
             continue
     return found
@@ -23,7 +23,7 @@ def objective_values(config: StudyConfig, evaluation: Evaluation) -> dict[str, f
 
 def first_value(config: StudyConfig) -> Callable[[Evaluation], float | None]:
     """The value of the objective that ranks trials, as a function of an evaluation; None where it has none."""
-    name = next(o.reduce for o in config.search.objectives if o.threshold is None)
+    name = config.search.optimised[0].name
 
     def value(evaluation: Evaluation) -> float | None:
         found = objective_values(config, evaluation).get(name, math.nan)

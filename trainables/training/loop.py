@@ -21,6 +21,9 @@ from trainables.storage import checkpoint as checkpoints
 from trainables.training.step import DivergedError, Interrupted, autocast, train_step
 from trainables.training.trial import Meters, Trial, start
 
+Say = Callable[[str], object]
+"""Hears, on one worker, what its user should know of a trial that goes on."""
+
 Predicted = Callable[[Materials, list[tuple[Split, Stream, Predictions]]], None]
 """Given the predictions of the last evaluation of each split, before the trial's last checkpoint is written."""
 
@@ -33,6 +36,7 @@ def run_trial(
     final_split: Split = "validation",
     predicted: Predicted | None = None,
     interrupted: Interrupted = lambda: False,
+    say: Say = lambda words: None,
 ) -> Generator[Evaluation]:
     """Train and evaluate one trial; continues from the newest whole checkpoint in `directory` where there is one.
 
@@ -40,7 +44,11 @@ def run_trial(
     `DivergedError` on a loss that is not finite.
     """
     materials = materials_of.load(config, _splits(final_split))
-    yield from fit(start(config, materials, group or Group(), directory), final_split, predicted, interrupted)
+    trial = start(config, materials, group or Group(), directory)
+    if trial.lost:
+        steps = ", ".join(map(str, trial.lost))
+        say(f"its checkpoint of step {steps} cannot be read: it goes on from step {trial.step}")
+    yield from fit(trial, final_split, predicted, interrupted)
 
 
 def _splits(final_split: Split) -> tuple[Split, ...]:
@@ -81,7 +89,8 @@ def _finish(trial: Trial, final_split: Split, predicted: Predicted | None) -> It
     final, outcome = _evaluate(trial, "validation", final=final_split == "validation")
     if trial.best is not None and trial.best[0] != trial.step:
         kept = checkpoints.read(trial.directory / str(trial.best[0]))
-        assert kept is not None, "the best checkpoint is kept until the trial ends"
+        if kept is None:
+            raise RuntimeError(f"the best checkpoint, that of step {trial.best[0]}, cannot be read")
         checkpoints.load_weights(trial.model, kept.weights)
         again, outcome = _evaluate(trial, "validation", final=final.final)
         final = replace(again, training=final.training)

@@ -54,6 +54,8 @@ class Trial:
     best: tuple[int, float] | None = None
     meters: Meters = field(default_factory=Meters)
     resumed: tuple[Evaluation, ...] = ()
+    lost: tuple[int, ...] = ()
+    """Steps beyond the one it goes on from that were kept and cannot be read: this work is done again."""
 
 
 def start(config: TrialConfig, materials: Materials, group: Group, directory: Path) -> Trial:
@@ -98,9 +100,17 @@ def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) ->
 
 
 def _resume(trial: Trial) -> None:
+    """Take up the newest whole checkpoint. What lies above it is removed: it would pass for newer than all to come."""
     found = checkpoints.latest(trial.directory)
     # All workers must continue from the same step, whatever each of them can see of a shared folder.
-    if set(trial.group.gather(found.step if found else 0)) != {found.step if found else 0} or found is None:
+    if set(trial.group.gather(found.step if found else 0)) != {found.step if found else 0}:
+        found = None
+    if trial.group.rank == 0:
+        begin = found.step if found else 0
+        trial.lost = tuple(step for step in checkpoints.steps(trial.directory) if step > begin)
+        if trial.lost:
+            checkpoints.keep_only(trial.directory, set(checkpoints.steps(trial.directory)) - set(trial.lost))
+    if found is None:
         return
     checkpoints.load_weights(trial.model, found.weights)
     if found.optimizer:

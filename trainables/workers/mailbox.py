@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Item = dict[str, Any]
-"""What a worker posts: {"kind": "started" | "report" | "done" | "interrupted" | "failed" | "halted", …}.
+"""What a worker posts: {"kind": "started" | "report" | "note" | "done" | "interrupted" | "failed" | "halted", …}.
 
-"failed" is the trial's own fault; "halted" is not, and nothing else would fare better: the study is to stop.
+A "note" has words for the study's user. "failed" is the trial's own fault; "halted" is not, and nothing else would
+fare better: the study is to stop.
 """
 
 Verdict = Literal["continue", "stop"]
@@ -123,9 +124,9 @@ class Mailbox:
             if job is None or job.attempt != attempt:
                 return "stop"
             job.items.append({**item, "attempt": attempt})
-            job.ended = item["kind"] != "report"
+            job.ended = item["kind"] not in ("report", "note")
             self.changed.notify_all()
-            if job.ended:
+            if item["kind"] != "report":
                 return "continue"
             job.waiting += 1
             await self.changed.wait_for(lambda: job.waiting == 0 or job.stopped or self.jobs[slot] is not job)

@@ -106,6 +106,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
                 final_split=job["final_split"],
                 predicted=_keep_predictions(job["predictions"]),
                 interrupted=interrupted,
+                say=lambda words: _tell(config, job, words),
             )
             for evaluation in evaluations:
                 final = final or evaluation.final
@@ -128,6 +129,12 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
             raise
         return
     post({"kind": "done" if final else "interrupted"})
+
+
+def _tell(config: dict[str, Any], job: dict[str, Any], words: str) -> None:
+    """Let the study's user know something of this trial."""
+    item = {"kind": "note", "words": f"trial {job['number']}: {words}"}
+    ray.get(config["mailbox"].post.remote(config["slot"], job["attempt"], item))
 
 
 @contextmanager

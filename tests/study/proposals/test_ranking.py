@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from study.proposals import ranking
 from study.question import rules
-from study.record.record import StudyRecord
+from study.record.record import Report, StudyRecord
 from tests.study.question.test_rules import LANGUAGES, PIVOTS, evaluation, study
 from trainables.config import Budget
 from trainables.errors import UserError
@@ -80,6 +82,23 @@ def test_constraints_and_direction_decide_before_the_value() -> None:
     assert ranking.choose(study(PIVOTS, search=least), studied.record).winner.numbers == (feasible,)
     with pytest.raises(UserError, match="no trial beside the baseline"):
         ranking.choose(study(PIVOTS), StudyRecord())
+
+
+def test_control_c_costs_what_the_winner_took_to_its_end() -> None:
+    """Not what its best checkpoint had cost by then: the search for that one is part of the method."""
+    config = study(PIVOTS, trial={"perturbation": {"method": "adversarial"},
+                                  "evaluation": {"every": 30, "checkpoint": "best_source_validation"}})  # fmt: skip
+    studied = Ledgered()
+    number = studied.add({"perturbation.epsilon": 0.2}, None)
+    trial = studied.record.trials[number]
+    reports = []
+    for step, score in ((30, 0.9), (60, 0.7), (90, 0.9)):
+        found = replace(evaluation(flat(score), step, step == 90), cost={"forward_equivalents": 3.0 * step})
+        reports.append(Report(1, step, "validation", 1.0, json.dumps(found.to_json()).encode()))
+    trial.reports, trial.state = reports, "COMPLETE"
+    winner = ranking.choose(config, studied.record).winner
+    control = ranking.controls(config, studied.record, winner)["c"]
+    assert control.training.budget == Budget(forward_equivalents=270.0)
 
 
 def test_standard_controls() -> None:

@@ -169,12 +169,3 @@ def test_difference_is_the_inverse_of_laying_a_point_over() -> None:
     other = apply_point(base, point)
     assert apply_point(base, rules.difference(base, other)) == other
     assert rules.difference(base, base) == {}
-
-
-def test_a_result_is_the_evaluation_of_one_checkpoint() -> None:
-    rising = [evaluation({"en": s}, step, step == 30) for step, s in ((10, 0.5), (20, 0.8), (30, 0.7))]
-    last = TrialConfig()
-    best = apply_point(last, {"evaluation.checkpoint": "best_source_validation"})
-    assert rules.result(rising, last) is rising[2]
-    assert rules.result(rising, best) is rising[1]
-    assert rules.result(rising[:2], best) is None, "without a final evaluation there is no result"

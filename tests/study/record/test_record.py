@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from study.record.record import StudyRecord
+import pytest
+
+from study.record.record import SCHEMA, StudyRecord, result_of
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.loading import apply_point
 from trainables.scores import Evaluation, LanguageScores
 
 
@@ -23,6 +28,32 @@ def report(number: int, attempt: int, step: int, score: float, **fields: Any) ->
 
 def finished(number: int, attempt: int, outcome: str, error: str | None = None, **fields: Any) -> dict[str, Any]:
     return event("finished", trial=number, attempt=attempt, outcome=outcome, error=error, **fields)
+
+
+def test_a_study_of_a_later_schema_is_not_read() -> None:
+    study = event("study", uuid="0", config={"name": "x"}, code_version="9.1", fingerprints={}, protocol_hash="")
+    assert StudyRecord.of([study]).schema == 1, "those without a number were written before there was one"
+    with pytest.raises(UserError, match=rf"x: its ledger has schema {SCHEMA + 1}.*written by version 9\.1"):
+        StudyRecord.of([{**study, "schema": SCHEMA + 1}])
+
+
+def evaluated(step: int, score: float, final: bool = False, **others: float) -> Evaluation:
+    named = {"accuracy": score, **others}
+    values = {name: LanguageScores({"en": value}, {"en": 10}) for name, value in named.items()}
+    return Evaluation(step, "validation", values, {"loss": 1 / step}, {"forward_equivalents": 3.0 * step}, final)
+
+
+def test_a_result_is_the_final_evaluation_under_the_step_of_its_checkpoint() -> None:
+    last = TrialConfig()
+    best = apply_point(last, {"evaluation.checkpoint": "best_source_validation"})
+    rising = [evaluated(10, 0.5), evaluated(20, 0.8), evaluated(30, 0.7, final=True)]
+    assert result_of(rising, last) is rising[2]
+    # The checkpoint of step 20 is loaded at the end and scored again, under attack as well.
+    again = [*rising[:2], evaluated(30, 0.8, final=True, attacked_accuracy=0.4)]
+    result = result_of(again, best)
+    assert result is not None and result.step == 20
+    assert (result.scores, result.cost, result.training) == (again[2].scores, again[2].cost, again[2].training)
+    assert result_of(rising[:2], best) is None, "without a final evaluation there is no result"
 
 
 def scores(record: StudyRecord, number: int) -> list[tuple[int, int, float]]:

@@ -12,6 +12,7 @@ import pytest
 
 from study.question.config import StudyConfig
 from study.record.record import StudyRecord
+from study.reporting.source import from_ledger
 from study.views import document as views
 from study.views import tables
 from study.views.found import find, is_finished, planned
@@ -63,6 +64,26 @@ def test_what_all_trials_share_has_no_column(write_study: Write, events: list[Ev
             event["point"] |= {"perturbation.norm": "l2"}
     assert "norm" not in text_of(write_study, events)
     assert "ascent_steps" in text_of(write_study, events)
+
+
+def test_an_objective_and_a_bound_of_one_reduction_are_two(write_study: Write, events: list[Event]) -> None:
+    """Told apart by their metric, in tables, documents, figures and importances."""
+    both = [{"reduce": "source", "metric": "accuracy"}, {"reduce": "source", "metric": "f1", "threshold": 0.4}]
+    events[0]["config"]["search"]["objectives"] = [
+        {"direction": "maximize", "threshold": None, **objective} for objective in both
+    ]
+    for event in events:
+        if event["event"] == "report":
+            event["evaluation"]["scores"]["f1"] = {"en": [0.5, 40]}
+    root = write_study(events)
+    text = tables.text(root, "small")
+    head = next(line for line in text.splitlines() if line.startswith("trial"))
+    assert "source of accuracy" in head and "source of f1" in head
+    assert line_of(text, "2 *")[3:5] == ["0.9500", "0.5000"]
+    best = json.loads(views.document(root, "small"))["trials"][2]
+    assert best["objectives"] == {"source of accuracy": pytest.approx(0.95), "source of f1": 0.5}
+    summary = from_ledger("small", root).summary
+    assert summary["value"].tolist() == pytest.approx([0.9, 0.91, 0.95])
 
 
 def test_a_baseline_that_ranks_higher_is_said(write_study: Write, events: list[Event]) -> None:

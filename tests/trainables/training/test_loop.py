@@ -153,6 +153,22 @@ def test_a_corrupt_checkpoint_falls_back_to_the_one_before(materials: Materials,
     assert begin(config, materials, tmp_path).step == 2
 
 
+def test_a_trial_that_falls_back_keeps_its_new_checkpoints(materials: Materials, tmp_path: Path) -> None:
+    """What lies above the step it goes on from would pass for newer, and every new checkpoint be deleted at once."""
+    config = apply_point(BASE, {"evaluation.every": 1})
+    evaluations = fit(begin(config, materials, tmp_path))
+    for _ in range(3):
+        next(evaluations)
+    for step in (2, 3):
+        (tmp_path / str(step) / checkpoint.WEIGHTS).write_bytes(b"torn")
+    said: list[str] = []
+    again = run_trial(config, tmp_path, say=said.append)
+    next(again)
+    assert said == ["its checkpoint of step 2, 3 cannot be read: it goes on from step 0"]
+    assert checkpoint.steps(tmp_path) == [1]
+    assert [e.step for e in again] == [2, 3, 4]
+
+
 def test_micro_batches_add_up_to_the_batch(materials: Materials, tmp_path: Path) -> None:
     config = apply_point(ADVERSARIAL, {"encoder.dropout": 0.0})
     _, whole = trained(config, materials, tmp_path / "whole")

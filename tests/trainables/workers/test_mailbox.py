@@ -47,6 +47,19 @@ def test_a_report_waits_until_the_driver_asks_for_more() -> None:
     run(scenario())
 
 
+def test_a_note_ends_nothing_and_waits_for_nobody() -> None:
+    async def scenario() -> None:
+        box = await submitted()
+        await box.next_job(SLOT)
+        await box.take(SLOT, 1)
+        assert await box.post(SLOT, 1, {"kind": "note", "words": "…"}) == "continue"
+        assert await box.take(SLOT, 1) == {"kind": "note", "words": "…", "attempt": 1}
+        assert await box.post(SLOT, 1, {"kind": "done"}) == "continue"
+        assert (await box.take(SLOT, 1))["kind"] == "done"
+
+    run(scenario())
+
+
 def test_a_stopped_trial_does_not_take_another_step() -> None:
     async def scenario() -> None:
         box = await submitted()
