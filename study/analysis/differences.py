@@ -108,15 +108,17 @@ class Difference:
     p_sign_flip: float
     example_share: float
     """Share of the variance of the estimate that comes from the examples, in [0, 1]."""
+    unpaired: tuple[int, int] = (0, 0)
+    """Seeds that are left out, since the treatment, or the control, has no scores under them while the other has."""
     p_adjusted: float = float("nan")
     """Holm's, over the claims made together; see `adjust`."""
 
 
 def adjust(claims: Sequence[Difference]) -> list[Difference]:
-    """The same claims with Holm-adjusted p-values of the t test by seed."""
+    """The same claims with Holm-adjusted p-values of the test by both, the larger of the two: a claim needs both."""
     return [
         replace(c, p_adjusted=float(p))
-        for c, p in zip(claims, significance.holm([c.p_seed for c in claims]), strict=True)
+        for c, p in zip(claims, significance.holm([c.p_both for c in claims]), strict=True)
     ]
 
 
@@ -136,6 +138,8 @@ class Paired:
     weights: Mapping[str, Floats]
     units: Mapping[str, npt.NDArray[np.int64]]
     size: int
+    unpaired: tuple[int, int] = (0, 0)
+    """Seeds of the control's that the treatment lacks, and the reverse: trials that failed have no scores."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -162,8 +166,8 @@ def pair(results: pd.DataFrame, treatment: str, control: str) -> Paired:
     Raises `UserError` where they share no seed, or were not scored on the same examples under every seed.
     """
     both = results[results["configuration"].isin((treatment, control))]
-    first, second = (both.loc[both["configuration"] == name, "seed"].unique() for name in (treatment, control))
-    common = sorted({int(s) for s in first} & {int(s) for s in second})
+    first, second = (set(map(int, both.loc[both["configuration"] == name, "seed"])) for name in (treatment, control))
+    common, unpaired = sorted(first & second), (len(second - first), len(first - second))
     if not common:
         raise UserError(f"results.seed: {treatment} and {control} must share seeds (got none in common)")
     both = both[both["seed"].isin(common)]
@@ -181,7 +185,8 @@ def pair(results: pd.DataFrame, treatment: str, control: str) -> Paired:
         scores[str(language)] = rows["score"].to_numpy(dtype=float).reshape(shape)
         weights[str(language)] = rows["weight"].to_numpy(dtype=float).reshape(shape)
         which[str(language)] = grid[0, 0].astype(np.int64)
-    return Paired(treatment, control, str(both["metric"].iloc[0]), tuple(common), scores, weights, which, len(names))
+    metric = str(both["metric"].iloc[0])
+    return Paired(treatment, control, metric, tuple(common), scores, weights, which, len(names), unpaired)
 
 
 def difference(data: Paired, reduction: Reduction, name: str) -> Difference:
@@ -249,6 +254,7 @@ def _difference(data: Paired, name: str, per_seed: Floats, influence: Floats, la
         p_both=float(np.fmax(p_seed, p_both)),
         p_sign_flip=significance.sign_flip(per_seed),
         example_share=float(parts.example_variance) / total if total > 0 else 0.0,
+        unpaired=data.unpaired,
     )  # fmt: skip
 
 

@@ -6,8 +6,8 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import ray
 from ray._private import parameter, ray_constants
 from ray._private import worker as ray_worker
 
+from trainables.environment import environment
 from trainables.errors import UserError
 from trainables.storage.scratch import scratch
 
@@ -67,17 +68,19 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
     raylet in seconds and gcs_server in about a minute, and leaves no time to say a word then.
     """
     over = threading.Event()
-    environment = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
-    os.environ.update(environment)
+    variables = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    with scratch(SCRATCH) as folder:
+    with (
+        environment(variables, also=["PYTHONBREAKPOINT"]),
+        _staying_local() if address is None else nullcontext(),
+        scratch(SCRATCH) as folder,
+    ):
         try:
             if address is None:
-                _stay_local()
                 _start_ray(resources={"trial_driver": 1000.0}, include_dashboard=False, _temp_dir=str(folder), **quiet)
                 threading.Thread(target=_watch, args=(over, lost), name="ray-watch", daemon=True).start()
             else:
-                ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
+                ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
             yield folder
         finally:
             over.set()
@@ -145,11 +148,22 @@ def _small() -> Iterator[None]:
         parameter.RayParams = usual
 
 
-def _stay_local() -> None:
-    """Make a local cluster listen on loopback only, and keep its token out of the home folder (readable there)."""
-    os.environ.update(LOCAL_ENVIRONMENT)
-    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+@contextmanager
+def _staying_local() -> Iterator[None]:
+    """Within, a local cluster listens on loopback only, and keeps its token out of the home folder (readable there)."""
+    has_token = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    token = {} if has_token else {"RAY_AUTH_TOKEN": _token()}
     # Ray turns 127.0.0.1 into the machine's address unless it takes itself to be confined to one machine. It read the
     # variable in LOCAL_ENVIRONMENT when it was imported; its child processes read it later.
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    usual, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        with environment(LOCAL_ENVIRONMENT | token, also=["RAY_AUTH_MODE"]):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = usual
+
+
+@cache
+def _token() -> str:
+    """One for all local clusters of this process, which reads it once."""
+    return secrets.token_hex(32)

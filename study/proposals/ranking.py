@@ -45,7 +45,7 @@ def control_d(winner: TrialConfig, outcome: Evaluation) -> TrialConfig | None:
     """(d) Gaussian noise of the winner's achieved norm (RMS per perturbed token, in units of m), its other settings.
 
     None where the winner perturbs nothing, or is such noise itself: it would be compared with itself. Relative sigma
-    is the expected norm of a token's noise (METHODS.md).
+    is the expected norm of a token's noise (docs/methods.md).
     """
     norm = outcome.training.get("perturbation_norm_relative", 0.0)
     if not norm or winner.perturbation.method == "random_perturbation":

@@ -34,7 +34,7 @@ from trainables.errors import UserError, suggestion
 from trainables.scores import COST_KEYS, Evaluation, LanguageScores
 
 SMALLEST_GROUP = 3
-"""Languages below which a mean is not the mean of a group (METHODS.md): refused as objective and primary endpoint."""
+"""Languages below which a mean is not that of a group: refused as objective and primary endpoint (docs/methods.md)."""
 
 PLAIN = (
     "source",

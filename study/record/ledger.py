@@ -32,6 +32,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from study.record import signals
 from study.record.lines import decode, encode, owner_path
 from study.record.ownership import Claim, claim
 from trainables.errors import UserError
@@ -96,16 +97,17 @@ class Ledger:
         """Write one event durably, or not at all; returns it. Constant time, whatever the ledger's length.
 
         Raises `UserError` if it can't be written (a full disk, a study that was taken over): whatever the event was
-        about must then be treated as not having happened.
+        about must then be treated as not having happened. A signal that comes meanwhile waits until it is written.
         """
         row = {"event": event, "time": time.time(), "epoch": self.epoch, **fields}
         line = encode(row)
-        with self._lock:
+        with signals.held(), self._lock:
             assert self._descriptor >= 0, "the ledger is closed"
             self._claim.verify()
             if self.guard is not None:
                 self.guard()
             try:
+                self._find_end()
                 written = 0
                 while written < len(line):
                     written += os.write(self._descriptor, line[written:])
@@ -117,6 +119,12 @@ class Ledger:
         if self.heard is not None:
             self.heard(row)
         return row
+
+    def _find_end(self) -> None:
+        """Ask the file where it ends: a driver that was taken over may have written its last, whole or torn, since."""
+        if os.fstat(self._descriptor).st_size != self._end:
+            self._end = _whole(self.path)
+            os.ftruncate(self._descriptor, self._end)
 
     def _restore(self) -> None:
         """Cut off what was written of an event that failed. If even that fails, the next `open` does it."""

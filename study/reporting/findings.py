@@ -100,6 +100,8 @@ def _confirmed(source: Source) -> Confirmed | None:
     if results is None or headline is None:
         return None
     test = results[results["split"] == "test"]
+    if headline not in set(test["configuration"]):
+        return None
     control, chosen_by = _strongest(source, test)
     if control is None:
         return None
@@ -210,9 +212,10 @@ def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | Non
         confirmed.chosen_by if confirmed else "",
         source.is_demonstration and has_study,
     )
-    yield from (("Caution", text) for text in (*caveats, *source.cautions))
+    lost = [words.lost_seeds(name, *seeds) for name, seeds in source.seeds.items() if seeds[0] < seeds[1]]
+    yield from (("Caution", text) for text in (*caveats, *lost, *source.cautions))
     if confirmed is None:
-        yield "Caution", words.NOT_CONFIRMED
+        yield "Caution", words.NOT_CONFIRMED if source.results is None else words.NOTHING_TO_COMPARE
     else:
         yield from _confirmed_conclusions(source, confirmed)
     if dosed is None:
@@ -223,6 +226,8 @@ def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | Non
     yield from (("Dose", words.response(r)) for r in overall)
     yield from (("Dose", text) for text in words.response_caveats(overall))
     if not dosed.searched:
+        if source.failed:
+            yield "Dose", words.failed_points(source.failed, source.designed)
         yield "Dose", words.trend(dosed.trend)
 
 

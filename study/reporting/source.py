@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -71,6 +72,12 @@ class Source:
     baseline_ranks_higher: bool = False
     openings: int = 0
     """How often the test split was opened."""
+    seeds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Confirmed configuration -> seeds under which it has scores, and seeds that it was to be trained under."""
+    failed: int = 0
+    """Trials of a design that failed …"""
+    designed: int = 0
+    """… out of so many."""
     described: Mapping[str, str] = field(default_factory=dict)
     """Configuration -> what it is, in words."""
     supervision: Mapping[str, str] = field(default_factory=dict)
@@ -159,6 +166,9 @@ def from_ledger(name: str, root: Path) -> Source:
         chosen=choice.winner.numbers if choice else (),
         baseline_ranks_higher=bool(choice and choice.baseline_ranks_higher),
         openings=len(study.record.openings),
+        seeds=_seeds(names, confirmed, results) if results is not None else {},
+        failed=sum(t.kind == "design" and t.state == "FAIL" for t in study.trials),
+        designed=sum(t.kind == "design" for t in study.trials),
         described={n: CONTROLS.get(t.control or "") or _words(resolved[n], paths) for n, t in names.items()},
         supervision={n: supervision(trial) for n, trial in resolved.items()},
         cautions=(*map(words.repeated_control, repeated), *_cautions(trials, results)),
@@ -166,6 +176,13 @@ def from_ledger(name: str, root: Path) -> Source:
         reproduction=tuple(_reproduction_rows(study)),
         resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     )
+
+
+def _seeds(names: Iterable[str], confirmed: Sequence[TrialRecord], results: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Seeds with scores, and seeds planned, of each confirmed configuration."""
+    scored = results.groupby("configuration")["seed"].nunique().to_dict()
+    planned = Counter(map(history.configuration_name, confirmed))
+    return {name: (int(scored.get(name, 0)), planned[name]) for name in names}
 
 
 def from_results(
@@ -219,6 +236,10 @@ def _from_frame(
         results=results,
         facts=language_facts(languages),
         headline=named,
+        seeds={
+            str(name): (int(part["seed"].nunique()), len(seeds))
+            for name, part in results.groupby("configuration", sort=False)
+        },
         described={str(c): CONTROLS.get(str(k), "") for c, k in letters.items()},
         protocol=rows,
         reproduction=(("seeds", ", ".join(map(str, seeds))), *_versions()),
@@ -360,6 +381,9 @@ def caption(source: Source) -> str:
         f"primary endpoint: {source.endpoint}",
         f"{seeds} seeds" if seeds else "not confirmed",
     ]
+    lost = [f"{name} {planned - scored}" for name, (scored, planned) in source.seeds.items() if scored < planned]
+    if lost:
+        parts.append(f"seeds without scores: {', '.join(lost)}")
     if source.summary.shape[0]:
         parts.append(f"test split opened {source.openings}×" if source.openings else "test split closed")
     text = "; ".join(parts) + "."

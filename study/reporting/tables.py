@@ -124,19 +124,21 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
         label, first, second = source.supervision.get(d.treatment, "–"), means[d.treatment], means[d.control]
         row = (
             f"{d.treatment} − {d.control}{mark}", label, f"{100 * first:.1f}", f"{100 * second:.1f}",
-            words.points(d.estimate), words.span(d.by_seed), words.span(d.by_both), words.p_text(d.p_seed),
-            words.p_text(d.p_adjusted), words.p_text(d.p_sign_flip), f"{100 * d.example_share:.0f} %",
+            words.points(d.estimate), _paired_seeds(source, d), words.span(d.by_seed), words.span(d.by_both),
+            words.p_text(d.p_seed), words.p_text(d.p_both), words.p_text(d.p_adjusted),
+            words.p_text(d.p_sign_flip), f"{100 * d.example_share:.0f} %",
         )  # fmt: skip
         rows.append(row)
     text = (
         f"Primary endpoint ({words.reduction(source.endpoint)}, test {source.metric}), in points. {caption(source)} "
         "The claim is the difference from the strongest control. Intervals at 95 %, paired by seed: over seeds on "
         "these sentences, and over seeds and sentences both; last column: share of the latter's variance that is the "
-        "sentences'. p: t test over seeds; Holm: adjusted over the controls; flips: sign-flip test over seeds."
+        "sentences'. p: t tests over seeds, and over both; Holm: the latter adjusted over the controls; flips: "
+        "sign-flip test over seeds."
     )
     columns = (
-        "difference", "supervision", "first", "second", "Δ", "95 % seeds", "95 % both", "p", "p Holm", "p flips",
-        "sentences",
+        "difference", "supervision", "first", "second", "Δ", "seeds", "95 % seeds", "95 % both", "p seeds",
+        "p both", "p Holm", "p flips", "sentences",
     )  # fmt: skip
     return Table("headline", text, columns, tuple(rows), (0, 1))
 
@@ -153,6 +155,7 @@ def scores(source: Source, confirmed: Confirmed) -> Table:
             + (" (headline)" if name == confirmed.headline else " (strongest)" if name == confirmed.control else ""),
             source.described.get(name, ""),
             source.supervision.get(name, "–"),
+            _of(*source.seeds.get(name, (0, 0))),
             *(_mean_sd(cells.get((name, r))) for r in reductions),
         )
         for name in names
@@ -162,7 +165,18 @@ def scores(source: Source, confirmed: Confirmed) -> Table:
         "Supervision: what the method uses beside the labels of the source language."
     )
     titles = tuple(f"{SHORT.get(r, r)}{' (primary)' if r == source.endpoint else ''}" for r in reductions)
-    return Table("scores", text, ("configuration", "what it is", "supervision", *titles), rows, (0, 1, 2))
+    return Table("scores", text, ("configuration", "what it is", "supervision", "seeds", *titles), rows, (0, 1, 2))
+
+
+def _of(some: int, planned: int) -> str:
+    """``8``, or ``6 of 8``."""
+    return f"{planned}" if some == planned else f"{some} of {planned}"
+
+
+def _paired_seeds(source: Source, d: Difference) -> str:
+    """Seeds that a difference is over, of those that its treatment was to be trained under."""
+    planned = max(source.seeds.get(name, (0, 0))[1] for name in (d.treatment, d.control))
+    return _of(len(d.seeds), max(planned, len(d.seeds)))
 
 
 def _mean_sd(cell: Mapping[Any, Any] | None) -> str:
@@ -236,6 +250,8 @@ def doses(findings: Findings) -> Table:
         f"{caption(findings.source)} Dose: achieved RMS norm of the perturbation per token over the encoder's mean "
         "embedding norm. Intervals at 95 %, each for itself."
     )
+    if findings.source.failed:
+        text += f" {words.failed_points(findings.source.failed, findings.source.designed)}"
     return Table("doses", text, ("languages", "series", "n", "dose", "gain", "95 %", "mean over"), tuple(rows), (0, 1))
 
 
@@ -325,8 +341,8 @@ def compared(all_findings: Sequence[Findings]) -> Table:
     rows = tuple(_compared_row(f.source, next(claims) if f.confirmed is not None else None) for f in all_findings)
     text = (
         "The claims of the studies side by side: headline minus strongest control in each study's own primary "
-        "endpoint, in points. p: t test over seeds, Holm-adjusted over the studies. Different tasks, endpoints or "
-        "selection rules are not comparable, and no difference between studies is tested here."
+        "endpoint, in points. p: t test over seeds and sentences, Holm-adjusted over the studies. Different tasks, "
+        "endpoints or selection rules are not comparable, and no difference between studies is tested here."
     )
     columns = (
         "study", "task", "selection", "endpoint", "against", "supervision", "Δ", "95 % seeds", "95 % both", "seeds",
@@ -344,5 +360,5 @@ def _compared_row(source: Source, claim: Difference | None) -> tuple[str, ...]:
     if claim is None:
         return (*known, "not confirmed", *[""] * 6)
     label, spans = source.supervision.get(claim.treatment, "–"), (words.span(claim.by_seed), words.span(claim.by_both))
-    numbers = (words.points(claim.estimate), *spans, f"{len(claim.seeds)}", words.p_text(claim.p_adjusted))
+    numbers = (words.points(claim.estimate), *spans, _paired_seeds(source, claim), words.p_text(claim.p_adjusted))
     return (*known, claim.control, label, *numbers)

@@ -8,6 +8,7 @@ both intervals exclude          A scored higher (lower) than B, with the numbers
 only the one by seed excludes   higher on these test sentences; another sample of them may say otherwise
 neither; within one point       they differ by less than a point
 neither                         no difference can be told; what the data allow is said as a range
+the better one lost more seeds  nothing: where it failed it has no scores, and those that it has flatter it
 =============================== ===================================================================================
 
 Intervals are at 95 %. "One point" is `NEGLIGIBLE`. Nothing is said of causes, and nothing beyond the languages, the
@@ -39,7 +40,7 @@ FEWEST_SEEDS = 3
 ALPHA = 0.05
 """Level of every test, corrected where there are several."""
 
-Verdict = Literal["too few seeds", "higher", "lower", "higher here", "lower here", "equivalent", "open"]
+Verdict = Literal["too few seeds", "higher", "lower", "higher here", "lower here", "equivalent", "open", "survivors"]
 
 DEMONSTRATION = (
     "The embedded encoder was itself tuned on cross-lingual sentence pairs: this study is a demonstration of the "
@@ -49,6 +50,11 @@ DEMONSTRATION = (
 NOT_CONFIRMED = (
     "Nothing is confirmed yet: no configuration has been trained on fresh seeds and scored on the test split "
     "(study confirm). All scores here are of the validation split, and what was chosen by them looks better than it is."
+)
+
+NOTHING_TO_COMPARE = (
+    "Nothing is concluded of the test split: the headline, or every control, has no scores there (study show says what "
+    "failed)."
 )
 
 SEARCHED = (
@@ -109,8 +115,12 @@ def verdict(d: Difference) -> Verdict:
     """What may be said of a difference (see the table above)."""
     if len(d.seeds) < FEWEST_SEEDS or not d.by_seed.known:
         return "too few seeds"
+    treatment, control = d.unpaired
     if not d.by_seed.excludes_zero:
-        return "equivalent" if d.by_both.within(NEGLIGIBLE) else "open"
+        equivalent = d.by_both.within(NEGLIGIBLE)
+        return "open" if not equivalent else "survivors" if treatment != control else "equivalent"
+    if treatment > control if d.estimate > 0 else control > treatment:
+        return "survivors"
     if d.by_both.excludes_zero:
         return "higher" if d.estimate > 0 else "lower"
     return "higher here" if d.estimate > 0 else "lower here"
@@ -135,6 +145,13 @@ def difference(d: Difference, endpoint: str) -> str:
             )
         case "equivalent":
             text = f"{d.treatment} and {d.control} differ by less than {100 * NEGLIGIBLE:.0f} point: {numbers}"
+        case "survivors":
+            fewer, others = (d.treatment, d.control) if d.unpaired[0] > d.unpaired[1] else (d.control, d.treatment)
+            text = (
+                f"nothing is concluded about {d.treatment} and {d.control}: {fewer} failed under seeds under which "
+                f"{others} did not ({max(d.unpaired)} against {min(d.unpaired)}), and its failures have no scores; on "
+                f"the seeds that both have the difference is {numbers}"
+            )
         case "open":
             text = (
                 f"no difference between {d.treatment} and {d.control} can be told: {numbers}; anything in that range "
@@ -155,12 +172,33 @@ def seeds(d: Difference) -> str | None:
     )
 
 
+def is_sure(d: Difference) -> bool:
+    """Whether a difference stands among the others that it is compared with (`differences.adjust`)."""
+    return not d.p_adjusted >= ALPHA
+
+
+def lost_seeds(configuration: str, scored: int, planned: int) -> str:
+    """A configuration that has scores under some of its seeds only, said before anything is concluded of it."""
+    rest = (
+        f"it is compared on the other {scored}, and its failures count for nothing" if scored else "it is not compared"
+    )
+    return f"{_capital(configuration)} has no scores under {planned - scored} of its {planned} seeds: {rest}."
+
+
+def failed_points(failed: int, asked: int) -> str:
+    """Trials of a design that are in no level of a response."""
+    return (
+        f"{failed} of the {asked} trials of the design failed and {'are' if failed > 1 else 'is'} in no level: gains "
+        "are those of trials that did not break, which flatters doses that break them."
+    )
+
+
 def claim(d: Difference, endpoint: str, others: Sequence[Difference] = ()) -> Iterator[str]:
     """The headline: the claim, what its seeds allow, and the weaker controls by which it must not be sold."""
     yield difference(d, endpoint)
     if limit := seeds(d):
         yield limit
-    beaten = [o.control for o in others if o.control != d.control and verdict(o) == "higher"]
+    beaten = [o.control for o in others if o.control != d.control and verdict(o) == "higher" and is_sure(o)]
     if beaten and verdict(d) not in ("higher", "higher here"):
         yield (
             f"{_capital(d.treatment)} scored higher than {_and(beaten)}, but that is not the comparison that counts: "
@@ -316,6 +354,12 @@ def response_caveats(found: Sequence[Response]) -> Iterator[str]:
         yield (
             "Not every seed of the design has a baseline: the baseline's own noise is in none of these intervals, and "
             "may move all gains alike."
+        )
+    series = len({r.series for r in found})
+    if series > 1:
+        yield (
+            f"Each of the {series} series is judged for itself, at 5 % a dose and 2.5 % for harm: among so many a "
+            "false finding is likelier than in one."
         )
     if any(r.over == "points" for r in found):
         yield "The design has too few seeds: intervals are over points of similar dose, not over seeds."

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -27,6 +28,7 @@ from study.tracking import database, runs
 from study.tracking.charts import Views, view_tag
 from study.tracking.runs import PHASE, STATUS, STUDY, TRIAL, UUID, Point, milliseconds
 from study.tracking.server import QUIET, artifact_folder, default_uri, public
+from trainables.environment import environment
 from trainables.scores import Split, parse_score_key
 
 Say = Callable[[str], None]
@@ -58,6 +60,13 @@ class _Run:
     """(step, split) of the reports in it -> their attempt."""
     has_parameters: bool = False
     ended: bool = False
+
+
+def settings() -> AbstractContextManager[None]:
+    """MLflow's settings, which it reads at every request from the environment: to hold while a `Mirror` is used."""
+    usual = {**QUIET, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(SECONDS)}
+    ours = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    return environment({name: os.environ.get(name, value) for name, value in usual.items()} | ours)
 
 
 class Mirror:
@@ -95,10 +104,6 @@ class Mirror:
     @cached_property
     def _client(self) -> Any:
         """MLflow's client. The first access takes seconds: the import, and perhaps the making of a database."""
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(SECONDS))
-        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         from mlflow import MlflowClient
 
         database.ensure(self.uri)

@@ -11,14 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from study.question.config import StudyConfig, study_directory
 from study.record.lines import LEDGER, Tail
-from study.tracking.mirror import Mirror, Say, reason
+from study.tracking.mirror import Mirror, Say, reason, settings
 from study.tracking.server import public
 from trainables.errors import UserError
 
@@ -52,6 +52,8 @@ class Tracker:
     """
 
     def __init__(self, uri: str | None, experiment: str, root: Path, say: Say = _to_stderr) -> None:
+        self._settings = ExitStack()
+        self._settings.enter_context(settings())
         self._mirror = Mirror(study_directory(root, experiment) / LEDGER, uri, say)
         self._say = say
         self._news, self._closing, self._abandoned = threading.Event(), threading.Event(), threading.Event()
@@ -72,6 +74,7 @@ class Tracker:
             self._abandoned.set()
             if not self._complete:
                 self._say(self._how_to_catch_up())
+        self._settings.close()
         return self._complete
 
     def __enter__(self) -> Tracker:
@@ -156,20 +159,21 @@ def _send_all(ledger: Path, uri: str | None, say: Say, then: Callable[[Mirror], 
     config = StudyConfig.model_validate(next(configs, {"name": ledger.parent.name}))
     mirror = Mirror(ledger, uri or config.tracking.uri, say)
     failures = 0
-    while True:
-        try:
-            while mirror.advance():
-                failures = 0
-            mirror.finish()
-            then(mirror)
-            return mirror.sent
-        except UserError:
-            raise
-        except Exception as error:
-            failures += 1
-            if failures == INSISTENCE:
-                raise UserError(f"{public(mirror.uri)}: MLflow {reason(error, mirror.uri)}") from error
-            time.sleep(_pause(failures))
+    with settings():
+        while True:
+            try:
+                while mirror.advance():
+                    failures = 0
+                mirror.finish()
+                then(mirror)
+                return mirror.sent
+            except UserError:
+                raise
+            except Exception as error:
+                failures += 1
+                if failures == INSISTENCE:
+                    raise UserError(f"{public(mirror.uri)}: MLflow {reason(error, mirror.uri)}") from error
+                time.sleep(_pause(failures))
 
 
 def _pause(failures: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -220,9 +221,11 @@ def _movers(config: StudyConfig, before: Evaluation, after: Evaluation) -> str:
 def _confirmed(study: Study) -> str:
     """Phase `confirm`: means over the fresh seeds on the test split, per configuration."""
     groups: dict[str, list[Evaluation]] = {}
-    for trial in study.trials:
-        if trial.phase == "confirm" and trial.state == "COMPLETE" and (scored := trial.evaluation("test")) is not None:
-            name = str(trial.attributes.get("configuration", trial.kind))
+    planned: Counter[str] = Counter()
+    for trial in (t for t in study.trials if t.phase == "confirm"):
+        name = str(trial.attributes.get("configuration", trial.kind))
+        planned[name] += 1
+        if trial.state == "COMPLETE" and (scored := trial.evaluation("test")) is not None:
             groups.setdefault(name, []).append(scored)
     if not groups:
         return ""
@@ -232,7 +235,8 @@ def _confirmed(study: Study) -> str:
     for name, evaluations in groups.items():
         summaries = [{**objectives.summary(e, study.config), **_endpoint(study.config, e)} for e in evaluations]
         means = (_mean([s[title] for s in summaries if title in s]) for title in titles)
-        rows.append([name, str(len(evaluations)), *means])
+        lost = f" of {planned[name]}" if len(evaluations) < planned[name] else ""
+        rows.append([name, f"{len(evaluations)}{lost}", *means])
     opened = len(study.record.openings)
     return (
         f"Confirmed on the test split (opened {opened} time{'s' if opened != 1 else ''}), means over fresh seeds; "

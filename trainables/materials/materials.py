@@ -179,7 +179,7 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
 
 
 def _reference_norm(encoder: Any, train: Encoded) -> float:
-    """m of METHODS: mean over the training tokens, special ones excluded, of the l2 norm of their word embedding."""
+    """m (docs/methods.md): mean l2 norm of the training tokens' word embeddings, special tokens excluded."""
     norms = encoder.model.get_input_embeddings().weight.detach().norm(dim=-1).numpy()
     return float(norms[train.ids[~train.special]].mean(dtype=np.float64))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -107,9 +108,16 @@ def _view(model: Model, batch: Batch, shape: TaskShape) -> Perturbable:
         loss=lambda logits: shape.loss(logits, batch.labels),
         divergence=lambda p, q: shape.divergence(p, q, batch.labels),
         answers=lambda logits: shape.answers(logits, batch.labels),
-        keys=batch.sequence_keys,
-        draw=derive(0, "robust evaluation", int(batch.input_ids.sum())),
+        keys=own_keys(batch),
+        draw=derive(0, "robust evaluation"),
     )
+
+
+def own_keys(batch: Batch) -> Tensor:
+    """A key for the draws of each sequence (s,), a hash of its own tokens: the same in any batch, beside any others."""
+    tokens, is_token = batch.input_ids.cpu().numpy(), batch.attention_mask.cpu().numpy().astype(bool)
+    hashes = [blake2b(own[kept].tobytes(), digest_size=8).digest() for own, kept in zip(tokens, is_token, strict=True)]
+    return torch.tensor([int.from_bytes(each, "big") >> 1 for each in hashes], device=batch.input_ids.device)
 
 
 def _only_single_answers(shape: TaskShape, path: str) -> None:

@@ -169,10 +169,20 @@ def test_the_test_over_examples_follows_metric_and_seeds(frame: pd.DataFrame) ->
     assert np.abs(f1["p_examples"] - accuracy["p_examples"]).max() < 0.05
 
 
+def test_seeds_without_scores_are_counted_on_both_sides(frame: pd.DataFrame) -> None:
+    seeds = sorted(frame["seed"].unique())
+    lost = ((frame["configuration"] == "winner") & frame["seed"].isin(seeds[:2])) | (
+        (frame["configuration"] == "control a") & (frame["seed"] == seeds[2])
+    )
+    data = differences.pair(frame[~lost], "winner", "control a")
+    assert (data.seeds, data.unpaired) == (tuple(seeds[3:]), (2, 1))
+    assert differences.difference(data, mean_of(), "x").unpaired == (2, 1)
+
+
 def test_claims_made_together_are_adjusted(frame: pd.DataFrame) -> None:
     claims = [
         differences.difference(differences.pair(frame, "winner", c), mean_of(), c) for c in ("control a", "control b")
     ]
     adjusted = differences.adjust(claims)
-    expected = significance.holm([c.p_seed for c in claims])
+    expected = significance.holm([c.p_both for c in claims])
     assert [c.p_adjusted for c in adjusted] == pytest.approx(list(expected))

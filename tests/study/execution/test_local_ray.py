@@ -31,16 +31,20 @@ assert not process.is_running()
 """
 
 LOOK = """
-import json, psutil
-from ray._private import parameter, worker
+import json, os, psutil, ray
+from ray._private import parameter, ray_constants, worker
 from study.execution.cluster import cluster
-usual = parameter.RayParams
+usual, confined, before = parameter.RayParams, ray_constants.ENABLE_RAY_CLUSTER, dict(os.environ)
 with cluster(None, print):
     kinds = [kind for kind, _ in worker._global_node.live_processes()]
     mine = psutil.Process()
     sockets = [s for each in [mine, *mine.children(recursive=True)] for s in each.net_connections("inet")]
     print(json.dumps([kinds, [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]]))
 assert parameter.RayParams is usual  # for a cluster that this process starts for something else
+assert ray_constants.ENABLE_RAY_CLUSTER == confined
+assert dict(os.environ) == before
+with cluster(None, print):  # a second one in one process
+    assert ray.get(ray.remote(num_cpus=0)(lambda: os.getpid()).remote(), timeout=60) != os.getpid()
 """
 
 
@@ -48,9 +52,9 @@ def test_a_worker_that_hangs_in_its_exit_is_ended() -> None:
     subprocess.run([sys.executable, "-c", HANG], check=True, timeout=180)
 
 
-def test_it_is_small_and_listens_on_loopback_only() -> None:
+def test_it_is_small_listens_on_loopback_only_and_leaves_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", LOOK], check=True, stdout=subprocess.PIPE, text=True, timeout=180)
-    kinds, addresses = json.loads(done.stdout.splitlines()[-1])
+    kinds, addresses = json.loads(done.stdout.splitlines()[0])
     assert {"raylet", "gcs_server"} <= set(kinds)
     assert not {"log_monitor", "monitor"} & set(kinds)
     assert addresses

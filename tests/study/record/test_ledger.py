@@ -136,6 +136,41 @@ def test_an_append_that_fails_leaves_nothing_behind(path: Path, disk: Disk, monk
     assert [e.get("n") for e in read_events(path)] == [None, 1, 3]
 
 
+def test_an_append_is_not_torn_by_a_handler_that_raises(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second Ctrl-C raises: the event is written whole or not at all, and the interruption comes after it."""
+
+    def interrupted(descriptor: int, data: bytes, write: Any = os.write) -> int:
+        signal.raise_signal(signal.SIGINT)
+        written: int = write(descriptor, data[:5])
+        return written
+
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Ledger.open(path) as ledger:
+            ledger.append("note", n=1)
+            monkeypatch.setattr(module.os, "write", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                ledger.append("note", n=2)
+            monkeypatch.undo()
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            ledger.append("note", n=3)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert [e.get("n") for e in read_events(path)] == [None, 1, 2, 3]
+
+
+@pytest.mark.parametrize("last", [b"", b'{"event":"note"'], ids=["whole", "torn"])
+def test_what_an_old_driver_writes_last_is_counted(path: Path, last: bytes) -> None:
+    """It was taken over, and had looked at the owner's file just before."""
+    with Ledger.open(path) as ledger:
+        other = encode({"event": "note", "time": 1.0, "epoch": 0, "n": 0})
+        with path.open("ab") as file:
+            file.write(other + last)
+        ledger.append("note", n=1)
+        assert ledger.end == path.stat().st_size
+    assert [e.get("n") for e in read_events(path)] == [None, 0, 1]
+
+
 def test_short_writes_are_completed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Ledger.open(path) as ledger:
         monkeypatch.setattr(module.os, "write", lambda d, data, write=os.write: write(d, data[:5]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,24 +91,30 @@ def answers(proposal: Proposal) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True).assign(split="test", metric="accuracy", prediction="0")
 
 
-def build(root: Path, config: StudyConfig, confirmed: bool = True) -> None:
-    """Write ledger and predictions."""
+Fails = Callable[[Proposal], bool]
+
+
+def build(root: Path, config: StudyConfig, confirmed: bool = True, fails: Fails = lambda proposal: False) -> None:
+    """Write ledger and predictions; the trials that are to fail do."""
     folder = root / config.name
     with Ledger.open(folder / "ledger.jsonl") as ledger:
         facts: dict[str, Any] = {"uuid": "0" * 32, "code_version": "0.1.0", "fingerprints": {"data": "d0"}}
         ledger.append("study", config=config.model_dump(mode="json"), protocol_hash="ab", **facts)
-        drive(Trials(config, ledger, read_study(ledger.path)), folder)
+        drive(Trials(config, ledger, read_study(ledger.path)), folder, fails)
         if confirmed:
             plan = confirm.plan(config, read_study(ledger.path))
             ledger.append("test_opened", protocol_hash="ab", reason="confirm")
-            drive(Trials(config, ledger, read_study(ledger.path), plan), folder)
+            drive(Trials(config, ledger, read_study(ledger.path), plan), folder, fails)
     if confirmed:
         confirm.results(config, read_study(folder / "ledger.jsonl"), folder).to_parquet(folder / confirm.RESULTS)
 
 
-def drive(trials: Trials, folder: Path) -> None:
+def drive(trials: Trials, folder: Path, fails: Fails) -> None:
     while (proposal := trials.ask()) is not None:
         trials.started(proposal.number, proposal.attempt)
+        if fails(proposal):
+            trials.finish(proposal.number, proposal.attempt, error=f"RuntimeError: diverged at step {proposal.number}")
+            continue
         trials.report(proposal.number, proposal.attempt, validation(proposal))
         if proposal.phase == "confirm":
             table = answers(proposal)

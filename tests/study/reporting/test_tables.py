@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from study.execution.trials import Proposal
+from study.question import rules
 from study.reporting import tables, words
-from study.reporting.findings import Findings
+from study.reporting.findings import Findings, find
+from study.reporting.source import from_ledger
 from study.reporting.tables import Table
+from study.views import tables as views
+from tests.study.reporting.conftest import build, configured
 
 TABLE = Table("x", "R & D <5 %", ("name", "a_b"), (("p|q", "−1.0"), ("100 %", "≤ 2")))
 
@@ -59,13 +65,48 @@ def test_every_caption_carries_the_protocol(listed: dict[str, Table]) -> None:
             assert part in table.caption
 
 
+def test_seeds_that_failed_are_in_every_table(tmp_path: Path) -> None:
+    """The headline diverged under two of five seeds: it is not said to be better on the three that it survived."""
+    config = configured()
+
+    def fails(proposal: Proposal) -> bool:
+        is_winner = proposal.phase == "confirm" and proposal.kind == "winner"
+        is_lost = is_winner and proposal.trial.training.seed in rules.confirm_seeds(config)[:2]
+        return is_lost or (proposal.kind == "design" and proposal.number == 5)
+
+    build(tmp_path, config, fails=fails)
+    found = find(from_ledger("planted", tmp_path))
+    assert found.confirmed is not None
+    name = found.confirmed.headline
+    assert {words.verdict(d) for d in found.confirmed.controls} == {"survivors"}
+    sentences = [text for _, text in found.conclusions]
+    assert words.lost_seeds(name, 3, 5) in sentences and words.failed_points(1, 24) in sentences
+    assert not any("scored higher than" in text for text in sentences)
+    listed = {t.name: t for t in tables.all_tables(found)}
+    assert all(f"seeds without scores: {name} 2" in table.caption for table in listed.values())
+    assert {row[listed["headline"].columns.index("seeds")] for row in listed["headline"].rows} == {"3 of 5"}
+    assert [row[3] for row in listed["scores"].rows] == ["3 of 5", "5", "5", "5"]
+    assert words.failed_points(1, 24) in listed["doses"].caption
+    shown = next(line for line in views.text(tmp_path, "planted").splitlines() if line.startswith(f"{name}  "))
+    assert "  3 of 5  " in shown
+
+
+def test_a_headline_that_failed_under_every_seed_is_no_error(tmp_path: Path) -> None:
+    build(tmp_path, configured(), fails=lambda proposal: proposal.kind == "winner")
+    found = find(from_ledger("planted", tmp_path))
+    assert found.confirmed is None
+    sentences = [text for _, text in found.conclusions]
+    assert words.NOTHING_TO_COMPARE in sentences and any("5 of its 5 seeds" in text for text in sentences)
+
+
 def test_headline_marks_the_claim(listed: dict[str, Table], found: Findings) -> None:
     assert found.confirmed is not None
     claims = [row for row in listed["headline"].rows if "(the claim)" in row[0]]
     assert len(claims) == 1
     claim = found.confirmed.claim
     assert claims[0][0].startswith(f"{claim.treatment} − {claim.control}")
-    assert claims[0][4:7] == (words.points(claim.estimate), words.span(claim.by_seed), words.span(claim.by_both))
+    spans = words.span(claim.by_seed), words.span(claim.by_both)
+    assert claims[0][4:8] == (words.points(claim.estimate), "5", *spans)
 
 
 def test_scores_show_supervision_and_what_each_is(listed: dict[str, Table]) -> None:

@@ -77,6 +77,38 @@ def test_verdict_and_its_sentence(d: Difference, verdict: str, part: str) -> Non
     assert not any(word in text for word in ("significant", "improve", "because", "due to", "prove", "effect"))
 
 
+@pytest.mark.parametrize(
+    ("d", "unpaired", "refused"),
+    [
+        (CASES[0][0], (2, 0), True),
+        (CASES[0][0], (2, 2), False),
+        (CASES[0][0], (0, 2), False),
+        (CASES[1][0], (0, 1), True),
+        (CASES[1][0], (2, 0), False),
+        (CASES[2][0], (2, 1), True),
+        (CASES[4][0], (1, 0), True),
+        (CASES[4][0], (0, 1), True),
+        (CASES[5][0], (2, 0), False),
+    ],
+)
+def test_who_lost_more_seeds_is_not_said_to_be_better(d: Difference, unpaired: tuple[int, int], refused: bool) -> None:
+    """Where a configuration failed it has no scores: its survivors alone are compared."""
+    lost = replace(d, unpaired=unpaired)
+    assert (words.verdict(lost) == "survivors") == refused
+    text = words.difference(lost, "x")
+    assert ("nothing is concluded about winner and control a" in text) == refused
+    if refused:
+        name = "winner" if unpaired[0] > unpaired[1] else "control a"
+        assert f"{name} failed under seeds under which" in text and f"({max(unpaired)} against {min(unpaired)})" in text
+        assert "scored" not in text
+
+
+def test_seeds_and_points_that_failed_are_said() -> None:
+    assert words.lost_seeds("trial 5", 6, 8).startswith("Trial 5 has no scores under 2 of its 8 seeds: it is compared")
+    assert "8 of its 8 seeds: it is not compared" in words.lost_seeds("control c", 0, 8)
+    assert words.failed_points(1, 24).startswith("1 of the 24 trials of the design failed and is in no level")
+
+
 def test_numbers_stand_with_both_intervals() -> None:
     text = words.difference(CASES[0][0], "x")
     assert (
@@ -105,6 +137,7 @@ def test_weaker_controls_do_not_carry_the_claim() -> None:
     assert "no difference" in texts[0]
     assert "not the comparison that counts: the strongest control is control d" in texts[1]
     assert len(list(words.claim(weaker, "x", [weaker, claim]))) == 1
+    assert len(list(words.claim(claim, "x", [replace(weaker, p_adjusted=0.06), claim]))) == 1, "one of several tests"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from study.record.ledger import Ledger
 from study.record.lines import LEDGER, read_study
 from study.tracking import mirror as mirror_module
 from study.tracking import tracker
-from study.tracking.mirror import Mirror, reason
+from study.tracking.mirror import Mirror, reason, settings
 from study.tracking.runs import STATUS, milliseconds, points
 from study.tracking.tracker import log_artifacts, rebuild
 from tests.study.conftest import LANGUAGES, evaluation
@@ -28,6 +28,12 @@ from trainables.scores import Evaluation, LanguageScores
 
 Event = dict[str, Any]
 Write = Callable[[list[Event]], Path]
+
+
+@pytest.fixture(autouse=True)
+def _settings() -> Iterator[None]:
+    with settings():
+        yield
 
 
 @pytest.fixture

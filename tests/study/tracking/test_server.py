@@ -106,7 +106,9 @@ def test_the_pages_are_served_until_interrupted(
     root = write_study(events)
     rebuild(root / "small" / LEDGER)
     port = free_port()
-    code = f"from pathlib import Path; from study.tracking import serve_ui; serve_ui(Path({str(root)!r}), {port})"
+    code = (
+        f"from pathlib import Path; from study.tracking.server import serve_ui; serve_ui(Path({str(root)!r}), {port})"
+    )
     command = [sys.executable, "-c", code]
     pages = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -71,6 +72,16 @@ def test_everything_arrives_while_the_study_runs(
     assert shown[name]["status"] == "FINISHED"
     run = glimpse(server.store, name)[name].info.run_id
     assert list((server.folder / "artifacts").rglob(f"{run}/artifacts/study.yaml"))
+
+
+def test_the_environment_is_what_it_was(gate: Gate, server: Server, ledger: Ledger, study: list[Event]) -> None:
+    before = dict(os.environ)
+    append(ledger, study)
+    with follow(gate, ledger, []):
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
+    assert dict(os.environ) == before
+    rebuild(ledger.path, gate.uri, pytest.fail)
+    assert dict(os.environ) == before
 
 
 def test_news_are_found_without_being_told(
