@@ -174,7 +174,7 @@ class _Reader:
             elif rule := target.problem(value):
                 self._wrong(f".{key}", rule, value)
         plain = [v for v in values if not isinstance(v, list | Mapping)]
-        if len({(type(v), v) for v in plain}) < len(plain):
+        if len({(isinstance(v, bool), v) for v in plain}) < len(plain):  # 1 and 1.0 are one number, and one trial
             self._wrong(f".{key}", "must not repeat a value", values)
         return Dimension(self.path, kind, choices=tuple(plain), when=when)
 

@@ -16,6 +16,7 @@ import ray
 from ray._private import parameter, ray_constants
 from ray._private import worker as ray_worker
 
+from trainables import machine
 from trainables.environment import environment
 from trainables.errors import UserError
 from trainables.storage.scratch import scratch
@@ -77,7 +78,13 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
     ):
         try:
             if address is None:
-                _start_ray(resources={"trial_driver": 1000.0}, include_dashboard=False, _temp_dir=str(folder), **quiet)
+                _start_ray(
+                    num_cpus=machine.cpus(),
+                    resources={"trial_driver": 1000.0},
+                    include_dashboard=False,
+                    _temp_dir=str(folder),
+                    **quiet,
+                )
                 threading.Thread(target=_watch, args=(over, lost), name="ray-watch", daemon=True).start()
             else:
                 ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from study.question import objectives
 from study.question.config import ScalingConfig, StudyConfig
 from study.views.found import planned
 from study.views.values import selection_words
+from trainables import machine
 from trainables.config import Budget
 
 
@@ -100,8 +100,8 @@ def _workers(scaling: ScalingConfig) -> Iterator[str]:
     if scaling.concurrent_trials != "auto":
         yield f"at most {scaling.concurrent_trials} trials at a time"
     elif not scaling.gpus_per_worker:
-        cpus = os.cpu_count() or 1
-        yield f"as many trials at a time as fit: {needs.at_once(scaling)} on the {cpus} CPUs of this machine"
+        cpus = machine.cpus()
+        yield f"as many trials at a time as fit: {needs.at_once(scaling)} on {cpus} CPU{'s' * (cpus > 1)} here"
     else:
         yield "as many trials at a time as the cluster's GPUs hold"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import urllib.error
@@ -24,6 +23,7 @@ from study.record import roots
 from study.record.version import DISTRIBUTION
 from study.tracking.mirror import reason
 from study.tracking.server import public
+from trainables import machine
 from trainables.errors import UserError
 from trainables.storage.cache import cache_root
 
@@ -106,7 +106,7 @@ def script_tune(folder: Path) -> Finding:
 def _machine() -> Iterator[Finding]:
     import torch
 
-    yield Finding("ok", "cpus", str(os.cpu_count()))
+    yield Finding("ok", "cpus", machine.words() or str(machine.cpus()))
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield Finding("ok", "gpus", ", ".join(gpus) or "none, trials run on CPUs")
     yield _memory()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from study.question.config import ScalingConfig, StudyConfig, study_directory
 from study.record import roots
 from study.record.lines import LEDGER, Tail
 from study.views.found import Study, find
+from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
@@ -105,7 +105,7 @@ def gpus() -> int:
 
 def at_once(scaling: ScalingConfig) -> int:
     """Trials at a time on this machine; 1 where not even one fits."""
-    fit = (os.cpu_count() or 1) / (scaling.workers_per_trial * scaling.cpus_per_worker)
+    fit = machine.cpus() / (scaling.workers_per_trial * scaling.cpus_per_worker)
     if scaling.gpus_per_worker:
         fit = min(fit, gpus() / (scaling.workers_per_trial * scaling.gpus_per_worker))
     most = math.inf if scaling.concurrent_trials == "auto" else scaling.concurrent_trials

@@ -15,7 +15,8 @@ from study.planning import needs
 from study.question import checks
 from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
-from study.tracking.server import validate_uri
+from study.tracking.server import default_uri, validate_uri
+from trainables import machine
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import weights
@@ -31,7 +32,7 @@ def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
     """Raise `UserError` with every reason why this study cannot run: here, or on the Ray cluster at `address`."""
     problems = [*_lines(lambda: tested(config)), *_encoders(config)]
     need = None if problems else disk(config, root, address)
-    problems += [*_tracking(config), *root_problems(root, LEAST_DISK if need is None else need)]
+    problems += [*_tracking(config, root), *root_problems(root, LEAST_DISK if need is None else need)]
     problems += _lines(lambda: roots.check_writable(root))
     if address is None:
         problems += _resources(config.scaling)
@@ -85,6 +86,7 @@ def _task(config: StudyConfig) -> tuple[tuple[str, ...] | None, tuple[str, ...] 
     try:
         plan = Plan.of(config.trial.task)
         plan.sources("train")
+        plan.require_targets()
         return tuple(plan.sources("validation")), tuple(plan.sources("test")), []
     except UserError as error:
         return None, None, [f"trial.{line}" if line.startswith("task.") else line for line in error.lines]
@@ -128,19 +130,24 @@ def _method_dimensions(config: StudyConfig) -> list[Dimension]:
     return [d for d in space.dimensions if d.path in METHODS]
 
 
-def _tracking(config: StudyConfig) -> list[str]:
+def _tracking(config: StudyConfig, root: Path) -> list[str]:
     uri = config.tracking.uri
-    return [] if uri is None else _lines(lambda: validate_uri(uri))
+    return _lines(lambda: default_uri(root) if uri is None else validate_uri(uri))
 
 
 def _resources(scaling: ScalingConfig) -> Iterator[str]:
     """Whether one trial fits on this machine."""
     cpus = scaling.workers_per_trial * scaling.cpus_per_worker
-    if cpus > (there := os.cpu_count() or 1):
-        yield f"scaling: one trial needs {cpus:g} CPUs, this machine has {there}"
+    if cpus > (there := machine.cpus()):
+        yield f"scaling: one trial needs {cpus:g} CPUs, this machine has {there}{_limit()}"
     gpus = scaling.workers_per_trial * scaling.gpus_per_worker
     if gpus > (there := needs.gpus() if gpus else 0):
         yield f"scaling: one trial needs {gpus:g} GPUs, this machine has {there}"
+
+
+def _limit() -> str:
+    """What keeps CPUs of this machine from us, if anything does."""
+    return "" if (words := machine.words()) is None else f" for us ({words})"
 
 
 def root_problems(root: Path, need: int = LEAST_DISK) -> list[str]:

@@ -40,8 +40,14 @@ QUIET = {
 
 
 def default_uri(root: Path) -> str:
-    """The SQLite file under the studies' root."""
-    return f"sqlite:///{root.resolve() / 'mlflow.db'}"
+    """The SQLite file under the studies' root.
+
+    Raises `UserError` for a folder whose name a URI cannot have: the file would lie in another one, beside it.
+    """
+    path = root.resolve() / "mlflow.db"
+    if re.search(r"\?|%[0-9A-Fa-f]{2}", str(path)):
+        raise UserError(f"--root: MLflow's file cannot lie in a folder with ? or % in its name (got {path.parent})")
+    return f"sqlite:///{path}"
 
 
 def artifact_folder(root: Path) -> Path:

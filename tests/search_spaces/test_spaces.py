@@ -169,6 +169,7 @@ MALFORMED: list[tuple[str, dict[str, Any], str]] = [
     ("unknown choice", {"perturbation.norm": ["l2", "l1"]}, "must be 'l2' or 'linf' (got \"l1\")"),
     ("no choices", {"perturbation.norm": []}, "choices: must be a list of values"),
     ("repeated choice", {"perturbation.norm": ["l2", "l2"]}, "choices: must not repeat a value"),
+    ("a number twice", {"perturbation.epsilon": [1, 1.0, 2.0]}, "choices: must not repeat a value"),
     ("fixed value out of range", {EPSILON: -1.0}, "value: must be at least 0 (got -1.0)"),
     ("condition on itself", {EPSILON: {**RANGE, "when": {EPSILON: 0.1}}}, "when: must name another dimension"),
     ("condition on no dimension", {EPSILON: {**RANGE, "when": {"task.name": "x"}}}, "another dimension of this space"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,10 @@ class RowError(ValueError):
     """What is wrong with a row of a file, as ``rule (got value)``; whoever reads the file adds where."""
 
 
+class DataError(RowError):
+    """The same of all rows of a file: said once, and no further row is read."""
+
+
 class TaskShape(ABC):
     """One shape of task. Instances are light, immutable and know the task's label names."""
 
@@ -40,6 +44,10 @@ class TaskShape(ABC):
     """Whether an item has one label, whatever its words: classification and multiple choice."""
     text_columns: tuple[str, ...] = ()
     """Columns of its rows that hold text, or lists of texts, whose words an augmentation may replace."""
+    columns: tuple[str, ...]
+    """Columns that it reads of a file, which `TaskDefinition.columns` may give other names."""
+    options: tuple[str, ...] = ()
+    """Settings that it takes from `TaskDefinition.options`."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
@@ -51,9 +59,19 @@ class TaskShape(ABC):
         """
         raise NotImplementedError
 
-    def adopt(self, row: Row, shape: TaskShape) -> Row:
-        """A row that `shape` has read, as training row of this one; another shape's where a task is trained on it."""
-        return row
+    def adoption(self, other: TaskShape, names: Mapping[str, str]) -> Callable[[Row], Row]:
+        """What makes rows that `other` has read rows of this shape; `names` maps its labels to ours where they differ.
+
+        Labels are mapped by name, never by number. Raises ValueError, as ``key: rule``, for a shape whose rows cannot
+        be had, and for a class that this task lacks.
+        """
+        if type(other) is not type(self) or other.text_columns != self.text_columns:
+            theirs, ours = (f"{type(s).__name__} of {' and '.join(s.text_columns)}" for s in (other, self))
+            raise ValueError(f"task: must be of this task's shape, {ours} (got {theirs})")
+        return lambda row: row
+
+    def check_languages(self, codes: Sequence[str]) -> None:  # noqa: B027 - most shapes score any language
+        """Raise `UserError` where evaluated languages cannot be scored as the options say."""
 
     def assemble(self, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Sequence[Row]]:
         """The rows of all languages of an evaluated split, where those of one depend on the others."""
@@ -113,6 +131,21 @@ class TaskShape(ABC):
             alone, predicted = encoded.pick(positions, self.sequences_per_item), [predictions[p] for p in positions]
             scores[row] = (self.score(rows, alone, predicted, language)[self.metrics[0]][0], 1.0)
         return scores
+
+
+def renumbered(ours: Sequence[str], theirs: Sequence[str], names: Mapping[str, str]) -> list[int]:
+    """The number here of each of their labels, by name. Raises ValueError, as ``key: rule``, for one that is not."""
+    unknown = [name for name in names if name not in theirs]
+    if unknown:
+        raise ValueError(f"labels: {unknown[0]!r} is no label there, those are {', '.join(theirs)}")
+    lacking = [name for name in theirs if names.get(name, name) not in ours]
+    if lacking:
+        missing, example = names.get(lacking[0], lacking[0]), next(iter(ours))
+        raise ValueError(
+            f"labels: {missing!r} is no label of this task, its own are {', '.join(ours)}; where they mean the same, "
+            f"map them, such as labels: {{{lacking[0]}: {example}}}"
+        )
+    return [ours.index(names.get(name, name)) for name in theirs]
 
 
 def collate(

@@ -45,16 +45,20 @@ class MultipleChoice(TaskShape):
         """`labels` name the choices as this data numbers them; `most_choices` is over all data that is trained on."""
         super().__init__(labels)
         self.sequences_per_item = most_choices
+        self.columns = ("premise", "question", *self._choices, "label")
 
     def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
-        names = [f"choice{k + 1}" for k in range(len(self.labels))]
         question = text_of(raw, columns.get("question", "question"))
         return {
             "premise": text_of(raw, columns.get("premise", "premise")),
             "question": QUESTIONS.get(question, question),
-            "choices": [text_of(raw, columns.get(name, name)) for name in names],
+            "choices": [text_of(raw, columns.get(name, name)) for name in self._choices],
             "label": label_index(raw, columns.get("label", "label"), self.labels),
         }
+
+    @property
+    def _choices(self) -> list[str]:
+        return [f"choice{k + 1}" for k in range(len(self.labels))]
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         labels = np.asarray([[row["label"], len(row["choices"])] for row in rows], dtype=np.int64).reshape(-1, 2)

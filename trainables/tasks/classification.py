@@ -8,7 +8,7 @@ such a pair of languages is named ``de.sw`` (first text German).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from trainables.batch import Encoded
 from trainables.errors import UserError
 from trainables.model.heads import PooledHead
-from trainables.tasks.base import Row, TaskShape
+from trainables.tasks.base import Row, TaskShape, renumbered
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.fields import field, label_index, text_of
 
@@ -30,6 +30,7 @@ class Classification(TaskShape):
 
     metrics = ("accuracy",)
     has_single_answers = True
+    columns = ("text", "text_pair", "label", "key")
 
     def __init__(self, labels: Sequence[str], pair: bool, crossed: bool = False) -> None:
         """`crossed`: evaluate every language's first texts with every other's second texts."""
@@ -43,6 +44,11 @@ class Classification(TaskShape):
         if "key" in columns:
             row["key"] = field(raw, columns["key"])
         return row
+
+    def adoption(self, other: TaskShape, names: Mapping[str, str]) -> Callable[[Row], Row]:
+        super().adoption(other, names)
+        numbers = renumbered(self.labels, other.labels, names)
+        return lambda row: {**row, "label": numbers[row["label"]]}
 
     def assemble(self, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Sequence[Row]]:
         return _cross(rows) if self.crossed else rows

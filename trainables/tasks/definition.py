@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trainables.config import Config
 from trainables.errors import UserError, suggestion
@@ -58,6 +59,8 @@ class Part(Config):
     """Only the tenth of its contexts that is held out of training, or only the others."""
     borrow: tuple[Borrowed, ...] = ()
     """Columns that another data set has right."""
+    labels: Names = Field(default_factory=dict)
+    """Label of that task -> label of this one, where they have other names for the same class."""
 
 
 class Splits(Config):
@@ -81,7 +84,7 @@ class TaskDefinition(Config):
     shape: Shape
     """Which module reads, trains and scores it."""
     labels: tuple[str, ...] = ()
-    """Class or tag names, in the order of the numbers that the data uses."""
+    """Class or tag names, in the order of the numbers that the data uses; numbers may be names."""
     columns: Names = Field(default_factory=dict)
     """Column of the shape -> column of the data, where the two differ."""
     languages: tuple[str, ...] | Names = ()
@@ -94,6 +97,8 @@ class TaskDefinition(Config):
     """What its splits are made of."""
     files: str = "{split}.{language}.*"
     """Pattern of local files, under `task.data_dir` or beside this file; the ending says the format."""
+    quoting: bool | None = None
+    """Whether the cells of .tsv files stand in quotes; none: where every cell of the header does."""
     hub: Hub | None = None
     """The data on the hub."""
     builtin: Literal["intents"] | None = None
@@ -107,14 +112,36 @@ class TaskDefinition(Config):
     citation: str = ""
     """What to cite."""
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _numbers_are_names(cls, labels: Any) -> Any:
+        """``[1, 2, 3]`` unquoted; what is neither text nor a whole number is refused by the field's own type."""
+        if not isinstance(labels, list | tuple):
+            return labels
+        return tuple(str(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in labels)
+
     @model_validator(mode="after")
     def _whole(self) -> TaskDefinition:
         if self.shape in ("classification", "multiple_choice", "tagging") and len(self.labels) < 2:
             raise ValueError(f"labels: a task of shape {self.shape} needs at least two (got {len(self.labels)})")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: must be different from each other")
-        if "{split}" not in self.files or "{language}" not in self.files:
-            raise ValueError(f"files: must contain {{split}} and {{language}} (got {self.files})")
+        named = re.findall(r"\{[^}]*\}", self.files)
+        if set(named) != {"{split}", "{language}"} or Path(self.files).is_absolute():
+            raise ValueError(
+                "files: must be a relative path with {split} and {language} in it, and no other placeholder "
+                f"(got {self.files})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _data_that_there_are(self) -> TaskDefinition:
+        for split, parts in self.splits:
+            for i, part in enumerate(parts):
+                for name in (part.task, *(borrowed.task for borrowed in part.borrow)):
+                    if name is not None and name not in _entries():
+                        near = suggestion(name, tuple(_entries())) or f", known: {', '.join(_entries())}"
+                        raise ValueError(f"splits.{split}[{i}]: unknown task{near} (got {name!r})")
         return self
 
     @model_validator(mode="after")
@@ -139,10 +166,14 @@ class TaskDefinition(Config):
 
 
 @cache
+def _entries() -> Mapping[str, Any]:
+    return read_mapping(CATALOG)
+
+
+@cache
 def catalogue() -> Mapping[str, TaskDefinition]:
     """The shipped tasks by name."""
-    entries = read_mapping(CATALOG)
-    return {name: validate(TaskDefinition, {"name": name, **entry}) for name, entry in entries.items()}
+    return {name: validate(TaskDefinition, {"name": name, **entry}) for name, entry in _entries().items()}
 
 
 def find(name: str) -> tuple[TaskDefinition, Path | None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,15 @@ def find_files(folder: Path, pattern: str, split: str, codes: Mapping[str, str])
     `UserError` for two files of one language.
     """
     named = pattern.replace("{split}", split)
+    pieces = re.split(r"(\{language\}|\*)", named)
+    first = pieces.index("{language}") if "{language}" in pieces else -1
+    spelt = {"{language}": "(?P=language)", "*": "[^/]*"}  # a second time it is the same language
     expression = re.compile(
-        "".join({"{language}": "(?P<language>[^/]+?)", "*": "[^/]*"}.get(piece, re.escape(piece)) for piece in
-        re.split(r"(\{language\}|\*)", named))
-    )  # fmt: skip
+        "".join(
+            "(?P<language>[^/]+?)" if i == first else spelt.get(piece, re.escape(piece))
+            for i, piece in enumerate(pieces)
+        )
+    )
     found: dict[str, Path] = {}
     for path in sorted(folder.glob(named.replace("{language}", "*"))):
         match = expression.fullmatch(path.relative_to(folder).as_posix())
@@ -39,11 +45,15 @@ def find_files(folder: Path, pattern: str, split: str, codes: Mapping[str, str])
     return found
 
 
-def read_file(path: Path) -> Iterator[Located]:
-    """The rows of a file; its ending says the format. Raises `UserError` at the first row that cannot be read."""
+def read_file(path: Path, quoting: bool | None = None) -> Iterator[Located]:
+    """The rows of a file; its ending says the format. Raises `UserError` at the first row that cannot be read.
+
+    `quoting`: whether the cells of a .tsv file stand in quotes; None: where every cell of its header does.
+    """
     assert path.suffix in _READERS, path
+    quoting = quoting if path.suffix == ".tsv" else None
     try:
-        yield from _READERS[path.suffix](path)
+        yield from _READERS[path.suffix](path) if quoting is None else _tsv(path, quoting)
     except OSError as error:
         raise UserError(f"{path}: cannot be read (got {error.strerror or error})") from None
 
@@ -65,16 +75,73 @@ def _json_lines(path: Path) -> Iterator[Located]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_once)
         except ValueError as error:
             raise UserError(f"{place}: must be one JSON object (got {error})") from None
         if not isinstance(row, dict):
             raise UserError(f"{place}: must be one JSON object (got {shown(row)})")
+        if "\\ud" in line.lower():  # the one way in which text that is no Unicode gets in
+            _check_unicode(place, row)
         yield place, row
 
 
-def _table(path: Path, delimiter: str) -> Iterator[Located]:
+def _check_unicode(place: str, row: dict[str, Any]) -> None:
+    for name, value in row.items():
+        try:
+            json.dumps([name, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = ascii(error.object[error.start : error.end])
+            raise UserError(f"{place}: {name!a} must be Unicode text (got half of a surrogate pair, {half})") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are different: the last of equal ones would win without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"the key {_twice([name for name, _ in pairs])!r} twice")
+    return found
+
+
+def _twice(names: Sequence[str]) -> str:
+    """The first name that is there more than once."""
+    return next(name for i, name in enumerate(names) if name in names[:i])
+
+
+def _header(place: str, names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise UserError(f"{place}: must have different columns (got {_twice(names)!r} twice)")
+
+
+def _tsv(path: Path, quoting: bool | None = None) -> Iterator[Located]:
+    """Rows under a header line, one a line: a cell never holds a line end, and quotes are text unless they are said."""
+    names: list[str] | None = None
+    for place, line in _lines(path):
+        text = line.rstrip("\r\n")
+        if not text and names is not None:
+            continue
+        if names is None and quoting is None:
+            quoting = all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in text.split("\t"))
+        cells = _unquoted(place, text) if quoting else text.split("\t")
+        if names is None:
+            names = cells
+            _header(place, names)
+            continue
+        if len(cells) != len(names):
+            raise UserError(f"{place}: must have as many cells as the header, {len(names)} (got {len(cells)})")
+        yield place, dict(zip(names, cells, strict=True))
+
+
+def _unquoted(place: str, line: str) -> list[str]:
+    try:
+        (cells,) = csv.reader([line], delimiter="\t", strict=True)
+    except csv.Error as error:
+        raise UserError(f"{place}: not valid TSV in quotes (got {error})") from None
+    return cells
+
+
+def _csv(path: Path) -> Iterator[Located]:
     """Rows under a header line; a row's place is its last line."""
+    csv.field_size_limit(sys.maxsize)  # a chapter in a cell is data
     place = str(path)
 
     def lines() -> Iterator[str]:
@@ -83,7 +150,9 @@ def _table(path: Path, delimiter: str) -> Iterator[Located]:
             yield line
 
     try:
-        for row in csv.DictReader(lines(), delimiter=delimiter, strict=True):
+        reader = csv.DictReader(lines(), strict=True)
+        _header(f"{path}:1", reader.fieldnames or ())
+        for row in reader:
             if None in row or None in row.values():
                 raise UserError(f"{place}: must have as many cells as the header")
             yield place, dict(row)
@@ -97,6 +166,7 @@ def _parquet(path: Path) -> Iterator[Located]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            _header(str(path), file.schema_arrow.names)
             number = 0
             for batch in file.iter_batches(batch_size=4096):
                 for row in batch.to_pylist():
@@ -129,12 +199,33 @@ def _conllu(path: Path) -> Iterator[Located]:
         yield start, {"tokens": tokens, "pos_tags": tags}
 
 
-_READERS = {
+_READERS: Mapping[str, Callable[[Path], Iterator[Located]]] = {
     ".jsonl": _json_lines,
-    ".csv": lambda path: _table(path, ","),
-    ".tsv": lambda path: _table(path, "\t"),
+    ".csv": _csv,
+    ".tsv": _tsv,
     ".parquet": _parquet,
     ".conllu": _conllu,
 }
 ENDINGS = tuple(_READERS)
 """Endings of the formats that can be read."""
+
+
+def near_files(folder: Path, pattern: str, split: str) -> str:
+    """What is in a folder where no file was found that is read, in words: what is not read, or else what there is."""
+    stem = pattern.replace("{split}", split).replace("{language}", "*")
+    stem = stem if stem.endswith("*") else f"{stem.rpartition('.')[0] or stem}.*"
+    unread = sorted({path.suffix for path in folder.glob(stem) if path.is_file() and path.suffix not in _READERS})
+    if unread:
+        return f"found, but {', '.join(unread)} is not read: {', '.join(ENDINGS)} are"
+    there = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*") if not path.name.startswith("."))
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    return (
+        f"there are {', '.join(there[:MOST_NAMED])}{' …' if len(there) > MOST_NAMED else ''}"
+        if there
+        else "it is empty"
+    )
+
+
+MOST_NAMED = 8
+"""Files of a folder that a message names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import TaskConfig
-from trainables.errors import UserError
+from trainables.errors import UserError, shown
 from trainables.languages import group, normalize
-from trainables.tasks.base import Row, RowError, TaskShape
+from trainables.tasks.base import DataError, Row, RowError, TaskShape
 from trainables.tasks.definition import Part, Split, TaskDefinition, catalogue, find
 from trainables.tasks.files import Located
 from trainables.tasks.rows import collect
@@ -21,6 +21,8 @@ from trainables.tasks.store import Store, open_store
 
 MOST_PROBLEMS = 5
 """Malformed rows of a file that are named before reading stops."""
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 HELD_OUT = 0.1
 """Share of the contexts that is carved out of the training rows where a task has no validation split of its own."""
@@ -36,8 +38,12 @@ class Plan:
 
     @classmethod
     def of(cls, config: TaskConfig) -> Plan:
-        """Raises `UserError` for an unknown task."""
-        return cls(config, *find(config.name))
+        """Raises `UserError` for an unknown task, and for one whose definition does not add up."""
+        plan = cls(config, *find(config.name))
+        for split in SPLITS:
+            for part in plan.parts(split):
+                plan.adoption(split, part)
+        return plan
 
     @cached_property
     def shape(self) -> TaskShape:
@@ -53,6 +59,15 @@ class Plan:
         """What a split is made of."""
         splits = self.definition.splits
         return {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
+
+    def adoption(self, split: Split, part: Part) -> Callable[[Row], Row]:
+        """What makes a part's rows rows of this task. Raises `UserError` where they cannot be."""
+        other = shape_of(catalogue()[part.task]) if part.task else self.shape
+        try:
+            return self.shape.adoption(other, part.labels)
+        except ValueError as error:
+            where = f"{self.definition.name}: splits.{split}[{self.parts(split).index(part)}]"
+            raise UserError(f"task.name: {where}.{error}") from None
 
     def store(self, task: str | None) -> Store:
         """The data of another task of the catalogue, or of this one."""
@@ -72,11 +87,11 @@ class Plan:
         """Language -> the parts that have its rows. Raises `UserError` where a language that is needed has none."""
         if not self.parts(split):
             raise UserError(f"task.name: {self.definition.name} has no {split} split (got {self.config.name!r})")
-        there = {part: self.store(part.task).languages(part.split) for part in self.parts(split)}
-        available = sorted({code for codes in there.values() for code in codes})
+        there = [(part, self.store(part.task).languages(part.split)) for part in self.parts(split)]
+        available = sorted({code for _, codes in there for code in codes})
         wanted, needed = self._languages(split, available)
         sources: dict[str, list[Part]] = {}
-        for part, codes in there.items():
+        for part, codes in there:
             for code in codes:
                 role = "source" if code == self.source else "targets"
                 if code in wanted and part.languages in ("all", role):
@@ -84,7 +99,23 @@ class Plan:
         missing = [code for code in needed if code not in sources]
         if missing:
             raise UserError(self._missing(split, missing[0], available))
+        if split != "train":
+            self.shape.check_languages(tuple(sources))
         return sources
+
+    def require_targets(self) -> None:
+        """Raise `UserError` where no target language has rows, on validation or on test; reads nothing."""
+        if self.config.target_languages == () or set(self.definition.codes) == {self.source}:
+            return
+        parts = [p for split in SPLITS[1:] for p in self.parts(split) if p.languages != "source"]
+        found = {code for part in parts for code in self.store(part.task).languages(part.split)}
+        if not found - {self.source}:
+            looked = [self.store(part.task).looked(part.split) for part in parts[:1]]
+            raise UserError(
+                f"task.target_languages: {self.definition.name} has rows in no language but the source; looked for "
+                f"{''.join(looked) or 'none: its splits have none'}; the source alone is target_languages: [] "
+                f"(got {shown(self.config.target_languages)})"
+            )
 
     def _languages(self, split: Split, available: Sequence[str]) -> tuple[set[str], list[str]]:
         """(languages to read, those of them without which the split is of no use: the source, and what is named)."""
@@ -104,25 +135,27 @@ class Plan:
         return {self.source, *named, *members}, needed
 
     def _missing(self, split: Split, code: str, available: Sequence[str]) -> str:
-        where = self.store(self.parts(split)[0].task).place(self.parts(split)[0].split, code)
+        first = self.parts(split)[0]
+        store = self.store(first.task)
+        where = store.place(first.split, code) if available else store.looked(first.split)
         field = "source_language" if code == self.source else "target_languages"
         there = f"only in {', '.join(available)}" if available else "in no language"
         return f"task.{field}: {self.definition.name} has {split} rows {there}; looked for {where} (got {code!r})"
 
     def _rows(self, part: Part, split: Split, code: str) -> Iterator[Row]:
         data = catalogue()[part.task] if part.task else self.definition
-        shape = shape_of(data)
+        shape, adopted = shape_of(data), self.adoption(split, part)
         problems: list[str] = []
         for place, raw in self._mended(part, code):
             try:
                 row = shape.read(raw, data.columns)
             except RowError as error:
                 problems.append(f"{place}: {error}")
-                if len(problems) == MOST_PROBLEMS:
+                if len(problems) == MOST_PROBLEMS or isinstance(error, DataError):
                     break
                 continue
             if part.carve is None or (part.carve == "held") == is_held_out(shape.context(row)):
-                yield self.shape.adopt(row, shape) if part.task or split == "train" else row
+                yield adopted(row) if part.task or split == "train" else row
         if problems:
             raise UserError(*problems)
 

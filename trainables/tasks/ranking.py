@@ -38,8 +38,13 @@ def _top_of_blocks(queries: Vectors, candidates: Vectors, k: int, block: int) ->
 
 
 def _best(scores: Vectors, indices: npt.NDArray[np.int64], k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
+    scores = np.where(np.isnan(scores), np.float32(-np.inf), scores)  # of a model that broke: the worst
     if k < scores.shape[1]:
-        kept = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        # A partition alone takes any of those that equal the last one: the first of them are wanted.
+        last = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+        above, equal = scores > last, scores == last
+        wanted = above | (equal & (np.cumsum(equal, axis=1) <= k - above.sum(axis=1, keepdims=True)))
+        kept = np.nonzero(wanted)[1].reshape(len(scores), k)
         scores, indices = np.take_along_axis(scores, kept, 1), np.take_along_axis(indices, kept, 1)
     order = np.lexsort((indices, -scores), axis=1)
     return np.take_along_axis(scores, order, 1), np.take_along_axis(indices, order, 1)

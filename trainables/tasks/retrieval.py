@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -31,6 +31,7 @@ from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.fields import field, text_of
 from trainables.tasks.ranking import TOP, Vectors, average_precision, top_k
+from trainables.tasks.span import SpanAnswering
 
 SCALE = 20.0
 """Cosines are multiplied by this before the softmax (temperature 0.05)."""
@@ -49,6 +50,7 @@ class Retrieval(TaskShape):
     """
 
     sequences_per_item = 2
+    options = ("rows", "score")
 
     def __init__(self, kind: str, score: str) -> None:
         super().__init__(())
@@ -56,12 +58,18 @@ class Retrieval(TaskShape):
             if value not in known:
                 raise UserError(f"options.{name}: must be {' or '.join(known)} (got {shown(value)})")
         self.kind = kind
+        self.columns = ("query", "candidate") if kind == "pairs" else ("context", "sentence_breaks", "qas")
         self.metrics = (score,)
 
     def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
         return _read_pair(raw, columns) if self.kind == "pairs" else _read_paragraph(raw, columns)
 
-    def adopt(self, row: Row, shape: TaskShape) -> Row:
+    def adoption(self, other: TaskShape, names: Mapping[str, str]) -> Callable[[Row], Row]:
+        if not isinstance(other, Retrieval | SpanAnswering):
+            raise ValueError(f"task: retrieval trains on retrieval and question answering (got {type(other).__name__})")
+        return self._adopted
+
+    def _adopted(self, row: Row) -> Row:
         """A row of question answering becomes a pair: the question, and the sentence that holds its answer.
 
         Candidates that are trained on are told apart by their text: an equal one is no wrong answer.

@@ -43,6 +43,8 @@ class SpanAnswering(TaskShape):
 
     metrics = ("f1", "exact_match")
     text_columns = ("question",)
+    columns = ("question", "context", "answers")
+    options = ("normalisation",)
 
     def __init__(self, normalisation: str) -> None:
         super().__init__(())
@@ -61,6 +63,10 @@ class SpanAnswering(TaskShape):
                 raise RowError(f"an answer must stand in its context at character {start} (got {shown(text)})")
         question = text_of(raw, columns.get("question", "question"))
         return {"question": question, "context": context, "answers": {"text": texts, "answer_start": starts}}
+
+    def check_languages(self, codes: Sequence[str]) -> None:
+        for code in codes:
+            normaliser(self.normalisation, code)
 
     def context(self, row: Row) -> str:
         """Questions about one context are carved together."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from trainables.config import TaskConfig
 from trainables.errors import UserError
 from trainables.tasks.definition import Hub, TaskDefinition
-from trainables.tasks.files import ENDINGS, Located, find_files, read_file
+from trainables.tasks.files import ENDINGS, Located, find_files, near_files, read_file
 from trainables.tasks.hub import read_hub
 
 
@@ -29,6 +29,10 @@ class Store(ABC):
     def place(self, split: str, code: str) -> str:
         """Where the rows of one language are, for messages."""
 
+    def looked(self, split: str) -> str:
+        """Where all of a split's rows were looked for, and what is there instead; for messages."""
+        return self.place(split, "{language}")
+
     @abstractmethod
     def key(self, split: str) -> str:
         """Names the content of a split without reading it; equal keys mean equal rows."""
@@ -44,11 +48,16 @@ class Files(Store):
         return tuple(self._files(split))
 
     def rows(self, split: str, code: str) -> Iterator[Located]:
-        return read_file(self._files(split)[code])
+        return read_file(self._files(split)[code], self.definition.quoting)
 
     def place(self, split: str, code: str) -> str:
         found = self._files(split).get(code)
-        return str(found or self.folder / self.definition.files.format(split=split, language=code))
+        external = self.definition.external(code)
+        return str(found or self.folder / self.definition.files.format(split=split, language=external))
+
+    def looked(self, split: str) -> str:
+        pattern = self.definition.files.replace("{split}", split)
+        return f"{self.folder / pattern}; {near_files(self.folder, self.definition.files, split)}"
 
     def key(self, split: str) -> str:
         stats = {code: (path, path.stat()) for code, path in self._files(split).items()}

@@ -7,7 +7,7 @@ in XTREME (`chunks`; no token accuracy, not even on UDPOS) and ``token_accuracy`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from trainables.batch import Encoded
 from trainables.errors import shown
-from trainables.tasks.base import IGNORED, Row, RowError, TaskShape
+from trainables.tasks.base import IGNORED, Row, RowError, TaskShape, renumbered
 from trainables.tasks.chunks import ChunkCounts, count_chunks
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import chunks
@@ -30,6 +30,7 @@ class Tagging(TaskShape):
 
     metrics = ("f1", "token_accuracy")
     text_columns = ("tokens",)
+    columns = ("tokens", "tags")
 
     def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
         name = columns.get("tokens", "tokens")
@@ -40,6 +41,11 @@ class Tagging(TaskShape):
         if len(tags) != len(tokens):
             raise RowError(f"must have as many tags as {name} (got {len(tags)} tags, {len(tokens)} words)")
         return {"tokens": tokens, "tags": tags}
+
+    def adoption(self, other: TaskShape, names: Mapping[str, str]) -> Callable[[Row], Row]:
+        super().adoption(other, names)
+        numbers = renumbered(self.labels, other.labels, names)
+        return lambda row: {**row, "tags": [numbers[tag] for tag in row["tags"]]}
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         ids, special, labels = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)], [np.zeros(0, np.int64)]

@@ -10,13 +10,11 @@ from typing import Any
 
 from trainables.config import TaskConfig
 from trainables.tasks.base import Row, TaskShape
-from trainables.tasks.definition import Split, TaskDefinition
-from trainables.tasks.plan import Plan
+from trainables.tasks.definition import TaskDefinition
+from trainables.tasks.plan import SPLITS, Plan
 
 Rows = Mapping[str, Mapping[str, Sequence[Row]]]
 """Split -> language -> rows."""
-
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,8 @@ def load_task(config: TaskConfig, splits: Collection[str]) -> Task:
     """
     assert set(splits) <= set(SPLITS), splits
     plan = Plan.of(config)
+    if set(splits) != {"train"}:
+        plan.require_targets()
     rows: Rows = {split: plan.read(split) for split in SPLITS if split in splits}
     evaluated = sorted({code for split, found in rows.items() if split != "train" for code in found})
     return Task(

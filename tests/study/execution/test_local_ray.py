@@ -43,7 +43,9 @@ with cluster(None, print):
 assert parameter.RayParams is usual  # for a cluster that this process starts for something else
 assert ray_constants.ENABLE_RAY_CLUSTER == confined
 assert dict(os.environ) == before
-with cluster(None, print):  # a second one in one process
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+with cluster(None, print):  # a second one in one process, which one CPU is left to
+    assert ray.cluster_resources()["CPU"] == 1
     assert ray.get(ray.remote(num_cpus=0)(lambda: os.getpid()).remote(), timeout=60) != os.getpid()
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from study.planning import needs, preflight
 from study.question.catalogue import study_config
 from study.question.config import StudyConfig
 from study.record import roots
+from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point, validate
@@ -69,7 +69,7 @@ def test_the_embedded_encoder_is_counted_before_it_is_built(tmp_path: Path, monk
 
 
 def test_what_is_at_most_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(machine, "cpus", lambda: 3)
     monkeypatch.setattr(needs, "trained", lambda trial: 2 - trial.encoder.freeze_embeddings)
 
     def most(**changes: Any) -> int | None:

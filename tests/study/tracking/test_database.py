@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from study.tracking import database
+from study.tracking.mirror import settings
+from study.tracking.server import default_uri
 from tests.study.tracking.conftest import wait_for
+from trainables.errors import UserError
 
 
 def size_of_aside(folder: Path) -> int:
@@ -36,3 +39,22 @@ def test_a_database_half_made_is_not_there(tmp_path: Path, empty_store: Path) ->
     before = path.stat()
     database.ensure(uri)
     assert path.stat() == before
+
+
+@pytest.mark.parametrize("name", ["a#b", "50% off", "Ünï cöde"])
+def test_a_database_lies_in_the_root_whatever_its_name(name: str, tmp_path: Path, empty_store: Path) -> None:
+    root = tmp_path / name
+    root.mkdir()
+    (root / "mlflow.db").write_bytes(empty_store.read_bytes())
+    with settings():
+        from mlflow import MlflowClient
+
+        MlflowClient(default_uri(root)).create_experiment("here")
+    assert b"here" in (root / "mlflow.db").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b"])
+def test_a_root_that_no_uri_can_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--root: MLflow's file cannot lie in a folder with"):
+        default_uri(tmp_path / name)

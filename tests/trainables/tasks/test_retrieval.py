@@ -78,8 +78,22 @@ def test_ranked_lists_by_hand() -> None:
     assert reciprocal_rank("z", [*"abcdefghijklmnopqrstz"], 20) == 0.0
 
 
+def test_of_equal_candidates_the_first_comes_first() -> None:
+    """In blocks and out of them; an unstable partition takes any of them."""
+    draw = np.random.default_rng(0)
+    for _ in range(60):
+        candidates = draw.integers(0, 3, (40, 2)).astype(np.float32)
+        queries = draw.integers(0, 3, (5, 2)).astype(np.float32)
+        expected = np.argsort(-(queries @ candidates.T), axis=1, kind="stable")[:, :7]
+        for block in (3, 16, 100):
+            assert top_k(queries, candidates, 7, query_block=2, candidate_block=block).tolist() == expected.tolist()
+    broken = np.array([[np.nan, 1.0], [1.0, 1.0]], dtype=np.float32)
+    assert top_k(broken[1:], broken, 1).tolist() == [[1]]
+
+
 def test_pairs_are_items_of_two_sequences(tokenizer: Any) -> None:
-    rows = [SHAPE.adopt(SHAPE.read({"query": q, "candidate": c}, {}), SHAPE) for q, c in (("ab", "c"), ("d", "efg"))]
+    adopted = SHAPE.adoption(SHAPE, {})
+    rows = [adopted(SHAPE.read({"query": q, "candidate": c}, {})) for q, c in (("ab", "c"), ("d", "efg"))]
     encoded = SHAPE.encode(rows, tokenizer, 32)
     texts = [tokenizer.decode(encoded.sequence(i).tolist(), skip_special_tokens=True) for i in range(4)]
     assert [text.replace(" ", "").removeprefix("▁") for text in texts] == ["ab", "c", "d", "efg"]
@@ -165,10 +179,10 @@ def test_a_question_and_the_sentence_that_answers_it_are_a_training_pair() -> No
         },
         {},
     )
-    alone = SHAPE.adopt(span, SpanAnswering("squad"))
+    alone = SHAPE.adoption(SpanAnswering("squad"), {})(span)
     assert alone["candidates"][0]["text"] == "In 1990 it closed!"
     assert alone["queries"][0]["targets"] == [alone["candidates"][0]["id"]]
-    within = Retrieval("paragraphs", "map_at_20").adopt(span, SpanAnswering("squad"))
+    within = Retrieval("paragraphs", "map_at_20").adoption(SpanAnswering("squad"), {})(span)
     assert within["candidates"][0]["context"] == context
 
 
