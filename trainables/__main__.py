@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.languages import normalize
 from trainables.loading import load_config
 from trainables.scores import Evaluation
 
@@ -60,7 +61,13 @@ def _run(config: TrialConfig, directory: Path, as_json: bool) -> None:
             print(json.dumps(evaluation.to_json()), flush=True)
         else:
             print(*([] if i else [f"{HEADER}  ({evaluation.split} {evaluation.metric})\n"]), end="")
-            print(table_line(evaluation, config.task.source_language), flush=True)
+            print(table_line(evaluation, _source(config, evaluation)), flush=True)
+
+
+def _source(config: TrialConfig, evaluation: Evaluation) -> str:
+    """The source language as the scores call it."""
+    given = config.task.source_language
+    return given if given in evaluation.primary.values else normalize(given)
 
 
 @contextmanager

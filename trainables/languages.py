@@ -9,6 +9,8 @@ table 6. Families: as XTREME-R names them, else Glottolog's top level. Scripts: 
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +18,7 @@ from importlib import resources
 from types import MappingProxyType
 
 import langcodes
-from langcodes.tag_parser import LanguageTagError
+from langcodes.data_dicts import LIKELY_SUBTAGS
 
 from trainables.errors import UserError, suggestion
 
@@ -29,7 +31,7 @@ HIGH_RESOURCE = (4, 5)
 GROUPS = ("low_resource", "high_resource", "seen", "unseen", "seen_mbert", "unseen_mbert")
 """Built-in groups beside ``script:CODE``, ``family:NAME`` and ``class:N``. `seen` and `unseen` are about XLM-R."""
 
-_ALIASES = {"fil": "tl", "no": "nb", "quy": "qu", "quz": "qu", "ayc": "ay"}
+_ALIASES = {"fil": "tl", "tgl": "tl", "no": "nb", "quy": "qu", "quz": "qu", "ayc": "ay"}
 """Codes that benchmarks use for a language of the table and `langcodes` keeps apart, or the other way round."""
 
 
@@ -56,26 +58,112 @@ class Language:
 def normalize(code: str) -> str:
     """One code for one language, however a data set writes it: ``swh_Latn`` and ``swh`` -> ``sw``, ``cmn`` -> ``zh``.
 
-    ISO 639-3 becomes 639-1, macro-languages stand for their standard member, a language's default script is dropped.
-    Regions are kept (``pt-BR``), and so is what is no language tag at all: one's own code.
+    ISO 639-3 becomes 639-1, the standard member of a macro-language stands for it, a language's default script is
+    dropped. Whatever else a tag says is kept: regions (``pt-BR``), variants and private use (``ca-valencia``,
+    ``de-muc``, ``de-ba``), other members (``twi`` -> ``tw``, ``prs``); so is what is no tag at all (``toba_batak``).
     """
     if code in table():
         return code
-    try:
-        tag = langcodes.Language.get(langcodes.standardize_tag(code, macro=True))
-    except LanguageTagError:
+    tag = _Tag.of(code)
+    if tag is None:
         return code
-    name = _ALIASES.get(tag.language or "", tag.language or "")
-    likely = langcodes.Language.make(language=tag.language).maximize().script
-    usual = {likely, table()[name].script} if name in table() else {likely}
-    parts = (name, tag.script if tag.script not in usual else None, tag.territory)
-    return "-".join(part for part in parts if part)
+    usual = {_likely_script(tag.language), table()[tag.language].script if tag.language in table() else None}
+    script = None if tag.script in usual else tag.script
+    region = tag.region
+    if region and region.islower():  # as one's own name for a variant; where the table has the region, it is that
+        upper = "-".join(part for part in (tag.language, script, region.upper()) if part)
+        region = region.upper() if upper in table() else region
+    return "-".join(part for part in (tag.language, script, region, tag.rest) if part)
 
 
+def distinct(*splits: Iterable[str]) -> dict[str, str]:
+    """Name -> code, for the names by which the splits of a data set call their languages.
+
+    What it calls two languages in one split stays two: names that would have one code keep themselves (``quy`` and
+    ``quz``, where `normalize` has ``qu`` for both). One language may have another name in another split.
+    """
+    groups = [set(names) for names in splits]
+    shared = {code for names in groups for code, n in Counter(map(normalize, names)).items() if n > 1}
+    return {name: name if normalize(name) in shared else normalize(name) for names in groups for name in names}
+
+
+@dataclass(frozen=True)
+class _Tag:
+    """The parts of a language tag, its language under the code that `normalize` gives it."""
+
+    language: str
+    script: str | None
+    region: str | None
+    rest: str | None
+
+    @classmethod
+    def of(cls, code: str) -> _Tag | None:
+        match = _PARTS.fullmatch(code)
+        if match is None or not langcodes.tag_is_valid(langcodes.standardize_tag(match["language"])):
+            return None
+        script = match["script"].title() if match["script"] else None
+        rest = match["rest"].replace("_", "-").lstrip("-") or None
+        return cls(_known_as(match["language"].lower()), script, match["region"], rest)
+
+
+_PARTS = re.compile(
+    r"(?P<language>[A-Za-z]{2,3})([-_](?P<script>[A-Za-z]{4}))?([-_](?P<region>[A-Za-z]{2}|[0-9]{3}))?(?P<rest>([-_].+)?)"
+)
+"""A language tag (BCP 47), with underscores too; the rest is variants, extensions and private use."""
+
+_OTHER_MEMBERS = ("fat",)
+"""Members of macro-languages that `langcodes` takes for their standard one."""
+
+
+def _known_as(language: str) -> str:
+    """The code of a language subtag: two letters where they mean the same, or where it is the standard member."""
+    if language in table():
+        return language
+    if language in _ALIASES:
+        return _ALIASES[language]
+    same = langcodes.standardize_tag(language)
+    if len(language) == 2 or (len(same) == 2 and langcodes.Language.get(same).to_alpha3() == language):
+        return _ALIASES.get(same, same)
+    standard = langcodes.standardize_tag(language, macro=True)
+    return standard if len(standard) == 2 and language not in _OTHER_MEMBERS else language
+
+
+@cache
+def _likely_script(language: str) -> str | None:
+    """The script that a language is usually written in; of one that nobody says so of, Latin."""
+    script: str | None = langcodes.Language.get(language).maximize().script
+    return script
+
+
+def _script(tag: _Tag) -> str | None:
+    """The script that a tag says, or that is known to be its language's."""
+    if tag.script is not None:
+        return tag.script
+    known = {tag.language, langcodes.Language.get(langcodes.standardize_tag(tag.language)).language}
+    return _likely_script(tag.language) if known & LIKELY_SUBTAGS.keys() else None
+
+
+def _base(code: str) -> str | None:
+    """The language that a code outside of the table is a variant of: its own without the rest, or its macro one."""
+    tag = _Tag.of(code)
+    if tag is None:
+        return None
+    if tag.language != code:
+        return tag.language
+    macro = langcodes.Language.get(langcodes.standardize_tag(code, macro=True)).language
+    return None if macro in (code, None) else macro
+
+
+@cache
 def language(code: str) -> Language:
-    """What is known about a language; about one that is not in the table, nothing but its code."""
+    """What is known about a language; of one that is not in the table its script, and what it is a variant of."""
     known = table().get(normalize(code))
-    return known if known is not None else Language(code, code)
+    if known is not None:
+        return known
+    tag = _Tag.of(code)
+    if tag is None:
+        return Language(code, code)
+    return Language(code, code, script=_script(tag), variant_of=_base(code))
 
 
 def resource_class(code: str) -> int | None:
@@ -89,8 +177,12 @@ def is_low_resource(code: str) -> bool:
 
 
 def base(code: str) -> str:
-    """The language that counts in group means: itself, or what it is a variant of."""
-    return language(code).variant_of or code
+    """The language that counts in group means: itself, or what it is a variant of.
+
+    Codes that a data set keeps apart (`distinct`) are variants of what they would be one with.
+    """
+    known = language(code)
+    return known.variant_of or known.code
 
 
 def collapse_variants(values: Mapping[str, float]) -> dict[str, float]:

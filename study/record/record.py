@@ -52,7 +52,8 @@ def result_of(evaluations: Sequence[Evaluation], trial: TrialConfig) -> Evaluati
     final = evaluations[-1]
     if trial.evaluation.checkpoint == "last":
         return final
-    source = languages.normalize(trial.task.source_language)
+    given = trial.task.source_language
+    source = given if given in final.primary.values else languages.normalize(given)
     known = [e for e in evaluations if not math.isnan(e.primary.values.get(source, math.nan))]
     best = max(known, key=lambda e: e.primary[source], default=final)
     return replace(final, step=best.step)

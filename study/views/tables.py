@@ -200,7 +200,7 @@ def _compared(name: str, config: StudyConfig, evaluation: Evaluation, old: float
 def _movers(config: StudyConfig, before: Evaluation, after: Evaluation) -> str:
     """Target languages that gained and lost most, with the examples behind each score."""
     old, new = before.primary, after.primary
-    common = (set(old.languages) & set(new.languages)) - {config.trial.task.source_language}
+    common = (set(old.languages) & set(new.languages)) - objectives.sources(config)
     change = {k: new[k] - old[k] for k in common}
     ordered = sorted(change, key=lambda k: (-change[k], k))
     gained = [k for k in ordered if change[k] > 0][:MOST_LANGUAGES]

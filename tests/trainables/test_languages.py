@@ -1,4 +1,4 @@
-"""The language table against what METHODS, the task data and the papers say, and the groups made from it."""
+"""The language table against what the benchmarks, the task data and the papers say, and the groups made from it."""
 
 from __future__ import annotations
 
@@ -129,3 +129,26 @@ def test_unknown_languages_are_allowed_and_in_no_group() -> None:
     own = language("my dialect")
     assert (own.code, own.resource_class, own.seen_xlmr) == ("my dialect", None, None)
     assert not is_low_resource("my dialect")
+
+
+@pytest.mark.parametrize(
+    ("code", "of", "script"),
+    [
+        ("de-muc", "de", "Latn"), ("de-ba", "de", "Latn"), ("ca-valencia", "ca", "Latn"), ("be-tarask", "be", "Cyrl"),
+        ("tw", "ak", "Latn"), ("fat", "ak", "Latn"), ("prs", "fa", "Arab"), ("ks-Deva", "ks", "Deva"),
+        ("acm-Arab", "acm", "Arab"), ("quz", "qu", "Latn"), ("kzj", "dtp", "Latn"), ("toba_batak", "toba_batak", None),
+        ("ak", "ak", "Latn"), ("sr-Latn", "sr", "Latn"), ("bzd", "bzd", "Latn"),
+    ],
+)  # fmt: skip
+def test_a_variant_knows_its_language_and_its_script(code: str, of: str, script: str | None) -> None:
+    assert base(code) == of
+    assert language(code).script == script
+
+
+def test_a_variant_is_not_counted_as_its_language_where_facts_are_asked_for() -> None:
+    assert group("high_resource", ("de", "de-muc", "de-CH")) == ("de", "de-CH")
+    assert group("script:Arab", ("prs", "ks_Arab", "ks-Deva", "xx")) == ("prs", "ks_Arab")
+
+
+def test_members_of_a_macro_language_are_three_rows_and_one_mean() -> None:
+    assert collapse_variants({"ak": 0.3, "tw": 0.6, "fat": 0.9, "de": 0.5}) == pytest.approx({"ak": 0.6, "de": 0.5})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainables.config import Config
 from trainables.errors import UserError, suggestion
+from trainables.languages import distinct, normalize
 from trainables.loading import read_mapping, validate
 
 Shape = Literal["classification", "multiple_choice", "tagging", "span", "retrieval"]
@@ -150,14 +151,25 @@ class TaskDefinition(Config):
             raise ValueError("crossed: only pairs of texts can be crossed (needs columns.text_pair)")
         return self
 
-    @property
+    @cached_property
+    def spelt(self) -> Mapping[str, str]:
+        """What files and hub call each declared language -> its code; empty where the files decide."""
+        codes = distinct(self.languages)
+        names = self.languages if isinstance(self.languages, dict) else {name: name for name in self.languages}
+        return {external: codes[name] for name, external in names.items()}
+
+    @cached_property
     def codes(self) -> tuple[str, ...]:
         """Codes of the declared languages; empty where the files decide."""
-        return tuple(self.languages)
+        return tuple(self.spelt.values())
 
     def external(self, code: str) -> str:
         """What files and hub call a language."""
-        return self.languages.get(code, code) if isinstance(self.languages, dict) else code
+        return next((name for name, own in self.spelt.items() if own == code), code)
+
+    def named(self, code: str, names: Iterable[str]) -> bool:
+        """Whether a language is among some that the definition names, as it spells them."""
+        return any(code in (self.spelt.get(name), name, normalize(name)) for name in names)
 
     @property
     def target_validation(self) -> bool:

@@ -20,10 +20,25 @@ Located = tuple[str, dict[str, Any]]
 def find_files(folder: Path, pattern: str, split: str, codes: Mapping[str, str]) -> dict[str, Path]:
     """Language code -> file, for the files of one split that `pattern` names in a folder.
 
-    `codes` maps what files call a language to its code, where the task says so; other names are normalised. Raises
-    `UserError` for two files of one language.
+    `codes` maps what files call a language to its code; other names are normalised. Raises `UserError` for two files of
+    one language.
     """
-    named = pattern.replace("{split}", split)
+    found: dict[str, Path] = {}
+    for name, path in _named(folder, pattern.replace("{split}", split)):
+        code = codes.get(name) or normalize(name)
+        if code in found:
+            raise UserError(f"{path}: a second file of {split} in {code!r}, beside {found[code].name}")
+        found[code] = path
+    return found
+
+
+def languages_of(folder: Path, pattern: str, split: str) -> set[str]:
+    """What the files of one split call their languages."""
+    return {name for name, _ in _named(folder, pattern.replace("{split}", split))}
+
+
+def _named(folder: Path, named: str) -> Iterator[tuple[str, Path]]:
+    """(language as it is spelt, file) of what a pattern with ``{language}`` and ``*`` names, of the formats read."""
     pieces = re.split(r"(\{language\}|\*)", named)
     first = pieces.index("{language}") if "{language}" in pieces else -1
     spelt = {"{language}": "(?P=language)", "*": "[^/]*"}  # a second time it is the same language
@@ -33,16 +48,10 @@ def find_files(folder: Path, pattern: str, split: str, codes: Mapping[str, str])
             for i, piece in enumerate(pieces)
         )
     )
-    found: dict[str, Path] = {}
     for path in sorted(folder.glob(named.replace("{language}", "*"))):
         match = expression.fullmatch(path.relative_to(folder).as_posix())
-        if match is None or path.suffix not in _READERS:
-            continue
-        code = codes.get(match["language"]) or normalize(match["language"])
-        if code in found:
-            raise UserError(f"{path}: a second file of {split} in {code!r}, beside {found[code].name}")
-        found[code] = path
-    return found
+        if match is not None and path.suffix in _READERS:
+            yield match["language"], path
 
 
 def read_file(path: Path, quoting: bool | None = None) -> Iterator[Located]:

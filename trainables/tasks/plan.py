@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -53,7 +55,28 @@ class Plan:
     @cached_property
     def source(self) -> str:
         """Code of the source language."""
-        return normalize(self.config.source_language)
+        return self.code_of(self.config.source_language)
+
+    @cached_property
+    def _spelt(self) -> Mapping[str, str]:
+        """What the task's data calls its languages -> their codes; its own before that which it borrows."""
+        found: list[dict[str, str]] = []
+        for task in dict.fromkeys((None, *(p.task for split in SPLITS for p in self.parts(split)))):
+            with suppress(UserError):  # data that is not there is named where it is needed
+                found.append(dict(self.store(task).spelt))
+        return ChainMap(*found)
+
+    def code_of(self, name: str) -> str:
+        """The code of a language as the user calls it: as the data does, by its code, or in any other spelling."""
+        if name in self._spelt:
+            return self._spelt[name]
+        return name if name in self._spelt.values() else normalize(name)
+
+    def _as_given(self, code: str) -> str:
+        """A language as the configuration spells it."""
+        targets = () if self.config.target_languages == "all" else self.config.target_languages
+        given = (name for name in (self.config.source_language, *targets) if not name.startswith(_GROUP))
+        return next((name for name in given if self.code_of(name) == code), code)
 
     def parts(self, split: Split) -> tuple[Part, ...]:
         """What a split is made of."""
@@ -125,13 +148,13 @@ class Plan:
         targets = self.config.target_languages
         if targets == "all":
             return {self.source, *(self.definition.codes or available)}, needed
-        named = [normalize(name) for name in targets if not name.startswith(_GROUP)]
+        named = [self.code_of(name) for name in targets if not name.startswith(_GROUP)]
         members = [
             code for name in targets if name.startswith(_GROUP) for code in group(name[len(_GROUP) :], available)
         ]
         untested = self.definition.without_validation if split == "validation" else ()
         if any(part.languages != "source" for part in self.parts(split)):
-            needed += [code for code in named if code not in untested]
+            needed += [code for code in named if not self.definition.named(code, untested)]
         return {self.source, *named, *members}, needed
 
     def _missing(self, split: Split, code: str, available: Sequence[str]) -> str:
@@ -140,7 +163,8 @@ class Plan:
         where = store.place(first.split, code) if available else store.looked(first.split)
         field = "source_language" if code == self.source else "target_languages"
         there = f"only in {', '.join(available)}" if available else "in no language"
-        return f"task.{field}: {self.definition.name} has {split} rows {there}; looked for {where} (got {code!r})"
+        given = self._as_given(code)
+        return f"task.{field}: {self.definition.name} has {split} rows {there}; looked for {where} (got {given!r})"
 
     def _rows(self, part: Part, split: Split, code: str) -> Iterator[Row]:
         data = catalogue()[part.task] if part.task else self.definition

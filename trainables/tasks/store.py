@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from trainables.config import TaskConfig
 from trainables.errors import UserError
+from trainables.languages import distinct
 from trainables.tasks.definition import Hub, TaskDefinition
-from trainables.tasks.files import ENDINGS, Located, find_files, near_files, read_file
+from trainables.tasks.files import ENDINGS, Located, find_files, languages_of, near_files, read_file
 from trainables.tasks.hub import read_hub
 
 
 class Store(ABC):
     """One data set. Languages by their codes, splits as the data set calls them."""
+
+    @property
+    @abstractmethod
+    def spelt(self) -> Mapping[str, str]:
+        """What the data set calls its languages -> their codes, over all splits."""
 
     @abstractmethod
     def languages(self, split: str) -> tuple[str, ...]:
@@ -44,6 +51,13 @@ class Files(Store):
     def __init__(self, definition: TaskDefinition, folder: Path) -> None:
         self.definition, self.folder = definition, folder
 
+    @cached_property
+    def spelt(self) -> Mapping[str, str]:
+        own, files = self.definition.spelt, self.definition.files
+        named = {part.split for _, parts in self.definition.splits for part in parts}
+        splits = sorted({"train", "validation", "test"} | named)
+        return {**distinct(*(languages_of(self.folder, files, split) - own.keys() for split in splits)), **own}
+
     def languages(self, split: str) -> tuple[str, ...]:
         return tuple(self._files(split))
 
@@ -52,7 +66,7 @@ class Files(Store):
 
     def place(self, split: str, code: str) -> str:
         found = self._files(split).get(code)
-        external = self.definition.external(code)
+        external = next((name for name, own in self.spelt.items() if own == code), code)
         return str(found or self.folder / self.definition.files.format(split=split, language=external))
 
     def looked(self, split: str) -> str:
@@ -64,8 +78,7 @@ class Files(Store):
         return json.dumps({code: [str(p), s.st_size, s.st_mtime_ns] for code, (p, s) in sorted(stats.items())})
 
     def _files(self, split: str) -> dict[str, Path]:
-        codes = {self.definition.external(code): code for code in self.definition.codes}
-        return find_files(self.folder, self.definition.files, split, codes)
+        return find_files(self.folder, self.definition.files, split, self.spelt)
 
 
 class OnHub(Store):
@@ -74,8 +87,13 @@ class OnHub(Store):
     def __init__(self, definition: TaskDefinition, hub: Hub) -> None:
         self.definition, self.hub = definition, hub
 
+    @property
+    def spelt(self) -> Mapping[str, str]:
+        return self.definition.spelt
+
     def languages(self, split: str) -> tuple[str, ...]:
-        return tuple(code for code in self.definition.codes if code not in self.definition.not_on_hub)
+        absent = self.definition.not_on_hub
+        return tuple(code for code in self.definition.codes if not self.definition.named(code, absent))
 
     def rows(self, split: str, code: str) -> Iterator[Located]:
         return read_hub(self.hub, code, self.definition.external(code), split)

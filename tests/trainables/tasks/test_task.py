@@ -158,7 +158,7 @@ def test_several_malformed_rows_come_at_once_but_not_all(tmp_path: Path) -> None
 
 def test_two_files_of_one_language_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "train.en.jsonl", PAIRS)
-    write(tmp_path, "train.eng_Latn.jsonl", PAIRS)
+    (tmp_path / "train.en.csv").write_text("premise,hypothesis,label\n")
     with pytest.raises(UserError, match="a second file of train in 'en'"):
         load_task(own_task(tmp_path), ("train",))
 

@@ -293,3 +293,55 @@ def test_a_language_without_rules_is_refused_before_reading(tmp_path: Path) -> N
         (tmp_path / f"{name}.jsonl").write_text("no row")
     (line,) = refusal(config, "validation")
     assert line.startswith("options.normalisation: mlqa has rules for ar, de, en, es, hi, vi, zh (got 'sw')")
+
+
+# Languages
+
+
+def languages(folder: Path, spelt: Sequence[str], source: str = "en", split: str = "test", **changes: Any) -> list[str]:
+    """The languages that a task evaluates whose files are spelt so."""
+    for name in spelt:
+        write(folder, f"{split}.{name}.jsonl", [{"text": name, "label": 0}])
+    write(folder, f"train.{source}.jsonl", [{"text": "x", "label": 0}])
+    targets = changes.pop("targets", "all")
+    config = own(folder, **changes).model_copy(update={"source_language": source, "target_languages": targets})
+    return list(load_task(config, ("train", split)).rows[split])
+
+
+@pytest.mark.parametrize(
+    ("spelt", "codes"),
+    [
+        (["twi_Latn", "aka_Latn", "fat"], ["ak", "fat", "tw"]),
+        (["toba_batak", "de-muc", "de-ba", "ca-valencia"], ["ca-valencia", "de-ba", "de-muc", "toba_batak"]),
+        (["quy", "quz"], ["quy", "quz"]),
+        (["kzj", "dtp"], ["dtp", "kzj"]),
+        (["ks_Arab", "ks_Deva"], ["ks", "ks-Deva"]),
+        (["swh_Latn", "prs_Arab", "pes_Arab"], ["fa", "prs", "sw"]),
+    ],
+)
+def test_what_the_data_calls_two_languages_stays_two(spelt: list[str], codes: list[str], tmp_path: Path) -> None:
+    assert languages(tmp_path, spelt) == codes
+
+
+def test_a_target_is_found_by_the_name_that_its_file_has(tmp_path: Path) -> None:
+    assert languages(tmp_path / "a", ["twi_Latn", "aka_Latn", "fat"], targets=("twi_Latn",)) == ["tw"]
+    assert languages(tmp_path / "b", ["quy", "quz"], targets=("quz",)) == ["quz"]
+    assert languages(tmp_path / "c", ["swh", "yor"], targets=("sw", "yor")) == ["sw", "yo"]
+
+
+def test_declared_languages_may_be_spelt_as_published(tmp_path: Path) -> None:
+    assert languages(tmp_path / "a", ["yor", "lug", "hau"], languages=["en", "yor", "lug"]) == ["lg", "yo"]
+    assert languages(tmp_path / "b", ["yo-file"], languages={"eng": "en", "yor": "yo-file"}) == ["yo"]
+
+
+def test_one_language_may_be_spelt_otherwise_in_another_split(tmp_path: Path) -> None:
+    splits = {"test": [{"split": "test"}]}
+    assert languages(tmp_path, ["eng_Latn", "swh_Latn"], splits=splits) == ["en", "sw"]
+
+
+def test_a_message_has_the_users_own_spelling(tmp_path: Path) -> None:
+    write(tmp_path, "train.lin.jsonl", [{"text": "x", "label": 0}])
+    write(tmp_path, "test.sw.jsonl", [{"text": "x", "label": 0}])
+    config = own(tmp_path).model_copy(update={"source_language": "lin", "target_languages": ("yor",)})
+    with pytest.raises(UserError, match=r"has test rows only in sw; .*\(got 'yor'\)"):
+        load_task(config, ("train", "test"))
