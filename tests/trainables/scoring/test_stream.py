@@ -74,12 +74,12 @@ Text = tuple[int, ...]
 def evaluations(draw: st.DrawFn) -> tuple[TaskShape, dict[str, list[Item]], int, int | None]:
     """Items of three languages out of few texts, a budget that holds the longest, and the size of a subset."""
     shape = draw(st.sampled_from([CLASSES, MultipleChoice(("1", "2"), 2), TAGGING]))
-    pool = draw(st.lists(st.lists(st.integers(4, 6), min_size=2, max_size=20).map(tuple), min_size=1, max_size=8))
+    pool = draw(st.lists(st.lists(st.integers(4, 6), min_size=2, max_size=20).map(tuple), min_size=3, max_size=9))
     read: st.SearchStrategy[Text] = st.sampled_from(pool)
     evaluated: dict[str, list[Item]] = {}
     for language in ("en", "sw", "th"):
         items = []
-        for row in range(draw(st.integers(1, 12))):
+        for row in range(draw(st.integers(2, 14))):
             sequences = tuple(draw(read) for _ in range(shape.sequences_per_item))
             labels: tuple[int, ...] = (draw(st.integers(0, 1)),)
             if shape is TAGGING:
@@ -88,7 +88,7 @@ def evaluations(draw: st.DrawFn) -> tuple[TaskShape, dict[str, list[Item]], int,
                 labels = (*labels, 2)
             items.append(Item(sequences, labels, row))
         evaluated[language] = items
-    return shape, evaluated, draw(st.integers(1, 120)), draw(st.sampled_from([None, 2, 5]))
+    return shape, evaluated, draw(st.sampled_from([1, 20, 40, 41, 80, 160, 400])), draw(st.sampled_from([None, 2, 5]))
 
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -132,6 +132,13 @@ def test_batches_are_of_like_length_and_within_the_budget(
     for batch, after in pairwise(lengths):
         more = after[0] * (len(batch) + 1) * shape.sequences_per_item
         assert more > token_budget - shape.sequences_per_item, "no batch is cut that could have held one more"
+
+
+def test_the_choices_of_an_item_count_together() -> None:
+    items = [Item(((0, 5, 5, 10 + i, 2), (0, 2)), (0, 2), i) for i in range(10)]
+    found = materials(MultipleChoice(("1", "2"), 2), {"en": items})
+    assert [len(batch) for batch in stream(found, "validation", None, 40).batches] == [4, 4, 2]
+    assert [len(batch) for batch in stream(found, "validation", None, 39).batches] == [3, 3, 3, 1]
 
 
 def test_equal_texts_with_other_scored_words_are_not_duplicates() -> None:
