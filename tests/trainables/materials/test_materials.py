@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import AutoModel, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
+from tests.conftest import REPOSITORY
 from trainables.batch import Encoded
 from trainables.config import TrialConfig
 from trainables.errors import UserError
@@ -171,6 +172,20 @@ def test_long_texts_are_cut(config: TrialConfig, data: Path) -> None:
     assert materials.rows["validation"]["sw"][0]["text"] == text
 
 
+@pytest.mark.parametrize("name", ["choices", "names", "pairs"])
+def test_each_language_is_found_again_among_those_of_its_split(config: TrialConfig, name: str) -> None:
+    """Where an item has several sequences, or a row several items, these are not of equal number."""
+    own = untrimmed(apply_point(config, {"task.name": str(REPOSITORY / "tests" / "data" / f"{name}.yaml")}))
+    materials, tokenizer = load(own, ("validation", "test")), load_tokenizer(config.encoder)
+    for split, languages in materials.evaluation.items():
+        assert len(languages) > 1
+        for language, encoded in languages.items():
+            expected = materials.shape.encode(materials.rows[split][language], tokenizer, 8)
+            assert sequences(encoded) == sequences(expected)
+            labels = [[each.item_labels(i).tolist() for i in range(len(each))] for each in (encoded, expected)]
+            assert labels[0] == labels[1] and encoded.rows.tolist() == expected.rows.tolist()
+
+
 def test_the_reference_norm_is_that_of_the_words_trained_on(config: TrialConfig, encoder: Path) -> None:
     """As often as they occur; not of the ends, not of the words of other splits."""
     table = pretrained(encoder).double()
@@ -208,7 +223,7 @@ def test_what_trials_differ_in_does_not_divide_them_unless_it_is_prepared(config
         return materials_key(apply_point(config, point), splits)
 
     own = key({})
-    shared = [
+    shared: list[dict[str, Any]] = [
         {"training.seed": 7},
         {"training.learning_rate": 1e-3},
         {"perturbation.method": "adversarial"},
@@ -217,7 +232,7 @@ def test_what_trials_differ_in_does_not_divide_them_unless_it_is_prepared(config
     ]
     assert {key(point) for point in shared} == {own}
     synonyms = {"augmentation.method": "synonyms"}
-    apart = [
+    apart: list[dict[str, Any]] = [
         {"task.max_length": 9},
         {"task.target_languages": ["de"]},
         {"task.source_language": "de"},
@@ -272,7 +287,7 @@ def test_what_is_prepared_is_found_again(config: TrialConfig, monkeypatch: pytes
     monkeypatch.setattr(module, "_build", lambda *_: pytest.fail("built again"))
     assert prepare(config) == prepared(config) == first.encoder_folder.parent
     assert load(apply_point(config, {"training.seed": 3})) is first, "a warm worker keeps them"
-    assert [first.remember("key", lambda value=value: value) for value in (1, 2)] == [1, 1]
+    assert [first.remember("key", lambda: 1), first.remember("key", lambda: 2)] == [1, 1]
 
 
 def test_copies_and_their_originals_are_prepared_in_pairs(config: TrialConfig, tmp_path: Path) -> None:
