@@ -139,8 +139,9 @@ def _script(tag: _Tag) -> str | None:
     """The script that a tag says, or that is known to be its language's."""
     if tag.script is not None:
         return tag.script
-    known = {tag.language, langcodes.Language.get(langcodes.standardize_tag(tag.language)).language}
-    return _likely_script(tag.language) if known & LIKELY_SUBTAGS.keys() else None
+    names = [tag.language, *(langcodes.standardize_tag(tag.language, macro=macro) for macro in (False, True))]
+    known = next((name for name in names if langcodes.Language.get(name).language in LIKELY_SUBTAGS), None)
+    return _likely_script(known) if known is not None else None
 
 
 def _base(code: str) -> str | None:

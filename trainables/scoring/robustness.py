@@ -44,11 +44,11 @@ def _attacked(
     """``attacked_<metric>`` where there is one radius, else ``attacked_<metric>_<radius>`` for each."""
     shape = materials.shape
     _only_single_answers(shape, "evaluation.attack")
-    plan = planned(materials, split, config.examples_per_language, token_budget)
+    plan = planned(materials, split, config.examples_per_language, token_budget, labelled=True)
 
     def respond(batch: Batch) -> dict[str, list[Any]]:
         def right(logits: Tensor) -> Tensor:
-            return shape.answers(logits, batch.labels) == batch.labels
+            return shape.answers(logits, batch.labels) == shape.gold(batch.labels)
 
         found = attacked_logits(_view(model, batch, shape), config, materials.reference_norm, right)
         return {f"{epsilon:g}": shape.predict(logits, batch.labels) for epsilon, logits in found.items()}
@@ -70,7 +70,7 @@ def _certified(
     """
     shape = materials.shape
     _only_single_answers(shape, "evaluation.certify")
-    plan = planned(materials, split, config.examples_per_language, token_budget)
+    plan = planned(materials, split, config.examples_per_language, token_budget, labelled=True)
     classes = shape.sequences_per_item if shape.sequences_per_item > 1 else len(shape.labels)
 
     def respond(batch: Batch) -> dict[str, list[Any]]:
@@ -84,7 +84,7 @@ def _certified(
             sigma,
             config.alpha,
         )
-        correct = certificates.correct(batch.labels.cpu().numpy())
+        correct = certificates.correct(shape.gold(batch.labels).cpu().numpy())
         radius = np.where(correct, certificates.radius, 0.0) / materials.reference_norm
         return {"accuracy": correct.astype(float).tolist(), "radius": radius.tolist()}
 

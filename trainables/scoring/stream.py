@@ -28,15 +28,20 @@ class Stream:
     copies: dict[tuple[str, int], list[tuple[str, int]]]
 
 
-def stream(materials: Materials, split: Split, examples: int | None, token_budget: int) -> Stream:
-    """Plan an evaluation of `examples` rows per language (None: all)."""
+def stream(
+    materials: Materials, split: Split, examples: int | None, token_budget: int, labelled: bool = False
+) -> Stream:
+    """Plan an evaluation of `examples` rows per language (None: all).
+
+    `labelled`: what is found depends on the label, as an attack does; equal texts of other labels are then two inputs.
+    """
     items = {k: subset(e, examples, k) for k, e in materials.evaluation[split].items()}
     first: dict[bytes, tuple[str, int]] = {}
     copies: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
     for language, chosen in items.items():
         encoded = materials.evaluation[split][language]
         for position, item in enumerate(chosen):
-            representative = first.setdefault(_input(materials, encoded, item), (language, item))
+            representative = first.setdefault(_input(materials, encoded, item, labelled), (language, item))
             copies[representative].append((language, position))
     c = materials.shape.sequences_per_item
 
@@ -49,17 +54,18 @@ def stream(materials: Materials, split: Split, examples: int | None, token_budge
     )
 
 
-def _input(materials: Materials, encoded: Encoded, item: int) -> bytes:
+def _input(materials: Materials, encoded: Encoded, item: int, labelled: bool) -> bytes:
     """The tokens of an item with their boundaries: equal exactly for equal inputs.
 
-    Labels are part of it only for shapes that predict from them (where they mark which positions are scored).
+    Labels are part of it where they are asked for, and for shapes that predict from them (where they mark which
+    positions are scored).
     """
     c = materials.shape.sequences_per_item
     first = encoded.offsets[item * c]
     bounds = encoded.offsets[item * c : item * c + c + 1] - first
     tokens = encoded.ids[first : encoded.offsets[item * c + c]]
     scored = encoded.item_labels(item)
-    return bytes(bounds.tobytes() + tokens.tobytes() + (scored.tobytes() if len(scored) > 1 else b""))
+    return bytes(bounds.tobytes() + tokens.tobytes() + (scored.tobytes() if labelled or len(scored) > 1 else b""))
 
 
 def _batches(keys: Sequence[tuple[str, int]], length: Any, token_budget: int) -> Iterator[list[tuple[str, int]]]:
@@ -98,9 +104,12 @@ def join(parts: Sequence[tuple[Encoded, int]], sequences_per_item: int) -> Encod
     )
 
 
-def planned(materials: Materials, split: Split, examples: int | None, token_budget: int) -> Stream:
+def planned(
+    materials: Materials, split: Split, examples: int | None, token_budget: int, labelled: bool = False
+) -> Stream:
     """As `stream`, remembered from trial to trial."""
     plan: Stream = materials.remember(
-        ("stream", split, examples, token_budget), lambda: stream(materials, split, examples, token_budget)
+        ("stream", split, examples, token_budget, labelled),
+        lambda: stream(materials, split, examples, token_budget, labelled),
     )
     return plan

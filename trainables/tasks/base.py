@@ -101,6 +101,10 @@ class TaskShape(ABC):
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
         """Per-item KL(p || q) (n,), averaged over an item's scored positions where it has several."""
 
+    def gold(self, labels: Tensor) -> Tensor:
+        """What `answers` should be (n,), of shapes with single answers."""
+        return labels
+
     @abstractmethod
     def answers(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What the model answers, as integers; compared before and after a perturbation. IGNORED where not scored."""

@@ -85,6 +85,9 @@ class MultipleChoice(TaskShape):
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
         return kl_divergence(_possible(p_logits, labels), _possible(q_logits, labels))
 
+    def gold(self, labels: Tensor) -> Tensor:
+        return labels[:, 0]
+
     def answers(self, logits: Tensor, labels: Tensor) -> Tensor:
         return _possible(logits, labels).argmax(-1)
 
