@@ -209,6 +209,21 @@ def group(name: str, codes: Iterable[str]) -> tuple[str, ...]:
     return tuple(k for k in codes if _is_in(name, language(k)))
 
 
+def undecided(name: str, codes: Iterable[str]) -> tuple[str, ...]:
+    """Those of some languages of which nothing is known that would say whether they are in a built-in group."""
+    kind = name.partition(":")[0]
+    fact = _ATTRIBUTES.get(kind) or _FACTS[name]
+    return tuple(k for k in codes if getattr(language(k), fact) is None)
+
+
+_FACTS = {
+    "low_resource": "resource_class",
+    "high_resource": "resource_class",
+    "seen": "seen_xlmr",
+    "unseen": "seen_xlmr",
+    "seen_mbert": "seen_mbert",
+    "unseen_mbert": "seen_mbert",
+}
 _ATTRIBUTES = {"script": "script", "family": "family", "class": "resource_class"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import search_spaces
@@ -17,7 +17,7 @@ from trainables.config import Budget
 
 def words(config: StudyConfig, root: Path) -> str:
     """The whole description; raises `UserError` for a study that makes no sense."""
-    preflight.tested(config)
+    tested = preflight.tested(config)
     sections = {
         "data": _data(config),
         "encoder": _encoder(config),
@@ -29,6 +29,7 @@ def words(config: StudyConfig, root: Path) -> str:
         "confirm": [
             f"{config.protocol.confirm_seeds} fresh seeds; primary endpoint {config.protocol.primary_endpoint}"
         ],
+        "groups": _groups(config, tested),
         "workers": _workers(config.scaling),
         "time": _time(config, root),
         "disk": [needs.disk(config, root)],
@@ -44,6 +45,16 @@ def titled(sections: Mapping[str, Iterable[str]]) -> list[str]:
         for title, section in sections.items()
         for i, line in enumerate(section)
     ]
+
+
+def _groups(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
+    """Who is in each group that is named or always shown."""
+    named = [config.protocol.primary_endpoint, *(o.reduce for o in config.search.objectives), "low_resource_mean"]
+    chosen = config.trial.task.target_languages
+    named += [name for name in (() if chosen == "all" else chosen) if name.startswith("group:")]
+    for name in dict.fromkeys([*named, *(f"group:{group}" for group in config.protocol.groups)]):
+        if text := objectives.membership(name, languages, config):
+            yield text
 
 
 def _data(config: StudyConfig) -> Iterator[str]:

@@ -135,6 +135,33 @@ def members_of(name: str, available: Sequence[str], config: StudyConfig) -> tupl
     return tuple(sorted(set(chosen) & set(available)))
 
 
+def membership(name: str, available: Sequence[str], config: StudyConfig) -> str | None:
+    """Who is in the group of a reduction, in words, and of how many languages nobody knows; None for other reductions.
+
+    Languages that the table does not know are in no group: a mean over one leaves them out without a word otherwise.
+    """
+    kind, _, argument = name.partition(":")
+    built_in = {"low_resource_mean": "low_resource", "high_resource_mean": "high_resource"}.get(name)
+    if kind == "group" and argument not in config.protocol.groups:
+        built_in = argument
+    if built_in is None and kind != "group":
+        return None
+    targets = [k for k in available if k not in sources(config)]
+    members = members_of(name, available, config)
+    text = f"{name}: {len(members)} of {len(targets)} target languages ({_some(members)})"
+    unknown = languages.undecided(built_in, targets) if built_in else ()
+    if unknown:
+        text += (
+            f"; {len(unknown)} {'are' if len(unknown) > 1 else 'is'} in no such group, being unknown ({_some(unknown)})"
+        )
+    return text
+
+
+def _some(codes: Sequence[str]) -> str:
+    """The first dozen of some languages."""
+    return ", ".join([*codes[:12], *(["…"] if len(codes) > 12 else [])]) or "none"
+
+
 def spellings(codes: Iterable[str]) -> frozenset[str]:
     """Codes as they were written and as the tasks write them (``swh`` and ``sw``)."""
     return frozenset(code for name in codes for code in (name, languages.normalize(name)))

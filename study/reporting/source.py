@@ -386,7 +386,11 @@ def caption(source: Source) -> str:
         parts.append(f"seeds without scores: {', '.join(lost)}")
     if source.summary.shape[0]:
         parts.append(f"test split opened {source.openings}×" if source.openings else "test split closed")
-    text = "; ".join(parts) + "."
+    languages = [
+        str(k) for frame in (source.results, source.trials) if frame is not None for k in frame["language"].unique()
+    ]
+    members = objectives.membership(source.endpoint, tuple(dict.fromkeys(languages)), source.config)
+    text = "; ".join([*parts, *([members] if members else [])]) + "."
     if source.rule == "target_validation" and source.summary.shape[0]:
         text += " Oracle selection, uses target labels."
     if source.baseline_ranks_higher:

@@ -186,7 +186,8 @@ def _comparison(study: Study, choice: ranking.Choice) -> Iterator[str]:
     rows = [["", "baseline", f"trial {best.number}", "difference", "languages", "examples"]]
     old, new = objectives.summary(before, config), objectives.summary(after, config)
     rows += [_compared(name, config, after, old[name], new[name]) for name in COMPARED if name in old and name in new]
-    yield f"{title}\n{columns(rows)}"
+    members = [objectives.membership(row[0], after.primary.languages, config) for row in rows[1:]]
+    yield "\n".join([title, columns(rows), *filter(None, members)])
     yield _movers(config, before, after)
 
 

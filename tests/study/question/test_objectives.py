@@ -136,3 +136,19 @@ def test_names_that_are_no_reduction(name: str, problem: str) -> None:
 @pytest.mark.parametrize("name", ["cvar:0.5", "worst_k_mean:3", "language:sw", "group:mine", *objectives.PLAIN])
 def test_names_that_are(name: str) -> None:
     assert objectives.name_problem(name, study(groups={"mine": ["de"]})) is None
+
+
+def test_who_is_in_a_group_is_said_and_who_nobody_knows() -> None:
+    config = validate(StudyConfig, {"name": "x", "protocol": {"groups": {"mine": ["sw", "de"]}}})
+    languages = ("en", "de", "sw", "yo", "te", "fat", "toba_batak")
+    assert objectives.membership("low_resource_mean", languages, config) == (
+        "low_resource_mean: 3 of 6 target languages (sw, te, yo); 2 are in no such group, being unknown (fat, toba_batak)"
+    )
+    assert objectives.membership("group:mine", languages, config) == "group:mine: 2 of 6 target languages (de, sw)"
+    script = objectives.membership("group:script:Latn", languages, config)
+    assert (
+        script is not None
+        and "(de, fat, sw, yo)" in script
+        and script.endswith("1 is in no such group, being unknown (toba_batak)")
+    )
+    assert objectives.membership("target_mean", languages, config) is None
