@@ -7,6 +7,7 @@ is no hidden network: usage statistics, telemetry and hub calls are off unless a
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -284,12 +285,21 @@ def _options(given: dict[str, Any]) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The script `study`: exits with 0 done, 1 failed, 2 user error, 130 interrupted."""
+    _write_anywhere()
     sys.exit(execute(commands, "study", arguments))
 
 
 def tune(arguments: Sequence[str] | None = None) -> None:
     """The script `tune`: Ray's own commands with ours added; where names collide Ray's stays."""
+    _write_anywhere()
     sys.exit(execute(tune_commands(), "tune", arguments))
+
+
+def _write_anywhere() -> None:
+    """An output that is ASCII or Latin-1 shows question marks for what it lacks: no study ends in an error of that."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def tune_commands() -> click.Group:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -24,6 +25,9 @@ HEADER = f"{'step':>6}  {'loss':>7}  {'source':>6}  {'targets':>7}  {'worst':<14
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 2 user error, 130 interrupted."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # which may be ASCII or Latin-1
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         # The hub is asked only where a configuration names something that lives there.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -54,8 +58,10 @@ def table_line(evaluation: Evaluation, source: str) -> str:
 
 
 def _run(config: TrialConfig, directory: Path, as_json: bool) -> None:
+    from trainables.materials import weights
     from trainables.training.loop import run_trial
 
+    weights.check_length(config)
     for i, evaluation in enumerate(run_trial(config, directory, say=partial(print, file=sys.stderr))):
         if as_json:
             print(json.dumps(evaluation.to_json()), flush=True)

@@ -6,6 +6,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def past_proxies() -> dict[str, str]:
+    """Variables by which nobody asks a proxy for what is on this machine; whatever else goes past one still does."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    names = dict.fromkeys([*(name.strip() for name in given.split(",") if name.strip()), *LOOPBACK])
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(names))
+
 
 @contextmanager
 def environment(variables: Mapping[str, str], also: Iterable[str] = ()) -> Iterator[None]:

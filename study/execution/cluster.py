@@ -17,9 +17,9 @@ from ray._private import parameter, ray_constants
 from ray._private import worker as ray_worker
 
 from trainables import machine
-from trainables.environment import environment
+from trainables.environment import environment, past_proxies
 from trainables.errors import UserError
-from trainables.storage.scratch import scratch
+from trainables.storage.scratch import scratch, socket_folder
 
 SCRATCH = "study-ray"
 """How the scratch folders in the temp folder begin; the process's number follows."""
@@ -72,13 +72,14 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
     variables = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     with (
-        environment(variables, also=["PYTHONBREAKPOINT"]),
+        environment(variables | past_proxies(), also=["PYTHONBREAKPOINT"]),
         _staying_local() if address is None else nullcontext(),
-        scratch(SCRATCH) as folder,
+        scratch(SCRATCH, socket_folder() if address is None else None) as folder,
     ):
         try:
             if address is None:
                 _start_ray(
+                    address="local",  # whatever RAY_ADDRESS says
                     num_cpus=machine.cpus(),
                     resources={"trial_driver": 1000.0},
                     include_dashboard=False,

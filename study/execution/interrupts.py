@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from study.execution.adapters import Listener, TrialSearcher
+from study.record.signals import HELD
 
 GRACE_SECONDS = 60.0
 """Time that interrupted trials have to reach the end of a step and write their checkpoints."""
@@ -17,7 +18,8 @@ GRACE_SECONDS = 60.0
 
 @contextmanager
 def interruptible(searcher: TrialSearcher, mailbox: Any, hear: Listener) -> Iterator[None]:
-    """First Ctrl-C or SIGTERM: the trials are checkpointed and left, within `GRACE_SECONDS`. Second: stop at once."""
+    """First Ctrl-C, SIGTERM or SIGHUP (a terminal that is gone): the trials are checkpointed and left, within
+    `GRACE_SECONDS`. Second: stop at once. Under nohup a SIGHUP stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -38,7 +40,8 @@ def interruptible(searcher: TrialSearcher, mailbox: Any, hear: Listener) -> Iter
         if not over.wait(GRACE_SECONDS):
             signal.raise_signal(signal.SIGINT)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [number for number in HELD if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in wanted}
     threading.Thread(target=pass_on, name="interrupts", daemon=True).start()
     try:
         yield

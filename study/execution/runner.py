@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -105,6 +106,9 @@ def tracked(config: StudyConfig, root: Path) -> Iterator[None]:
 
 def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: str | None = None) -> None:
     """Run all that `trials` has to hand out."""
+    if address is None and (elsewhere := os.environ.get("RAY_ADDRESS")):
+        words = f"RAY_ADDRESS ({elsewhere}) is not used: a local Ray is started; --address auto uses it"
+        hear({"event": "note", "words": words})
     hear({"event": "waiting", "for": "Ray"})
     name, verb = trials.config.name, "resume" if trials.phase == "run" else "confirm"
 

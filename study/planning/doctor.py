@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -24,8 +25,10 @@ from study.record.version import DISTRIBUTION
 from study.tracking.mirror import reason
 from study.tracking.server import public
 from trainables import machine
+from trainables.environment import environment, past_proxies
 from trainables.errors import UserError
 from trainables.storage.cache import cache_root
+from trainables.storage.scratch import socket_folder
 
 CACHE_DISK = 3 * 2**30
 """Bytes that the embedded encoder and its tokenised data take while they are built."""
@@ -106,6 +109,13 @@ def script_tune(folder: Path) -> Finding:
 def _machine() -> Iterator[Finding]:
     import torch
 
+    usual = Path(tempfile.gettempdir())
+    try:
+        there = socket_folder()
+        elsewhere = f"{usual} is too long for Ray's sockets, which go to {there}"
+        yield Finding("ok", "temporary files", str(usual) if there == usual else elsewhere)
+    except UserError as error:
+        yield Finding("failure", "temporary files", str(error), "export TMPDIR=/a/short/folder")
     yield Finding("ok", "cpus", machine.words() or str(machine.cpus()))
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield Finding("ok", "gpus", ", ".join(gpus) or "none, trials run on CPUs")
@@ -144,7 +154,10 @@ def tracking(uri: str | None) -> Iterator[Finding]:
     if uri is None or not uri.startswith(("http://", "https://")):
         return
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
+        with (
+            environment(past_proxies()),
+            urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10),
+        ):
             yield Finding("ok", "mlflow", f"{public(uri)} answers")
     except (OSError, ValueError) as error:
         words = f"error code {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error)

@@ -20,6 +20,7 @@ from trainables import machine
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import weights
+from trainables.storage.scratch import socket_folder
 
 METHODS = ("perturbation.method", "augmentation.method")
 """Paths that name methods."""
@@ -35,7 +36,7 @@ def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
     problems += [*_tracking(config, root), *root_problems(root, LEAST_DISK if need is None else need)]
     problems += _lines(lambda: roots.check_writable(root))
     if address is None:
-        problems += _resources(config.scaling)
+        problems += [*_resources(config.scaling), *_lines(socket_folder)]
     if problems:
         raise UserError(*dict.fromkeys(problems))
 
@@ -45,6 +46,7 @@ def tested(config: StudyConfig) -> tuple[str, ...]:
     validated, tested, problems = _task(config)
     problems += _lines(lambda: checks.check(config, validated, tested))
     problems += _methods(config)
+    problems += _lengths(config)
     if tested is None or problems:
         raise UserError(*dict.fromkeys(problems))
     return tested
@@ -57,6 +59,16 @@ def _encoders(config: StudyConfig) -> list[str]:
     except UserError:
         trials = [config.trial]  # what is wrong with the space is reported by the checks
     lines = [line for trial in trials for line in _lines(partial(weights.check, trial.encoder))]
+    return [f"trial.{line}" for line in dict.fromkeys(lines)]
+
+
+def _lengths(config: StudyConfig) -> list[str]:
+    """Encoders that have no positions for texts as long as the task allows."""
+    try:
+        trials = needs.encoders(config)
+    except UserError:
+        trials = [config.trial]
+    lines = [line for trial in trials for line in _lines(partial(weights.check_length, trial))]
     return [f"trial.{line}" for line in dict.fromkeys(lines)]
 
 

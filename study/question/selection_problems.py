@@ -18,6 +18,12 @@ def problems(
     `languages` are those the task evaluates on validation, the source included, and `tested` those on test, where they
     are known already.
     """
+    rule, source = config.protocol.selection, config.trial.task.source_language
+    if rule == "source_validation" and languages is not None and not objectives.sources(config) & set(languages):
+        return [
+            "protocol.selection: source_validation selects by the source language, in which the task has no validation "
+            f"rows, only in targets (got {source!r})"
+        ]
     return [
         *_pivot_problems(config, languages),
         *_group_problems(config, languages, tested),

@@ -28,7 +28,7 @@ from study.tracking import database, runs
 from study.tracking.charts import Views, view_tag
 from study.tracking.runs import PHASE, STATUS, STUDY, TRIAL, UUID, Point, milliseconds
 from study.tracking.server import QUIET, artifact_folder, default_uri, public
-from trainables.environment import environment
+from trainables.environment import environment, past_proxies
 from trainables.scores import Split, parse_score_key
 
 Say = Callable[[str], None]
@@ -66,7 +66,7 @@ def settings() -> AbstractContextManager[None]:
     """MLflow's settings, which it reads at every request from the environment: to hold while a `Mirror` is used."""
     usual = {**QUIET, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(SECONDS)}
     ours = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
-    return environment({name: os.environ.get(name, value) for name, value in usual.items()} | ours)
+    return environment({name: os.environ.get(name, value) for name, value in usual.items()} | ours | past_proxies())
 
 
 class Mirror:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from study.tracking.charts import view_links
+from trainables.environment import environment, past_proxies
 from trainables.errors import UserError, suggestion
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
@@ -112,6 +113,11 @@ def serve_ui(root: Path, port: int = 5000) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(f"port: {error.strerror or error}".lower() + f" (got {port})") from None
+    with environment(past_proxies()):
+        return _serve(root, port)
+
+
+def _serve(root: Path, port: int) -> int:
     address = f"http://127.0.0.1:{port}"
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     server = _start(root, port)

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.errors import UserError
@@ -27,6 +28,14 @@ def check(encoder: EncoderConfig) -> None:
     """Raise `UserError` where the weights are not on this machine and cannot be fetched, as far as can be told."""
     if problem := _problem(encoder):
         raise UserError(f"encoder.name_or_path: {ENCODERS} (got {encoder.name_or_path!r}: {problem})")
+
+
+def check_length(config: TrialConfig) -> None:
+    """Raise `UserError` where texts may be longer than the encoder has positions for: every trial would break."""
+    most = longest_input(config.encoder)
+    if most is not None and config.task.max_length > most:
+        name = config.encoder.name_or_path
+        raise UserError(f"task.max_length: {name} has positions for {most} tokens (got {config.task.max_length})")
 
 
 def _problem(encoder: EncoderConfig) -> str | None:
@@ -56,6 +65,28 @@ def _cached(encoder: EncoderConfig) -> Path | None:
         if isinstance(found, str):
             return Path(found).parent
     return None
+
+
+def longest_input(encoder: EncoderConfig) -> int | None:
+    """Tokens, special ones included, that an encoder has positions for; None where that is not known from here."""
+    if encoder.name_or_path.startswith(OFFLINE):
+        from trainables.offline.encoder import shapes
+
+        return next((shape[0] for name, shape in shapes().items() if "position_embeddings" in name), None)
+    local = Path(encoder.name_or_path)
+    folder = local if local.is_dir() else _cached(encoder) if is_hub_id(encoder.name_or_path) else None
+    try:
+        known = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder is not None else {}
+        positions = known.get("max_position_embeddings")
+        return None if positions is None else int(positions) - _offset(known)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _offset(known: Mapping[str, Any]) -> int:
+    """RoBERTa and kin count positions from behind the padding token's number on."""
+    kind = str(known.get("model_type", ""))
+    return int(known.get("pad_token_id") or 0) + 1 if "roberta" in kind or kind in ("camembert", "xmod") else 0
 
 
 def trained(config: TrialConfig) -> int | None:

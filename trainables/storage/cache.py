@@ -28,7 +28,12 @@ def cache_root() -> Path:
     """
     own = os.environ.get("STUDY_CACHE")
     root = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / FOLDER
-    root = root.expanduser().absolute()
+    try:
+        root = root.expanduser().absolute()
+    except RuntimeError:
+        raise UserError(
+            "STUDY_CACHE: must name a folder where there is no home folder (got none, and no HOME)"
+        ) from None
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -145,7 +145,17 @@ def mlflow_runs(root: Path, name: str = "tiny") -> tuple[Any, dict[int, Any]]:
     return parent, children
 
 
-def test_ledger_table_and_mlflow_agree(tmp_path: Path) -> None:
+@pytest.fixture
+def shell_of_a_batch_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long folder for temporary files, another Ray's address, a proxy that is away, an output that is ASCII."""
+    folder = tmp_path / ("x" * 87)
+    folder.mkdir()
+    shell = {"TMPDIR": str(folder), "RAY_ADDRESS": "192.0.2.1:6379", "PYTHONIOENCODING": "ascii"}
+    for name, value in {**shell, "http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_ledger_table_and_mlflow_agree(tmp_path: Path, shell_of_a_batch_job: None) -> None:
     root = tmp_path / "studies"
     space = {
         "perturbation.epsilon": {"type": "float", "low": 0.03, "high": 0.6, "log": True},
@@ -160,6 +170,7 @@ def test_ledger_table_and_mlflow_agree(tmp_path: Path) -> None:
 
     status, output = finished("run", str(config), "--root", str(root), isolated=can_isolate())
     assert status == 0, output
+    assert "RAY_ADDRESS (192.0.2.1:6379) is not used: a local Ray is started" in output
     record = read_study(root / "tiny" / "ledger.jsonl")
     assert {n: t.state for n, t in record.trials.items()} == {0: "COMPLETE", 1: "FAIL", 2: "COMPLETE"}
     assert record.trials[0].kind == "baseline"

@@ -142,7 +142,8 @@ def test_who_is_in_a_group_is_said_and_who_nobody_knows() -> None:
     config = validate(StudyConfig, {"name": "x", "protocol": {"groups": {"mine": ["sw", "de"]}}})
     languages = ("en", "de", "sw", "yo", "te", "fat", "toba_batak")
     assert objectives.membership("low_resource_mean", languages, config) == (
-        "low_resource_mean: 3 of 6 target languages (sw, te, yo); 2 are in no such group, being unknown (fat, toba_batak)"
+        "low_resource_mean: 3 of 6 target languages (sw, te, yo); "
+        "2 are in no such group, being unknown (fat, toba_batak)"
     )
     assert objectives.membership("group:mine", languages, config) == "group:mine: 2 of 6 target languages (de, sw)"
     script = objectives.membership("group:script:Latn", languages, config)

@@ -104,6 +104,14 @@ def test_protocols_that_make_no_sense(rule: dict[str, Any], complaint: str) -> N
     assert complaint in problems(rule)
 
 
+def test_a_rule_without_validation_in_the_source_is_named() -> None:
+    config = study({"selection": "source_validation"}, search={"objectives": [{"reduce": "selection_mean"}]})
+    (line,) = selection_problems.problems(config, ("de", "fr", "sw"), LANGUAGES)
+    assert line.startswith(
+        "protocol.selection: source_validation selects by the source language, in which the task has"
+    )
+
+
 def test_what_is_claimed_is_about_the_languages_of_the_test_split() -> None:
     """Tasks such as XQuAD validate on the source alone, and test all languages."""
     config = study({"primary_endpoint": "target_mean"})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from trainables.config import EncoderConfig
+from trainables.config import EncoderConfig, TrialConfig
 from trainables.errors import UserError
+from trainables.loading import apply_point
 from trainables.materials import weights
 
 SHAPES = {
@@ -74,3 +76,30 @@ def test_encoders_that_cannot_be_had(name: str, problem: str | None, monkeypatch
 def test_a_folder_without_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no readable model.safetensors in it"):
         weights.check(EncoderConfig(name_or_path=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("known", "longest"),
+    [
+        ({"model_type": "bert", "max_position_embeddings": 512}, 512),
+        ({"model_type": "xlm-roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "camembert", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "t5"}, None),
+    ],
+)
+def test_texts_longer_than_an_encoder_has_positions_for_are_refused(
+    known: dict[str, Any], longest: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(known))
+    trial = TrialConfig.model_validate(
+        {"encoder": {"name_or_path": str(tmp_path)}, "task": {"max_length": longest or 8192}}
+    )
+    assert weights.longest_input(trial.encoder) == longest
+    weights.check_length(trial)
+    if longest is not None:
+        with pytest.raises(UserError, match=rf"has positions for {longest} tokens \(got {longest + 1}\)"):
+            weights.check_length(apply_point(trial, {"task.max_length": longest + 1}))
+
+
+def test_the_embedded_encoder_has_512_positions() -> None:
+    assert weights.longest_input(TrialConfig().encoder) == 512
