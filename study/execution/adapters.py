@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -81,6 +82,8 @@ class TrialSearcher(Disposable, Searcher):
             return
         lost = self.lost.pop(trial_id, "its trial driver failed")
         problem = last.get("error") or lost if error or last.get("kind") == "failed" else None
+        if problem is not None:
+            logging.getLogger(__name__).warning("trial %d failed: %s", number, problem)  # whole, in the study's log
         self.checkpoints.finished(number, self.trials.finish(number, error=problem))
 
     def save(self, checkpoint_path: str) -> None:
@@ -106,7 +109,8 @@ class TrialVerdicts(Disposable, FIFOScheduler):
             if self.trials.report(number, attempt, evaluation) == "stop":
                 return str(TrialScheduler.STOP)
         elif result["kind"] == "note":
-            self.hear({"event": "note", "words": result["words"]})
+            logging.getLogger(__name__).warning(result["words"])
+            self.hear({"event": "note", "words": result["words"].splitlines()[0]})
         elif result["kind"] == "waiting":
             silent = f"no sign of life for {result['minutes']:.0f} min"
             self.hear({"event": "waiting", "for": f"the workers of trial {number}, {silent}"})

@@ -169,6 +169,7 @@ def tuner(
         "growth_mb": scaling.recycle_after_growth_mb,
         "wait_minutes": scaling.worker_wait_minutes,
         "storage": storage,
+        "folder": str(Path.cwd()),
     }
     trainable = tune.with_parameters(TrialDriver, mailbox=mailbox, scaling=arguments)
     return tune.Tuner(

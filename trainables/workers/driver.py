@@ -146,6 +146,7 @@ class WorkerGroup:
             train_loop_config={
                 "mailbox": mailbox,
                 "slot": slot,
+                "folder": scaling["folder"],
                 "trials": scaling["trials"],
                 "growth_mb": scaling["growth_mb"],
                 "threads": max(1, int(scaling["cpus_per_worker"])),

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Item = dict[str, Any]
@@ -52,6 +53,10 @@ class Mailbox:
         self.closed: set[str] = set()
         self.places: dict[str, Any] = {}
         """Slot -> placement group of its workers."""
+        self.stderr: dict[str, dict[int, str]] = {}
+        """Slot -> rank -> file to which the worker's standard error goes."""
+        self.causes: dict[str, str] = {}
+        """Slot -> what its workers died of last."""
         self.seen: dict[str, float] = {}
         """Slot -> when its rank 0 was last known to live, or else when its present job was submitted (monotonic)."""
         self.interrupting = False
@@ -107,10 +112,15 @@ class Mailbox:
     def _count_loss(self, job: Job) -> None:
         """A job is picked up again: its workers, or its slot, were lost. Beyond the cap the trial fails."""
         self.lost[job.number] = self.lost.get(job.number, 0) + 1
+        slot = next((each for each, its in self.jobs.items() if its is job), "")
+        cause = self.causes.pop(slot, "of what, nobody said")
         if self.lost[job.number] >= self.max_attempts:
             job.ended = True
-            times = f"{self.lost[job.number]} times"
-            job.items.append({"kind": "failed", "attempt": job.attempt, "error": f"its workers were lost {times}"})
+            error = f"its workers were lost {self.lost[job.number]} times, the last time:\n{cause}"
+            job.items.append({"kind": "failed", "attempt": job.attempt, "error": error})
+        else:
+            words = f"trial {job.number}: its workers were lost, and it goes on: {cause}"
+            job.items.append({"kind": "note", "attempt": job.attempt, "words": words})
 
     def _leave(self, job: Job) -> None:
         """End a job that no worker serves, as interrupted."""
@@ -159,6 +169,15 @@ class Mailbox:
             self.closed.add(slot)
             self.changed.notify_all()
 
+    async def serving(self, slot: str, rank: int, stderr: str) -> None:
+        """A worker of the slot is there, and its standard error goes to this file of its machine."""
+        self.stderr.setdefault(slot, {})[rank] = stderr
+
+    async def died(self, slot: str, cause: str) -> None:
+        """What a worker of the slot died of; with it the last lines of their standard errors, which say more."""
+        last = (_last_lines(Path(file)) for _, file in sorted(self.stderr.pop(slot, {}).items()))
+        self.causes[slot] = "\n".join([cause, *(text for text in last if text)])
+
     async def placed(self, slot: str, placement_group: Any) -> None:
         """Where the slot's workers are."""
         self.places[slot] = placement_group
@@ -192,3 +211,13 @@ class Mailbox:
             except TimeoutError:
                 return False
             return True
+
+
+def _last_lines(file: Path, most: int = 4000) -> str:
+    """The end of a log, if it is of this machine."""
+    try:
+        with file.open("rb") as log:
+            log.seek(max(0, file.stat().st_size - most))
+            return log.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return ""

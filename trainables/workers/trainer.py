@@ -13,6 +13,7 @@ trials shall have; with torch, five. What is left out:
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import ray
@@ -25,7 +26,7 @@ LEFT_OUT = (DatasetsCallback, PlacementGroupCleanerCallback)
 
 
 class Placed(WorkerGroupCallback):
-    """Tells the mailbox where a slot's workers are; part of their controller."""
+    """Tells the mailbox where a slot's workers are, and what they died of; part of their controller."""
 
     def __init__(self, mailbox: Any, slot: str) -> None:
         self.mailbox, self.slot = mailbox, slot
@@ -34,6 +35,17 @@ class Placed(WorkerGroupCallback):
         """Ray Train calls it."""
         handle = worker_group.get_worker_group_state().placement_group_handle
         ray.get(self.mailbox.placed.remote(self.slot, handle.placement_group))
+
+    def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
+        """Ray Train calls it, once a second; whatever a worker died of is in it."""
+        if worker_group_status.errors:
+            words = [f"worker {rank}: {_words(error)}" for rank, error in sorted(worker_group_status.errors.items())]
+            ray.get(self.mailbox.died.remote(self.slot, "\n".join(words)))
+
+
+def _words(error: BaseException) -> str:
+    """An exception with its traceback, where it has one."""
+    return "".join(traceback.format_exception(error)).strip()
 
 
 class Trainer(DataParallelTrainer):

@@ -42,13 +42,15 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 def serve(config: dict[str, Any]) -> None:
     """Train function of a worker group.
 
-    `config`: mailbox (actor handle), slot, trials (how many before the group is replaced), growth_mb (or after how
-    much growth of a worker's memory), threads.
+    `config`: mailbox (actor handle), slot, folder (the driver's), trials (how many before the group is replaced),
+    growth_mb (or after how much growth of a worker's memory), threads.
     """
     from ray import train
 
+    _search_last(config["folder"])
     context = train.get_context()
     group = Group(context.get_world_rank(), context.get_world_size(), device())
+    ray.get(config["mailbox"].serving.remote(config["slot"], group.rank, _stderr()))
     interrupted = _watch(config["mailbox"], config["slot"]) if group.rank == 0 else lambda: False
     first_peak: int | None = None
     for _ in range(config["trials"]):
@@ -63,6 +65,19 @@ def serve(config: dict[str, Any]) -> None:
             gc.freeze()  # modules, and what stays from trial to trial: a third of a second a collection otherwise
         if any(group.gather(_peak_mb() - first_peak > config["growth_mb"])):
             return
+
+
+def _search_last(folder: str) -> None:
+    """Look for modules in the driver's folder last: a folder there that is named like a package would hide it."""
+    sys.path.sort(key=lambda path: path == folder)
+
+
+def _stderr() -> str:
+    """The file that this process's standard error goes to, or nothing."""
+    try:
+        return str(Path("/proc/self/fd/2").readlink())
+    except OSError:
+        return ""
 
 
 def device() -> torch.device:
@@ -88,7 +103,6 @@ def _next_job(config: dict[str, Any], group: Group) -> dict[str, Any] | None:
 
 def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted: Callable[[], bool]) -> None:
     """One trial, from its newest checkpoint. Its failure is posted, and ends the process only if that is suspect."""
-    from trainables.training.loop import run_trial
 
     def post(item: dict[str, Any]) -> str:
         verdict = None
@@ -98,6 +112,8 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
 
     final = False
     try:
+        from trainables.training.loop import run_trial
+
         with _checkpoints(job["directory"]) as (directory, keep):
             evaluations = run_trial(
                 TrialConfig.model_validate(job["trial"]),

@@ -21,6 +21,7 @@ import yaml
 from study.record.lines import read_study
 from study.record.record import StudyRecord
 from study.tracking.tracker import rebuild
+from tests.conftest import REPOSITORY
 from tests.waiting import wait_for
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
@@ -369,3 +370,25 @@ def test_what_dies_gives_its_cpus_back(tmp_path: Path) -> None:
     assert {each.state for each in trials.values()} == {"COMPLETE"}
     assert [each.evaluation.step for each in trials[0].reports] == [1, 2, 3, 4, 5, 6]
     assert trials[0].attempts == 3
+
+
+def test_no_cause_of_death_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the trial's error and in the study's log. A folder that is named like a package kills nobody."""
+    (tmp_path / "tokenizers").mkdir()
+    (tmp_path / "tokenizers" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH")))))
+    names = ("Segfault", "Exit", "Kill", "Missing")
+    methods = [f"tests.study.execution.deaths:{name}" for name in names]
+    search = {"mode": "design", "sampler": "grid", "space": {"perturbation.method": methods}}
+    config = study(search=study()["search"] | search, scaling={"max_attempts": 1})
+    status, output = finished("run", str(written(tmp_path / "tiny.yaml", config)), "--root", str(tmp_path))
+    record = read_study(tmp_path / "tiny" / "ledger.jsonl")
+    assert record.trials[0].state == "COMPLETE" and status == 0, output
+    errors = {str(t.point["perturbation.method"]).rpartition(":")[2]: t.error or "" for t in record.trials.values()}
+    assert "SIGSEGV" in errors["Segfault"] or "Segmentation fault" in errors["Segfault"], errors["Segfault"]
+    assert "the licence server said no" in errors["Exit"], errors["Exit"]
+    assert "its workers were lost 1 times" in errors["Kill"] and "died unexpectedly" in errors["Kill"], errors["Kill"]
+    assert "No module named 'apex'" in errors["Missing"], errors["Missing"]
+    log = (tmp_path / "tiny" / "log.txt").read_text(encoding="utf-8")
+    assert "the licence server said no" in log and "No module named 'apex'" in log

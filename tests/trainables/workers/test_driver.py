@@ -24,6 +24,7 @@ SCALING: dict[str, Any] = {
     "gpus_per_worker": 0,
     "trials": 7,
     "growth_mb": 99,
+    "folder": "/of/the/driver",
     "wait_minutes": 5.0,
     "storage": "/somewhere",
 }
@@ -228,7 +229,8 @@ def test_a_group_is_what_the_study_asks_for(
     (function, options), fitted = made
     assert function is serve and fitted == ("fitted", {})
     assert options["train_loop_config"] == {
-        "mailbox": "the mailbox", "slot": "slot-1", "trials": 7, "growth_mb": 99, "threads": threads,
+        "mailbox": "the mailbox", "slot": "slot-1", "folder": "/of/the/driver", "trials": 7, "growth_mb": 99,
+        "threads": threads,
     }  # fmt: skip
     assert (options["workers"], options["gpus"]) == (2, "GPU" in resources)
     assert (options["placed"].mailbox, options["placed"].slot) == ("the mailbox", "slot-1")

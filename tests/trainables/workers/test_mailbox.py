@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,22 +83,34 @@ def test_a_lost_worker_is_followed_by_the_next_attempt_and_told_to_stop() -> Non
         assert isinstance(job, dict)
         assert job["attempt"] == 2
         assert await box.post(SLOT, 1, report(6)) == "stop"
-        kinds = [(await box.take(SLOT, 1)) for _ in range(3)]
-        assert [(k["kind"], k["attempt"]) for k in kinds] == [("started", 1), ("report", 1), ("started", 2)]
+        kinds = [(await box.take(SLOT, 1)) for _ in range(4)]
+        expected = [("started", 1), ("report", 1), ("note", 1), ("started", 2)]
+        assert [(k["kind"], k["attempt"]) for k in kinds] == expected
+        assert kinds[2]["words"].startswith("trial 7: its workers were lost, and it goes on: of what, nobody said")
         stale.cancel()
 
     run(scenario())
 
 
-def test_attempts_are_capped() -> None:
+def test_attempts_are_capped_and_the_cause_is_told(tmp_path: Path) -> None:
+    """What Ray says of a worker that died, and the end of its standard error."""
+    log = tmp_path / "worker.err"
+    log.write_text("x" * 10_000 + "\nFatal Python error: Segmentation fault\n")
+
     async def scenario() -> None:
         box = await submitted(max_attempts=2)
         await box.next_job(SLOT)
+        await box.died(SLOT, "worker 0: the first one")
         await box.next_job(SLOT)
+        await box.serving(SLOT, 0, str(log))
+        await box.died(SLOT, "worker 0: The actor died unexpectedly")
         assert await box.next_job(SLOT) == "idle"
-        items = [await box.take(SLOT, 1) for _ in range(3)]
-        assert items[-1]["kind"] == "failed"
-        assert "lost 2 times" in items[-1]["error"]
+        items = [await box.take(SLOT, 1) for _ in range(4)]
+        assert [item["kind"] for item in items] == ["started", "note", "started", "failed"]
+        assert items[1]["words"].endswith("it goes on: worker 0: the first one")
+        error = items[-1]["error"]
+        assert error.startswith("its workers were lost 2 times, the last time:\nworker 0: The actor died unexpectedly")
+        assert error.endswith("Fatal Python error: Segmentation fault") and len(error) < 5000
 
     run(scenario())
 
