@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as _mcnemar
+from statsmodels.stats.multitest import multipletests
 
 Floats = npt.NDArray[np.float64]
 
@@ -20,20 +19,20 @@ DRAWS = 9_999
 
 def holm(p: npt.ArrayLike) -> Floats:
     """Holm's step-down adjusted p-values (family-wise error; for claims). NaN stays NaN and is not counted."""
-    return _adjusted(p, lambda q: np.maximum.accumulate(q * np.arange(q.size, 0, -1)))
+    return _adjusted(p, "holm")
 
 
 def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
     """Benjamini and Hochberg's step-up adjusted p-values (false discovery rate; for maps). NaN stays NaN."""
-    return _adjusted(p, lambda q: np.minimum.accumulate((q * q.size / np.arange(1, q.size + 1))[::-1])[::-1])
+    return _adjusted(p, "fdr_bh")
 
 
-def _adjusted(p: npt.ArrayLike, rule: Callable[[Floats], Floats]) -> Floats:
-    values = np.asarray(p, dtype=float)
-    result = np.full(values.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
-    result[order] = np.minimum(rule(values[order]), 1.0)
+def _adjusted(p: npt.ArrayLike, method: str) -> Floats:
+    """The library counts NaN as a test."""
+    result = np.array(p, dtype=float)
+    known = ~np.isnan(result)
+    if known.any():
+        result[known] = multipletests(result[known], method=method)[1]
     return result
 
 
