@@ -47,11 +47,32 @@ def test_five_sign_flipped_pairs_never_reach_five_per_cent() -> None:
     assert significance.smallest_sign_flip_p(6) < 0.05
 
 
-@pytest.mark.parametrize("n", [6, 9, 12])
-def test_sign_flip_is_scipys_permutation_test(n: int) -> None:
-    d = np.random.default_rng(n).normal(0.4, 1, n)
-    expected = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
-    assert significance.sign_flip(d) == pytest.approx(expected)
+@pytest.mark.parametrize(
+    "units",
+    [
+        [3, -1, 4, 1, 5, 9, -2],
+        [8, 2, 28, -24, -4, -8, -10, -20, 20, 12, -4],  # sums to nothing, but for rounding
+        [1, 1, -2, 3, 3, 0],
+        [0, 0, 0],
+        [5],
+    ],
+)
+@pytest.mark.parametrize("unit", [20, 40, 30])
+def test_sign_flip_is_exact(units: list[int], unit: int) -> None:
+    sums = [abs(sum(s * u for s, u in zip(signs, units, strict=True))) for signs in product((1, -1), repeat=len(units))]
+    expected = np.mean(np.array(sums) >= abs(sum(units)))
+    assert significance.sign_flip([u / unit for u in units]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_sign_flip_of_many_pairs_is_seeded_and_counts_the_observed() -> None:
+    assert significance.sign_flip(np.ones(40)) == 1 / (1 + significance.DRAWS)
+    d = np.random.default_rng(0).normal(0.1, 1, 40)
+    assert significance.sign_flip(d) == significance.sign_flip(d) != significance.sign_flip(d, seed=1)
+
+
+def test_sign_flip_of_nothing_known_is_unknown() -> None:
+    assert np.isnan(significance.sign_flip([]))
+    assert np.isnan(significance.sign_flip([np.nan, 0.1, 0.2]))
 
 
 def test_sign_flip_of_many_pairs_is_close_to_the_t_test() -> None:
