@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import statsmodels.api as sm
 from scipy import stats
+from statsmodels.stats.weightstats import CompareMeans
 
 from study.analysis import intervals, significance
 from study.analysis.frames import collapse_variants
@@ -99,13 +100,12 @@ def group_contrasts(
 
 
 def welch_interval(a: npt.ArrayLike, b: npt.ArrayLike, level: float = intervals.LEVEL) -> Interval:
-    """Welch's t interval of mean(a) - mean(b), for at least two values each."""
+    """Welch's t interval of mean(a) - mean(b), for at least two values each; unknown where neither side varies."""
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    parts = x.var(ddof=1) / x.size, y.var(ddof=1) / y.size
-    if sum(parts) == 0:
+    if np.hypot(x.std(), y.std()) < intervals.NO_VARIATION:
         return UNKNOWN
-    df = sum(parts) ** 2 / (parts[0] ** 2 / (x.size - 1) + parts[1] ** 2 / (y.size - 1))
-    return intervals.around(float(x.mean() - y.mean()), float(np.sqrt(sum(parts))), float(df), level)
+    low, high = CompareMeans.from_data(x, y).tconfint_diff(1 - level, usevar="unequal")
+    return Interval(float(low), float(high))
 
 
 def permutation_p(a: npt.ArrayLike, b: npt.ArrayLike, seed: int = 0) -> float:

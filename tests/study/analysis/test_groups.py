@@ -25,6 +25,12 @@ def test_welch_is_scipys() -> None:
     assert (got.low, got.high) == pytest.approx((expected.low, expected.high))
 
 
+def test_welch_of_groups_that_do_not_vary_is_unknown() -> None:
+    assert not groups.welch_interval([0.1] * 3, [0.1] * 4).known
+    assert not groups.welch_interval([0.1] * 3, [0.2] * 4).known
+    assert groups.welch_interval([0.1] * 3, [0.2, 0.3]).known
+
+
 def enumerated(a: Sequence[Fraction], b: Sequence[Fraction]) -> float:
     """The permutation p by rational arithmetic, in which equal statistics are equal."""
 
