@@ -99,25 +99,24 @@ def group_contrasts(
     return frame
 
 
-def welch_interval(a: npt.ArrayLike, b: npt.ArrayLike, level: float = intervals.LEVEL) -> Interval:
+def welch_interval(a: npt.ArrayLike, b: npt.ArrayLike) -> Interval:
     """Welch's t interval of mean(a) - mean(b), for at least two values each; unknown where neither side varies."""
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if np.hypot(x.std(), y.std()) < intervals.NO_VARIATION:
         return UNKNOWN
-    low, high = CompareMeans.from_data(x, y).tconfint_diff(1 - level, usevar="unequal")
+    low, high = CompareMeans.from_data(x, y).tconfint_diff(1 - intervals.LEVEL, usevar="unequal")
     return Interval(float(low), float(high))
 
 
-def permutation_p(a: npt.ArrayLike, b: npt.ArrayLike, seed: int = 0) -> float:
+def permutation_p(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """Two-sided p of permuting values between two groups, by Welch's statistic (Janssen 1997: right under unequal
     variances too). Exact where there are at most `ENUMERATED` ways, else that many random ones."""
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if np.isnan(x).any() or np.isnan(y).any():
         return float("nan")
-    generator = np.random.default_rng(seed)
     # "two-sided" would double the smaller tail, which is another p where the groups' sizes differ.
     test = stats.permutation_test(
-        (x, y), _welch_statistic, vectorized=True, n_resamples=ENUMERATED, alternative="greater", rng=generator
+        (x, y), _welch_statistic, vectorized=True, n_resamples=ENUMERATED, alternative="greater", rng=significance.SEED
     )
     return float(test.pvalue)
 
@@ -158,7 +157,7 @@ def _over_seeds(
     return intervals.of_mean((a - b).to_numpy(dtype=float))
 
 
-def spearman(x: npt.ArrayLike, y: npt.ArrayLike, level: float = intervals.LEVEL) -> tuple[float, Interval, float, int]:
+def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, Interval, float, int]:
     """Spearman's rho over pairs without NaN, its interval, its two-sided p, and the number of pairs.
 
     Interval: Fisher's z with Bonett and Wright's (2000) standard error sqrt((1 + rho²/2) / (n - 3)); needs n > 3.
@@ -172,7 +171,7 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike, level: float = intervals.LEVEL)
     rho = float(test.statistic)
     if abs(rho) >= 1:
         return rho, UNKNOWN, float(test.pvalue), n
-    half = float(stats.norm.ppf((1 + level) / 2)) * np.sqrt((1 + rho**2 / 2) / (n - 3))
+    half = float(stats.norm.ppf((1 + intervals.LEVEL) / 2)) * np.sqrt((1 + rho**2 / 2) / (n - 3))
     return (
         rho,
         Interval(float(np.tanh(np.arctanh(rho) - half)), float(np.tanh(np.arctanh(rho) + half))),

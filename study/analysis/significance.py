@@ -13,6 +13,9 @@ Floats = npt.NDArray[np.float64]
 EXACT_PAIRS = 16
 """Most pairs whose sign flips are all enumerated (65,536 of them)."""
 
+SEED = 0
+"""Of random permutations: a report made again is the same."""
+
 DIGITS = 12
 """Decimals to which a statistic is rounded: scores are multiples of one over a count, so that flips are often equal to
 the observed in truth, but not to the last bit."""
@@ -45,7 +48,7 @@ def smallest_sign_flip_p(pairs: int) -> float:
     return min(1.0, 2.0 ** (1 - pairs))
 
 
-def sign_flip(differences: npt.ArrayLike, seed: int = 0) -> float:
+def sign_flip(differences: npt.ArrayLike) -> float:
     """Two-sided p of the sign-flip (Fisher randomisation) test of paired differences; exact up to `EXACT_PAIRS` pairs.
 
     It assumes only that under no effect each difference is as likely as its negative: no normality.
@@ -63,7 +66,7 @@ def sign_flip(differences: npt.ArrayLike, seed: int = 0) -> float:
         vectorized=True,
         n_resamples=2**EXACT_PAIRS if d.size <= EXACT_PAIRS else DRAWS,
         alternative="greater",
-        rng=np.random.default_rng(seed),
+        rng=SEED,
     )
     return float(test.pvalue)
 
@@ -88,9 +91,7 @@ def clustered_mcnemar(differences: npt.ArrayLike) -> float:
     return float(stats.chi2.sf(per_example.sum() ** 2 / squares, 1))
 
 
-def swap_sentences(
-    scores: tuple[npt.ArrayLike, npt.ArrayLike], weights: tuple[npt.ArrayLike, npt.ArrayLike], seed: int = 0
-) -> float:
+def swap_sentences(scores: tuple[npt.ArrayLike, npt.ArrayLike], weights: tuple[npt.ArrayLike, npt.ArrayLike]) -> float:
     """Two-sided p of approximate randomisation (Noreen 1989): each sentence's two systems are swapped at random.
 
     `scores` and `weights` are those of two systems, (seeds, examples); a system's score is the mean over seeds of
@@ -109,7 +110,7 @@ def swap_sentences(
         return np.asarray(ratios[0] - ratios[1])
 
     observed = abs(difference(np.zeros((1, xa.shape[1])))[0])
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEED)
     # In blocks: a test set of five thousand sentences would otherwise need half a gigabyte.
     block = max(1, 4_000_000 // max(1, xa.shape[1]))
     extreme = 0
