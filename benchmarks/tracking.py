@@ -13,7 +13,6 @@ import argparse
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -81,18 +80,13 @@ def latencies(ledger: Path, uri: str | None) -> None:
     """Rows on the loop, without and with a tracker at work in the same process."""
     for busy in (False, True):
         tracker = Tracker(uri, ledger.parent.name, ledger.parent.parent) if busy else None
-        late, told = [], []
+        late = []
         for _ in range(600):
             began = time.perf_counter()
             time.sleep(0.005)
             late.append(1000 * (time.perf_counter() - began - 0.005))
-            if tracker is not None:
-                began = time.perf_counter()
-                tracker.notify()
-                told.append(1e6 * (time.perf_counter() - began))
         if tracker is not None:
             tracker.close(timeout=120.0)
-            print(f"{'notify':32} {statistics.median(told):8.1f} us median, {max(told):8.1f} most")
         late.sort()
         what = "loop late, tracker at work" if busy else "loop late, no tracker"
         print(f"{what:32} {late[300]:8.2f} ms median, {late[-7]:8.2f} p99")

@@ -167,16 +167,6 @@ def language(code: str) -> Language:
     return Language(code, code, script=_script(tag), variant_of=_base(code))
 
 
-def resource_class(code: str) -> int | None:
-    """Resource class (Joshi et al. 2020) in 0 … 5, or None."""
-    return language(code).resource_class
-
-
-def is_low_resource(code: str) -> bool:
-    """Whether the resource class is 2 or below; False where it is not known."""
-    return resource_class(code) in LOW_RESOURCE
-
-
 def base(code: str) -> str:
     """The language that counts in group means: itself, or what it is a variant of.
 

@@ -28,17 +28,13 @@ MAX_BYTES = 4_000_000
 """Larger files are no configuration."""
 
 
-def load_config(
-    model: type[Model], source: Path | None, overrides: Sequence[str] = (), base: Mapping[str, Any] | None = None
-) -> Model:
-    """A validated `model` from, in rising precedence, `base`, the YAML file `source` and ``a.b=value`` arguments.
+def load_config(model: type[Model], source: Path | None, overrides: Sequence[str] = ()) -> Model:
+    """A validated `model` from the YAML file `source` and, over it, ``a.b=value`` arguments.
 
     Relative paths in a file are relative to that file, those in arguments to the working directory. A mapping given as
     an argument (``training.budget={epochs: 1}``) replaces the file's. Raises `UserError` with every mistake.
     """
-    data: dict[str, Any] = _copy(base or {})
-    if source is not None:
-        _merge(data, _anchor(model, read_mapping(source), source.resolve().parent))
+    data = {} if source is None else _anchor(model, read_mapping(source), source.resolve().parent)
     problems: list[str] = []
     for text in overrides:
         try:
@@ -190,21 +186,7 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return f"{' '.join(str(problem).split())}" + (f" (line {mark.line + 1}, column {mark.column + 1})" if mark else "")
 
 
-# Layers and relative paths
-
-
-def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}
-
-
-def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
-    """Lay one mapping over another, in place; mappings merge, everything else replaces."""
-    for key, value in above.items():
-        mine = below.get(key)
-        if isinstance(mine, dict) and isinstance(value, Mapping):
-            _merge(mine, value)
-        else:
-            below[key] = value
+# Arguments and relative paths
 
 
 def _set(data: dict[str, Any], path: str, value: Any) -> None:

@@ -47,9 +47,9 @@ class Decomposition:
     df_both: Floats
     """Satterthwaite's degrees of freedom of the sum of the first two; at least seeds - 1."""
 
-    def half_widths(self, level: float = intervals.LEVEL) -> tuple[Floats, Floats]:
+    def half_widths(self) -> tuple[Floats, Floats]:
         """Half the interval by seed, and by both."""
-        quantile = (1 + level) / 2
+        quantile = (1 + intervals.LEVEL) / 2
         by_seed = stats.t.ppf(quantile, self.seeds - 1) * np.sqrt(self.seed_variance)
         both = stats.t.ppf(quantile, self.df_both) * np.sqrt(self.seed_variance + self.example_variance)
         return by_seed, np.maximum(by_seed, both)

@@ -50,7 +50,7 @@ A trial that has no report yet has no row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -185,12 +185,3 @@ def collapse_variants(table: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     variant_of = {str(r.language): str(r.variant_of or r.language) for r in facts.itertuples()}
     canonical = [variant_of.get(str(c), str(c)) for c in table.columns]
     return table.T.groupby(canonical).mean().T
-
-
-def mean_of(languages: Sequence[str] | None = None) -> Reduction:
-    """The reduction that averages the given languages, or all there are."""
-
-    def reduce(scores: Mapping[str, float]) -> float:
-        return float(np.mean([scores[k] for k in (scores if languages is None else languages)]))
-
-    return reduce

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 LEVEL = 0.95
-"""Coverage of every interval of this project unless it says otherwise."""
+"""Coverage of every interval of this project."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ NO_VARIATION = 1e-12
 """Standard errors below this are zero: scores are multiples of one over the number of examples."""
 
 
-def around(estimate: float, standard_error: float, df: float, level: float = LEVEL) -> Interval:
+def around(estimate: float, standard_error: float, df: float) -> Interval:
     """Two-sided t interval.
 
     Unknown where values agree exactly on something other than zero: so few examples that all seeds land on the same
@@ -49,16 +49,16 @@ def around(estimate: float, standard_error: float, df: float, level: float = LEV
     """
     if not (np.isfinite(standard_error) and df > 0) or _tied(estimate, standard_error):
         return UNKNOWN
-    half = float(stats.t.ppf((1 + level) / 2, df)) * standard_error
+    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * standard_error
     return Interval(estimate - half, estimate + half)
 
 
-def of_mean(values: ArrayLike, level: float = LEVEL) -> Interval:
+def of_mean(values: ArrayLike) -> Interval:
     """t interval of a mean of independent values, df = n - 1; unknown for fewer than two."""
     x = np.asarray(values, dtype=float)
     if x.size < 2:
         return UNKNOWN
-    return around(float(x.mean()), float(x.std(ddof=1) / np.sqrt(x.size)), x.size - 1, level)
+    return around(float(x.mean()), float(x.std(ddof=1) / np.sqrt(x.size)), x.size - 1)
 
 
 def p_value(estimate: float, standard_error: float, df: float) -> float:

@@ -39,10 +39,6 @@ class Optimism:
     """Validation, fresh seeds."""
     test: float
     """Test, fresh seeds."""
-    chosen_gain: float
-    """Over the unperturbed baseline, in the search; NaN where there is none."""
-    test_gain: float
-    """Over control (a), on test; NaN where there is none."""
     curse: Interval
     """t interval over the fresh seeds of `chosen` minus `fresh`: the winner's curse; the split is the same."""
 
@@ -64,15 +60,11 @@ def optimism(trials: pd.DataFrame, chosen: pd.DataFrame, headline: str) -> Optim
     def mean(rows: pd.DataFrame) -> float:
         return float(rows.loc[rows["language"].isin(common), "score"].mean())
 
-    baseline = trials[(trials["kind"] == "baseline") & (trials["phase"] == "run") & (trials["split"] == "validation")]
-    control = confirmed[(confirmed["control"] == "a") & (confirmed["split"] == "test")]
     fresh = sides[1][sides[1]["language"].isin(common)].groupby("seed")["score"].mean()
     return Optimism(
         languages=tuple(sorted(common)),
         chosen=mean(sides[0]),
         fresh=mean(sides[1]),
         test=mean(sides[2]),
-        chosen_gain=mean(chosen) - mean(baseline),
-        test_gain=mean(sides[2]) - mean(control),
         curse=intervals.of_mean(mean(chosen) - fresh.to_numpy(dtype=float)),
     )

@@ -133,11 +133,6 @@ class Search:
         if self._stopper is not None:
             self._stopper.end(number, told)
 
-    @property
-    def optuna_trials(self) -> list[FrozenTrial]:
-        """What the sampler knows, for tests and benchmarks."""
-        return self._study.get_trials(deepcopy=False)
-
     def _new_study(self) -> optuna.Study:
         return optuna.create_study(study_name=self.name, directions=self.directions, sampler=RandomSampler())
 

@@ -98,11 +98,11 @@ def categories(drawing: go.Figure, labels: Sequence[str], **more: Any) -> None:
     drawing.update_yaxes(categoryorder="array", categoryarray=list(labels), range=[-0.6, len(labels) - 0.4], **more)
 
 
-def two_lines(first: str, second: str, width: int = 40) -> str:
+def two_lines(first: str, second: str) -> str:
     """A label with a smaller explanation below it, wrapped."""
     lines: list[str] = []
     for word in second.split():
-        if lines and len(lines[-1]) + len(word) < width:
+        if lines and len(lines[-1]) + len(word) < 40:
             lines[-1] += f" {word}"
         else:
             lines.append(word)

@@ -61,11 +61,11 @@ def public(uri: str) -> str:
     return re.sub(r"(//[^:/@]*):[^@/]*@", r"\1:…@", uri)
 
 
-def validate_uri(uri: str, path: str = "tracking.uri") -> str:
+def validate_uri(uri: str) -> str:
     """`uri`, if MLflow can track to such a one. Raises `UserError`; asks no server."""
     problem = _uri_problem(uri)
     if problem is not None:
-        raise UserError(f"{path}: {problem} (got {json.dumps(public(uri), ensure_ascii=False)})")
+        raise UserError(f"tracking.uri: {problem} (got {json.dumps(public(uri), ensure_ascii=False)})")
     return uri
 
 

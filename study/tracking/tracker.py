@@ -10,11 +10,10 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from study.question.config import StudyConfig, study_directory
 from study.record.lines import LEDGER, Tail
@@ -23,10 +22,7 @@ from study.tracking.server import public
 from trainables.errors import UserError
 
 POLL_SECONDS = 1.0
-"""The ledger is looked at this often even if nobody tells of news."""
-
-GATHER_SECONDS = 0.3
-"""Time in which further events may join a batch."""
+"""The ledger is looked at this often."""
 
 WARN_AFTER = 2
 """Failures in a row before a word is said, and at the end before giving up: a restarted server drops one request."""
@@ -56,20 +52,15 @@ class Tracker:
         self._settings.enter_context(settings())
         self._mirror = Mirror(study_directory(root, experiment) / LEDGER, uri, say)
         self._say = say
-        self._news, self._closing, self._abandoned = threading.Event(), threading.Event(), threading.Event()
+        self._closing, self._abandoned = threading.Event(), threading.Event()
         self._complete = False
         self._thread = threading.Thread(target=self._follow, name="mlflow", daemon=True)
         self._thread.start()
-
-    def notify(self, event: Mapping[str, Any] | None = None) -> None:
-        """The ledger has grown. Never blocks, never raises; the event itself is read from the file."""
-        self._news.set()
 
     def close(self, timeout: float = 20.0) -> bool:
         """Send what is left, for at most `timeout` seconds. False, and a line on how to catch up, if some is left."""
         if not self._abandoned.is_set():
             self._closing.set()
-            self._news.set()
             self._thread.join(timeout)
             self._abandoned.set()
             if not self._complete:
@@ -96,7 +87,6 @@ class Tracker:
     def _follow(self) -> None:
         failures = last_failures = 0
         while not self._abandoned.is_set():
-            self._news.clear()
             try:
                 more = self._step()
             except Exception as error:
@@ -117,8 +107,7 @@ class Tracker:
             if self._complete:
                 return
             if not more:
-                self._news.wait(POLL_SECONDS)
-                self._closing.wait(GATHER_SECONDS)
+                self._closing.wait(POLL_SECONDS)
 
     def _step(self) -> bool:
         """Send one chunk; at the end, once there is no more, finish. True if there may be more."""

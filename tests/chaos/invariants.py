@@ -14,6 +14,7 @@ from study.proposals.search import Search
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.record import StudyRecord
+from tests.study.sampled import sampler_trials
 
 
 def events(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -73,7 +74,7 @@ def proposer(config: StudyConfig, record: StudyRecord) -> Iterator[str]:
     for arm in rebuilt._arms:
         if isinstance(arm.proposer, Search):
             mine = [t for t in record.trials.values() if t.phase == "run" and t.kind != "baseline"]
-            theirs = arm.proposer.optuna_trials
+            theirs = sampler_trials(arm.proposer)
             if len(mine) != len(theirs):
                 yield f"Optuna has {len(theirs)} trials, the ledger {len(mine)}"
             for trial, frozen in zip(mine, theirs, strict=False):

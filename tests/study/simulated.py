@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from study.analysis.frames import Reduction
+
 FACTS = pd.DataFrame(
     [
         ("ar", "Arabic", "Afro-Asiatic", "Arab", 5, 2.87e9, True, ""),
@@ -105,3 +107,12 @@ def design_trials(
                 rows.append(row)
             number += 1
     return pd.DataFrame(rows)
+
+
+def mean_of(languages: Sequence[str] | None = None) -> Reduction:
+    """The reduction that averages the given languages, or all there are."""
+
+    def reduce(scores: Mapping[str, float]) -> float:
+        return float(np.mean([scores[k] for k in (scores if languages is None else languages)]))
+
+    return reduce

@@ -12,10 +12,8 @@ from trainables.languages import (
     base,
     collapse_variants,
     group,
-    is_low_resource,
     language,
     normalize,
-    resource_class,
     table,
 )
 from trainables.offline import intents
@@ -34,7 +32,7 @@ def test_xtreme_r_has_50_languages_13_of_them_low_resource() -> None:
     codes = [code for row in XTREME_R.values() for code in row.split()]
     assert len(codes) == 50
     for expected, row in XTREME_R.items():
-        assert {code: resource_class(code) for code in row.split()} == dict.fromkeys(row.split(), expected)
+        assert {code: language(code).resource_class for code in row.split()} == dict.fromkeys(row.split(), expected)
     assert len(group("low_resource", codes)) == 13
     assert group("unseen", sorted(codes)) == ("ht", "qu", "wo", "yo")
 
@@ -50,7 +48,7 @@ def test_every_row_is_whole_and_consistent() -> None:
         if row.variant_of:
             assert row.variant_of in table()
             assert base(row.variant_of) == row.variant_of
-            assert row.resource_class == resource_class(row.variant_of)
+            assert row.resource_class == language(row.variant_of).resource_class
         else:
             assert (row.pretraining_size is not None) == row.seen_xlmr
 
@@ -128,7 +126,6 @@ def test_an_unknown_group_is_the_users_error(name: str) -> None:
 def test_unknown_languages_are_allowed_and_in_no_group() -> None:
     own = language("my dialect")
     assert (own.code, own.resource_class, own.seen_xlmr) == ("my dialect", None, None)
-    assert not is_low_resource("my dialect")
 
 
 @pytest.mark.parametrize(

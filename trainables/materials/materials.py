@@ -71,9 +71,9 @@ def prepare(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> P
     )
 
 
-def prepared(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> Path | None:
-    """The materials of a trial configuration if they are in the cache already."""
-    return cache.found(f"materials-{materials_key(config, splits)}")
+def prepared(config: TrialConfig) -> Path | None:
+    """The materials that `run` takes for a trial configuration, if they are in the cache already."""
+    return cache.found(f"materials-{materials_key(config, ('validation',))}")
 
 
 def check(config: TrialConfig) -> None:

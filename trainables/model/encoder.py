@@ -62,6 +62,12 @@ class Encoder(nn.Module):
         embedded: Tensor = self.model.get_input_embeddings()(input_ids)
         return embedded
 
+    @property
+    def table(self) -> Tensor:
+        """Word embeddings (v, e) of the whole vocabulary, as it is after trimming."""
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight.detach()
+
     def states(self, embeddings: Tensor, attention_mask: Tensor, special: Tensor) -> Tensor:
         """Last hidden states (s, t, d). `attention_mask` and `special` are (s, t); padding may be on either side."""
         packing = self._packing(attention_mask)

@@ -44,14 +44,6 @@ class Certificates:
         correct: Bools = np.logical_and(self.answers == gold, ~self.abstained)
         return correct
 
-    def accuracy(self, gold: Integers, radius: float = 0.0) -> float:
-        """Certified accuracy: share of items that g answers rightly with at least this radius; at 0, its accuracy."""
-        return float((self.correct(gold) & (self.radius >= radius)).mean())
-
-    def mean_radius(self, gold: Integers) -> float:
-        """Mean certified radius, counted as 0 where g is wrong or abstains."""
-        return float(np.where(self.correct(gold), self.radius, 0.0).mean())
-
 
 def lower_bound(successes: npt.ArrayLike, draws: int, alpha: float) -> Floats:
     """One-sided Clopper–Pearson bound: lies below the true probability in at least 1 - alpha of all samples."""
@@ -61,14 +53,12 @@ def lower_bound(successes: npt.ArrayLike, draws: int, alpha: float) -> Floats:
 
 
 def certified_radius(successes: npt.ArrayLike, draws: int, sigma: float, alpha: float) -> Floats:
-    """sigma * Phi^-1(p), p the lower bound; 0 where p is not above 1/2 (abstention). In the unit of sigma."""
+    """sigma * Phi^-1(p), p the lower bound; 0 where p is not above 1/2 (abstention). In the unit of sigma.
+
+    The draws cap it: all of them agreeing, it is 1.5 sigma at 100 draws and alpha 0.001.
+    """
     p = lower_bound(successes, draws, alpha)
     return np.where(p > 0.5, sigma * norm.ppf(np.maximum(p, 0.5)), 0.0)
-
-
-def radius_cap(draws: int, sigma: float, alpha: float) -> float:
-    """The largest radius that `draws` draws can certify, all of them agreeing: 1.5 sigma at 100 draws, alpha 0.001."""
-    return float(certified_radius(draws, draws, sigma, alpha))
 
 
 def certify(

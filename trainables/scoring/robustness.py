@@ -18,7 +18,7 @@ from trainables.materials.materials import Materials
 from trainables.model.encoder import Model
 from trainables.perturbation.attack import attacked_logits
 from trainables.perturbation.base import Perturbable
-from trainables.perturbation.certify import certify, noisy_answers
+from trainables.perturbation.certify import certify, nearest_word_distance, noisy_answers
 from trainables.scores import LanguageScores, Split
 from trainables.scoring.evaluation import predict, score
 from trainables.scoring.stream import planned
@@ -64,14 +64,16 @@ def _attacked(
 def _certified(
     model: Model, materials: Materials, split: Split, config: CertifyConfig, token_budget: int, group: Group
 ) -> dict[str, LanguageScores]:
-    """``certified_accuracy`` (the smoothed classifier is right and does not abstain) and ``certified_radius``.
+    """``certified_accuracy`` (the smoothed classifier is right and does not abstain), ``certified_radius``, and
+    ``certified_word_distance`` to read it against: from an item to the nearest with another word.
 
-    The radius is a mean, 0 where the smoothed classifier is wrong or abstains, in units of the reference norm m.
+    Both are means in units of the reference norm m; the radius is 0 where the smoothed classifier is wrong or abstains.
     """
     shape = materials.shape
     _only_single_answers(shape, "evaluation.certify")
     plan = planned(materials, split, config.examples_per_language, token_budget, labelled=True)
     classes = shape.sequences_per_item if shape.sequences_per_item > 1 else len(shape.labels)
+    distances = WordDistances(model.encoder.table, shape.sequences_per_item)
 
     def respond(batch: Batch) -> dict[str, list[Any]]:
         view = _view(model, batch, shape)
@@ -86,7 +88,12 @@ def _certified(
         )
         correct = certificates.correct(shape.gold(batch.labels).cpu().numpy())
         radius = np.where(correct, certificates.radius, 0.0) / materials.reference_norm
-        return {"accuracy": correct.astype(float).tolist(), "radius": radius.tolist()}
+        distance = distances.of(batch.input_ids, view.mask) / materials.reference_norm
+        return {
+            "accuracy": correct.astype(float).tolist(),
+            "radius": radius.tolist(),
+            "word_distance": distance.tolist(),
+        }
 
     return {
         f"certified_{name}": LanguageScores(
@@ -95,6 +102,25 @@ def _certified(
         )
         for name, predictions in predict(model, materials, split, plan, group, respond).items()
     }
+
+
+class WordDistances:
+    """How far items are from those with another word, which a certificate says nothing about; each word is looked up
+    once."""
+
+    def __init__(self, table: Tensor, sequences_per_item: int) -> None:
+        """`table` holds the word embeddings (v, e)."""
+        self._table, self._sequences_per_item = table, sequences_per_item
+        self._known = torch.full((len(table),), math.nan, device=table.device)
+
+    def of(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Of each item (n,), the distance from any of its words under `mask` (s, t) to the nearest other word; 0 where
+        it has none."""
+        words = torch.unique(ids[mask])
+        new = words[self._known[words].isnan()]
+        self._known[new] = nearest_word_distance(new, self._table).to(self._known.dtype)
+        nearest = self._known[ids].masked_fill(~mask, math.inf).amin(dim=1)
+        return nearest.reshape(-1, self._sequences_per_item).amin(dim=1).nan_to_num(posinf=0.0)
 
 
 def _view(model: Model, batch: Batch, shape: TaskShape) -> Perturbable:

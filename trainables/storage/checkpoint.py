@@ -184,26 +184,28 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore AdamW's state (inverse of what `save` wrote)."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            prefix = f"{names[parameter]}//"
-            state: dict[str, Any] = {
-                key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
-            }
-            optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
-            }
+    """Restore its state (inverse of what `save` wrote); its settings stay those of the configuration."""
+    numbers = {name: number for number, name in enumerate(_optimised(model, optimizer))}
+    state: dict[int, dict[str, Tensor]] = {}
+    for path, value in tensors.items():
+        name, _, key = path.rpartition("//")
+        state.setdefault(numbers[name], {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    names = _optimised(model, optimizer)
     return {
-        f"{names[parameter]}//{key}": value.detach().cpu().contiguous()
-        for parameter, state in optimizer.state.items()
+        f"{names[number]}//{key}": value.detach().cpu().contiguous()
+        for number, state in optimizer.state_dict()["state"].items()
         for key, value in state.items()
     }
+
+
+def _optimised(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of the parameters by the numbers that the optimiser's state dict knows them by."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:

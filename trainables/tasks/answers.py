@@ -57,14 +57,6 @@ def score_answer(prediction: str, golds: Sequence[str], normalise: Normalise) ->
     return max(_f1(answer.split(), gold.split()) for gold in expected), float(answer in expected)
 
 
-def score_answers(
-    golds: Mapping[str, Sequence[str]], predictions: Mapping[str, str], normalise: Normalise
-) -> tuple[float, float]:
-    """Mean (F1, exact match) over all questions; one without a prediction scores 0."""
-    scores = [score_answer(predictions[key], found, normalise) for key, found in golds.items() if key in predictions]
-    return sum(f1 for f1, _ in scores) / len(golds), sum(exact for _, exact in scores) / len(golds)
-
-
 def _words(text: str, drop: Callable[[str], bool] | None, articles: str) -> str:
     kept = _without(text.lower(), drop) if drop else text
     return " ".join((re.sub(articles, " ", kept) if articles else kept).split())

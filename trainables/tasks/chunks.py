@@ -31,18 +31,8 @@ class ChunkCounts:
         return ChunkCounts(self.right + other.right, self.predicted + other.predicted, self.expected + other.expected)
 
     @property
-    def precision(self) -> float:
-        """Share of the predicted chunks that are right; 0 without any."""
-        return self.right / self.predicted if self.predicted else 0.0
-
-    @property
-    def recall(self) -> float:
-        """Share of the expected chunks that were found; 0 without any."""
-        return self.right / self.expected if self.expected else 0.0
-
-    @property
     def f1(self) -> float:
-        """Harmonic mean of the two; 0 where both are."""
+        """Harmonic mean of precision and recall; 0 where both are."""
         return 2 * self.right / (self.predicted + self.expected) if self.right else 0.0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -65,8 +65,3 @@ def average_precision(targets: Collection[Hashable], ranked: Sequence[Hashable],
 def reciprocal_rank(target: str, ranked: Sequence[str], k: int = TOP) -> float:
     """1 / rank of the target among the first k, 0 if it is not there (Mewsli-X)."""
     return next((1 / rank for rank, candidate in enumerate(ranked[:k], start=1) if candidate == target), 0.0)
-
-
-def mean_reciprocal_rank(targets: Mapping[str, str], ranked: Mapping[str, Sequence[str]], k: int = TOP) -> float:
-    """Mean over all queries; one without a ranked list scores 0."""
-    return sum(reciprocal_rank(target, ranked.get(query, ()), k) for query, target in targets.items()) / len(targets)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.coverage import DECIDED, differences, rates
 from study.analysis.power import Spread, power
-from study.analysis.simulate import DECIDED, differences, rates
 
 SEEDS_DOMINATE = Spread(seed=0.06, language_seed=0.0, example=0.1, rest=0.4)
 SENTENCES_DOMINATE = Spread(seed=0.002, language_seed=0.0, example=0.4, rest=0.2)

@@ -12,8 +12,8 @@ from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
 from study.analysis import differences, significance
-from study.analysis.frames import Reduction, check_results, language_scores, mean_of, reduce_seeds, seed_table
-from tests.study.simulated import results
+from study.analysis.frames import Reduction, check_results, language_scores, reduce_seeds, seed_table
+from tests.study.simulated import mean_of, results
 from trainables.errors import UserError
 
 

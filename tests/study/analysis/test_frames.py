@@ -10,7 +10,7 @@ import pytest
 from seqeval.metrics import f1_score
 
 from study.analysis import frames
-from tests.study.simulated import FACTS, results
+from tests.study.simulated import FACTS, mean_of, results
 from trainables.errors import UserError
 
 
@@ -90,4 +90,4 @@ def test_seed_table_and_reduction() -> None:
     table = frames.seed_table(scores, "winner")
     by_hand = frame[(frame["configuration"] == "winner") & (frame["seed"] == 101)]
     assert table.loc[101, "sw"] == by_hand[by_hand["language"] == "sw"]["score"].mean()
-    assert frames.reduce_seeds(table, frames.mean_of())[101] == pytest.approx(by_hand["score"].mean())
+    assert frames.reduce_seeds(table, mean_of())[101] == pytest.approx(by_hand["score"].mean())

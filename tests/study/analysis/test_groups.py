@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,12 +25,53 @@ def test_welch_is_scipys() -> None:
     assert (got.low, got.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_permutation_is_scipys_by_enumeration() -> None:
-    def statistic(a: np.ndarray, b: np.ndarray) -> float:
-        return abs(stats.ttest_ind(a, b, equal_var=False).statistic)
+def test_welch_of_groups_that_do_not_vary_is_unknown() -> None:
+    assert not groups.welch_interval([0.1] * 3, [0.1] * 4).known
+    assert not groups.welch_interval([0.1] * 3, [0.2] * 4).known
+    assert groups.welch_interval([0.1] * 3, [0.2, 0.3]).known
 
-    expected = stats.permutation_test((A, B), statistic, n_resamples=np.inf, alternative="greater", vectorized=False)
-    assert groups.permutation_p(A, B) == pytest.approx(expected.pvalue)
+
+def enumerated(a: Sequence[Fraction], b: Sequence[Fraction]) -> float:
+    """The permutation p by rational arithmetic, in which equal statistics are equal."""
+
+    def squared_t(x: Sequence[Fraction], y: Sequence[Fraction]) -> Fraction | float:
+        means = [sum(v) / Fraction(len(v)) for v in (x, y)]
+        gap = (means[0] - means[1]) ** 2
+        error = sum(sum((u - m) ** 2 for u in v) / (len(v) - 1) / len(v) for v, m in zip((x, y), means, strict=True))
+        return gap / error if error else (np.inf if gap else 0)
+
+    pooled, observed = [*a, *b], squared_t(a, b)
+    draws = [set(chosen) for chosen in combinations(range(len(pooled)), len(a))]
+    sides = (([pooled[i] for i in d], [v for i, v in enumerate(pooled) if i not in d]) for d in draws)
+    return sum(squared_t(*side) >= observed for side in sides) / len(draws)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([31, 12, 44, 27], [4, -11, 9, 18, 1, -2]),
+        ([0, 2, 1, 0, 2, 1], [1, 1, 1]),  # no difference of means, but for rounding
+        ([4, 4, 4, 4, 4, 4], [4, 4, 4]),
+        ([4, 4, 4], [8, 8, 8, 8]),
+        ([1, 1, 2, 0], [0, 0, 1, 0]),  # many equal statistics
+        ([1, 0, 1], [1, 1, 1, 1, 1]),  # t is one either way
+    ],
+)
+@pytest.mark.parametrize("unit", [1000, 40, 20, 30])
+def test_permutation_is_exact(a: list[int], b: list[int], unit: int) -> None:
+    expected = enumerated([Fraction(v, unit) for v in a], [Fraction(v, unit) for v in b])
+    assert groups.permutation_p([v / unit for v in a], [v / unit for v in b]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_random_permutations_are_seeded_and_count_the_observed() -> None:
+    a, b = np.arange(20) + 100.0, np.arange(20) * 1.0
+    assert groups.permutation_p(a, b) == 1 / (1 + groups.ENUMERATED)
+    near = np.arange(20) + 4.0
+    assert groups.permutation_p(near, b) == groups.permutation_p(near, b)
+
+
+def test_permutation_of_unknown_gains_is_unknown() -> None:
+    assert np.isnan(groups.permutation_p([*A, np.nan], B))
 
 
 def test_random_permutations_agree_with_welch_for_larger_groups() -> None:

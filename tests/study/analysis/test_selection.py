@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from study.analysis import selection
-from study.analysis.frames import language_scores, mean_of
-from tests.study.simulated import results
+from study.analysis.frames import language_scores
+from tests.study.simulated import mean_of, results
 
 
 def test_strongest_control_has_the_best_mean_and_is_a_control() -> None:
@@ -49,7 +49,6 @@ def test_winners_curse_is_over_common_languages_and_by_hand() -> None:
     assert found is not None
     assert found.languages == ("de", "sw")
     assert (found.chosen, found.fresh, found.test) == pytest.approx((0.70, 0.66, 0.65))
-    assert (found.chosen_gain, found.test_gain) == pytest.approx((0.04, 0.01))
     expected = stats.ttest_1samp([0.04, 0.02, 0.06], 0).confidence_interval()
     assert (found.curse.low, found.curse.high) == pytest.approx((expected.low, expected.high))
 

@@ -17,6 +17,7 @@ from study.proposals.search import Search
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_events, read_study
+from tests.study.sampled import sampler_trials
 from trainables.errors import UserError
 from trainables.loading import validate
 from trainables.scores import Evaluation, LanguageScores
@@ -85,7 +86,7 @@ def test_a_study_asks_exactly_its_budget_and_the_baseline_first(bench: Bench) ->
 def test_the_baseline_is_hidden_from_the_sampler(bench: Bench) -> None:
     trials = bench.open(study(sampler="tpe"))
     run(trials, SIMULATED)
-    assert [set(t.params) for t in searches(trials)[0].optuna_trials] == [
+    assert [set(t.params) for t in sampler_trials(searches(trials)[0])] == [
         {"perturbation.epsilon", "perturbation.ascent_steps"}
     ] * 5
 
@@ -459,8 +460,8 @@ def test_optuna_rebuilt_from_the_ledger_equals_the_living_one(bench: Bench, sear
     trials = bench.open(config)
     run(trials, SIMULATED, concurrent=3)
     # A failed one in the living study is a point that was drawn a second time, and never proposed.
-    living = [t for t in searches(trials)[0].optuna_trials if t.state.name != "FAIL"]
-    rebuilt = searches(bench.open(config))[0].optuna_trials
+    living = [t for t in sampler_trials(searches(trials)[0]) if t.state.name != "FAIL"]
+    rebuilt = sampler_trials(searches(bench.open(config))[0])
     assert len(living) == len(rebuilt) == 17
     for mine, other in zip(living, rebuilt, strict=True):
         assert (mine.state, mine.values, mine.params, mine.distributions) == (
@@ -477,7 +478,7 @@ def test_running_trials_are_running_in_the_rebuilt_optuna_study(bench: Bench) ->
     trials = bench.open(study(sampler="tpe"))
     for _ in range(3):
         trials.ask()
-    rebuilt = searches(bench.open(study(sampler="tpe")))[0].optuna_trials
+    rebuilt = sampler_trials(searches(bench.open(study(sampler="tpe")))[0])
     assert [t.state.name for t in rebuilt] == ["RUNNING", "RUNNING"]
 
 
@@ -492,7 +493,7 @@ def test_a_long_history_is_bounded_for_the_sampler(bench: Bench, monkeypatch: py
     monkeypatch.setattr("study.proposals.search.HISTORY", {"tpe": 20})
     trials = bench.open(study(sampler="tpe", trials=80, pruner="median"))
     run(trials, SIMULATED, concurrent=3)
-    known = searches(trials)[0].optuna_trials
+    known = sampler_trials(searches(trials)[0])
     assert len(known) <= 25 and all(t.state.is_finished() for t in known)
     values = {n: told(trials.config, t).values for n, t in read_study(bench.path).trials.items() if t.kind == "sampled"}
     best = max(v[0] for v in values.values() if v)

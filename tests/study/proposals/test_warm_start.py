@@ -18,6 +18,7 @@ from study.question import rules
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_events, read_study
+from tests.study.sampled import sampler_trials
 from trainables.errors import UserError
 from trainables.loading import validate
 
@@ -60,7 +61,7 @@ def finished(tmp_path: Path) -> Path:
 def known(trials: Trials) -> list[tuple[str, float | None]]:
     search = next(arm.proposer for arm in trials._arms if isinstance(arm.proposer, Search))
     # A failed one in a living study is a point that was drawn a second time, and never proposed.
-    ended = [t for t in search.optuna_trials if t.state.name != "FAIL"]
+    ended = [t for t in sampler_trials(search) if t.state.name != "FAIL"]
     return [(t.state.name, t.values[0] if t.values else None) for t in ended]
 
 

@@ -250,7 +250,7 @@ def test_what_response_intervals_leave_out() -> None:
 
 
 def test_winners_curse() -> None:
-    o = Optimism(("de", "sw"), 0.7, 0.66, 0.65, 0.04, 0.01, Interval(0.02, 0.06))
+    o = Optimism(("de", "sw"), 0.7, 0.66, 0.65, Interval(0.02, 0.06))
     text = words.optimism(o, "trial 4")
     assert "70.0" in text
     assert "Choosing flattered it: +4.0 points (95 % interval +2.0 to +6.0)" in text

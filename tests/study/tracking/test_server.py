@@ -75,8 +75,8 @@ def test_a_bad_uri_is_refused_in_one_line(uri: str, words: str) -> None:
 
 def test_passwords_are_not_shown() -> None:
     with pytest.raises(UserError) as caught:
-        validate_uri("htp://me:secret@host", path="--uri")
-    assert str(caught.value).startswith("--uri: ")
+        validate_uri("htp://me:secret@host")
+    assert str(caught.value).startswith("tracking.uri: ")
     assert "secret" not in str(caught.value)
 
 

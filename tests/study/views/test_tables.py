@@ -50,6 +50,18 @@ def test_the_result_compares_the_best_trial_with_the_baseline(write_study: Write
     assert "trial 3 failed: RuntimeError: the loss is not finite" in text
 
 
+def test_certificates_are_shown_beside_the_nearest_other_word(write_study: Write, events: list[Event]) -> None:
+    assert "Certified" not in text_of(write_study, events)
+    for event in events:
+        if event["event"] == "report":
+            scores = {"accuracy": 0.5, "radius": 0.021, "word_distance": 0.83}
+            event["evaluation"]["scores"] |= {f"certified_{k}": {"de": [v, 4]} for k, v in scores.items()}
+    assert (
+        "Certified, means over target languages: 0.5000 right, within a radius of 0.0210; the nearest other word is "
+        "0.8300 away (unit: the length of a word's embedding)."
+    ) in text_of(write_study, events)
+
+
 def test_the_table_has_every_trial_and_marks_the_best(write_study: Write, events: list[Event]) -> None:
     text = text_of(write_study, events)
     assert line_of(text, "trial  ")[:3] == ["trial", "epsilon", "ascent_steps"]

@@ -15,7 +15,6 @@ from trainables.perturbation.certify import (
     lower_bound,
     nearest_word_distance,
     noisy_answers,
-    radius_cap,
 )
 
 
@@ -38,13 +37,12 @@ def test_the_bound_holds_as_often_as_it_promises(p):
 
 
 def test_the_cap_and_abstention():
-    assert radius_cap(100, 1.0, 0.001) == pytest.approx(1.5, abs=0.01)
-    assert radius_cap(100, 0.2, 0.001) == pytest.approx(0.3, abs=0.002)
+    assert certified_radius(100, 100, 1.0, 0.001) == pytest.approx(1.5, abs=0.01)
+    assert certified_radius(100, 100, 0.2, 0.001) == pytest.approx(0.3, abs=0.002)
     radii = certified_radius(np.arange(101), 100, 1.0, 0.001)
     assert (np.diff(radii) >= 0).all()
     assert (radii[: 65 + 1] == 0).all()  # 65 of 100 is not significantly above one half at this level
     assert radii[67] > 0
-    assert radii[100] == radius_cap(100, 1.0, 0.001)
 
 
 def half_space(offsets: torch.Tensor, tokens: int = 3, dim: int = 5):
@@ -92,16 +90,12 @@ def test_selection_and_estimation_use_separate_draws():
     assert asked == list(range(105))
     assert found.answers.tolist() == [0, 1]
     assert found.abstained.tolist() == [False, True]  # the chosen class never came up again
-    assert found.radius.tolist() == pytest.approx([radius_cap(100, 1.0, 0.001), 0.0])
+    assert found.radius.tolist() == pytest.approx([float(certified_radius(100, 100, 1.0, 0.001)), 0.0])
 
 
-def test_summaries():
+def test_right_is_who_answers_rightly_and_does_not_abstain():
     c = Certificates(np.array([0, 1, 2, 1]), np.array([0.5, 1.0, 0.0, 2.0]), np.array([False, False, True, False]))
-    gold = np.array([0, 1, 2, 0])
-    assert c.accuracy(gold) == 0.5
-    assert c.accuracy(gold, 0.5) == 0.5
-    assert c.accuracy(gold, 0.6) == 0.25
-    assert c.mean_radius(gold) == pytest.approx(1.5 / 4)
+    assert c.correct(np.array([0, 1, 2, 0])).tolist() == [True, True, False, False]
 
 
 def test_distance_to_the_nearest_other_word():

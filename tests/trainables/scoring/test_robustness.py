@@ -51,11 +51,11 @@ class Linear(nn.Module):
 
     def __init__(self, choices: int = 1) -> None:
         super().__init__()
-        self.encoder = SimpleNamespace(frozen_layers=0)
         self.choices = choices
         sideways = torch.randn(len(WORTH), DIM, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         sideways -= (sideways @ DIRECTION)[:, None] * DIRECTION
         self.table = nn.Parameter(torch.tensor(WORTH, dtype=torch.float64)[:, None] * DIRECTION + sideways)
+        self.encoder = SimpleNamespace(frozen_layers=0, table=self.table)
 
     def embed(self, batch: Batch) -> Tensor:
         return self.table[batch.input_ids]
@@ -173,7 +173,7 @@ def test_certificates_are_those_of_the_linear_classifier(budget: int, world: int
     items["sw"] += [Item((each,), (k % 2,), len(items["sw"]) + k) for k, each in enumerate(between)]
     certify = {"sigma": sigma, "draws": draws, "selection_draws": 5, "alpha": alpha}
     scores = scored(written(CLASSES, items), None, certify, budget, world)
-    assert list(scores) == ["certified_accuracy", "certified_radius"]
+    assert list(scores) == ["certified_accuracy", "certified_radius", "certified_word_distance"]
     cap = sigma / DIM**0.5 * float(stats.norm.ppf(alpha ** (1 / draws)))  # all draws agree; in units of m
     for language, each in items.items():
         right = [margin(item) > 1e-9 for item in each]
@@ -237,6 +237,7 @@ def test_a_subset_of_its_own_is_attacked_and_another_certified() -> None:
         "attacked_accuracy": {7},
         "certified_accuracy": {3},
         "certified_radius": {3},
+        "certified_word_distance": {3},
     }
 
 

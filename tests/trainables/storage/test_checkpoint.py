@@ -23,9 +23,16 @@ def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     model[0].bias.requires_grad_(False)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1, fused=True)
+    optimizer = fresh_optimizer(model)
     step(model, optimizer)
     return model, optimizer
+
+
+def fresh_optimizer(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
+    """In groups, as a trial's: the order of its parameters is not the model's."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    vectors, matrices = [p for p in trained if p.ndim < 2], [p for p in trained if p.ndim > 1]
+    return torch.optim.AdamW([{"params": vectors, "weight_decay": 0.0}, {"params": matrices}], lr=lr, fused=True)
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -52,6 +59,44 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     step(other, fresh)
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_an_optimisers_state_is_stored_by_the_names_of_weights(tmp_path: Path) -> None:
+    """As by every version so far, so that each reads what others wrote."""
+    model, optimizer = trained()
+    checkpoint.save(tmp_path, 1, model, optimizer, [])
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    expected = {
+        f"{name}//{key}": value
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+        for key, value in optimizer.state[parameter].items()
+    }
+    assert len(expected) == 9 and found.optimizer.keys() == expected.keys()
+    assert all(torch.equal(found.optimizer[name], value) for name, value in expected.items())
+
+
+def test_an_optimisers_settings_are_not_the_checkpoints(tmp_path: Path) -> None:
+    model, optimizer = trained()
+    checkpoint.save(tmp_path, 1, model, optimizer, [])
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    fresh = fresh_optimizer(model, lr=0.7)
+    checkpoint.load_optimizer(model, fresh, found.optimizer)
+    assert [group["lr"] for group in fresh.param_groups] == [0.7, 0.7]
+
+
+def test_all_of_an_optimisers_state_is_where_its_weights_are(tmp_path: Path) -> None:
+    """The step too: fused AdamW on a GPU reads it there."""
+    model, optimizer = trained()
+    checkpoint.save(tmp_path, 1, model, optimizer, [])
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    elsewhere = model.to("meta")
+    fresh = fresh_optimizer(elsewhere)
+    checkpoint.load_optimizer(elsewhere, fresh, found.optimizer)
+    assert {value.device.type for state in fresh.state.values() for value in state.values()} == {"meta"}
 
 
 def test_a_disk_that_takes_no_more_is_an_error_of_the_system(tmp_path: Path) -> None:

@@ -111,12 +111,17 @@ def test_upos_f1_is_no_token_accuracy() -> None:
     assert count.f1 == pytest.approx(1 / 3)
 
 
+def shares(total: ChunkCounts) -> dict[str, float]:
+    precision, recall = total.right / max(total.predicted, 1), total.right / max(total.expected, 1)
+    return {"precision": precision, "recall": recall, "f1": total.f1}
+
+
 @pytest.mark.parametrize("name", ["panx.de", "udpos.de", "udpos.yo"])
 def test_chunk_scores_are_the_official_ones(name: str, shared_data: Path) -> None:
     fixture = json.loads((shared_data / "metric_fixtures" / f"tagging.{name}.json").read_text())
     total = sum(count_chunks(fixture["gold"], fixture["pred"]), ChunkCounts())
     for metric, value in fixture["scores"].items():
-        assert 100 * getattr(total, metric) == pytest.approx(value, abs=1e-6), metric
+        assert 100 * shares(total)[metric] == pytest.approx(value, abs=1e-6), metric
     labels = UPOS if name.startswith("udpos") else catalogue()["panx"].labels
     rows = [{"tokens": ["w"] * len(tags), "tags": [labels.index(tag) for tag in tags]} for tags in fixture["gold"]]
     predictions = [[labels.index(tag) for tag in tags] for tags in fixture["pred"]]
@@ -148,8 +153,9 @@ def test_seqeval_agrees_on_any_tags(sentences: list[list[tuple[str, str]]]) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert total.f1 == pytest.approx(seqeval.f1_score(gold, predicted), abs=1e-12)
-        assert total.precision == pytest.approx(seqeval.precision_score(gold, predicted), abs=1e-12)
-        assert total.recall == pytest.approx(seqeval.recall_score(gold, predicted), abs=1e-12)
+        precision, recall, _ = shares(total).values()
+        assert precision == pytest.approx(seqeval.precision_score(gold, predicted), abs=1e-12)
+        assert recall == pytest.approx(seqeval.recall_score(gold, predicted), abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,9 @@ def test_attacked_and_certified_scores_stand_beside_the_clean_ones(materials: Ma
     assert sum(certified.values.values()) > 0
     cap = 0.001 / 384**0.5 * 1.65  # Phi^-1(0.05 ** (1 / 12)) is 0.77, and no draw can certify more
     assert 0 < max(radius.values.values()) < cap
+    distance = evaluation.scores["certified_word_distance"]
+    assert set(distance.counts.values()) == {3}
+    assert all(0.1 < value < 2 for value in distance.values.values())  # of the length of a word's embedding
 
 
 def test_the_test_split_is_read_only_where_it_is_named(materials: Materials, tmp_path: Path) -> None:
