@@ -38,9 +38,10 @@ def test_this_machine_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyP
     thread.start()
     try:
         url = f"http://127.0.0.1:{server.server_port}/health"
+        opener = urllib.request.build_opener()  # the usual one may have been made before there was a proxy
         with pytest.raises(OSError, match="refused"):
-            urllib.request.urlopen(url, timeout=5)
-        with environment(past_proxies()), urllib.request.urlopen(url, timeout=5) as answer:
+            opener.open(url, timeout=5)
+        with environment(past_proxies()), opener.open(url, timeout=5) as answer:
             assert answer.status == 200
             assert os.environ["no_proxy"].split(",")[0] == "intranet.example"
     finally:

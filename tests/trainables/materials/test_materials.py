@@ -268,7 +268,8 @@ def test_the_test_split_is_not_read_unless_asked_for(config: TrialConfig, data: 
     assert not np.isin(load_tokenizer(config.encoder).convert_tokens_to_ids(["mouse", "panya"]), former).any()
     with pytest.raises(UserError, match=r"test\.\w+\.jsonl:1"):
         load(config, ("validation", "test"))
-    assert prepared(config, ("validation", "test")) is None, "nothing half made is left behind"
+    key = materials_key(config, ("validation", "test"))
+    assert cache.found(f"materials-{key}") is None, "nothing half made is left behind"
 
 
 def test_arrays_are_mapped_not_read_and_cannot_be_written(config: TrialConfig) -> None:
