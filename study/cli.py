@@ -286,12 +286,14 @@ def _options(given: dict[str, Any]) -> Any:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The script `study`: exits with 0 done, 1 failed, 2 user error, 130 interrupted."""
     _write_anywhere()
+    _at_home()
     sys.exit(execute(commands, "study", arguments))
 
 
 def tune(arguments: Sequence[str] | None = None) -> None:
     """The script `tune`: Ray's own commands with ours added; where names collide Ray's stays."""
     _write_anywhere()
+    _at_home()
     sys.exit(execute(tune_commands(), "tune", arguments))
 
 
@@ -300,6 +302,15 @@ def _write_anywhere() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def _at_home() -> None:
+    """Libraries look for their folders at home, Ray when it is imported: who has no home is at home in the cache."""
+    try:
+        Path.home()
+    except RuntimeError:
+        if "STUDY_CACHE" in os.environ:  # else the cache folder is asked for, in so many words
+            os.environ["HOME"] = os.environ["STUDY_CACHE"]
 
 
 def tune_commands() -> click.Group:

@@ -57,7 +57,7 @@ def broken_rule(error: Mapping[str, Any]) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind == "string_pattern_mismatch" and context["pattern"] == NAME_PATTERN:
-        return "must be letters, digits, '.', '_' or '-', and start with a letter or digit"
+        return "must be letters, digits, '.', '_' or '-', start with a letter or digit and be at most 100"
     template = _RULES.get(kind)
     numbers = {k: f"{v:g}" if isinstance(v, float) else v for k, v in context.items()}
     return template.format(**numbers) if template is not None else str(error["msg"]).lower()

@@ -55,6 +55,9 @@ LOCAL_ENVIRONMENT = {
     "RAY_enable_metrics_collection": "0",
 }
 
+UNHEARD = {"PYTHONWARNINGS": ""}
+"""What is meant for one's own program: Ray's processes die at their start of a warning made an error."""
+
 LOCAL_PARAMETERS = {"no_monitor": True, "include_log_monitor": False}
 """One machine needs no autoscaler, and nobody hears what the reader of the workers' logs would publish: two processes
 less, one of which wakes up ten times a second."""
@@ -69,7 +72,7 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
     raylet in seconds and gcs_server in about a minute, and leaves no time to say a word then.
     """
     over = threading.Event()
-    variables = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
+    variables = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()} | UNHEARD
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     with (
         environment(variables | past_proxies(), also=["PYTHONBREAKPOINT"]),

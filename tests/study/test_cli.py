@@ -16,7 +16,7 @@ from typing import Any
 import click
 import pytest
 
-from study import launch
+from study import cli, launch
 from study.cli import commands, execute, tune_commands
 from study.planning import needs
 
@@ -229,6 +229,16 @@ def test_an_interrupted_command_says_how_to_go_on(root: Path, monkeypatch: pytes
     monkeypatch.setattr("study.execution.confirm.confirm_study", interrupted)
     assert study("confirm", "small", "--root", root) == 130
     assert capsys.readouterr().err.strip() == f"interrupted; go on with study confirm small --root {root}"
+
+
+def test_who_has_no_home_is_at_home_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does for a user without a home
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
+    monkeypatch.setattr(cli, "execute", lambda *_: 0)
+    with pytest.raises(SystemExit):
+        cli.main([])
+    assert os.environ["HOME"] == str(tmp_path)
 
 
 def test_rebuild(root: Path, capsys: Any) -> None:

@@ -15,7 +15,7 @@ from trainables.loading import apply_point, load_config, read_mapping, read_yaml
 Mistake = tuple[str, tuple[str, ...], list[str]]
 """The file, the arguments, the lines of the error."""
 
-NAME = "name: must be letters, digits, '.', '_' or '-', and start with a letter or digit"
+NAME = "name: must be letters, digits, '.', '_' or '-', start with a letter or digit and be at most 100"
 NORWEGIAN = "YAML reads a bare no, yes, on or off as true or false, write 'no' in quotes (Norwegian)"
 
 

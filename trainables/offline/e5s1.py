@@ -60,14 +60,13 @@ def read(path: Path) -> E5S1:
     """Read a model file; tensors are expanded only when asked for."""
     data = np.memmap(path, dtype=np.uint8, mode="r")
     cursor = _Cursor(data)
-    assert bytes(cursor.take(4)) == b"E5S1", path
-    assert cursor.unpack("I") == (1,), "format version"
+    magic, version = bytes(cursor.take(4)), cursor.unpack("I")  # reading moves on: never within an assertion
+    assert (magic, version) == (b"E5S1", (1,)), path
     sizes = dict(
         zip(("hidden", "layers", "heads", "ffn", "vocabulary", "positions", "types"), cursor.unpack("7i"), strict=True)
     )
-    (eps,) = cursor.unpack("f")
-    assert cursor.unpack("i") == (BLOCK,), "quantisation block"
-    count, *ids = cursor.unpack("5i")
+    eps, block, count, *ids = cursor.unpack("f6i")
+    assert block == BLOCK, "quantisation block"
     (blob_size,) = cursor.unpack("Q")
     offsets = cursor.take(4 * (count + 1)).view("<u4").tolist()
     scores = cursor.take(4 * count).view("<f4").astype(np.float32)

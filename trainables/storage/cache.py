@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -19,6 +20,8 @@ from trainables.errors import UserError
 FOLDER = "robust-transfer-study"
 WAIT_LIMIT = 3600.0
 """Seconds that a builder waits for another one of the same entry."""
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def cache_root() -> Path:
@@ -53,15 +56,23 @@ def build_once(key: str, build: Callable[[Path], None], describe: str, wait_limi
     `key` names the content, a hash of all inputs included; `describe` is what the user reads while it is made. However
     many processes ask at once, one builds and the others wait, at most `wait_limit` seconds (`UserError`). The folder
     appears complete or not at all: it is written aside, flushed to disk and renamed, and removed if `build` raises.
+    Raises `UserError` where the cache cannot be written or is full.
     """
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", key), key
     root = cache_root()
     target = root / key
     if target.is_dir():
         return target
-    with _locked(root / f".{key}.lock", describe, wait_limit):
-        if not target.is_dir():
-            _build(target, build, describe)
+    try:
+        with _locked(root / f".{key}.lock", describe, wait_limit):
+            if not target.is_dir():
+                _build(target, build, describe)
+    except OSError as error:
+        elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(root)
+        if elsewhere or error.errno not in UNWRITABLE:
+            raise
+        rule = f"the cache folder must have room for {describe}, and be writable"
+        raise UserError(f"STUDY_CACHE: {rule} (got {root}: {error.strerror})") from error
     return target
 
 

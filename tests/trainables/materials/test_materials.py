@@ -24,6 +24,7 @@ from trainables.loading import apply_point
 from trainables.materials import materials as module
 from trainables.materials.materials import Materials, load, materials_key, prepare, prepared
 from trainables.model.encoder import load_encoder, load_tokenizer
+from trainables.storage import cache
 
 ROWS: dict[str, list[tuple[str, str]]] = {
     "train.en": [("the cat sat", "yes"), ("a dog ran far far away", "no"), ("the dog sat", "no")],

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from trainables.errors import UserError
 from trainables.storage.cache import build_once, cache_root
@@ -49,6 +52,34 @@ def test_a_folder_that_cannot_be_made_is_the_users_to_mend(monkeypatch: pytest.M
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match="STUDY_CACHE"):
         cache_root()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_cache_without_room_is_the_users_to_mend(cache: Path, number: int) -> None:
+    def build(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(UserError, match=r"room for a thing.*" + os.strerror(number)):
+        build_once("thing-1", build, "a thing")
+    assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
+
+
+def test_a_lock_that_cannot_be_made_is_the_users_to_mend(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(lock: FileLock, timeout: float) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), lock.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)  # a folder closed to root exists on read-only disks alone
+    with pytest.raises(UserError, match="be writable"):
+        build_once("thing-1", slow_build, "a thing")
+
+
+def test_what_a_builder_cannot_read_is_not_the_caches_fault(cache: Path, tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "train.tsv"))
+
+    with pytest.raises(PermissionError):
+        build_once("thing-1", build, "a thing")
 
 
 def test_concurrent_processes_build_once_and_all_see_the_whole(cache: Path) -> None:
