@@ -1,18 +1,20 @@
-"""Two workers are one: same examples, same random starts, same perturbations, weights and scores."""
+"""Two workers are one: same examples, same starts, same perturbations, weights and scores; and what they exchange."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.trainables.recorded import recorded
+from tests.trainables.team import together
 from trainables.config import TrialConfig
-from trainables.distributed import Group
+from trainables.distributed import Group, PeerLostError
 from trainables.materials import materials as materials_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -75,3 +77,38 @@ def test_two_workers_equal_one(tmp_path: Path) -> None:
         assert {k: v for k, v in mine.items() if k != speed} == pytest.approx(
             {k: v for k, v in own.items() if k != speed}, rel=1e-4
         )
+
+
+def test_gradients_are_summed_also_where_a_worker_has_none() -> None:
+    """Who had no item still takes part, with zeros, and ends with the sum: all take the same optimiser step."""
+    workers = [[torch.nn.Parameter(torch.zeros(2, 3)), torch.nn.Parameter(torch.zeros(4))] for _ in range(3)]
+    of_first = [torch.arange(6.0).view(2, 3), torch.tensor([1.0, 2.0, 3.0, 4.0])]
+    of_last = torch.full((2, 3), 10.0)
+    workers[0][0].grad, workers[0][1].grad = of_first[0].clone(), of_first[1].clone()
+    workers[2][0].grad = of_last.clone()  # and none for its second parameter
+    together(3, lambda group: group.sum_gradients(workers[group.rank]))
+    for matrix, vector in workers:
+        assert matrix.grad is not None and torch.equal(matrix.grad, of_first[0] + of_last)
+        assert vector.grad is not None and torch.equal(vector.grad, of_first[1])
+
+
+def test_a_single_worker_keeps_its_gradients_as_they_are() -> None:
+    trained, idle = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
+    trained.grad = torch.ones(2)
+    Group().sum_gradients([trained, idle])
+    assert torch.equal(trained.grad, torch.ones(2)) and idle.grad is None
+
+
+def test_values_are_summed_gathered_and_shared() -> None:
+    found = together(3, lambda g: (g.sum(g.rank, 0.5), g.gather(f"worker {g.rank}"), g.share({"from": g.rank})))
+    assert found == [([3.0, 1.5], ["worker 0", "worker 1", "worker 2"], {"from": 0})] * 3
+    alone = Group()
+    assert (alone.sum(2.0), alone.gather("x"), alone.share("y")) == ([2.0], ["x"], "y")
+
+
+@pytest.mark.parametrize(
+    "collective", [lambda g: g.sum(1.0), lambda g: g.gather(1), lambda g: g.share(1), lambda g: g.barrier()]
+)
+def test_a_worker_that_is_gone_is_no_fault_of_the_trial(collective: Callable[[Group], object]) -> None:
+    with pytest.raises(PeerLostError, match="1 of 2 workers"):
+        together(2, lambda group: collective(group) if group.rank == 0 else None)

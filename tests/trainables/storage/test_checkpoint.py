@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from pathlib import Path
 
@@ -111,6 +112,36 @@ def test_a_crash_while_writing_leaves_the_last_one(tmp_path: Path, monkeypatch: 
     (tmp_path / ".3.999999").mkdir()
     checkpoint.keep_only(tmp_path, {1})
     assert not (tmp_path / ".3.999999").exists()
+
+
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_only: bool
+) -> None:
+    """A machine that loses its power keeps what was flushed, in the order of the flushes, and maybe nothing else."""
+    done: list[tuple[str, int, int]] = []
+    flush, rename = os.fsync, Path.rename
+
+    def fsync(descriptor: int) -> None:
+        flush(descriptor)
+        found = os.fstat(descriptor)
+        done.append(("flushed", found.st_ino, found.st_size))
+
+    def renamed(self: Path, target: Path) -> Path:
+        done.append(("renamed", self.stat().st_ino, 0))
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", renamed)
+    model, optimizer = trained()
+    written = checkpoint.save(tmp_path, 3, model, None if weights_only else optimizer, [evaluation(3)])
+    at = done.index(("renamed", written.stat().st_ino, 0))
+    before = {(inode, size) for _, inode, size in done[:at]}
+    files = [path.stat() for path in written.iterdir()]
+    assert len(files) == (2 if weights_only else 3)
+    assert {(found.st_ino, found.st_size) for found in files} <= before, "every file, with all of its content"
+    assert written.stat().st_ino in {inode for inode, _ in before}, "the names of the files"
+    assert tmp_path.stat().st_ino in {inode for _, inode, _ in done[at + 1 :]}, "the name of the checkpoint"
 
 
 def test_only_what_is_asked_for_stays(tmp_path: Path) -> None:

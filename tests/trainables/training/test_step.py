@@ -1,0 +1,110 @@
+"""One optimiser step: how strong its perturbation is, and what each worker contributes to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import XLMRobertaConfig, XLMRobertaModel
+
+from tests.trainables import texts
+from tests.trainables.team import together
+from tests.trainables.texts import Item
+from trainables.config import TrialConfig
+from trainables.distributed import Group
+from trainables.loading import apply_point
+from trainables.model.encoder import Encoder
+from trainables.storage.checkpoint import trainable_weights
+from trainables.tasks.classification import Classification
+from trainables.training.step import magnitude, train_step
+from trainables.training.trial import Meters, Trial, start
+
+M = 0.5
+"""The reference norm."""
+
+BASE = TrialConfig.model_validate(
+    {
+        "encoder": {"dropout": 0.0},
+        "training": {"batch_size": 3, "budget": {"steps": 8}, "learning_rate": 1e-2, "warmup_fraction": 0.0},
+        "perturbation": {"method": "adversarial", "start": "zero", "epsilon": 0.3},
+    }
+)
+
+
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 16, "vocab_size": 20, "max_position_embeddings": 16, "type_vocab_size": 1}
+    return Encoder(XLMRobertaModel(XLMRobertaConfig(**sizes), add_pooling_layer=False), uses_segments=False).eval()
+
+
+def begun(config: TrialConfig, folder: Path, items: int) -> Trial:
+    """A trial of a tiny encoder on that many texts."""
+    train = [Item(((0, 5 + row, 9 + row % 3, 2),), (row % 2,), row) for row in range(items)]
+    shape = Classification(("no", "yes"), pair=False)
+    materials = texts.write(shape, {"en": train}, {"en": [{"label": item.labels[0]} for item in train]}, train, M)
+    materials.remember("encoder", encoder)
+    return start(config, materials, Group(), folder)
+
+
+def test_the_magnitude_rises_at_the_start_and_falls_at_the_end(tmp_path: Path) -> None:
+    point = {"perturbation.warmup_fraction": 0.25, "perturbation.decay_fraction": 0.5}
+    trial = begun(apply_point(BASE, point), tmp_path, 6)
+    expected = [0.0, 0.5, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
+    for share in expected:
+        assert magnitude(trial) == pytest.approx(share)
+        trial.meters = Meters()
+        train_step(trial)
+        # A step as long as the radius from the middle of the ball ends at its edge.
+        assert trial.meters.diagnostics.norm_max == pytest.approx(0.3 * M * share, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "expected"), [(0.0, [1.0] * 8), (1.0, [1 - k / 8 for k in range(8)]), (0.125, [1.0] * 8)]
+)
+def test_the_magnitude_decays_as_long_as_it_is_told_to(tmp_path: Path, fraction: float, expected: list[float]) -> None:
+    trial = begun(apply_point(BASE, {"perturbation.decay_fraction": fraction}), tmp_path, 6)
+    found = []
+    while trial.step < trial.steps:
+        found.append(magnitude(trial))
+        trial.step += 1
+    assert found == pytest.approx(expected)
+
+
+def trained(trial: Trial, steps: int) -> tuple[list[float], dict[str, Tensor]]:
+    """Losses, and the weights in the end."""
+    losses = [train_step(trial)[0] for _ in range(steps)]
+    return losses, {name: tensor.clone() for name, tensor in trainable_weights(trial.model).items()}
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_worker_without_items_takes_the_same_step(tmp_path: Path, world: int) -> None:
+    """Four texts in batches of three: every other batch has a single one, which is the first worker's."""
+    losses, weights = trained(begun(BASE, tmp_path, 4), 6)
+    before = trainable_weights(begun(BASE, tmp_path, 4).model)
+    assert any(not torch.equal(before[name], tensor) for name, tensor in weights.items())
+    trials = [begun(BASE, tmp_path, 4) for _ in range(world)]  # heads are drawn from the process's generator
+    assert {len(trials[0].batches.at(step)) for step in range(6)} == {1, 3}
+
+    def work(group: Group) -> tuple[list[float], dict[str, Tensor]]:
+        trials[group.rank].group = group
+        return trained(trials[group.rank], 6)
+
+    for theirs, others in together(world, work):
+        assert theirs == pytest.approx(losses, rel=1e-4)
+        for name, tensor in weights.items():
+            torch.testing.assert_close(others[name], tensor, rtol=0, atol=1e-4)
+
+
+def test_an_interruption_of_one_worker_reaches_all(tmp_path: Path) -> None:
+    trials = [begun(BASE, tmp_path, 4) for _ in range(2)]
+
+    def work(group: Group) -> list[bool]:
+        trial = trials[group.rank]
+        trial.group = group
+        return [train_step(trial, lambda: group.rank == 1 and trial.step == 1)[1] for _ in range(3)]
+
+    assert together(2, work) == [[False, True, False]] * 2
