@@ -76,9 +76,13 @@ class Mutant:
     def problem(self) -> str | None:
         """Why it can't be tried any more, or None."""
         path = REPOSITORY / self.file
-        found = path.read_text(encoding="utf-8").count(self.old) if path.is_file() else 0
-        if found != 1:
+        source = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if (found := source.count(self.old)) != 1:
             return f"no longer applies: its text stands {found} times in {self.file}"
+        try:
+            compile(source.replace(self.old, self.new), self.file, "exec")
+        except SyntaxError as error:
+            return f"is no Python: {error}"
         absent = [name for name in self.tests if not (REPOSITORY / name.partition("::")[0]).exists()]
         return f"there is no {', '.join(absent)}" if absent else None
 
