@@ -193,6 +193,22 @@ def selected(only: str | None, found: Sequence[Mutant]) -> list[Mutant]:
     return [m for m in found if only is None or only in (m.room, str(m.number))]
 
 
+def clean_problem(copy: Copy, room: str, members: Sequence[Mutant], seconds: float) -> list[str]:
+    """Why a room's tests say nothing of its mutants: they fail without one, or leave no time to be sure."""
+    selections = list(dict.fromkeys(m.tests for m in members))
+    tests = tuple(dict.fromkeys(name for selection in selections for name in selection))
+    verdict = copy.clean(tests, LONGEST * seconds)
+    print(f"{room}: its tests without a mutant ({verdict.seconds:.0f} s)", flush=True)
+    if verdict.killed:
+        return [verdict.output, f"{room}: its tests fail without any mutant"]
+    if verdict.seconds > seconds / 2:
+        for selection in selections:
+            took = copy.clean(selection, LONGEST * seconds).seconds
+            if took > seconds / 2:
+                return [f"{room}: without a mutant {', '.join(selection)} takes {took:.0f} s, give more --seconds"]
+    return []
+
+
 def try_all(chosen: Sequence[Mutant], seconds: float) -> int:
     """Each of the mutants; returns the exit status."""
     if problems := [f"{m.number} {m.room}: {problem}" for m in chosen if (problem := m.problem())]:
@@ -203,11 +219,8 @@ def try_all(chosen: Sequence[Mutant], seconds: float) -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as folder:
         copy = Copy(Path(folder))
         for room, members in by_room.items():
-            tests = list(dict.fromkeys(name for m in members for name in m.tests))
-            verdict = copy.clean(tests, LONGEST * seconds)
-            print(f"{room}: {len(tests)} test files without a mutant, {verdict.seconds:.0f} s", flush=True)
-            if verdict.killed:
-                return refuse([verdict.output, f"{room}: its tests fail without any mutant"])
+            if problem := clean_problem(copy, room, members, seconds):
+                return refuse(problem)
         for m in chosen:
             verdict = verdicts[m.number] = copy.mutated(m, seconds)
             print(f"{m.number:3d} {m.room}: {m.broken}: {verdict.words()} ({verdict.seconds:.0f} s)", flush=True)
