@@ -66,12 +66,12 @@ class Stage:
         self.begun.append((config, directory, options))
         return self.plays[config.training.seed](group=options["group"], directory=directory, options=options)
 
-    def submit(self, number: int, play: Play, **changes: Any) -> None:
+    def submit(self, number: int, play: Play, attempt: int = 1, **changes: Any) -> None:
         """Hand the slot its next trial."""
         trial = TRIAL.model_dump(mode="json")
         trial["training"]["seed"] = number
         self.plays[number] = play
-        self.post.call("submit", SLOT, number, 1, payload(**{"trial": trial, **changes}))
+        self.post.call("submit", SLOT, number, attempt, payload(**{"trial": trial, **changes}))
 
     def serve(self, world: int = 1) -> None:
         """Run the workers until they leave."""
@@ -139,8 +139,8 @@ def test_one_trial_after_another_is_run_reported_and_done(stage: Stage, world: i
         ("started", 1), ("report", 1), ("report", 1), ("done", 1),
     ]  # fmt: skip
     assert [Evaluation.from_json(item["evaluation"]) for item in first[1:3]] == [evaluation(2), evaluation(4, True)]
-    stage.submit(2, plays(3))
-    assert [item["kind"] for item in stage.items()] == ["started", "report", "done"]
+    stage.submit(2, plays(3), attempt=4)  # as in a study that was resumed
+    assert [(item["kind"], item["attempt"]) for item in stage.items()] == [("started", 4), ("report", 4), ("done", 4)]
     stage.post.call("close", SLOT)
     served.result(20)
     assert len(stage.begun) == 2 * world
@@ -265,6 +265,7 @@ def test_an_interrupted_trial_says_that_it_is_not_done(stage: Stage) -> None:
     served.result(20)
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_nobody_watches_a_study_whose_driver_is_gone(stage: Stage) -> None:
     stage.post.lost = ray.exceptions.RayActorError()
     interrupted = worker._watch(stage.post, SLOT)
