@@ -37,7 +37,7 @@ PREPARING = (
     *(f"trainables.{room}" for room in ("storage", "model", "tasks", "augmentation", "materials")),
 )
 """Rooms by whose code materials are made: their mutants find none in the cache, or they would not be tried."""
-FIRST = re.compile(r"^(?:FAILED|ERROR) (\S+(?:\[.*?\])?)", re.MULTILINE)
+FIRST = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 """The test that failed, in pytest's summary."""
 
 LONGEST = 10
