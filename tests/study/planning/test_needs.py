@@ -130,8 +130,8 @@ def test_pace_of_an_earlier_study(write_study: Callable[..., Path], events: list
 
 
 @pytest.mark.parametrize(
-    ("every", "sizes", "scored"),
-    [(None, (5, 2), 5), (10, (5, 2), 5 + 2), (8, (5, 2), 5 + 2 * 2), (8, (5, None), 5 * 3)],
+    ("every", "last", "before", "scored"),
+    [(None, 5, 2, 5), (10, 5, 2, 5 + 2), (8, 5, 2, 5 + 2 * 2), (8, 5, None, 5 * 3)],
 )
 def test_time_of_a_trial_counts_each_evaluation_once(
     every: int | None, last: int, before: int | None, scored: int
