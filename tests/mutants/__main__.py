@@ -219,8 +219,8 @@ def try_all(chosen: Sequence[Mutant], seconds: float) -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as folder:
         copy = Copy(Path(folder))
         for room, members in by_room.items():
-            if problem := clean_problem(copy, room, members, seconds):
-                return refuse(problem)
+            if wrong := clean_problem(copy, room, members, seconds):
+                return refuse(wrong)
         for m in chosen:
             verdict = verdicts[m.number] = copy.mutated(m, seconds)
             print(f"{m.number:3d} {m.room}: {m.broken}: {verdict.words()} ({verdict.seconds:.0f} s)", flush=True)
