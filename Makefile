@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup run test check docs bench chaos
+.PHONY: setup run test check docs bench chaos mutants
 
 # Ray installs a script named tune too, and each of its updates does so again: ours, which has Ray's commands and our
 # own, is the one that must stay.
@@ -47,3 +47,6 @@ bench: setup
 chaos: setup
 	$(BIN)/python -m tests.chaos.seam --seed 1 --faults 1000 --kills 50
 	$(BIN)/python -m tests.chaos.cluster --seed 1
+
+mutants: setup
+	$(BIN)/python -m tests.mutants

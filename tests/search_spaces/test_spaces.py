@@ -134,6 +134,17 @@ def test_the_other_knobs() -> None:
     assert load("methods").without(("perturbation.",)).dimensions == ()
 
 
+def test_what_depends_on_a_knob_goes_with_it() -> None:
+    noisy = {"perturbation.method": ["random_perturbation"]}
+    rates = {"type": "float", "low": 1e-5, "high": 1e-4}
+    space = {
+        "perturbation.method": ["none", "random_perturbation"],
+        "training.learning_rate": {**rates, "when": noisy},
+        "training.weight_decay": {"type": "float", "low": 0.0, "high": 0.1},
+    }
+    assert [d.path for d in load(space).without(("perturbation.",)).dimensions] == ["training.weight_decay"]
+
+
 def test_a_space_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("perturbation.epsilon: {type: float, low: 0.1, high: 0.5}\n", encoding="utf-8")

@@ -69,7 +69,7 @@ def test_published_sizes() -> None:
         ("iw", "he"), ("grn_Latn", "gn"), ("ayr_Latn", "ay"), ("no", "nb"), ("nob_Latn", "nb"), ("npi_Deva", "ne"),
         ("lvs_Latn", "lv"), ("khk_Cyrl", "mn"), ("uzn_Latn", "uz"), ("gle", "ga"), ("nqo_Nkoo", "nqo"),
         ("srp_Latn", "sr-Latn"), ("sr-Latn", "sr-Latn"), ("pt_BR", "pt-BR"), ("zh-CN", "zh-CN"), ("de-CH", "de-CH"),
-        ("klingon-empire", "klingon-empire"), ("my dialect", "my dialect"),
+        ("klingon-empire", "klingon-empire"), ("my dialect", "my dialect"), ("kor_Hang", "ko"),
     ],
 )  # fmt: skip
 def test_codes_are_normalised(written: str, code: str) -> None:

@@ -124,6 +124,17 @@ def test_interval_by_both_contains_the_one_by_seed(frame: pd.DataFrame) -> None:
     assert 0 <= got.example_share <= 1
 
 
+def test_sentences_that_add_little_do_not_shorten_the_interval() -> None:
+    """They have many degrees of freedom: at three seeds the quantile falls faster than the variance grows."""
+    by_seed, conditional, rest = 1e-4, 2e-5, 1e-5
+    added, df = differences.combine(by_seed, conditional, rest, seeds=3, examples=500)
+    mean, variance, both = np.array(0.01), np.array(by_seed), np.array(conditional)
+    parts = differences.Decomposition(mean, variance, added, both, 3, 500, df)
+    assert added > 0
+    assert stats.t.ppf(0.975, df) * np.sqrt(by_seed + added) < stats.t.ppf(0.975, 2) * np.sqrt(by_seed)
+    assert parts.half_widths()[0] == parts.half_widths()[1] == pytest.approx(stats.t.ppf(0.975, 2) * 0.01)
+
+
 def test_one_seed_leaves_only_the_sentences(frame: pd.DataFrame) -> None:
     single = frame[frame["seed"] == 100]
     got = differences.difference(differences.pair(single, "winner", "control a"), mean_of(), "endpoint")

@@ -158,6 +158,15 @@ def test_harm_is_an_unbroken_run_up_to_the_largest_dose() -> None:
     assert dose.harm_from(np.array([-0.1, np.nan, -0.2])) == 2
 
 
+def test_no_harm_is_concluded_where_an_interval_reaches_zero() -> None:
+    """The largest dose loses on average, and so does the one before it surely; neither is harm yet."""
+    values = np.array([[0.02, -0.05, -0.03], [0.03, -0.06, 0.02], [0.02, -0.05, -0.02], [0.03, -0.06, 0.01]])
+    found = dose.responses(as_unit(values))[0]
+    assert (found.levels["gain"] < 0).tolist() == [False, True, True]
+    assert (found.levels["high"] < 0).tolist() == [False, True, False]
+    assert np.isnan(found.harm_from)
+
+
 def test_quasi_random_points_are_gathered_into_levels() -> None:
     """Twenty points under one seed each: levels of neighbours, over points, and the baseline's noise is not in them."""
     generator = np.random.default_rng(4)

@@ -10,11 +10,23 @@ import pytest
 from study.execution.confirm import plan
 from study.execution.simulation import Simulated, run
 from study.execution.trials import Trials
+from study.question import rules
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_study
+from study.record.record import StudyRecord
 from trainables.config import EvaluationConfig
 from trainables.loading import apply_point, validate
+
+
+def finished(config: StudyConfig, folder: Path) -> StudyRecord:
+    """What the ledger holds of a study whose trials were simulated."""
+    path = folder / "ledger.jsonl"
+    with Ledger.open(path) as ledger:
+        empty: dict[str, Any] = {"code_version": "", "fingerprints": {}, "protocol_hash": ""}
+        ledger.append("study", uuid="0", config=config.model_dump(mode="json"), **empty)
+        run(Trials(config, ledger, read_study(path)), Simulated(lambda trial: 0.5))
+    return read_study(path)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +53,26 @@ def test_confirm_scores_as_many_examples_as_the_protocol_says(
             "protocol": {"confirm_seeds": 3, "confirm_examples_per_language": examples},
         },
     )
-    path = tmp_path / "ledger.jsonl"
-    with Ledger.open(path) as ledger:
-        empty: dict[str, Any] = {"code_version": "", "fingerprints": {}, "protocol_hash": ""}
-        ledger.append("study", uuid="0", config=config.model_dump(mode="json"), **empty)
-        run(Trials(config, ledger, read_study(path)), Simulated(lambda trial: 0.5))
     scored: set[EvaluationConfig] = {
-        apply_point(config.trial, each.point).evaluation for each in plan(config, read_study(path))
+        apply_point(config.trial, each.point).evaluation for each in plan(config, finished(config, tmp_path))
     }
     assert {(e.examples_per_language, e.intermediate_examples_per_language) for e in scored} == {expected}
+
+
+def test_winner_and_controls_are_trained_under_the_same_reserved_seeds(tmp_path: Path) -> None:
+    data = {
+        "name": "x",
+        "trial": {"perturbation": {"method": "adversarial"}, "evaluation": {"every": 10}},
+        "search": {"space": "adversarial", "trials": 3, "sampler": "random"},
+        "protocol": {"confirm_seeds": 3},
+    }
+    config = validate(StudyConfig, data)
+    planned = plan(config, finished(config, tmp_path))
+    seeds: dict[Any, list[int]] = {}
+    for each in planned:
+        name = each.attributes["configuration"]
+        seeds.setdefault(name, []).append(apply_point(config.trial, each.point).training.seed)
+    assert [(each.kind, each.control) for each in planned[::3]] == [
+        ("winner", None), ("control", "a"), ("control", "c"), ("control", "d"),
+    ]  # fmt: skip
+    assert list(seeds.values()) == [list(rules.confirm_seeds(config))] * 4

@@ -129,6 +129,21 @@ def test_pace_of_an_earlier_study(write_study: Callable[..., Path], events: list
     assert needs.pace(other, root) is None
 
 
+@pytest.mark.parametrize(
+    ("every", "last", "before", "scored"),
+    [(None, 5, 2, 5), (10, 5, 2, 5 + 2), (8, 5, 2, 5 + 2 * 2), (8, 5, None, 5 * 3)],
+)
+def test_time_of_a_trial_counts_each_evaluation_once(
+    every: int | None, last: int, before: int | None, scored: int
+) -> None:
+    point = {"training.budget.steps": 20, "training.batch_size": 32, "evaluation.every": every}
+    point |= {"evaluation.examples_per_language": last, "evaluation.intermediate_examples_per_language": before}
+    trial = apply_point(TrialConfig(), point)
+    pace = needs.Pace(training=0.01, evaluation=0.1, languages=3, examples=40)
+    assert pace.seconds(trial, 40) == pytest.approx(0.01 * 3 * 20 * 32 + 0.1 * 3 * scored)
+    assert pace.seconds(trial, 40, scorings=2) == pytest.approx(0.01 * 3 * 20 * 32 + 0.1 * 3 * (scored + 5))
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(40, "40 seconds"), (720, "12 minutes"), (12_600, "3.5 hours")])
 def test_duration(seconds: float, words: str) -> None:
     assert needs.duration(seconds) == words

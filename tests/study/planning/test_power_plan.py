@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from study.analysis import power
-from study.planning import power_plan
+from study.planning import needs, power_plan
 from study.question.catalogue import study_config
 from study.question.config import StudyConfig
 from study.views.history import RESULTS
@@ -119,7 +119,8 @@ def test_a_design_with_replicates_is_a_pilot(write_study: Callable[..., Path]) -
         steps, seed = divmod(number, 3)
         point: dict[str, Any] = {"training.seed": seed}
         point |= {"perturbation.method": "adversarial", "perturbation.ascent_steps": steps} if steps else {}
-        values = dict.fromkeys(LANGUAGES, 0.5 + (shift[seed] if steps else 0.0))
+        # What a seed does to every trial alike is in no difference.
+        values = dict.fromkeys(LANGUAGES, 0.5 + 0.1 * seed + (shift[seed] if steps else 0.0))
         scores = LanguageScores(values, dict.fromkeys(LANGUAGES, 40))
         evaluation = Evaluation(60, "validation", {"accuracy": scores}, {}, {}, True)
         common = {"trial": number, "attempt": 1, "time": 2.0 + number}
@@ -134,6 +135,15 @@ def test_a_design_with_replicates_is_a_pilot(write_study: Callable[..., Path]) -
     assert "from study dose, a design: 2 points against the baseline, 3 seeds, 7 languages" in text
     # Differences of 0, 5 and -5 points in every language: a standard deviation of 5 over seeds, none in each.
     assert "5.00 points over seeds in common to the languages, 0.00 in each" in text
+
+
+def test_a_confirmation_takes_the_time_of_two_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = needs.Pace(training=0.0, evaluation=1.0, languages=2, examples=40)
+    monkeypatch.setattr(needs, "pace", lambda config, root: pace)
+    overrides = ["scaling.concurrent_trials=1", "trial.evaluation={examples_per_language: 10}"]
+    text = power_plan.words(study_config("quickstart", overrides), tmp_path, examples=30)
+    # 8 trials of 2 languages x 10 examples; 32 of 2 splits x 2 languages x 30.
+    assert "run 3 minutes, confirm 64 minutes, 1 trial at a time" in text
 
 
 def test_scores_alone_give_the_spread_over_seeds() -> None:

@@ -96,6 +96,21 @@ def test_trials_outside_of_our_space_are_left(tmp_path: Path, finished: Path) ->
         assert all(t.point["perturbation.epsilon"] <= 0.2 for t in record.borrowed)
 
 
+def test_trials_that_differ_in_what_we_hold_are_left(tmp_path: Path) -> None:
+    space = {"perturbation.method": "adversarial", "perturbation.epsilon": {"type": "float", "low": 0.1, "high": 0.2},
+             "perturbation.ascent_steps": [1, 2], "perturbation.step_size": [0.5, 1.0]}  # fmt: skip
+    other = study("other", space=space, sampler="random")
+    with open_study(tmp_path, other) as ledger:
+        run(Trials(other, ledger, read_study(ledger.path)), SIMULATED)
+        theirs = read_study(ledger.path)
+    config = study("second")
+    with open_study(tmp_path, config) as ledger:
+        record = read_study(ledger.path)
+        same = [t.number for t in theirs.trials.values() if t.point.get("perturbation.step_size") == 1.0]
+        assert borrow(config, ledger, record, theirs) == len(same) and 0 < len(same) < 11
+        assert [t.number for t in record.borrowed] == same
+
+
 def test_a_dimension_that_was_held_fixed_is_known_too(tmp_path: Path, finished: Path) -> None:
     space = {
         "perturbation.method": "adversarial",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from study.execution.trials import Proposal
 from study.question import rules
 from study.reporting import tables, words
 from study.reporting.findings import Findings, find
-from study.reporting.source import from_ledger
+from study.reporting.source import Source, from_ledger
 from study.reporting.tables import Table
 from study.views import tables as views
 from tests.study.reporting.conftest import build, configured
@@ -123,3 +124,16 @@ def test_studies_compared_are_adjusted_together(found: Findings, searched: Findi
     assert found.confirmed is not None
     assert [row[4] for row in table.rows] == [found.confirmed.control, found.confirmed.control, "not confirmed"]
     assert table.rows[0][-1] == words.p_text(min(1.0, 2 * found.confirmed.claim.p_seed))
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_trials_stand_below_the_baseline_from_the_best_on(planted: Source, direction: str) -> None:
+    objective = {"reduce": "source", "direction": direction}
+    source = replace(planted, config=configured(search={"objectives": [objective]}))
+    table = tables.trials(source)
+    column = table.columns.index("objective")
+    baselines = [row for row in table.rows if "baseline" in row[0]]
+    values = [float(row[column]) for row in table.rows[len(baselines) :]]
+    assert len(baselines) == 3 and table.rows[:3] == tuple(baselines)
+    assert len(set(values)) > 10
+    assert values == sorted(values, reverse=direction == "maximize")

@@ -14,6 +14,7 @@ import pytest
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER
+from study.tracking import mirror
 from study.tracking import tracker as tracker_module
 from study.tracking.tracker import Tracker, rebuild
 from tests.study.tracking.conftest import Gate, Server, dump, glimpse, wait_for
@@ -70,6 +71,23 @@ def test_everything_arrives_while_the_study_runs(
     assert shown[name]["status"] == "FINISHED"
     run = glimpse(server.store, name)[name].info.run_id
     assert list((server.folder / "artifacts").rglob(f"{run}/artifacts/study.yaml"))
+
+
+def test_closing_sends_all_that_is_left_however_much(
+    gate: Gate,
+    server: Server,
+    ledger: Ledger,
+    study: list[Event],
+    config: StudyConfig,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mirror, "CHUNK", 3)
+    append(ledger, study)
+    said: list[str] = []
+    assert follow(gate, ledger, said).close(60)
+    assert said == []
+    assert_equals_ledger(dump(server.store, name), ledger.path, config)
 
 
 def test_the_environment_is_what_it_was(gate: Gate, server: Server, ledger: Ledger, study: list[Event]) -> None:

@@ -73,6 +73,19 @@ def test_again_changes_nothing(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir() if "optuna" in p.name) == ["optuna.db"]
 
 
+def test_trials_of_confirm_and_those_under_way_are_left_out(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    fresh = {"phase": "confirm", "kind": "winner", "control": None, "point": {"training.seed": 2**30}}
+    sampled = {"phase": "run", "kind": "sampled", "control": None, "point": {}}
+    later = [
+        {"event": "asked", "time": 2000.0, "trial": 4, **fresh},
+        {"event": "finished", "time": 2001.0, "trial": 4, "attempt": 1, "outcome": "PRUNED", "error": None},
+        {"event": "asked", "time": 2002.0, "trial": 5, **sampled},
+    ]
+    export_optuna(StudyRecord.of([*events, *later]), tmp_path / "optuna.db")
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path}/optuna.db")
+    assert [t.user_attrs["trial"] for t in study.trials] == [0, 1, 2, 3]
+
+
 def test_importances_can_be_had_of_the_points(tmp_path: Path) -> None:
     _, record = finished(tmp_path, {"sampler": "random"}, 20)
     export_optuna(record, tmp_path / "optuna.db")

@@ -17,6 +17,7 @@ from study.views import document as views
 from study.views import tables
 from study.views.found import find, is_finished, planned
 from study.views.values import first_value, selection_words
+from tests.study.conftest import LANGUAGES
 from trainables.errors import UserError
 from trainables.loading import validate
 from trainables.scores import Evaluation, LanguageScores
@@ -194,7 +195,7 @@ def test_numbers_that_are_not_finite_are_null(write_study: Write, events: list[E
 
 @pytest.mark.parametrize(
     ("cut", "finished"),
-    [(2, False), (6, False), (16, False), (20, True)],
+    [(2, False), (6, False), (16, False), (17, False), (19, False), (20, True)],
 )
 def test_when_a_study_is_finished(config: StudyConfig, events: list[Event], cut: int, finished: bool) -> None:
     assert is_finished(config, StudyRecord.of(events[:cut])) is finished
@@ -207,6 +208,19 @@ def test_a_spent_budget_finishes_a_study(config: StudyConfig, events: list[Event
     assert is_finished(config.model_copy(update={"search": spent}), record)
     ample = config.search.model_copy(update={"max_forward_equivalents": 1000.0})
     assert not is_finished(config.model_copy(update={"search": ample}), record)
+
+
+def test_a_baseline_does_not_try_the_patience_of_a_search(config: StudyConfig, events: list[Event]) -> None:
+    """Its score is no proposal's: however good it is, the first trial beside it may still be the best."""
+    events[3]["evaluation"]["scores"]["accuracy"] = {k: [1.0, 40] for k in LANGUAGES}
+    events[4]["evaluation"]["scores"]["accuracy"] = {k: [1.0, 40] for k in LANGUAGES}
+    record = StudyRecord.of(events[:11])  # the baseline, and one trial
+    patient = config.search.model_copy(update={"patience": 1})
+    assert not is_finished(config.model_copy(update={"search": patient}), record)
+    # The second trial betters the first one, and the third has failed.
+    patient = config.search.model_copy(update={"patience": 1, "trials": 9})
+    assert is_finished(config.model_copy(update={"search": patient}), StudyRecord.of(events))
+    assert not is_finished(config.model_copy(update={"search": patient}), StudyRecord.of(events[:16]))
 
 
 def confirmed(events: list[Event], ended: bool = True) -> list[Event]:

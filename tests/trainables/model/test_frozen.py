@@ -35,11 +35,13 @@ def materials() -> Iterator[Materials]:
     loaded._memory.clear()
 
 
-def logits_of(model: Model, materials: Materials) -> list[torch.Tensor]:
+def logits_of(
+    model: Model, materials: Materials, examples: int = 6, evaluation: EvaluationConfig = EVALUATION
+) -> list[torch.Tensor]:
     """All logits of one evaluation, as the task's shape gets them."""
     seen: list[torch.Tensor] = []
     head = model.head.register_forward_hook(lambda _m, _i, output: seen.append(output.clone()))
-    evaluate(model, materials, "validation", 6, EVALUATION, Group())
+    evaluate(model, materials, "validation", examples, evaluation, Group())
     head.remove()
     return seen
 
@@ -116,6 +118,17 @@ def test_trials_that_freeze_more_layers_have_states_of_their_own(materials: Mate
     kept = logits_of(built(materials, freeze_lower_layers=9), materials)
     materials._memory.clear()
     alone = logits_of(built(materials, freeze_lower_layers=9), materials)
+    assert all(torch.equal(a, b) for a, b in zip(kept, alone, strict=True))
+
+
+@pytest.mark.parametrize(("examples", "token_budget"), [(4, 64), (6, 80)])
+def test_another_evaluation_has_states_of_its_own(materials: Materials, examples: int, token_budget: int) -> None:
+    other = EvaluationConfig(token_budget=token_budget)
+    logits_of(built(materials), materials)
+    kept = logits_of(built(materials), materials, examples, other)
+    materials._memory.clear()
+    alone = logits_of(built(materials), materials, examples, other)
+    assert len(kept) == len(alone) > 1
     assert all(torch.equal(a, b) for a, b in zip(kept, alone, strict=True))
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.trainables import texts
+from tests.trainables.texts import Item
 from trainables.config import TaskConfig, TrialConfig
 from trainables.materials.materials import load
 from trainables.scoring import predictions
 from trainables.scoring.evaluation import score
 from trainables.scoring.stream import stream
+from trainables.tasks.base import IGNORED
+from trainables.tasks.tagging import Tagging
 
 ROWS = 40
 
@@ -36,3 +40,16 @@ def test_weighted_scores_of_sentences_are_the_f1_of_the_language(shared_data: Pa
         mean = float(np.average(rows["score"], weights=rows["weight"]))
         assert mean == pytest.approx(expected[str(language)]), language
         assert mean != pytest.approx(rows["score"].mean(), abs=1e-3), "the weights matter here"
+
+
+def test_a_sentence_weighs_as_much_as_there_is_to_find_in_it() -> None:
+    gold, answers = [[1, 2], [1, 0, 1], [0, 0]], [[1, 2], [1, 0, 0], [0, 1]]
+    items = [Item(((0, *range(5, 5 + len(tags)), 2),), (IGNORED, *tags, IGNORED), row) for row, tags in enumerate(gold)]
+    rows = [{"tokens": ["word"] * len(tags), "tags": tags} for tags in gold]
+    materials = texts.write(Tagging(("O", "B-PER", "I-PER")), {"en": items}, {"en": rows})
+    plan = stream(materials, "validation", None, 1024)
+    frame = predictions.table(materials, "validation", plan, {"en": answers}).to_pandas()
+    assert frame["score"].tolist() == pytest.approx([1.0, 2 / 3, 0.0])
+    assert frame["weight"].tolist() == [2.0, 3.0, 1.0]
+    official = score(materials, "validation", plan, {"en": answers})["f1"]["en"]
+    assert float(np.average(frame["score"], weights=frame["weight"])) == pytest.approx(official) == pytest.approx(2 / 3)

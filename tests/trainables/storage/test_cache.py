@@ -95,6 +95,29 @@ def test_concurrent_processes_build_once_and_all_see_the_whole(cache: Path) -> N
     assert (cache.parent / "builds").read_text() == "x"
 
 
+def test_a_built_folder_is_on_the_disk_before_it_has_its_name(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that loses its power keeps what was flushed; a folder that is there is never looked at again."""
+    flushed: set[tuple[int, int]] = set()
+    before: set[tuple[int, int]] = set()
+    flush, rename = os.fsync, Path.rename
+
+    def fsync(descriptor: int) -> None:
+        flush(descriptor)
+        found = os.fstat(descriptor)
+        flushed.add((found.st_ino, found.st_size))
+
+    def renamed(self: Path, target: Path) -> Path:
+        before.update(flushed)
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", renamed)
+    folder = build_once("thing-1", slow_build, "a thing")
+    whole = [path.stat() for path in (folder, *folder.rglob("*"))]
+    assert len(whole) == 4
+    assert {(found.st_ino, found.st_size) for found in whole} <= before
+
+
 def test_progress_is_one_line_with_seconds(cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
     build_once("thing-1", slow_build, "a thing")
     lines = capfd.readouterr().err.splitlines()

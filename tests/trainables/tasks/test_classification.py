@@ -19,7 +19,7 @@ from trainables.tasks.classification import Classification
 from trainables.tasks.task import load_task
 
 SHAPE = Classification(("yes", "unclear", "no"), pair=True)
-ROWS = [{"text": "ab", "text_pair": "c", "label": 2}, {"text": "", "text_pair": "defg", "label": 0}]
+ROWS = [{"text": "ab", "text_pair": "c", "label": 2}, {"text": "", "text_pair": "defghi", "label": 0}]
 
 
 def test_pairs_are_encoded_with_their_separators(tokenizer: Any) -> None:
@@ -51,6 +51,7 @@ def test_a_batch_is_padded_right(tokenizer: Any) -> None:
     assert batch.labels.tolist() == [0, 2]
     assert batch.sequence_keys.tolist() == [11, 10]
     lengths = np.diff(encoded.offsets)[[1, 0]]
+    assert lengths.tolist() == [11, 9]
     assert batch.attention_mask.sum(1).tolist() == lengths.tolist()
     assert (batch.input_ids[batch.attention_mask == 0] == 1).all()
 
@@ -74,11 +75,11 @@ def test_the_head_is_dropout_and_one_linear_layer() -> None:
 
 
 def test_loss_and_divergence_are_those_of_the_books() -> None:
-    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]))
-    other = torch.log(torch.tensor([[0.25, 0.5, 0.25], [0.1, 0.8, 0.1]])) + 3.0
+    logits = torch.log(torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.8, 0.1]]))
+    other = torch.log(torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.8, 0.1]])) + 3.0
     labels = torch.tensor([1, 1])
-    assert SHAPE.loss(logits, labels).tolist() == pytest.approx([-math.log(0.25), -math.log(0.8)], rel=1e-5)
-    expected = 0.5 * math.log(2) + 0.25 * math.log(0.5)
+    assert SHAPE.loss(logits, labels).tolist() == pytest.approx([-math.log(0.3), -math.log(0.8)], rel=1e-5)
+    expected = 0.6 * math.log(3) - 0.1 * math.log(5)  # the other way round it is 0.58, not 0.50
     assert SHAPE.divergence(logits, other, labels).tolist() == pytest.approx([expected, 0.0], abs=1e-6)
     assert SHAPE.answers(logits, labels).tolist() == SHAPE.predict(logits, labels) == [0, 1]
 

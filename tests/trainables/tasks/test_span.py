@@ -241,6 +241,18 @@ def test_english_selects_on_a_carved_part_of_squad(shared_data: Path) -> None:
     assert load_task(TaskConfig(name="xquad", data_dir=shared_data), ("validation",)).languages == ("en",)
 
 
+def test_a_tenth_that_is_not_trained_on_selects(tmp_path: Path) -> None:
+    answer = {"text": ["Text"], "answer_start": [0]}
+    rows = [{"question": "What?", "context": f"Text {i}.", "answers": answer} for i in range(100)]
+    (tmp_path / "tydiqa").mkdir()
+    (tmp_path / "tydiqa" / "train.en.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    task = load_task(TaskConfig(name="tydiqa", data_dir=tmp_path), ("train", "validation"))
+    train, held = ({row["context"] for row in task.rows[split]["en"]} for split in ("train", "validation"))
+    assert held == {row["context"] for row in rows if is_held_out(row["context"])}
+    assert train == {row["context"] for row in rows} - held
+    assert 2 < len(held) < 30
+
+
 def test_mlqa_and_tydiqa_load(shared_data: Path) -> None:
     mlqa = load_task(TaskConfig(name="mlqa", data_dir=shared_data), ("train", "validation"))
     assert mlqa.languages == ("en", "ar", "de", "es", "hi", "vi", "zh")

@@ -81,6 +81,12 @@ def test_a_trial_scores_every_language_at_every_evaluation(materials: Materials,
     assert evaluations[-1].cost["forward_equivalents"] == 4 * (3 + 2 * 2)
 
 
+def test_the_last_evaluation_has_a_size_of_its_own(materials: Materials, tmp_path: Path) -> None:
+    point = {"evaluation.examples_per_language": 3, "evaluation.intermediate_examples_per_language": 2}
+    evaluations, _ = trained(apply_point(BASE, point), materials, tmp_path)
+    assert [set(e.primary.counts.values()) for e in evaluations] == [{2}, {3}]
+
+
 def test_epsilon_zero_is_clean_training_bit_for_bit(materials: Materials, tmp_path: Path) -> None:
     clean = trained(BASE, materials, tmp_path / "clean")
     for method in ("adversarial", "random_perturbation"):

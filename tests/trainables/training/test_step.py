@@ -17,6 +17,7 @@ from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.loading import apply_point
 from trainables.model.encoder import Encoder
+from trainables.perturbation.base import Perturbable
 from trainables.storage.checkpoint import trainable_weights
 from trainables.tasks.classification import Classification
 from trainables.training.step import magnitude, train_step
@@ -72,6 +73,45 @@ def test_the_magnitude_decays_as_long_as_it_is_told_to(tmp_path: Path, fraction:
         found.append(magnitude(trial))
         trial.step += 1
     assert found == pytest.approx(expected)
+
+
+def views(config: TrialConfig, folder: Path, steps: int = 4) -> list[Perturbable]:
+    """What the method sees of each of a trial's batches."""
+    trial = begun(config, folder, 6)
+    seen: list[Perturbable] = []
+    backward = trial.perturbation.backward
+
+    def watched(view: Perturbable, *rest: float) -> Any:
+        seen.append(view)
+        return backward(view, *rest)
+
+    trial.perturbation.backward = watched  # type: ignore[method-assign]
+    for _ in range(steps):
+        train_step(trial)
+    return seen
+
+
+def test_start_and_end_of_a_text_are_perturbed_only_if_asked_for(tmp_path: Path) -> None:
+    for asked, expected in ((False, [False, True, True, False]), (True, [True] * 4)):
+        config = apply_point(BASE, {"perturbation.perturb_special_tokens": asked})
+        assert [view.mask.tolist() for view in views(config, tmp_path)] == [[expected] * 3] * 4
+
+
+def test_each_step_has_noise_of_its_own_which_the_seed_decides(tmp_path: Path) -> None:
+    first, again, other = (
+        [view.draw for view in views(apply_point(BASE, {"training.seed": seed}), tmp_path)] for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert len({*first, *other}) == 8
+
+
+def test_the_seed_decides_with_which_head_a_trial_begins_and_nothing_of_the_encoder(tmp_path: Path) -> None:
+    first, again, other = (
+        trainable_weights(begun(apply_point(BASE, {"training.seed": seed}), tmp_path, 4).model) for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    differing = {name for name, tensor in first.items() if not torch.equal(tensor, other[name])}
+    assert differing == {name for name in first if name.startswith("head.")}
 
 
 def trained(trial: Trial, steps: int) -> tuple[list[float], dict[str, Tensor]]:

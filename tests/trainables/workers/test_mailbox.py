@@ -48,6 +48,24 @@ def test_a_report_waits_until_the_driver_asks_for_more() -> None:
     run(scenario())
 
 
+def test_a_report_that_was_there_first_waits_as_long() -> None:
+    """The verdict is the driver's, and taking a report is no verdict on it."""
+
+    async def scenario() -> None:
+        box = await submitted()
+        await box.next_job(SLOT)
+        posting = asyncio.create_task(box.post(SLOT, 1, report(3)))
+        await asyncio.sleep(0.01)
+        for kind in ("started", "report"):
+            assert (await box.take(SLOT, 1))["kind"] == kind
+            await asyncio.sleep(0.01)
+            assert not posting.done()
+        assert await box.take(SLOT, 0.01) is None
+        assert await posting == "continue"
+
+    run(scenario())
+
+
 def test_a_note_ends_nothing_and_waits_for_nobody() -> None:
     async def scenario() -> None:
         box = await submitted()

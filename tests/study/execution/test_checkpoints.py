@@ -1,0 +1,51 @@
+"""Whose weights stay on the disk when a trial has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from study.execution.checkpoints import Checkpoints
+from study.question.config import StudyConfig
+from study.record.record import StudyRecord
+from trainables.loading import validate
+from trainables.scores import Evaluation, LanguageScores
+from trainables.storage import checkpoint
+
+TRIALS = [(0.1, 50.0), (0.5, 10.0), (0.3, 40.0), (0.7, 20.0), (0.2, 30.0)]
+"""Score in the source language and cost."""
+
+
+def written(checkpoints: Checkpoints, number: int, score: float, cost: float) -> None:
+    scores = {"accuracy": LanguageScores({"en": score}, {"en": 4})}
+    for step, final in ((10, False), (20, True)):
+        evaluation = Evaluation(step, "validation", scores, {}, {"forward_equivalents": cost}, final)
+        checkpoint.save(checkpoints.of(number), step, nn.Linear(2, 2), None, [evaluation])
+
+
+@pytest.mark.parametrize(
+    ("objective", "kept"),
+    [
+        ({"reduce": "source"}, {1, 2, 3}),
+        ({"reduce": "cost:forward_equivalents", "direction": "minimize"}, {1, 3, 4}),
+    ],
+)
+def test_the_last_weights_of_the_best_trials_stay(tmp_path: Path, objective: dict[str, Any], kept: set[int]) -> None:
+    config = validate(StudyConfig, {"name": "x", "search": {"objectives": [objective]}})
+    checkpoints = Checkpoints(config, StudyRecord(), tmp_path)
+    for number, (score, cost) in enumerate(TRIALS):
+        written(checkpoints, number, score, cost)
+        checkpoints.finished(number, "COMPLETE")
+    left = {int(path.name): checkpoint.steps(path) for path in checkpoints.folder.iterdir()}
+    assert left == {number: [20] for number in kept}
+
+
+@pytest.mark.parametrize("outcome", ["FAIL", "PRUNED"])
+def test_a_trial_that_did_not_complete_leaves_nothing(tmp_path: Path, outcome: Any) -> None:
+    checkpoints = Checkpoints(validate(StudyConfig, {"name": "x"}), StudyRecord(), tmp_path)
+    written(checkpoints, 0, 0.9, 10.0)
+    checkpoints.finished(0, outcome)
+    assert not checkpoints.of(0).exists()
