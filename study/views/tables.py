@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
+
 from study.proposals import ranking
 from study.question import objectives, rules
 from study.question.config import Objective, StudyConfig
@@ -71,14 +73,18 @@ def listing(root: Path) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]], right: Iterable[int] | None = None) -> str:
-    """Rows of cells in aligned columns, two spaces apart; all but the first are set right unless `right` names them."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    """Rows of cells in aligned columns, two spaces apart; all but the first are set right unless `right` names them.
+
+    Widths are those on a terminal, where a Chinese character takes two places and a combining one none.
+    """
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]))]
     to_right = set(range(1, len(widths)) if right is None else right)
-    return "\n".join(
-        "  ".join(c.rjust(w) if i in to_right else c.ljust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True)))
-        .rstrip()
-        for r in rows
-    )  # fmt: skip
+
+    def padded(cell: str, i: int) -> str:
+        space = " " * (widths[i] - cell_len(cell))
+        return space + cell if i in to_right else cell + space
+
+    return "\n".join("  ".join(padded(cell, i) for i, cell in enumerate(row)).rstrip() for row in rows)
 
 
 def _heading(study: Study) -> str:
