@@ -118,7 +118,7 @@ class TrialVerdicts(Disposable, FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
         if trial.error_file and Path(trial.error_file).exists():
-            words = Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure # ")[2]
+            words = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").rpartition("Failure # ")[2]
             self.lost[trial.trial_id] = f"its trial driver failed: attempt {COLOUR.sub('', words).strip()}"
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
