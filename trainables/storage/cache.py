@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ def cache_root() -> Path:
 def found(key: str) -> Path | None:
     """The folder ``<cache>/<key>`` if `build_once` has made it."""
     target = cache_root() / key
-    return target if target.is_dir() else None
+    return target if _is_there(target) else None
 
 
 def build_once(key: str, build: Callable[[Path], None], describe: str, wait_limit: float = WAIT_LIMIT) -> Path:
@@ -61,11 +61,11 @@ def build_once(key: str, build: Callable[[Path], None], describe: str, wait_limi
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", key), key
     root = cache_root()
     target = root / key
-    if target.is_dir():
+    if _is_there(target):
         return target
     try:
         with _locked(root / f".{key}.lock", describe, wait_limit):
-            if not target.is_dir():
+            if not _is_there(target):
                 _build(target, build, describe)
     except OSError as error:
         elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(root)
@@ -76,10 +76,16 @@ def build_once(key: str, build: Callable[[Path], None], describe: str, wait_limi
     return target
 
 
+def _is_there(target: Path) -> bool:
+    if target.is_dir() and not os.access(target, os.R_OK | os.X_OK):
+        raise UserError(f"STUDY_CACHE: what another user has built here is closed to you; use another (got {target})")
+    return target.is_dir()
+
+
 @contextmanager
 def _locked(path: Path, describe: str, wait_limit: float) -> Iterator[None]:
     """Hold a lock; the system frees it when its holder dies, so that no stale one can stay behind."""
-    lock = FileLock(path)
+    lock = FileLock(path, mode=0o666)  # a shared cache has builders of several users
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -102,11 +108,11 @@ def _build(target: Path, build: Callable[[Path], None], describe: str) -> None:
         shutil.rmtree(wreck, ignore_errors=True)
     started = time.monotonic()
     _say(f"building {describe} …")
-    aside = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    aside = target.with_name(prefix + secrets.token_hex(4))
+    aside.mkdir()  # as open to others as the user's umask lets all else be
     try:
         build(aside)
         _flush(aside)
-        aside.chmod(0o755)  # mkdtemp makes it private, but a shared cache is read by others
         aside.rename(target)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -72,6 +74,45 @@ def test_a_lock_that_cannot_be_made_is_the_users_to_mend(cache: Path, monkeypatc
     monkeypatch.setattr(FileLock, "acquire", refuse)  # a folder closed to root exists on read-only disks alone
     with pytest.raises(UserError, match="be writable"):
         build_once("thing-1", slow_build, "a thing")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be two users")
+@pytest.mark.parametrize(("mask", "words"), [(0o022, "built"), (0o077, "another user has built")])
+def test_users_share_a_cache_as_far_as_their_umask_goes(mask: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's are closed to others
+        Path(folder).chmod(0o1777)
+        monkeypatch.setenv("STUDY_CACHE", folder)
+        assert ask_as(1001, mask, fail=True) == "RuntimeError: broke"
+        assert ask_as(1002, mask) == "built"
+        assert words in ask_as(1001, mask)
+
+
+def ask_as(user: int, mask: int, fail: bool = False) -> str:
+    """What a process of another user gets."""
+    fork = multiprocessing.get_context("fork")
+    answers: Any = fork.SimpleQueue()
+
+    def build(folder: Path) -> None:
+        (folder / "thing").write_text("thing")
+        if fail:
+            raise RuntimeError("broke")
+
+    def other() -> None:
+        os.umask(mask)
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+        try:
+            build_once("thing-1", build, "a thing")
+            answers.put("built")
+        except Exception as error:
+            answers.put(f"{type(error).__name__}: {error}")
+
+    process = fork.Process(target=other)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+    return str(answers.get())
 
 
 def test_what_a_builder_cannot_read_is_not_the_caches_fault(cache: Path, tmp_path: Path) -> None:
