@@ -1,8 +1,7 @@
 """Plausible mistakes in the heart of each room, each of which its room's tests must notice.
 
 ``python -m tests.mutants`` makes one mistake of `mutants.toml` at a time in a copy of the code, runs the tests that
-should see it, and says which did. The working tree is not touched. Not part of the test suite: it takes a quarter of an
-hour.
+should see it, and says which did. The working tree is not touched. Not part of the test suite: it takes twenty minutes.
 """
 
 from __future__ import annotations
