@@ -167,10 +167,13 @@ class Space:
         return list(points.values())
 
     def without(self, prefixes: tuple[str, ...]) -> Space:
-        """The space of the other knobs: without dimensions under `prefixes` and those that depend on them."""
-        kept = [d for d in self.dimensions if not d.path.startswith(prefixes)]
-        paths = {d.path for d in kept}
-        return Space(self.name, self.description, tuple(d for d in kept if d.when.keys() <= paths))
+        """The space of the other knobs: without dimensions under `prefixes`, those that depend on them, and so on."""
+        kept = tuple(d for d in self.dimensions if not d.path.startswith(prefixes))
+        before = 0
+        while before != len(kept):
+            before, paths = len(kept), {d.path for d in kept}
+            kept = tuple(d for d in kept if d.when.keys() <= paths)
+        return Space(self.name, self.description, kept)
 
     @property
     def combinations(self) -> int | None:

@@ -31,12 +31,15 @@ def parallel_coordinates(source: Source) -> Figure | None:
     """
     complete = (source.summary["state"] == "COMPLETE") & (source.summary["control"] == "")
     table = source.summary[complete & (source.summary["kind"] != "baseline")].dropna(subset=["value"])
-    table = table.loc[table["value"].rank(ascending=False, method="first") <= MOST_LINES].sort_values("value")
+    objective = source.config.search.optimised[0]
+    rises = objective.direction == "maximize"
+    best_first = table["value"].rank(ascending=not rises, method="first")
+    table = table.loc[best_first <= MOST_LINES].sort_values("value", ascending=rises)  # the best is drawn last, on top
     names = [*varied(table), "value"]
     if len(table) < 2 or len(names) < 2:
         return None
     axes = {name: _axis(table[name]) for name in names}
-    ranks = (table["value"].rank() - 1) / max(len(table) - 1, 1)
+    ranks = (table["value"].rank(ascending=rises) - 1) / max(len(table) - 1, 1)
     drawing = go.Figure()
     places = np.column_stack([axes[name][0].to_numpy(dtype=float) for name in names])
     for heights, share, row in zip(places, ranks, table.to_dict("records"), strict=True):
@@ -47,7 +50,6 @@ def parallel_coordinates(source: Source) -> Figure | None:
         for height, label in axes[name][1]:
             look = {"font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.8)", "xanchor": "left", "xshift": 4}
             drawing.add_annotation(x=i, y=height, text=label, showarrow=False, **look)
-    objective = source.config.search.optimised[0]
     of_metric = f" of {objective.metric}" if objective.metric else ""
     finish(drawing, 380, left=40, top=56)
     parameters = [n.partition(".")[2].replace("_", " ") for n in names[:-1]]
@@ -59,7 +61,7 @@ def parallel_coordinates(source: Source) -> Figure | None:
     drawing.update_yaxes(visible=False, range=[-0.06, 1.06])
     text = (
         f"Every complete trial as a line over its parameters and the objective ({objective.name}). Colour by rank: "
-        "dark blue the highest, orange the lowest. Lines are single trials, seed noise included."
+        "dark blue the best, orange the worst. Lines are single trials, seed noise included."
     )
     return Figure("parallel", text, drawing)
 

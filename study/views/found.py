@@ -64,10 +64,22 @@ def find(root: Path, name: str) -> Study:
 def is_finished(config: StudyConfig, record: StudyRecord) -> bool:
     """Whether phase `run` has met its budget and nothing of it is left under way."""
     trials = [t for t in record.trials.values() if t.phase == "run"]
-    asked = sum(t.control is None for t in trials)
+    if not trials or not all(t.ended for t in trials):
+        return False
     # The points of a design are all asked before the first trial starts, however many they are.
-    enough = asked >= planned(config) or (config.search.mode == "design" and asked > 0)
-    return all(t.ended for t in trials) and (enough or (asked > 0 and _is_spent(config, record)))
+    if config.search.mode == "design" or _is_spent(config, record):
+        return True
+    asked = sum(t.control is None for t in trials)
+    return asked >= planned(config) and len(trials) - asked >= _tuned(config)
+
+
+def _tuned(config: StudyConfig) -> int:
+    """Trials of control (b)'s own search."""
+    if not config.protocol.tune_controls:
+        return 0
+    from study.proposals.arms import run_arms
+
+    return sum(arm.proposer.remaining() for arm in run_arms(config) if arm.name == "control")
 
 
 def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
@@ -76,14 +88,14 @@ def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
     if search.max_hours is None and search.max_forward_equivalents is None and search.patience is None:
         return False
     from study.proposals.outcomes import told
-    from study.proposals.spending import Spending  # these need Optuna, which nothing else here does
+    from study.proposals.spending import Spending  # as the arms, these need Optuna, which nothing else here does
 
     spending = Spending(config, record.active_seconds)
-    trials = [t for t in record.trials.values() if t.phase == "run" and t.control is None]
+    trials = [t for t in record.trials.values() if t.phase == "run"]
     for trial in sorted(trials, key=lambda t: t.finished or 0.0):
         if trial.reports:
             spending.report(trial.number, trial.reports[-1].evaluation)
-        if trial.kind != "baseline":
+        if trial.kind != "baseline" and trial.control is None:
             spending.end(told(config, trial))
     return spending.cause() is not None
 

@@ -136,10 +136,11 @@ def test_the_other_knobs() -> None:
 
 def test_what_depends_on_a_knob_goes_with_it() -> None:
     noisy = {"perturbation.method": ["random_perturbation"]}
-    rates = {"type": "float", "low": 1e-5, "high": 1e-4}
+    fast = {"training.learning_rate": [1e-4]}
     space = {
         "perturbation.method": ["none", "random_perturbation"],
-        "training.learning_rate": {**rates, "when": noisy},
+        "training.learning_rate": {"type": "categorical", "choices": [1e-5, 1e-4], "when": noisy},
+        "training.warmup_fraction": {"type": "categorical", "choices": [0.0, 0.1], "when": fast},
         "training.weight_decay": {"type": "float", "low": 0.0, "high": 0.1},
     }
     assert [d.path for d in load(space).without(("perturbation.",)).dimensions] == ["training.weight_decay"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -100,6 +101,23 @@ def test_parallel_coordinates_have_a_line_per_perturbed_trial(drawn: dict[str, F
     assert heights.shape[1] == 3
     assert heights.min() >= 0
     assert heights.max() <= 1
+
+
+@pytest.mark.parametrize(("direction", "best"), [("maximize", max), ("minimize", min)])
+def test_parallel_coordinates_show_the_best_of_too_many(
+    found: Findings, monkeypatch: pytest.MonkeyPatch, direction: str, best: Callable[[Iterable[float]], float]
+) -> None:
+    monkeypatch.setattr(trial_figures, "MOST_LINES", 12)
+    source, config = found.source, found.source.config
+    objective = config.search.objectives[0].model_copy(update={"direction": direction})
+    search = config.search.model_copy(update={"objectives": (objective,)})
+    source = replace(source, config=config.model_copy(update={"search": search}))
+    figure = trial_figures.parallel_coordinates(source)
+    assert figure is not None
+    known = source.summary[source.summary["kind"] == "design"].set_index("trial")["value"]
+    shown = [int(line.text[0].partition("<br>")[0].removeprefix("trial ")) for line in figure.drawing.data]
+    assert len(shown) == 12
+    assert known[shown[-1]] == best(known)  # on top
 
 
 def test_parallel_coordinates_need_something_that_varies(found: Findings) -> None:

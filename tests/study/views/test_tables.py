@@ -210,6 +210,33 @@ def test_when_a_study_is_finished(config: StudyConfig, events: list[Event], cut:
     assert is_finished(config, StudyRecord.of(events[:cut])) is finished
 
 
+def test_a_study_is_finished_with_its_controls_search(config: StudyConfig, events: list[Event]) -> None:
+    search = config.search.model_copy(update={"space": "optimiser"})
+    protocol = config.protocol.model_copy(update={"tune_controls": True})
+    tuned = config.model_copy(update={"search": search, "protocol": protocol})
+    assert not is_finished(tuned, StudyRecord.of(events))
+    for number in (4, 5, 6):
+        own = {
+            "trial": number,
+            "phase": "run",
+            "kind": "control",
+            "control": "b",
+            "point": {"training.weight_decay": 0},
+        }
+        events.append({"event": "asked", "time": 2000.0, **own})
+        events.append(
+            {"event": "finished", "time": 2001.0, "trial": number, "attempt": 0, "outcome": "FAIL", "error": "x"}
+        )
+        assert is_finished(tuned, StudyRecord.of(events)) is (number == 6)
+
+
+def test_all_trials_spend_what_a_study_may_cost(config: StudyConfig, events: list[Event]) -> None:
+    cost = config.search.model_copy(update={"max_forward_equivalents": 100.0, "trials": 9})
+    own = next(e for e in events if e["event"] == "asked" and e["trial"] == 1)
+    own["kind"], own["control"] = "control", "b"
+    assert is_finished(config.model_copy(update={"search": cost}), StudyRecord.of(events[:11]))
+
+
 def test_a_spent_budget_finishes_a_study(config: StudyConfig, events: list[Event]) -> None:
     record = StudyRecord.of(events[:11])  # two of four trials, 60 forward-equivalents each
     assert not is_finished(config, record)
