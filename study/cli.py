@@ -7,7 +7,6 @@ is no hidden network: usage statistics, telemetry and hub calls are off unless a
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
+from trainables.environment import write_anywhere
 from trainables.errors import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -285,23 +285,16 @@ def _options(given: dict[str, Any]) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The script `study`: exits with 0 done, 1 failed, 2 user error, 130 interrupted."""
-    _write_anywhere()
+    write_anywhere()
     _at_home()
     sys.exit(execute(commands, "study", arguments))
 
 
 def tune(arguments: Sequence[str] | None = None) -> None:
     """The script `tune`: Ray's own commands with ours added; where names collide Ray's stays."""
-    _write_anywhere()
+    write_anywhere()
     _at_home()
     sys.exit(execute(tune_commands(), "tune", arguments))
-
-
-def _write_anywhere() -> None:
-    """An output that is ASCII or Latin-1 shows question marks for what it lacks: no study ends in an error of that."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
 
 
 def _at_home() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from trainables.config import TrialConfig
+from trainables.environment import write_anywhere
 from trainables.errors import UserError
 from trainables.languages import normalize
 from trainables.loading import load_config
@@ -25,9 +25,7 @@ HEADER = f"{'step':>6}  {'loss':>7}  {'source':>6}  {'targets':>7}  {'worst':<14
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 2 user error, 130 interrupted."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):  # which may be ASCII or Latin-1
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    write_anywhere()
     try:
         # The hub is asked only where a configuration names something that lives there.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,12 +1,21 @@
-"""Variables of this process's environment that hold for a while, and are what they were afterwards."""
+"""What this process was started in: variables that hold for a while and are then what they were, and its output."""
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def write_anywhere() -> None:
+    """An output that is ASCII or Latin-1 shows question marks for what it lacks: nothing ends in an error of that."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def past_proxies() -> dict[str, str]:

@@ -66,11 +66,10 @@ def is_finished(config: StudyConfig, record: StudyRecord) -> bool:
     trials = [t for t in record.trials.values() if t.phase == "run"]
     if not trials or not all(t.ended for t in trials):
         return False
-    # The points of a design are all asked before the first trial starts, however many they are.
-    if config.search.mode == "design" or _is_spent(config, record):
-        return True
     asked = sum(t.control is None for t in trials)
-    return asked >= planned(config) and len(trials) - asked >= _tuned(config)
+    # The points of a design are all asked before the first trial starts, however many they are.
+    enough = config.search.mode == "design" or (asked >= planned(config) and len(trials) - asked >= _tuned(config))
+    return enough or _is_spent(config, record)
 
 
 def _tuned(config: StudyConfig) -> int:

@@ -100,14 +100,6 @@ def test_the_environment_is_what_it_was(gate: Gate, server: Server, ledger: Ledg
     assert dict(os.environ) == before
 
 
-def test_news_are_found_without_being_told(
-    gate: Gate, server: Server, ledger: Ledger, study: list[Event], name: str
-) -> None:
-    with follow(gate, ledger, []):
-        append(ledger, study)
-        wait_for(lambda: has_ended(server.store, name, "trial 3"))
-
-
 @pytest.mark.parametrize("fault", ["hang", "500", "403", "down"])
 def test_an_outage_is_said_once_and_made_up_for(
     gate: Gate,
