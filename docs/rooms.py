@@ -17,7 +17,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 VOCABULARY = "errors seeds environment machine config fields loading languages scores batch distributed"
-DOORS = "launch cli notebook __main__"
+DOORS = "launch commands cli notebook __main__"
 
 ORDER: Mapping[str, Sequence[Sequence[str]]] = {
     "trainables": (
@@ -66,7 +66,7 @@ HOMES: Mapping[str, Sequence[str]] = {
     "mlflow": ("study.tracking",),
     "transformers": ("trainables.model", "trainables.tasks", "trainables.offline"),
     "datasets": ("trainables.model", "trainables.tasks", "trainables.offline"),
-    "click": ("study.cli",),
+    "click": ("study.commands", "study.cli"),
 }
 """The folders and files where a library may be named at all."""
 

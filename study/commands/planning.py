@@ -1,0 +1,100 @@
+"""Commands that say what there is to choose from, and what a study would do, before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from study.commands.options import config_arguments, example, root_option
+
+
+@click.command(epilog=example("study describe quickstart search.sampler=random"))
+@config_arguments
+@root_option
+def describe(config: str, overrides: Sequence[str], root: Path) -> None:
+    """Say in words what the study in CONFIG would do: what varies, what is held, who selects, what it takes."""
+    from study.planning import describe
+    from study.question import catalogue
+
+    click.echo(describe.words(catalogue.study_config(config, overrides), root))
+
+
+@click.command(epilog=example("study plan quickstart protocol.confirm_seeds=12 --pilot quickstart"))
+@config_arguments
+@root_option
+@click.option("--pilot", metavar="NAME", help="A confirmed study, or a design with replicates, that shows the spread.")
+@click.option("--examples", type=click.IntRange(min=2), help="Test sentences of each language.")
+def plan(config: str, overrides: Sequence[str], root: Path, pilot: str | None, examples: int | None) -> None:
+    """Say what a confirmation of the study in CONFIG could show, and what it costs: before paying for it.
+
+    The detectable difference of the primary endpoint for the planned seeds, languages and sentences, the seeds that
+    smaller ones need, the time and the disk. Without a pilot the spread of differences is assumed.
+    """
+    from study.planning import power_plan
+    from study.question import catalogue
+
+    click.echo(power_plan.words(catalogue.study_config(config, overrides), root, pilot, examples))
+
+
+@click.command(epilog=example("study doctor quickstart --address auto"))
+@click.argument("config", required=False)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
+@root_option
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--address", help="A running Ray cluster, such as auto: its machines are looked at as well.")
+def doctor(config: str | None, overrides: Sequence[str], root: Path, as_json: bool, address: str | None) -> int:
+    """Look at this machine, and at a cluster: versions, scripts, devices, disks; each line with its cure.
+
+    With a CONFIG, also whether the cluster has what that study needs, and whether its MLflow server answers.
+    """
+    from study.planning import doctor
+    from study.question import catalogue
+
+    study = catalogue.study_config(config, overrides) if config else None
+    findings = doctor.examine(root, study)
+    if address is not None:
+        from study.planning import cluster_doctor
+
+        findings += cluster_doctor.examine(address, root, study.scaling if study is not None else None)
+    text, status = doctor.report(findings, as_json)
+    click.echo(text)
+    return status
+
+
+@click.command(epilog=example("study recipes"))
+def recipes() -> None:
+    """List the shipped studies."""
+    from study.question import catalogue
+    from study.views import tables
+
+    click.echo(tables.columns(catalogue.recipes(), right=()))
+
+
+@click.command(epilog=example("study spaces adversarial"))
+@click.argument("name", required=False)
+def spaces(name: str | None) -> None:
+    """List the shipped search spaces, or the dimensions of one."""
+    from study.question import catalogue
+    from study.views import tables
+
+    click.echo(tables.columns(catalogue.space(name) if name else catalogue.spaces(), right=()))
+
+
+@click.command(epilog=example("study methods"))
+def methods() -> None:
+    """List the robust training methods."""
+    from study.question import catalogue
+    from study.views import tables
+
+    click.echo(tables.columns(catalogue.methods(), right=()))
+
+
+@click.command(epilog=example("study tasks"))
+def tasks() -> None:
+    """List the tasks."""
+    from study.question import catalogue
+    from study.views import tables
+
+    click.echo(tables.columns(catalogue.tasks(), right=()))
