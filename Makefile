@@ -1,23 +1,13 @@
 # The two commands of the README, and what a developer needs beside them.
 
-PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
 
 .PHONY: setup run test check docs bench chaos mutants
 
-# Ray installs a script named tune too, and each of its updates does so again: ours, which has Ray's commands and our
-# own, is the one that must stay.
-setup: $(STAMP)
-	@grep -q study.cli $(BIN)/tune || $(BIN)/pip install --quiet --force-reinstall --no-deps --editable .
-	@grep -q study.cli $(BIN)/tune
-
-$(STAMP): pyproject.toml constraints.txt
-	@echo "Installing into $(VENV) (minutes the first time, nothing afterwards)"
-	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --editable '.[dev]' --constraint constraints.txt
-	touch $@
+# Any Python from 3.11 to 3.14, with uv or pip; PYTHON=… and INSTALLER=… choose.
+setup:
+	@.ci/set_up $(VENV) dev
 
 run: setup
 	$(BIN)/study run quickstart
@@ -37,7 +27,7 @@ docs: setup
 	$(BIN)/python docs/rooms.py
 
 bench: setup
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --editable '.[bench]' --constraint constraints.txt
+	@.ci/set_up $(VENV) bench
 	@for script in $(filter-out benchmarks/learning.py,$(wildcard benchmarks/[a-z]*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 	@echo "== benchmarks/learning.py"

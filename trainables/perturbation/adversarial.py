@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from trainables.perturbation.ascent import AscentMethod, describe_ascent
 from trainables.perturbation.base import Diagnostics, Perturbable, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register

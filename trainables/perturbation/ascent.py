@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-from torch import Tensor
-
+from trainables.lazy import torch
 from trainables.perturbation.balls import Ball, ball, gaussian
 from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation
 
-Objective = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Objective: TypeAlias = "Callable[[Tensor], Tensor]"
 """Logits to per-item values (n,) that the ascent raises."""
 
-Differentiate = Callable[[Tensor, Tensor], Tensor]
+Differentiate: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 """From per-item values (n,) and the perturbed embeddings (s, t, d) to the gradient of their sum."""
 
 HALF_SCALE = 1024.0

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
+from trainables.lazy import torch
 from trainables.perturbation import noise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NormName = Literal["l2", "linf"]
 Scope = Literal["token", "sentence"]
@@ -21,7 +22,7 @@ Scope = Literal["token", "sentence"]
 _MARGIN = 2.0**-17
 """Relative width by which results stay inside the ball, so that rounding puts no measured norm above the radius."""
 
-_TINY = torch.finfo(torch.float32).tiny
+_TINY = 2.0**-126  # the least normal float32
 
 
 @dataclass(frozen=True)

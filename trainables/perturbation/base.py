@@ -9,12 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from trainables.config import PerturbationConfig, TrialConfig
+from trainables.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Supervision = Literal["none", "monolingual", "bilingual", "parallel"]
 

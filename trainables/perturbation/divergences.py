@@ -7,14 +7,16 @@ defines it (averaged over an item's scored positions).
 from __future__ import annotations
 
 from abc import abstractmethod
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError
 from trainables.perturbation.ascent import AscentMethod, describe, describe_ascent
 from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation, register
 from trainables.perturbation.random_perturbation import random_delta
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:

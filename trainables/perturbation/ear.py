@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from trainables.config import TrialConfig
 from trainables.perturbation.base import Diagnostics, Inside, Perturbable, Perturbation, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register

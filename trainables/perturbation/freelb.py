@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError
+from trainables.lazy import torch
 from trainables.perturbation.ascent import AscentMethod, describe_ascent, inputs_only
 from trainables.perturbation.base import Diagnostics, Perturbable, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register

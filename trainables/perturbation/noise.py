@@ -8,9 +8,13 @@ out of order; integer arithmetic is the same on every device. A token's number i
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from trainables.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # SplitMix64's increment; int64 arithmetic wraps modulo 2^64
 _MIX1 = 0xBF58476D1CE4E5B9 - 2**64

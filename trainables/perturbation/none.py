@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from trainables.config import PerturbationConfig
 from trainables.perturbation.ascent import describe
 from trainables.perturbation.balls import ball, gaussian
 from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register

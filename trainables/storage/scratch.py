@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,9 @@ import psutil
 
 from trainables.errors import UserError
 
-LONGEST_TEMP = 16
-"""Characters of a folder for temporary ones that are left to the user where Ray has sockets in them: a socket's name
-has at most 107 bytes, of which Ray's own folders take 64 and ours 27."""
+LONGEST_TEMP = (103 if sys.platform == "darwin" else 107) - 64 - 27
+"""Characters of a folder for temporary ones that are left to the user where Ray has sockets in them: of the bytes that a
+socket's name may have, Ray's own folders take 64 and ours 27."""
 
 SHORT = ("/tmp", "/var/tmp", "/dev/shm")
 """Where to go instead."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
 from trainables.batch import Batch, Encoded
+from trainables.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Row = Mapping[str, Any]
 """One labelled example in the columns its task shape documents."""

@@ -8,20 +8,20 @@ the question. Score: accuracy, as in XTREME's ``evaluate.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from trainables.batch import Encoded
-from trainables.model.heads import PooledHead
+from trainables.lazy import functional, torch
 from trainables.tasks.base import Row, TaskShape
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.fields import label_index, text_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 QUESTIONS = {"cause": "What was the cause?", "effect": "What happened as a result?"}
 """How COPA's two kinds of question are put; other questions stand in the data as they are asked."""
@@ -77,10 +77,12 @@ class MultipleChoice(TaskShape):
         return torch.from_numpy(np.stack(labels))
 
     def head(self, hidden_size: int, pooling: str, dropout: float) -> nn.Module:
+        from trainables.model.heads import ChoiceHead
+
         return ChoiceHead(hidden_size, self.sequences_per_item, pooling, dropout)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(_possible(logits, labels), labels[:, 0], reduction="none")
+        return functional.cross_entropy(_possible(logits, labels), labels[:, 0], reduction="none")
 
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
         return kl_divergence(_possible(p_logits, labels), _possible(q_logits, labels))
@@ -105,16 +107,3 @@ class MultipleChoice(TaskShape):
 def _possible(logits: Tensor, labels: Tensor) -> Tensor:
     choices = torch.arange(logits.shape[-1], device=logits.device)
     return logits.float().masked_fill(choices >= labels[:, 1:2], _IMPOSSIBLE)
-
-
-class ChoiceHead(nn.Module):
-    """One logit per choice: states (n * c, t, d) and mask (n * c, t) -> (n, c)."""
-
-    def __init__(self, hidden_size: int, choices: int, pooling: str, dropout: float) -> None:
-        super().__init__()
-        self.choices = choices
-        self.score = PooledHead(hidden_size, 1, pooling, dropout)
-
-    def forward(self, states: Tensor, attention_mask: Tensor) -> Tensor:
-        logits: Tensor = self.score(states, attention_mask)
-        return logits.view(-1, self.choices)

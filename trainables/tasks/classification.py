@@ -9,20 +9,20 @@ such a pair of languages is named ``de.sw`` (first text German).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from trainables.batch import Encoded
 from trainables.errors import UserError
-from trainables.model.heads import PooledHead
+from trainables.lazy import functional, torch
 from trainables.tasks.base import Row, TaskShape, renumbered
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.fields import field, label_index, text_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Classification(TaskShape):
@@ -67,10 +67,12 @@ class Classification(TaskShape):
         return torch.tensor([int(label[0]) for label in labels], dtype=torch.int64)
 
     def head(self, hidden_size: int, pooling: str, dropout: float) -> nn.Module:
+        from trainables.model.heads import PooledHead
+
         return PooledHead(hidden_size, len(self.labels), pooling, dropout)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, reduction="none")
+        return functional.cross_entropy(logits, labels, reduction="none")
 
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
         return kl_divergence(p_logits, q_logits)
@@ -112,5 +114,5 @@ def _cross(rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
 
 def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     """KL(p || q) of two categorical distributions given by logits (…, classes): (…)."""
-    p, q = F.log_softmax(p_logits, -1), F.log_softmax(q_logits, -1)
-    return F.kl_div(q, p, reduction="none", log_target=True).sum(-1)
+    p, q = functional.log_softmax(p_logits, -1), functional.log_softmax(q_logits, -1)
+    return functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)

@@ -15,23 +15,23 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from trainables.batch import Encoded
 from trainables.errors import UserError, shown
-from trainables.model.heads import pool
+from trainables.lazy import functional, torch
 from trainables.tasks.base import Row, RowError, TaskShape
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.fields import field, text_of
 from trainables.tasks.ranking import TOP, Vectors, average_precision, top_k
 from trainables.tasks.span import SpanAnswering
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 SCALE = 20.0
 """Cosines are multiplied by this before the softmax (temperature 0.05)."""
@@ -103,11 +103,13 @@ class Retrieval(TaskShape):
         return torch.from_numpy(np.stack(labels))
 
     def head(self, hidden_size: int, pooling: str, dropout: float) -> nn.Module:
+        from trainables.model.heads import EmbeddingHead
+
         return EmbeddingHead(pooling)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         own = torch.arange(len(logits), device=logits.device)
-        return F.cross_entropy(_similarities(logits, labels), own, reduction="none")
+        return functional.cross_entropy(_similarities(logits, labels), own, reduction="none")
 
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
         return kl_divergence(_similarities(p_logits, labels), _similarities(q_logits, labels))
@@ -155,18 +157,6 @@ class Retrieval(TaskShape):
         for (row, targets), found in zip(queries, ranked, strict=True):
             scores.setdefault(row, []).append(average_precision(set(targets), [names[i] for i in found], k))
         return scores
-
-
-class EmbeddingHead(nn.Module):
-    """Unit vectors of an item's two sequences: states (n * 2, t, d) -> (n, 2, d). Has no parameters."""
-
-    def __init__(self, pooling: str) -> None:
-        super().__init__()
-        self.pooling = pooling
-
-    def forward(self, states: Tensor, attention_mask: Tensor) -> Tensor:
-        vectors = F.normalize(pool(states, attention_mask, self.pooling).float(), dim=-1)
-        return vectors.view(-1, 2, vectors.shape[-1])
 
 
 def sentence_at(context: str, position: int) -> str:

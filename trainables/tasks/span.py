@@ -7,22 +7,22 @@ A context longer than the limit goes into several overlapping items. Scores: ``f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from trainables.batch import Encoded
 from trainables.errors import UserError, shown
+from trainables.lazy import functional, torch
 from trainables.tasks.answers import NORMALISATIONS, normaliser, score_answer
 from trainables.tasks.base import Row, RowError, TaskShape
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import chunks
 from trainables.tasks.fields import field, text_of
-from trainables.tasks.tagging import TokenHead
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 MOST_QUESTION_TOKENS = 64
 """Longer questions are cut (XTREME's `max_query_length`), and to a third of the limit."""
@@ -97,11 +97,13 @@ class SpanAnswering(TaskShape):
         return torch.from_numpy(np.stack([label[:_COLLATED] for label in labels]))
 
     def head(self, hidden_size: int, pooling: str, dropout: float) -> nn.Module:
+        from trainables.model.heads import TokenHead
+
         return TokenHead(hidden_size, 2, dropout)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         start, end = _eligible(logits, labels).unbind(-1)
-        losses = [F.cross_entropy(ends, labels[:, i], reduction="none") for i, ends in enumerate((start, end))]
+        losses = [functional.cross_entropy(ends, labels[:, i], reduction="none") for i, ends in enumerate((start, end))]
         return (losses[0] + losses[1]) / 2
 
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,21 +8,22 @@ in XTREME (`chunks`; no token accuracy, not even on UDPOS) and ``token_accuracy`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from trainables.batch import Encoded
 from trainables.errors import shown
+from trainables.lazy import functional, torch
 from trainables.tasks.base import IGNORED, Row, RowError, TaskShape, renumbered
 from trainables.tasks.chunks import ChunkCounts, count_chunks
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import chunks
 from trainables.tasks.fields import field, label_indices
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Tagging(TaskShape):
@@ -74,10 +75,12 @@ class Tagging(TaskShape):
         return padded
 
     def head(self, hidden_size: int, pooling: str, dropout: float) -> nn.Module:
+        from trainables.model.heads import TokenHead
+
         return TokenHead(hidden_size, len(self.labels), dropout)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED)
+        losses = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED)
         return _mean_over_words(losses, labels)
 
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
@@ -161,16 +164,3 @@ def _mean_over_words(values: Tensor, labels: Tensor) -> Tensor:
     """Mean of (n, t) over the scored positions of each item: (n,); 0 where an item has none."""
     scored = labels != IGNORED
     return (values * scored).sum(1) / scored.sum(1).clamp_min(1)
-
-
-class TokenHead(nn.Module):
-    """Dropout -> linear at every token: states (n, t, d) -> (n, t, out)."""
-
-    def __init__(self, hidden_size: int, out: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(hidden_size, out)
-
-    def forward(self, states: Tensor, attention_mask: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.dropout(states))
-        return logits
