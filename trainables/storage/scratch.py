@@ -15,8 +15,8 @@ import psutil
 from trainables.errors import UserError
 
 LONGEST_TEMP = (103 if sys.platform == "darwin" else 107) - 64 - 27
-"""Characters of a folder for temporary ones that are left to the user where Ray has sockets in them: of the bytes that a
-socket's name may have, Ray's own folders take 64 and ours 27."""
+"""Characters of a folder for temporary ones that are left to the user where Ray has sockets in them: of the bytes that
+a socket's name may have, Ray's own folders take 64 and ours 27."""
 
 SHORT = ("/tmp", "/var/tmp", "/dev/shm")
 """Where to go instead."""
