@@ -14,12 +14,19 @@ import json
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import psutil
 
 from trainables.errors import UserError
+
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What file systems without locks answer: a Lustre that is mounted without them, an NFS whose lock service is away."""
+
+
+class LocklessError(UserError):
+    """The file system has no locks."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,9 @@ class Owner:
     epoch: int
     released: bool = False
     """Whether it gave the study up in good order."""
+    born: float | None = None
+    """Seconds from the start of the machine to that of the process: no change of the clock touches it, and a later
+    process of the same number has another. None in what earlier versions wrote."""
 
     def describe(self, now: float | None = None) -> str:
         """``process 4711 on node-3, for 2 h 05 min``."""
@@ -88,7 +98,9 @@ def claim(path: Path, take_over: bool = False, epoch: int = 1) -> Claim:
             descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
             _lock(descriptor)
             aside.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, LocklessError) and not os.fstat(descriptor).st_size:
+            path.unlink(missing_ok=True)  # nobody has owned it, or can
         os.close(descriptor)
         raise
     epoch = max(epoch, previous.epoch + 1 if previous is not None else 1)
@@ -104,14 +116,17 @@ def running_owner(path: Path) -> Owner | None:
         return None
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return owner if _alive(owner, _lock(descriptor)) else None
+        reason = _alive(owner, _lock(descriptor))
+    except LocklessError:  # there is nothing else to go by
+        reason = lives(owner)
     finally:
         os.close(descriptor)
+    return owner if reason else None
 
 
 def this_process(epoch: int) -> Owner:
     """This process as an owner, from now on."""
-    return Owner(os.getpid(), socket.gethostname(), _boot(), time.time(), epoch)
+    return Owner(os.getpid(), socket.gethostname(), _boot(), time.time(), epoch, born=_born(psutil.Process()))
 
 
 def lives(owner: Owner) -> str | None:
@@ -120,10 +135,21 @@ def lives(owner: Owner) -> str | None:
         return "and perhaps running: it is another container"
     try:
         process = psutil.Process(owner.pid)
-        runs = process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= owner.since + 1.0
+        runs = process.status() != psutil.STATUS_ZOMBIE and _is(process, owner)
     except psutil.NoSuchProcess:
         runs = False
     return _alive(owner, locked=not runs)
+
+
+def _is(process: psutil.Process, owner: Owner) -> bool:
+    """Whether a running process is the owner, not a later one that was given its number."""
+    if owner.born is None:
+        return process.create_time() <= owner.since + 1.0
+    return abs(_born(process) - owner.born) < 1.0
+
+
+def _born(process: psutil.Process) -> float:
+    return process.create_time() - psutil.boot_time()
 
 
 def _alive(owner: Owner, locked: bool) -> str | None:
@@ -138,12 +164,17 @@ def _alive(owner: Owner, locked: bool) -> str | None:
 
 
 def _lock(descriptor: int, patience: float = 0.0) -> bool:
-    """Lock the file, trying for `patience` seconds; whether it worked."""
+    """Lock the file, trying for `patience` seconds; whether it worked. Raises `LocklessError`."""
     deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno in WITHOUT_LOCKS:
+                raise LocklessError(
+                    "--root: must be on a file system with locks (flock), by which one driver knows of another "
+                    f"(got {os.strerror(error.errno)}); mount it with them, or choose another root"
+                ) from error
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
             if time.monotonic() >= deadline:
@@ -155,9 +186,15 @@ def _lock(descriptor: int, patience: float = 0.0) -> bool:
 
 def _read(path: Path) -> Owner | None:
     try:
-        return Owner(**json.loads(path.read_text(encoding="utf-8")))
+        return parse(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError, TypeError):
         return None
+
+
+def parse(text: str | bytes) -> Owner:
+    """An owner as it was written, by this version or another. Raises `ValueError` or `TypeError` for anything else."""
+    known = {field.name for field in fields(Owner)}
+    return Owner(**{key: value for key, value in dict(json.loads(text)).items() if key in known})
 
 
 def _write(descriptor: int, owner: Owner) -> None:

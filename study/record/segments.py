@@ -35,7 +35,7 @@ from typing import Any
 
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER
-from study.record.ownership import Owner, lives, this_process
+from study.record.ownership import Owner, lives, parse, this_process
 from trainables.errors import UserError
 from trainables.storage.store import Store
 
@@ -232,7 +232,8 @@ def owned(store: Store) -> bool:
 
 def _lives(owner: Owner, identity: str) -> str | None:
     """Why an owner must be taken for alive, or None."""
-    is_mine = replace(owner, since=0.0, released=False) == replace(this_process(owner.epoch), since=0.0)
+    me = this_process(owner.epoch)
+    is_mine = (owner.pid, owner.host, owner.boot) == (me.pid, me.host, me.boot)
     return None if is_mine and identity not in _held else lives(owner)
 
 
@@ -248,7 +249,7 @@ def _owner_ids(store: Store) -> list[str]:
 def _owner(store: Store, identity: str) -> Owner:
     name = f"owners/{identity}.json"
     try:
-        return Owner(**json.loads(store.read(name)))
+        return parse(store.read(name))
     except (ValueError, TypeError) as error:
         raise UserError(f"{(store / name).uri}: names no owner") from error
 

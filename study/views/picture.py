@@ -189,8 +189,8 @@ def name(trial: TrialRecord) -> str:
 
 
 def seconds(trial: TrialRecord, now: float) -> float:
-    """Seconds that a trial's last attempt has taken; 0 before the first."""
-    return 0.0 if trial.started is None else (trial.finished or now) - trial.started
+    """Seconds that a trial's last attempt has taken; 0 before the first, and where the clock was set back."""
+    return 0.0 if trial.started is None else max(0.0, (trial.finished or now) - trial.started)
 
 
 def _about(trial: TrialRecord) -> str:
