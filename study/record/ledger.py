@@ -36,6 +36,7 @@ from study.record import signals
 from study.record.lines import decode, encode, owner_path
 from study.record.ownership import Claim, claim
 from trainables.errors import UserError
+from trainables.storage import files
 
 
 class Ledger:
@@ -71,7 +72,7 @@ class Ledger:
             os.ftruncate(descriptor, end)
             if is_new:
                 for each in (folder, folder.parent):
-                    _sync_folder(each)
+                    files.sync(each)
             ledger = cls(path, descriptor, end, holder)
             ledger.append("opened", pid=holder.owner.pid, host=holder.owner.host, since=holder.owner.since)
         except BaseException as error:
@@ -184,11 +185,3 @@ def _last_epoch(path: Path) -> int:
         file.seek(_last_line(path, end))
         row = decode(file.read(end - file.tell()))
     return int(row.get("epoch", 0)) if row is not None else 0
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -23,6 +23,7 @@ from study.record.ledger import Ledger
 from study.record.lines import LEDGER, owner_path
 from study.record.ownership import running_owner
 from trainables.errors import UserError
+from trainables.storage import files
 from trainables.storage.cache import cache_root
 from trainables.storage.store import Store, check_uri, endpoint, is_uri
 
@@ -176,10 +177,8 @@ def bring(file: Path) -> None:
     """Bring a file of a study's folder here from its store, unless it is here."""
     there = None if file.exists() else beside(file)
     if there is not None:
-        with _told():
-            aside = file.with_name(f".{file.name}.aside")
+        with _told(), files.replaced(file) as aside:
             there.download("", aside)
-            aside.rename(file)
 
 
 def beside(file: Path) -> Store | None:

@@ -37,6 +37,7 @@ from study.record.ledger import Ledger
 from study.record.lines import LEDGER
 from study.record.ownership import Owner, lives, parse, this_process
 from trainables.errors import UserError
+from trainables.storage import files
 from trainables.storage.store import Store
 
 SECONDS = 30.0
@@ -140,17 +141,16 @@ def _tail(path: Path, begin: int) -> bytes:
 
 def _leave_aside(path: Path, have: int, content: bytes) -> None:
     """Replace the local ledger by its first `have` bytes and `content`; an empty one by none."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    with path.open("rb") as old, new.open("wb") as file:
-        file.write(old.read(have) + content)
-        file.flush()
-        os.fsync(file.fileno())
-    path.rename(path.with_name(f"{path.stem}.left-{time.time_ns()}{path.suffix}"))
-    if have or content:
-        new.rename(path)
-    else:
-        new.unlink()
+    with path.open("rb") as file:
+        new = file.read(have) + content
+    left = path.with_name(f"{path.stem}.left-{time.time_ns()}{path.suffix}")
+    if not new:
+        path.rename(left)
         _note(path).unlink(missing_ok=True)
+        return
+    with files.replaced(path) as aside:
+        aside.write_bytes(new)
+        path.rename(left)
 
 
 def _note(path: Path) -> Path:
@@ -167,9 +167,8 @@ def _known(path: Path) -> Segment | None:
 
 
 def _know(path: Path, segment: Segment) -> None:
-    aside = _note(path).with_suffix(".aside")
-    aside.write_text(json.dumps(asdict(segment)), encoding="utf-8")
-    aside.rename(_note(path))
+    with files.replaced(_note(path)) as aside:
+        aside.write_text(json.dumps(asdict(segment)), encoding="utf-8")
 
 
 # Owning

@@ -10,6 +10,7 @@ import pandas as pd
 from study.analysis.dose import Response
 from study.reporting import page
 from study.reporting.findings import Findings
+from trainables.storage.files import replaced
 
 
 def write(found: Findings, folder: Path) -> None:
@@ -67,6 +68,5 @@ def _storable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file aside and move it into place, so that a reader never finds half of one."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    with replaced(path) as aside:
+        aside.write_text(text, encoding="utf-8")

@@ -1,16 +1,17 @@
 """MLflow's own SQLite file: it is there whole, or not at all.
 
 MLflow makes its database by dozens of migrations that are no transaction. A process killed among them leaves a file
-that takes no run, and that no later process can complete. So it is made aside, and renamed.
+that takes no run, and that no later process can complete. So it is made aside, under a name of its own each time
+(MLflow keeps what it opened, by name), and renamed.
 """
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 
 from filelock import FileLock
+
+from trainables.storage import files
 
 LOCK_SECONDS = 300.0
 """Longest wait for another process that makes the same database."""
@@ -30,14 +31,10 @@ def ensure(uri: str) -> None:
     with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
         if _is_there(path):
             return
-        for stale in path.parent.glob(f".{path.name}.aside-*"):  # of a process that was killed
-            stale.unlink()
-        # A name of its own each time: MLflow keeps what it opened, by name.
-        aside = path.with_name(f".{path.name}.aside-{os.getpid()}-{uuid.uuid4().hex[:8]}")
         from mlflow import MlflowClient
 
-        MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
-        aside.replace(path)
+        with files.replaced(path, sweep=True) as aside:
+            MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
 
 
 def _is_there(path: Path) -> bool:

@@ -15,6 +15,7 @@ from study.proposals.proposer import Proposed
 from study.question.config import StudyConfig
 from study.record.record import StudyRecord, TrialRecord
 from trainables.loading import validate
+from trainables.storage import files
 
 SEARCHED = ("sampled", "enqueued", "design")
 """Kinds of trials that are points of the search space."""
@@ -30,16 +31,14 @@ def export_optuna(record: StudyRecord, path: Path) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config = validate(StudyConfig, record.config)
     trials = [t for t in record.trials.values() if t.phase == "run" and t.ended]
-    aside = path.with_name(f"{path.name}.aside")
-    aside.unlink(missing_ok=True)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{aside}")
-    try:
-        _write(storage, config, config.name, trials)
-        _write(storage, config, f"{config.name}: points", [t for t in trials if t.kind in SEARCHED])
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-    aside.replace(path)
+    with files.replaced(path) as aside:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{aside}")
+        try:
+            _write(storage, config, config.name, trials)
+            _write(storage, config, f"{config.name}: points", [t for t in trials if t.kind in SEARCHED])
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 def _write(storage: optuna.storages.RDBStorage, config: StudyConfig, name: str, trials: list[TrialRecord]) -> None:

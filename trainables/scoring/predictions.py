@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from trainables.materials.materials import Materials
 from trainables.scores import Split
 from trainables.scoring.evaluation import Predictions
 from trainables.scoring.stream import Stream
+from trainables.storage import files
 
 SCHEMA = pa.schema(
     [
@@ -51,8 +51,6 @@ def table(materials: Materials, split: Split, plan: Stream, predictions: Predict
 
 
 def write(path: Path, tables: list[pa.Table]) -> None:
-    """Write aside, then rename: the file is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(pa.concat_tables(tables), aside)
-    aside.rename(path)
+    """The file is whole or absent."""
+    with files.replaced(path) as aside:
+        pq.write_table(pa.concat_tables(tables), aside)

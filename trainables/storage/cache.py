@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from trainables.errors import UserError
+from trainables.storage import files
 
 FOLDER = "robust-transfer-study"
 WAIT_LIMIT = 3600.0
@@ -102,32 +101,13 @@ def _locked(path: Path, describe: str, wait_limit: float) -> Iterator[None]:
 
 
 def _build(target: Path, build: Callable[[Path], None], describe: str) -> None:
-    """Fill a folder beside the target, then rename it; the lock is held, so older ones beside it are wrecks."""
-    prefix = f".{target.name}.aside-"
-    for wreck in target.parent.glob(f"{prefix}*"):
-        shutil.rmtree(wreck, ignore_errors=True)
+    """Fill a folder that takes the target's place; the lock is held, so older ones beside it are wrecks."""
     started = time.monotonic()
     _say(f"building {describe} …")
-    aside = target.with_name(prefix + secrets.token_hex(4))
-    aside.mkdir()  # as open to others as the user's umask lets all else be
-    try:
+    with files.replaced(target, sweep=True) as aside:
+        aside.mkdir()  # as open to others as the user's umask lets all else be
         build(aside)
-        _flush(aside)
-        aside.rename(target)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
     _say(f"built {describe} in {time.monotonic() - started:.1f} s ({target})")
-
-
-def _flush(folder: Path) -> None:
-    """Bring a folder's files, and the names in it, to the disk: the rename must not get there first."""
-    for path in (*folder.rglob("*"), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _say(line: str) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from trainables.scores import Evaluation
+from trainables.storage import files
 
 if TYPE_CHECKING:  # a study's process tidies checkpoints up without reading weights, and does without torch
     import torch
@@ -60,31 +61,23 @@ def save(
     `OSError` where it can't be written.
     """
     target = directory / str(step)
-    aside = directory / f".{step}.{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    _save_tensors(trainable_weights(model), aside / WEIGHTS)
-    files = [WEIGHTS]
-    if optimizer is not None:
-        _save_tensors(_optimizer_tensors(model, optimizer), aside / OPTIMIZER)
-        files.append(OPTIMIZER)
-    meta = {
-        "step": step,
-        "evaluations": [evaluation.to_json() for evaluation in evaluations],
-        "best": best,
-        "seconds": seconds,
-        "scaler": dict(scaler or {}),
-        "checksums": {name: _checksum(aside / name) for name in files},
-    }
-    body = json.dumps(meta)
-    (aside / META).write_text(json.dumps({"checksum": _digest(body.encode()), "meta": body}), encoding="utf-8")
-    for name in (*files, META):
-        _fsync(aside / name)
-    _fsync(aside)
-    if target.exists():
-        shutil.rmtree(target)
-    aside.rename(target)
-    _fsync(directory)
+    with files.replaced(target) as aside:
+        aside.mkdir()
+        _save_tensors(trainable_weights(model), aside / WEIGHTS)
+        tensors = [WEIGHTS]
+        if optimizer is not None:
+            _save_tensors(_optimizer_tensors(model, optimizer), aside / OPTIMIZER)
+            tensors.append(OPTIMIZER)
+        meta = {
+            "step": step,
+            "evaluations": [evaluation.to_json() for evaluation in evaluations],
+            "best": best,
+            "seconds": seconds,
+            "scaler": dict(scaler or {}),
+            "checksums": {name: _checksum(aside / name) for name in tensors},
+        }
+        body = json.dumps(meta)
+        (aside / META).write_text(json.dumps({"checksum": _digest(body.encode()), "meta": body}), encoding="utf-8")
     return target
 
 
@@ -153,8 +146,7 @@ def keep_only(directory: Path, kept: set[int]) -> None:
     if not directory.is_dir():
         return
     for path in directory.iterdir():
-        stale = path.name.startswith(".") and not path.name.endswith(f".{os.getpid()}")
-        if stale or (path.name.isdigit() and int(path.name) not in kept):
+        if files.is_wreck(path) or (path.name.isdigit() and int(path.name) not in kept):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -231,11 +223,3 @@ def _checksum(path: Path) -> str:
 
 def _digest(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
