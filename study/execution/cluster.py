@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
-from ray._private import parameter, ray_constants
-from ray._private import worker as ray_worker
 
 from trainables import machine
 from trainables.environment import environment, past_proxies
@@ -27,7 +26,7 @@ SCRATCH = "study-ray"
 STARTS = 3
 """Attempts at starting a local Ray."""
 
-ESSENTIAL = {"raylet", "gcs_server"}
+ESSENTIAL = ("raylet", "gcs_server")
 """Processes without which a local cluster does not live."""
 
 WATCH_SECONDS = 1.0
@@ -71,7 +70,8 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
     `lost` hears the name of an essential process of a local cluster that has died: Ray ends this process soon after,
     raylet in seconds and gcs_server in about a minute, and leaves no time to say a word then.
     """
-    over = threading.Event()
+    over, mine = threading.Event(), psutil.Process()
+    before, started = set(mine.children()), list[psutil.Process]()
     variables = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()} | UNHEARD
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     with (
@@ -89,26 +89,23 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
                     _temp_dir=str(folder),
                     **quiet,
                 )
-                threading.Thread(target=_watch, args=(over, lost), name="ray-watch", daemon=True).start()
+                started = [each for each in mine.children() if each not in before]
+                threading.Thread(target=_watch, args=(started, over, lost), name="ray-watch", daemon=True).start()
             else:
                 ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
             yield folder
         finally:
             over.set()
-            mine = _processes() if address is None else []
+            theirs = [*started, *_children(started)]
             ray.shutdown()
-            _end(mine)
+            _end(theirs)
 
 
-def _processes() -> list[psutil.Process]:
-    """Those of a local cluster: what Ray started here, and theirs."""
-    found: list[psutil.Process] = []
-    node = ray_worker._global_node
-    for info in [each for kind in (node.all_processes.values() if node else ()) for each in kind]:
+def _children(processes: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
+    """All that are under others."""
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            started = psutil.Process(info.process.pid)
-            found += [started, *started.children(recursive=True)]
-    return found
+            yield from process.children(recursive=True)
 
 
 def _end(processes: list[psutil.Process]) -> None:
@@ -119,13 +116,21 @@ def _end(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
-def _watch(over: threading.Event, lost: Callable[[str], object]) -> None:
-    node = ray_worker._global_node
+def _watch(started: Iterable[psutil.Process], over: threading.Event, lost: Callable[[str], object]) -> None:
+    essential = {process: name for process in started for name in ESSENTIAL if name in _name(process)}
     while not over.wait(WATCH_SECONDS):
-        for name in {name for name, _ in node.dead_processes()} & ESSENTIAL:
-            if not over.is_set():
+        for process, name in essential.items():
+            if _name(process) == "" and not over.is_set():
                 lost(name)
-            return
+                return
+
+
+def _name(process: psutil.Process) -> str:
+    """Of a process that runs; nothing of one that has ended."""
+    try:
+        return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _start_ray(**arguments: Any) -> None:
@@ -150,13 +155,28 @@ def _start_ray(**arguments: Any) -> None:
 
 @contextmanager
 def _small() -> Iterator[None]:
-    """Within, a cluster is started with LOCAL_PARAMETERS, for which `ray.init` has no arguments."""
-    usual = parameter.RayParams
-    parameter.RayParams = partial(usual, **LOCAL_PARAMETERS)
-    try:
+    """Within, a cluster is started with LOCAL_PARAMETERS, for which `ray.init` has no arguments.
+
+    A Ray that has them elsewhere starts all its processes.
+    """
+    with _set("ray._private.parameter", "RayParams", lambda usual: partial(usual, **LOCAL_PARAMETERS)):
         yield
+
+
+@contextmanager
+def _set(module: str, name: str, value: Callable[[Any], Any]) -> Iterator[bool]:
+    """Within, a private name of Ray's is what `value` makes of it; whether this Ray has it."""
+    try:
+        there = import_module(module)
+        usual = getattr(there, name)
+    except (ImportError, AttributeError):
+        yield False
+        return
+    setattr(there, name, value(usual))
+    try:
+        yield True
     finally:
-        parameter.RayParams = usual
+        setattr(there, name, usual)
 
 
 @contextmanager
@@ -166,12 +186,11 @@ def _staying_local() -> Iterator[None]:
     token = {} if has_token else {"RAY_AUTH_TOKEN": _token()}
     # Ray turns 127.0.0.1 into the machine's address unless it takes itself to be confined to one machine. It read the
     # variable in LOCAL_ENVIRONMENT when it was imported; its child processes read it later.
-    usual, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    try:
-        with environment(LOCAL_ENVIRONMENT | token, also=["RAY_AUTH_MODE"]):
-            yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = usual
+    with (
+        environment(LOCAL_ENVIRONMENT | token, also=["RAY_AUTH_MODE"]),
+        _set("ray._private.ray_constants", "ENABLE_RAY_CLUSTER", lambda usual: False),
+    ):
+        yield
 
 
 @cache

@@ -163,8 +163,8 @@ class Search:
 
     @staticmethod
     def _handle(study: optuna.Study) -> Trial:
-        """The trial added last, as one that can be reported to (Optuna has no public way from its number)."""
-        return Trial(study, study.get_trials(deepcopy=False)[-1]._trial_id)
+        """The trial added last, as one that can be reported to: of a study alone in memory, numbers are identities."""
+        return Trial(study, study.get_trials(deepcopy=False)[-1].number)
 
     def _bound_history(self) -> None:
         """Start a new Optuna study with the best and the latest trials once there are too many for the sampler."""

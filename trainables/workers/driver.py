@@ -9,16 +9,13 @@ import json
 import threading
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray import tune
 
 from trainables.storage.store import Store, is_uri
 from trainables.workers.worker import serve
-
-if TYPE_CHECKING:  # Ray Train is imported by the thread that starts the workers
-    from trainables.workers.trainer import Trainer
 
 POLL_SECONDS = 5.0
 """Longest wait for an item before the worker group's health is looked at."""
@@ -128,21 +125,29 @@ class WorkerGroup:
         except BaseException as error:
             self.error = error
 
-    def _trainer(self) -> Trainer:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
+    def _trainer(self) -> Any:
+        # Ray Train is imported by the thread that starts the workers.
+        from ray.train import FailureConfig, ScalingConfig
 
-        from trainables.workers.trainer import Placed, Trainer
+        from trainables.workers.trainer import trainer
 
         mailbox, slot, scaling = self.arguments
         gpus = scaling["gpus_per_worker"]
         place = scaling["storage"]
         files, path = Store(place).filesystem() if is_uri(place) else (None, place)
         resources = {"CPU": scaling["cpus_per_worker"]} | ({"GPU": gpus} if gpus else {})
-        return Trainer(
+        return trainer(
             serve,
-            workers=scaling["workers"],
+            mailbox,
+            slot,
             gpus=bool(gpus),
-            placed=Placed(mailbox, slot),
+            # Lost workers are replaced without end here: the mailbox caps the attempts of each trial instead.
+            run={
+                "name": f"{slot}-{uuid.uuid4().hex[:8]}",
+                "storage_path": path,
+                "storage_filesystem": files,
+                "failure_config": FailureConfig(max_failures=-1),
+            },
             train_loop_config={
                 "mailbox": mailbox,
                 "slot": slot,
@@ -153,12 +158,5 @@ class WorkerGroup:
             },
             scaling_config=ScalingConfig(
                 num_workers=scaling["workers"], use_gpu=bool(gpus), resources_per_worker=resources
-            ),
-            # Lost workers are replaced without end here: the mailbox caps the attempts of each trial instead.
-            run_config=RunConfig(
-                name=f"{slot}-{uuid.uuid4().hex[:8]}",
-                storage_path=path,
-                storage_filesystem=files,
-                failure_config=FailureConfig(max_failures=-1),
             ),
         )

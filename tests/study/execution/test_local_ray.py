@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from study.record.lines import read_study
+from tests.conftest import REPOSITORY
+
 pytestmark = pytest.mark.slow
+
+TRIAL: dict[str, Any] = {
+    "task": {"target_languages": ["de"]},
+    "encoder": {"freeze_embeddings": True, "freeze_lower_layers": 10},
+    "training": {"batch_size": 8, "budget": {"steps": 2}},
+    "perturbation": {"method": "random_perturbation", "epsilon": 0.1},
+    "evaluation": {"every": None, "examples_per_language": 4},
+}
 
 HANG = """
 import atexit, os, time
@@ -61,3 +75,34 @@ def test_it_is_small_listens_on_loopback_only_and_leaves_nothing() -> None:
     assert not {"log_monitor", "monitor"} & set(kinds)
     assert addresses
     assert set(addresses) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+ANOTHER_RAY = """
+import sys
+from study.execution import cluster
+
+def absent(name):
+    raise ImportError(name)
+
+cluster.import_module = absent
+from study.cli import commands, execute
+sys.exit(execute(commands, "study", sys.argv[1:]))
+"""
+
+
+def test_a_study_runs_on_a_ray_without_the_private_names_that_make_it_lean(tmp_path: Path) -> None:
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['trainables.workers.lean'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{REPOSITORY}", "OMP_NUM_THREADS": "1"}
+    config = tmp_path / "tiny.yaml"
+    search = {"objectives": [{"reduce": "language:de"}]}
+    protocol = {"selection": "target_validation", "primary_endpoint": "language:de"}
+    config.write_text(json.dumps({"name": "tiny", "trial": TRIAL, "search": search, "protocol": protocol}))
+    arguments = ["run", str(config), "--root", str(tmp_path / "studies"), "--plain"]
+    done = subprocess.run(
+        [sys.executable, "-c", ANOTHER_RAY, *arguments], env=environment, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = read_study(tmp_path / "studies" / "tiny" / "ledger.jsonl")
+    assert [t.state for t in record.trials.values()] == ["COMPLETE", "COMPLETE"]

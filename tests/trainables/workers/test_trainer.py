@@ -13,15 +13,16 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 
 from trainables.workers import worker
 from trainables.workers.driver import WorkerGroup
-from trainables.workers.trainer import Placed, Trainer
+from trainables.workers.lean import LeanTrainer, Placed
+from trainables.workers.trainer import trainer
 
 
 def test_what_is_left_out_is_left_out() -> None:
-    placed = Placed(None, "slot")
-    trainer = Trainer(print, workers=1, gpus=False, placed=placed, scaling_config=ScalingConfig(num_workers=1))
-    callbacks = trainer._create_default_callbacks()
-    assert placed in callbacks
-    assert len(callbacks) > 1
+    made = trainer(print, None, "slot", gpus=False, run={}, scaling_config=ScalingConfig(num_workers=1))
+    assert isinstance(made, LeanTrainer)
+    callbacks = made._create_default_callbacks()
+    assert any(isinstance(each, Placed) for each in callbacks)
+    assert len(callbacks) > 2
     assert not {DatasetsCallback, PlacementGroupCleanerCallback} & {type(each) for each in callbacks}
 
 
