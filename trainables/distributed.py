@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,16 +19,29 @@ def _cpu() -> torch.device:
     return torch.device("cpu")
 
 
+OWN = re.compile(r"\bout of memory\b|\bCUDA error\b|device-side assert|HIP error")
+"""What errors say that a worker's own device had, where their class does not tell."""
+
+
 class PeerLostError(RuntimeError):
     """Another worker of the group is gone: no fault of the trial, which is to be tried again."""
 
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """A collective fails for one reason only: a worker that should have taken part did not."""
+    """A collective fails because a worker that should have taken part did not, unless the device failed before it.
+
+    Devices compute asynchronously: an error of a kernel, or of memory, that is the trial's own may come up here.
+    """
+    import torch
+
     try:
         yield
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
     except RuntimeError as error:
+        if OWN.search(str(error)):
+            raise
         raise PeerLostError(str(error)) from error
 
 
@@ -93,6 +107,29 @@ class Group:
         with _together():
             dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def spread(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """Rank 0's tensors by name, on the CPU of every worker; what the others give is not looked at.
+
+        One at a time over the workers' devices, so that none has to hold them all.
+        """
+        if self.world == 1:
+            return dict(tensors or {})
+        import torch
+        import torch.distributed as dist
+
+        own = tensors or {}
+        layout = self.share({name: (tuple(tensor.shape), tensor.dtype) for name, tensor in own.items()})
+        found = {}
+        for name, (shape, dtype) in layout.items():
+            if self.rank == 0:
+                buffer = own[name].to(self.device)
+            else:
+                buffer = torch.empty(shape, dtype=dtype, device=self.device)
+            with _together():
+                dist.broadcast(buffer, src=0)
+            found[name] = buffer.cpu()
+        return found
 
     def barrier(self) -> None:
         """Wait until every worker is here."""

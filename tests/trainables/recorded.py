@@ -64,7 +64,8 @@ def main(config: str, folder: str, rank: str, world: str) -> None:
     store = f"file://{Path(folder) / 'store'}"
     dist.init_process_group("gloo", init_method=store, rank=int(rank), world_size=int(world))
     trial = TrialConfig.model_validate_json(Path(config).read_text(encoding="utf-8"))
-    found = recorded(trial, Path(folder) / "trial", Group(int(rank), int(world)))
+    # A folder of its own each, as where the root is in a store, or the machines share none.
+    found = recorded(trial, Path(folder) / f"trial-{rank}", Group(int(rank), int(world)))
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 

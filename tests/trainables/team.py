@@ -62,6 +62,9 @@ class _Meeting:
     def all_gather_object(self, values: list[Any], value: Any) -> None:
         values[:] = [pickle.loads(part) for part in self.exchange("a gathering", pickle.dumps(value))]
 
+    def broadcast(self, tensor: Tensor, src: int) -> None:
+        tensor.copy_(self.exchange(f"a broadcast of {tuple(tensor.shape)}", tensor.clone())[src])
+
     def broadcast_object_list(self, box: list[Any], src: int) -> None:
         box[:] = pickle.loads(self.exchange("a broadcast", pickle.dumps(box))[src])
 
@@ -79,7 +82,7 @@ def together(world: int, work: Callable[[Group], T]) -> list[T]:
         finally:
             meeting.leave()
 
-    names = ("all_reduce", "all_gather_object", "broadcast_object_list")
+    names = ("all_reduce", "all_gather_object", "broadcast", "broadcast_object_list")
     with (
         mock.patch.multiple(torch.distributed, **{name: getattr(meeting, name) for name in names}),
         ThreadPoolExecutor(world) as pool,

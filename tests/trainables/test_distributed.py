@@ -106,6 +106,39 @@ def test_values_are_summed_gathered_and_shared() -> None:
     assert (alone.sum(2.0), alone.gather("x"), alone.share("y")) == ([2.0], ["x"], "y")
 
 
+def test_tensors_are_spread_from_rank_0_whatever_the_others_have() -> None:
+    own = {"a": torch.arange(6.0).view(2, 3), "step": torch.tensor(7.0), "b": torch.tensor([1, 2])}
+
+    def spread(group: Group) -> dict[str, torch.Tensor]:
+        return group.spread(own if group.rank == 0 else {"a": torch.zeros(9)} if group.rank == 1 else None)
+
+    for found in together(3, spread):
+        assert found.keys() == own.keys()
+        assert all(torch.equal(found[name], own[name]) and found[name].dtype == own[name].dtype for name in own)
+    assert Group().spread(own).keys() == own.keys()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+    ],
+)
+def test_what_a_device_did_is_the_trials_own_fault(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **keywords: object) -> None:
+        raise error
+
+    for name in ("all_reduce", "all_gather_object", "broadcast_object_list"):
+        monkeypatch.setattr(torch.distributed, name, fail)
+    group = Group(0, 2)
+    for collective in (lambda: group.sum(1.0), lambda: group.gather(1), lambda: group.share(1)):
+        with pytest.raises(type(error)) as caught:
+            collective()
+        assert not isinstance(caught.value, PeerLostError)
+
+
 @pytest.mark.parametrize(
     "collective", [lambda g: g.sum(1.0), lambda g: g.gather(1), lambda g: g.share(1), lambda g: g.barrier()]
 )

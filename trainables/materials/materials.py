@@ -128,7 +128,7 @@ def _encoder_key(name_or_path: str, revision: str | None) -> str:
 
 
 def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
-    from trainables.model.encoder import accepts_segments, kept_rows, load_encoder, load_tokenizer, trim
+    from trainables.model.encoder import accepts_segments, kept_rows, load_encoder, load_tokenizer, save_encoder, trim
 
     task = load_task(config.task, ("train", *splits))
     tokenizer = load_tokenizer(config.encoder)
@@ -158,7 +158,7 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
         encoded = {s: {k: _renumber(e, kept) for k, e in languages.items()} for s, languages in encoded.items()}
         trim(encoder, kept)
         np.save(folder / "kept.npy", kept)
-    encoder.model.save_pretrained(folder / "encoder")
+    save_encoder(encoder, folder / "encoder")
     for name, languages in encoded.items():
         _save(folder / name, languages)
     for split in splits:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 from transformers.masking_utils import create_bidirectional_mask
@@ -236,6 +238,23 @@ def load_encoder(config: EncoderConfig, uses_segments: bool, folder: Path | None
             f"a {type(model).__name__})"
         )
     return Encoder(model, uses_segments).eval()
+
+
+def save_encoder(encoder: Encoder, folder: Path) -> None:
+    """Write what `load_encoder` reads from a folder, which is made.
+
+    Not by `save_pretrained`: that writes on rank 0 of a process group alone, and this is done by whoever comes first.
+    Raises `RuntimeError` where what is there afterwards is not what was to be written.
+    """
+    folder.mkdir()
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    encoder.model.config.architectures = [type(encoder.model).__name__]
+    encoder.model.config.to_json_file(folder / "config.json")
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    if found != {name: tuple(tensor.shape) for name, tensor in weights.items()}:
+        raise RuntimeError(f"{folder}: {len(weights)} parameters were written, {len(found)} are there")
 
 
 def _from_pretrained(loader: Any, config: EncoderConfig, **options: Any) -> Any:

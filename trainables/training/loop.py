@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+from torch import Tensor
 
 from trainables.config import TrialConfig
 from trainables.distributed import Group
@@ -88,10 +90,7 @@ def _finish(trial: Trial, final_split: Split, predicted: Predicted | None) -> It
     """The trial's result: one checkpoint, the last or the best on the source language, scored on all languages."""
     final, outcome = _evaluate(trial, "validation", final=final_split == "validation")
     if trial.best is not None and trial.best[0] != trial.step:
-        kept = checkpoints.read(trial.directory / str(trial.best[0]))
-        if kept is None:
-            raise RuntimeError(f"the best checkpoint, that of step {trial.best[0]}, cannot be read")
-        checkpoints.load_weights(trial.model, kept.weights)
+        checkpoints.load_weights(trial.model, _best_weights(trial, trial.best[0]))
         again, outcome = _evaluate(trial, "validation", final=final.final)
         final = replace(again, training=final.training)
     outcomes = [(final, outcome)]
@@ -102,6 +101,14 @@ def _finish(trial: Trial, final_split: Split, predicted: Predicted | None) -> It
     evaluations = [evaluation for evaluation, _ in outcomes]
     _save(trial, evaluations, final=True)
     yield from evaluations
+
+
+def _best_weights(trial: Trial, step: int) -> Mapping[str, Tensor]:
+    """Those that rank 0 has kept, on every worker: the others need not see its folder."""
+    kept = checkpoints.read(trial.directory / str(step)) if trial.group.rank == 0 else None
+    if not trial.group.share(kept is not None):
+        raise RuntimeError(f"the best checkpoint, that of step {step}, cannot be read")
+    return trial.group.spread(kept.weights if kept is not None else None)
 
 
 def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tuple[Stream, Predictions]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from trainables.perturbation.base import Diagnostics, Perturbation
 from trainables.scores import Evaluation
 from trainables.seeds import derive
 from trainables.storage import checkpoint as checkpoints
+from trainables.storage.checkpoint import Checkpoint
 from trainables.training.optimiser import build_optimizer, loss_scaler
 
 
@@ -100,16 +101,18 @@ def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) ->
 
 
 def _resume(trial: Trial) -> None:
-    """Take up the newest whole checkpoint. What lies above it is removed: it would pass for newer than all to come."""
-    found = checkpoints.latest(trial.directory)
-    # All workers must continue from the same step, whatever each of them can see of a shared folder.
-    if set(trial.group.gather(found.step if found else 0)) != {found.step if found else 0}:
-        found = None
+    """Take up the newest whole checkpoint that rank 0 finds, which shares it: the others need not see its folder.
+
+    What lies above it is removed: it would pass for newer than all to come.
+    """
+    found = None
     if trial.group.rank == 0:
+        found = checkpoints.latest(trial.directory)
         begin = found.step if found else 0
         trial.lost = tuple(step for step in checkpoints.steps(trial.directory) if step > begin)
         if trial.lost:
             checkpoints.keep_only(trial.directory, set(checkpoints.steps(trial.directory)) - set(trial.lost))
+    found = _shared(found, trial.group)
     if found is None:
         return
     checkpoints.load_weights(trial.model, found.weights)
@@ -119,6 +122,16 @@ def _resume(trial: Trial) -> None:
         trial.scaler.load_state_dict(dict(found.scaler))
     trial.step, trial.best, trial.resumed = found.step, found.best, found.evaluations
     trial.meters = Meters(train_seconds=found.train_seconds, evaluation_seconds=found.evaluation_seconds)
+
+
+def _shared(found: Checkpoint | None, group: Group) -> Checkpoint | None:
+    """Rank 0's checkpoint, on every worker."""
+    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}))
+    if bare is None:
+        return None
+    weights = group.spread(found.weights if found else None)
+    optimizer = group.spread(found.optimizer if found else None)
+    return replace(bare, weights=weights, optimizer=optimizer)
 
 
 def _item_lengths(materials: Materials) -> npt.NDArray[np.int64]:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.testing._internal.distributed.fake_pg import FakeStore
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
 from trainables.config import EncoderConfig
 from trainables.errors import UserError
-from trainables.model.encoder import Encoder, kept_rows, load_encoder, load_tokenizer, trim
+from trainables.model.encoder import Encoder, kept_rows, load_encoder, load_tokenizer, save_encoder, trim
 
 TEXTS = ["turn on the lights in the kitchen", "Schalte das Licht ein", "ปิดไฟ", "what's the weather like in Berlin?"]
 
@@ -124,3 +125,25 @@ def test_an_encoder_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: p
         assert len(error.value.lines) == 1
         assert error.value.lines[0].startswith("encoder.name_or_path: ")
         assert "\n" not in error.value.lines[0]
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlmr"])
+def test_what_another_rank_than_0_writes_is_whole(kind: str, tmp_path: Path) -> None:
+    """The library writes on rank 0 of a process group alone, and whoever comes first builds a cache's entry."""
+    encoder = tiny(kind)
+    # A group whose collectives do nothing, of which this process is the second.
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
+    try:
+        save_encoder(encoder, tmp_path / "encoder")
+    finally:
+        torch.distributed.destroy_process_group()
+    again = load_encoder(EncoderConfig(name_or_path="any"), uses_segments=False, folder=tmp_path / "encoder")
+    assert type(again.model) is type(encoder.model)
+    own, found = encoder.model.state_dict(), again.model.state_dict()
+    assert own.keys() == found.keys()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in own.items())
+    ids, mask = padded("right")
+    special = torch.zeros_like(ids, dtype=torch.bool)
+    with torch.no_grad():
+        states = [each.states(each.embed(ids), mask, special) for each in (encoder, again)]
+    assert torch.equal(*states)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.trainables.team import together
 from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.loading import apply_point
@@ -19,9 +21,9 @@ from trainables.materials.materials import Materials
 from trainables.scores import Evaluation
 from trainables.scoring import predictions
 from trainables.storage import checkpoint
-from trainables.training.loop import fit, run_trial
+from trainables.training.loop import _best_weights, fit, run_trial
 from trainables.training.step import DivergedError, train_step
-from trainables.training.trial import Trial, start
+from trainables.training.trial import Trial, _resume, start
 
 BASE = TrialConfig.model_validate(
     {
@@ -280,3 +282,53 @@ def test_the_test_split_is_read_only_where_it_is_named(materials: Materials, tmp
         assert mine.mean().to_dict() == pytest.approx(dict(evaluation.primary.values))
         assert mine.size().to_dict() == dict(evaluation.primary.counts)
     assert all(isinstance(json.loads(p), list) for p in frame["prediction"].head())
+
+
+class Folders:
+    """A trial's state as two workers see it who share no folder: rank 0 alone has what it kept."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        torch.manual_seed(0)
+        self.model = torch.nn.Linear(3, 2)
+        self.optimizer = torch.optim.AdamW(self.model.parameters())
+        self.model(torch.ones(3)).sum().backward()
+        self.optimizer.step()
+        self.saved = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+    def of(self, group: Group) -> Any:
+        model = torch.nn.Linear(3, 2)
+        return SimpleNamespace(
+            group=group,
+            directory=self.root / str(group.rank),
+            model=model,
+            optimizer=torch.optim.AdamW(model.parameters()),
+            scaler=torch.amp.GradScaler("cpu", enabled=False),
+            lost=(),
+            step=0,
+        )
+
+
+def test_the_best_checkpoint_of_rank_0_is_every_workers(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    checkpoint.save(tmp_path / "0", 2, folders.model, None, [])
+    for found in together(2, lambda group: _best_weights(folders.of(group), 2)):
+        assert_same(dict(found), folders.saved)
+    with pytest.raises(RuntimeError, match="that of step 1, cannot be read"):
+        together(2, lambda group: _best_weights(folders.of(group), 1))
+
+
+def test_workers_that_share_no_folder_go_on_from_rank_0s_checkpoint(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    checkpoint.save(tmp_path / "0", 2, folders.model, folders.optimizer, [], best=(1, 0.5), seconds=(3.0, 1.0))
+
+    def resume(group: Group) -> Any:
+        trial = folders.of(group)
+        _resume(trial)
+        return trial
+
+    for trial in together(2, resume):
+        assert (trial.step, trial.best, trial.meters.train_seconds) == (2, (1, 0.5), 3.0)
+        assert_same({name: p.detach() for name, p in trial.model.named_parameters()}, folders.saved)
+        for mine, kept in zip(trial.model.parameters(), folders.model.parameters(), strict=True):
+            assert_same(trial.optimizer.state[mine], folders.optimizer.state[kept])
