@@ -12,14 +12,11 @@ from typing import Any
 from study.execution.adapters import Listener, TrialSearcher
 from study.record.signals import HELD
 
-GRACE_SECONDS = 60.0
-"""Time that interrupted trials have to reach the end of a step and write their checkpoints."""
-
 
 @contextmanager
-def interruptible(searcher: TrialSearcher, mailbox: Any, hear: Listener) -> Iterator[None]:
+def interruptible(searcher: TrialSearcher, mailbox: Any, hear: Listener, grace: float) -> Iterator[None]:
     """First Ctrl-C, SIGTERM or SIGHUP (a terminal that is gone): the trials are checkpointed and left, within
-    `GRACE_SECONDS`. Second: stop at once. Under nohup a SIGHUP stays ignored."""
+    `grace` seconds. Second: stop at once. Under nohup a SIGHUP stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -37,7 +34,7 @@ def interruptible(searcher: TrialSearcher, mailbox: Any, hear: Listener) -> Iter
             return
         hear({"event": "waiting", "for": "running trials to write their checkpoints (again to stop at once)"})
         mailbox.interrupt.remote()
-        if not over.wait(GRACE_SECONDS):
+        if not over.wait(grace):
             signal.raise_signal(signal.SIGINT)
 
     wanted = [number for number in HELD if signal.getsignal(number) is not signal.SIG_IGN]

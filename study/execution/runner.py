@@ -133,7 +133,7 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
         searcher.leave = mailbox.interrupt.remote
         hear({"event": "waiting", "for": "workers"})
         storage = str(scratch / "train") if address is None else checkpoints.place_of(".ray")
-        with interruptible(searcher, mailbox, hear):
+        with interruptible(searcher, mailbox, hear, scaling.grace_seconds):
             try:
                 tuner(searcher, TrialVerdicts(trials, searcher.lost, hear), mailbox, scaling, scratch, storage).fit()
             except tune.TuneError as error:

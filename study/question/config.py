@@ -114,6 +114,9 @@ class ScalingConfig(Config):
     worker_wait_minutes: Positive = 60
     """Minutes without a sign of life from a trial's workers (their machines are gone or frozen, and no others come)
     after which the study stops, to be resumed."""
+    grace_seconds: Positive = 60
+    """Seconds that interrupted trials have to write their checkpoints before the study ends without them: more where
+    encoders are large or the store is far."""
     recycle_after_trials: PositiveInt = 200
     """A warm group's processes are replaced after this many trials."""
     recycle_after_growth_mb: PositiveInt = 2048

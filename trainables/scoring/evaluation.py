@@ -14,7 +14,7 @@ from trainables.config import EvaluationConfig
 from trainables.distributed import Group
 from trainables.materials.materials import Materials
 from trainables.model.encoder import Model
-from trainables.model.frozen import FrozenStates
+from trainables.model.frozen import Frozen
 from trainables.scores import LanguageScores, Split
 from trainables.scoring.stream import Stream, join, planned
 from trainables.tasks.base import collate
@@ -83,7 +83,8 @@ def _clean_logits(
     if layers == 0:
         return lambda batch: model.logits(model.embed(batch), batch)
     precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    key = ("frozen", layers, model.encoder.attention, precision, group.rank, group.world, *evaluation)
-    kept: FrozenStates = materials.remember(key, FrozenStates)
+    key = (layers, model.encoder.attention, precision, group.rank, group.world, *evaluation)
+    frozen: Frozen = materials.remember("frozen", Frozen)
+    kept = frozen.of(key)
     numbers = itertools.count()
     return lambda batch: kept.logits(model, batch, next(numbers))

@@ -7,6 +7,7 @@ import gc
 import resource
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,10 @@ POISONING = ("OutOfMemoryError", "AcceleratorError", "MemoryError")
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """Errors of the disk, which any other trial would meet as well."""
+
+
+BLIP_SECONDS = 300.0
+"""Longest time that the network may be away before a worker gives up on its mailbox."""
 
 
 def serve(config: dict[str, Any]) -> None:
@@ -95,7 +100,7 @@ def device() -> torch.device:
 def _next_job(config: dict[str, Any], group: Group) -> dict[str, Any] | None:
     while True:
         # Rank 0 answers at least once a minute, so that the others' broadcast never runs into its time-out.
-        asked = ray.get(config["mailbox"].next_job.remote(config["slot"])) if group.rank == 0 else None
+        asked = _asked(config["mailbox"].next_job, config["slot"]) if group.rank == 0 else None
         job = group.share(asked)
         if job != "idle":
             return dict(job) if job is not None else None
@@ -107,7 +112,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
     def post(item: dict[str, Any]) -> str:
         verdict = None
         if group.rank == 0:
-            verdict = ray.get(config["mailbox"].post.remote(config["slot"], job["attempt"], item))
+            verdict = _asked(config["mailbox"].post, config["slot"], job["attempt"], item)
         return str(group.share(verdict))
 
     final = False
@@ -140,7 +145,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
         item = {"kind": "failed", "error": f"{traceback.format_exc()}"}
         if isinstance(error, OSError) and error.errno in FULL:
             item = {"kind": "halted", "error": f"{error.filename or job['directory']}: {error.strerror}"}
-        ray.get(config["mailbox"].post.remote(config["slot"], job["attempt"], item))
+        _asked(config["mailbox"].post, config["slot"], job["attempt"], item)
         if group.world > 1 or type(error).__name__ in POISONING or "CUDA" in str(error):
             raise
         return
@@ -150,7 +155,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
 def _tell(config: dict[str, Any], job: dict[str, Any], words: str) -> None:
     """Let the study's user know something of this trial."""
     item = {"kind": "note", "words": f"trial {job['number']}: {words}"}
-    ray.get(config["mailbox"].post.remote(config["slot"], job["attempt"], item))
+    _asked(config["mailbox"].post, config["slot"], job["attempt"], item)
 
 
 @contextmanager
@@ -192,13 +197,25 @@ def _watch(mailbox: Any, slot: str) -> Callable[[], bool]:
     def wait() -> None:
         while not flag.is_set():
             try:
-                if ray.get(mailbox.interrupted.remote(slot, 60.0)):
+                if _asked(mailbox.interrupted, slot, 60.0):
                     flag.set()
             except ray.exceptions.RayError:  # the study's driver is gone, and this process with it in a moment
                 return
 
     threading.Thread(target=wait, name="interrupts", daemon=True).start()
     return flag.is_set
+
+
+def _asked(method: Any, *arguments: Any) -> Any:
+    """The mailbox's answer. A network that fails for a while is waited for; asked twice, the mailbox does no harm."""
+    deadline = time.monotonic() + BLIP_SECONDS
+    while True:
+        try:
+            return ray.get(method.remote(*arguments))
+        except ray.exceptions.ActorUnavailableError:  # it lives, and cannot be reached
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
 
 
 def _pristine(threads: int) -> None:

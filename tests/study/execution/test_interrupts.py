@@ -20,7 +20,7 @@ def test_the_first_one_asks_for_checkpoints_and_the_second_raises(number: signal
     mailbox = SimpleNamespace(interrupt=SimpleNamespace(remote=asked.set))
 
     def interrupted_twice() -> None:
-        with interruptible(cast(Any, searcher), mailbox, lambda event: None):
+        with interruptible(cast(Any, searcher), mailbox, lambda event: None, 60.0):
             signal.raise_signal(number)
             assert searcher.interrupted and asked.wait(10)
             signal.raise_signal(number)
@@ -37,7 +37,7 @@ def test_a_hangup_that_is_ignored_stays_so() -> None:
     usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     searcher = SimpleNamespace(interrupted=False)
     try:
-        with interruptible(cast(Any, searcher), SimpleNamespace(), lambda event: None):
+        with interruptible(cast(Any, searcher), SimpleNamespace(), lambda event: None, 60.0):
             signal.raise_signal(signal.SIGHUP)
         assert not searcher.interrupted
     finally:

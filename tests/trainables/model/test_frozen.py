@@ -101,7 +101,7 @@ def test_nothing_is_kept_where_something_below_is_trained(materials: Materials, 
     lowest = runs(model, 0)
     first, again = logits_of(model, materials), logits_of(moved(model), materials)
     assert lowest[0] == len(first) + len(again)
-    assert not any(isinstance(value, frozen.FrozenStates) for value in materials._memory.values())
+    assert not any(isinstance(value, frozen.Frozen) for value in materials._memory.values())
 
 
 def test_an_encoder_of_another_kind_is_always_run_whole(materials: Materials) -> None:
@@ -140,3 +140,20 @@ def test_what_exceeds_the_limit_is_computed_again(materials: Materials, monkeypa
     again = logits_of(model, materials)
     assert 0 < lowest[0] < len(again)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_one_limit_holds_for_all_evaluations_and_the_one_used_last_is_kept(
+    materials: Materials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits_of(built(materials), materials)
+    kept: frozen.Frozen = materials._memory["frozen"]
+    alone = kept.bytes
+    monkeypatch.setattr(frozen, "LIMIT_BYTES", alone * 5 // 4)
+    for layers in (7, 8, 9):
+        model = built(materials, freeze_lower_layers=layers)
+        first = logits_of(model, materials)
+        assert alone / 2 < kept.bytes <= frozen.LIMIT_BYTES
+        lowest = runs(model, 0)
+        again = logits_of(model, materials)
+        assert lowest == [0]
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))

@@ -277,6 +277,32 @@ def test_nobody_watches_a_study_whose_driver_is_gone(stage: Stage) -> None:
     stage.post.lost = None
 
 
+def unavailable() -> ray.exceptions.RayError:
+    return ray.exceptions.ActorUnavailableError("the network is away", b"0" * 16)
+
+
+def test_a_network_that_is_away_for_a_while_ends_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: time_of.wait(0.01))
+    time_of = threading.Event()
+    stage.post.lost = unavailable()
+    interrupted = worker._watch(stage.post, SLOT)
+    (watch,) = [thread for thread in threading.enumerate() if thread.name == "interrupts"]
+    watch.join(0.2)
+    assert watch.is_alive()
+    stage.post.lost = None
+    stage.post.call("interrupt")
+    watch.join(10)
+    assert interrupted()
+
+
+def test_a_network_that_stays_away_is_given_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "BLIP_SECONDS", -1.0)
+    stage.post.lost = unavailable()
+    with pytest.raises(ray.exceptions.ActorUnavailableError):
+        worker._asked(stage.post.interrupted, SLOT, 0.1)
+    stage.post.lost = None
+
+
 def test_processes_are_replaced_after_their_number_of_trials(stage: Stage) -> None:
     stage.config["trials"] = 2
     served = stage.serve_aside()
