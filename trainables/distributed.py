@@ -28,7 +28,7 @@ class PeerLostError(RuntimeError):
 
 
 @contextmanager
-def _together() -> Iterator[None]:
+def together() -> Iterator[None]:
     """A collective fails because a worker that should have taken part did not, unless the device failed before it.
 
     Devices compute asynchronously: an error of a kernel, or of memory, that is the trial's own may come up here.
@@ -69,7 +69,7 @@ class Group:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
         flat = torch.cat([g.reshape(-1) for g in gradients])
-        with _together():
+        with together():
             dist.all_reduce(flat)
         for gradient, piece in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(piece.view_as(gradient))
@@ -82,7 +82,7 @@ class Group:
         import torch.distributed as dist
 
         total = torch.tensor(values, dtype=torch.float64).to(self.device)
-        with _together():
+        with together():
             dist.all_reduce(total)
         return [float(x) for x in total.tolist()]
 
@@ -93,7 +93,7 @@ class Group:
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.world
-        with _together():
+        with together():
             dist.all_gather_object(values, value)
         return values
 
@@ -104,7 +104,7 @@ class Group:
         import torch.distributed as dist
 
         box = [value]
-        with _together():
+        with together():
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
@@ -126,7 +126,7 @@ class Group:
                 buffer = own[name].to(self.device)
             else:
                 buffer = torch.empty(shape, dtype=dtype, device=self.device)
-            with _together():
+            with together():
                 dist.broadcast(buffer, src=0)
             found[name] = buffer.cpu()
         return found

@@ -62,6 +62,12 @@ class _Meeting:
     def all_gather_object(self, values: list[Any], value: Any) -> None:
         values[:] = [pickle.loads(part) for part in self.exchange("a gathering", pickle.dumps(value))]
 
+    def all_gather(self, parts: list[Tensor], tensor: Tensor) -> None:
+        for part, found in zip(
+            parts, self.exchange(f"a gathering of {tuple(tensor.shape)}", tensor.clone()), strict=True
+        ):
+            part.copy_(found)
+
     def broadcast(self, tensor: Tensor, src: int) -> None:
         tensor.copy_(self.exchange(f"a broadcast of {tuple(tensor.shape)}", tensor.clone())[src])
 
@@ -82,7 +88,7 @@ def together(world: int, work: Callable[[Group], T]) -> list[T]:
         finally:
             meeting.leave()
 
-    names = ("all_reduce", "all_gather_object", "broadcast", "broadcast_object_list")
+    names = ("all_reduce", "all_gather", "all_gather_object", "broadcast", "broadcast_object_list")
     with (
         mock.patch.multiple(torch.distributed, **{name: getattr(meeting, name) for name in names}),
         ThreadPoolExecutor(world) as pool,

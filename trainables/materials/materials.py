@@ -78,11 +78,17 @@ def prepared(config: TrialConfig) -> Path | None:
 
 def check(config: TrialConfig) -> None:
     """Raise `UserError` where the method does not go with the rest of the trial's configuration."""
+    from trainables.tasks.task import task_shape
+
     method = create(config.perturbation)
     problems = method.problems(config)
+    size = config.training.micro_batch_size
+    if size is not None and size < config.training.batch_size and task_shape(config.task).compares_items:
+        problems.append(
+            f"training.micro_batch_size: the items of a batch are compared with each other and cannot be taken apart; "
+            f"leave it out (got {size} of {config.training.batch_size}, task {config.task.name!r})"
+        )
     if method.paired:
-        from trainables.tasks.task import task_shape
-
         name = config.perturbation.method
         if config.augmentation.method == "none":
             problems.append(

@@ -44,6 +44,9 @@ class TaskShape(ABC):
     """Names of the scores, the primary one first."""
     has_single_answers: bool = False
     """Whether an item has one label, whatever its words: classification and multiple choice."""
+    compares_items: bool = False
+    """Whether an item's loss depends on the others of its batch, which then is not cut into micro-batches, and whose
+    parts workers gather."""
     text_columns: tuple[str, ...] = ()
     """Columns of its rows that hold text, or lists of texts, whose words an augmentation may replace."""
     columns: tuple[str, ...]

@@ -50,6 +50,7 @@ class Retrieval(TaskShape):
     """
 
     sequences_per_item = 2
+    compares_items = True
     options = ("rows", "score")
 
     def __init__(self, kind: str, score: str) -> None:

@@ -21,10 +21,7 @@ from trainables.scoring.robustness import robust_scores
 from trainables.scoring.stream import Stream
 from trainables.storage import checkpoint as checkpoints
 from trainables.training.step import DivergedError, Interrupted, autocast, train_step
-from trainables.training.trial import Meters, Trial, start
-
-Say = Callable[[str], object]
-"""Hears, on one worker, what its user should know of a trial that goes on."""
+from trainables.training.trial import Meters, Say, Trial, start
 
 Predicted = Callable[[Materials, list[tuple[Split, Stream, Predictions]]], None]
 """Given the predictions of the last evaluation of each split, before the trial's last checkpoint is written."""
@@ -47,6 +44,7 @@ def run_trial(
     """
     materials = materials_of.load(config, _splits(final_split))
     trial = start(config, materials, group or Group(), directory)
+    trial.say = say
     if trial.lost:
         steps = ", ".join(map(str, trial.lost))
         say(f"its checkpoint of step {steps} cannot be read: it goes on from step {trial.step}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from trainables.config import TrainingConfig
 from trainables.perturbation.base import Diagnostics, Inside, Perturbable
 from trainables.seeds import derive
 from trainables.tasks.base import collate
+from trainables.training.compared import Compared
 from trainables.training.optimiser import learning_rate_factor
 from trainables.training.trial import Trial
 
@@ -31,26 +33,79 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> tuple[
 
     Returns the mean loss over the whole batch, and whether any worker was interrupted: the same on every worker.
     """
-    config, group = trial.config.training, trial.group
     trial.model.train()
     items = trial.batches.at(trial.step)
-    mine = items[group.rank :: group.world]
-    size = config.micro_batch_size or max(1, len(mine))
-    local = 0.0
-    for begin in range(0, len(mine), size):
-        loss, diagnostics = _backward(trial, mine[begin : begin + size], trial.scaler.get_scale() / len(items))
-        local += float(loss.sum())
-        trial.meters.diagnostics.add(diagnostics)
+    share = _share(trial, items)
+    local, diagnostics = _accumulate(trial, share, trial.scaler.get_scale() / len(items))
+    trial.meters.diagnostics.add(diagnostics)
     _update(trial)
-    total, interruptions = group.sum(local, float(interrupted()))
+    total, interruptions = trial.group.sum(local, float(interrupted()))
     trial.meters.loss += total
     trial.meters.items += len(items)
     trial.step += 1
     return total / len(items), interruptions > 0
 
 
-def _backward(trial: Trial, items: npt.NDArray[np.int64], scale: float) -> tuple[Tensor, Diagnostics]:
-    config, shape, model = trial.config, trial.materials.shape, trial.model
+@dataclass(frozen=True)
+class Share:
+    """What a worker computes of a batch."""
+
+    items: npt.NDArray[np.int64]
+    sizes: tuple[int, ...] | None = None
+    """Items of all workers, where an item's loss depends on the others'."""
+    part: float = 1.0
+    """By which its loss and gradient count: less than 1 where several workers compute the same."""
+    counts: bool = True
+    """Whether its diagnostics count."""
+
+
+def _share(trial: Trial, items: npt.NDArray[np.int64]) -> Share:
+    rank, world = trial.group.rank, trial.group.world
+    if world == 1 or not trial.materials.shape.compares_items:
+        return Share(items[rank::world])
+    if len(items) < world:  # all have to meet while they compute, and there is not an item for each
+        return Share(items, part=1.0 / world, counts=rank == 0)
+    return Share(items[rank::world], tuple(len(items[each::world]) for each in range(world)))
+
+
+def _accumulate(trial: Trial, share: Share, scale: float) -> tuple[float, Diagnostics]:
+    """Loss summed over a share, whose gradient is accumulated in micro-batches, and diagnostics.
+
+    Memory that does not suffice halves the micro-batches, once in a trial.
+    """
+    size = trial.micro_batch or max(1, len(share.items))
+    local, diagnostics = 0.0, Diagnostics()
+    try:
+        for begin in range(0, len(share.items), size):
+            loss, found = _backward(trial, share.items[begin : begin + size], scale * share.part, share.sizes)
+            local += float(loss.sum()) * share.part
+            if share.counts:
+                diagnostics.add(found)
+    except torch.OutOfMemoryError as error:
+        half = min(size, len(share.items)) // 2
+        if trial.halved or half == 0 or trial.materials.shape.compares_items:
+            error.add_note("training.micro_batch_size: a smaller one needs less memory")
+            raise
+        trial.micro_batch, trial.halved = half, True
+    else:
+        return local, diagnostics
+    # Not within the handler, where the error's traceback still holds what was computed.
+    trial.say(f"out of memory with {size} examples at once: goes on with {half} (training.micro_batch_size: {half})")
+    trial.optimizer.zero_grad(set_to_none=True)
+    if trial.group.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return _accumulate(trial, share, scale)
+
+
+def _backward(
+    trial: Trial, items: npt.NDArray[np.int64], scale: float, sizes: Sequence[int] | None
+) -> tuple[Tensor, Diagnostics]:
+    """Accumulate the gradient of ``scale`` times the sum of the items' losses, which are returned (n,), detached.
+
+    `sizes` are those of all workers' shares where an item's loss depends on the others'.
+    """
+    config, model = trial.config, trial.model
+    shape = trial.materials.shape if sizes is None else Compared(trial.materials.shape, trial.group, sizes)
     batch, copies = _collated(trial, items.tolist())
     perturbed = batch.attention_mask.bool()
     if not config.perturbation.perturb_special_tokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from trainables.seeds import derive
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
 from trainables.training.optimiser import build_optimizer, loss_scaler
+
+Say = Callable[[str], object]
+"""Hears what a trial's user should know of it while it goes on."""
 
 
 @dataclass
@@ -55,6 +59,12 @@ class Trial:
     best: tuple[int, float] | None = None
     meters: Meters = field(default_factory=Meters)
     resumed: tuple[Evaluation, ...] = ()
+    micro_batch: int | None = None
+    """Most examples in one pass; None: no limit."""
+    halved: bool = False
+    """Whether memory did not suffice, and `micro_batch` is half of what it was."""
+    say: Say = lambda words: None
+    """Hears what the trial's user should know."""
     lost: tuple[int, ...] = ()
     """Steps beyond the one it goes on from that were kept and cannot be read: this work is done again."""
 
@@ -81,6 +91,7 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
         scaler=loss_scaler(config.training, group.device),
         batches=batches,
         steps=total_steps(config.training.budget, batches.per_epoch, perturbation.forward_equivalents),
+        micro_batch=training.micro_batch_size,
     )
     _resume(trial)
     return trial
