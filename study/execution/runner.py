@@ -133,9 +133,11 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
         searcher.leave = mailbox.interrupt.remote
         hear({"event": "waiting", "for": "workers"})
         storage = str(scratch / "train") if address is None else checkpoints.place_of(".ray")
+        meeting = str(scratch) if address is None else None
         with interruptible(searcher, mailbox, hear, scaling.grace_seconds):
             try:
-                tuner(searcher, TrialVerdicts(trials, searcher.lost, hear), mailbox, scaling, scratch, storage).fit()
+                verdicts = TrialVerdicts(trials, searcher.lost, hear)
+                tuner(searcher, verdicts, mailbox, scaling, scratch, storage, meeting).fit()
             except tune.TuneError as error:
                 if not isinstance(error.__context__, UserError):
                     raise
@@ -159,8 +161,12 @@ def tuner(
     scaling: ScalingConfig,
     scratch: Path,
     storage: str,
+    meeting: str | None,
 ) -> tune.Tuner:
-    """Ray Tune over the adapters. Its own experiment state is scratch."""
+    """Ray Tune over the adapters. Its own experiment state is scratch.
+
+    `storage` is Ray Train's, `meeting` the folder where workers of one trial meet that are all on this machine.
+    """
     arguments = {
         "workers": scaling.workers_per_trial,
         "cpus_per_worker": scaling.cpus_per_worker,
@@ -169,6 +175,7 @@ def tuner(
         "growth_mb": scaling.recycle_after_growth_mb,
         "wait_minutes": scaling.worker_wait_minutes,
         "storage": storage,
+        "meeting": meeting,
         "folder": str(Path.cwd()),
     }
     trainable = tune.with_parameters(TrialDriver, mailbox=mailbox, scaling=arguments)

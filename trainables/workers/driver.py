@@ -141,6 +141,7 @@ class WorkerGroup:
             mailbox,
             slot,
             gpus=bool(gpus),
+            meets=scaling["meeting"] is None,
             # Lost workers are replaced without end here: the mailbox caps the attempts of each trial instead.
             run={
                 "name": f"{slot}-{uuid.uuid4().hex[:8]}",
@@ -155,6 +156,7 @@ class WorkerGroup:
                 "trials": scaling["trials"],
                 "growth_mb": scaling["growth_mb"],
                 "threads": max(1, int(scaling["cpus_per_worker"])),
+                "meeting": scaling["meeting"],
             },
             scaling_config=ScalingConfig(
                 num_workers=scaling["workers"], use_gpu=bool(gpus), resources_per_worker=resources

@@ -3,8 +3,6 @@
 Every process that Ray Train starts beside the workers imports Ray for two seconds and more, on the cores that the
 trials shall have; with torch, five. What is left out:
 
-- torch's process group and its configuration where a group has one worker (`TorchTrainer` is `DataParallelTrainer` with
-  them);
 - the actor that hands out shards of Ray Data's data sets, of which there are none;
 - the actor that frees the placement group of a controller that was killed, which Ray does not: it asks the dashboard of
   the controller's state once a second, and a local cluster has none. The mailbox is told of the group instead, and
@@ -16,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import ray
-from ray.train import ScalingConfig
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
@@ -40,17 +37,10 @@ class Placed(WorkerGroupCallback):
 class LeanTrainer(DataParallelTrainer):
     """See the module."""
 
-    def __init__(
-        self, serve: Any, *, mailbox: Any, slot: str, gpus: bool, scaling_config: ScalingConfig, **options: Any
-    ):
-        """As `TorchTrainer`, for the slot of a mailbox; its workers have GPUs or not."""
+    def __init__(self, serve: Any, *, mailbox: Any, slot: str, **options: Any) -> None:
+        """As `DataParallelTrainer`, for the slot of a mailbox."""
         self._placed = Placed(mailbox, slot)
-        backend = None
-        if scaling_config.num_workers > 1:
-            from ray.train.torch import TorchConfig
-
-            backend = TorchConfig(backend="nccl" if gpus else "gloo")
-        super().__init__(serve, backend_config=backend, scaling_config=scaling_config, **options)
+        super().__init__(serve, **options)
 
     def _create_default_callbacks(self) -> list[Any]:
         usual = super()._create_default_callbacks()

@@ -27,6 +27,10 @@ IDLE_SECONDS = 60.0
 """Longest wait for a job in one call: other ranks wait in a collective meanwhile, which has a time-out."""
 
 
+MEETING_SECONDS = 600.0
+"""Longest wait of a worker for the others of its trial to start."""
+
+
 @dataclass
 class Job:
     """One trial handed to one slot."""
@@ -59,6 +63,10 @@ class Mailbox:
         """Slot -> what its workers died of last."""
         self.seen: dict[str, float] = {}
         """Slot -> when its rank 0 was last known to live, or else when its present job was submitted (monotonic)."""
+        self.arrived: dict[str, set[int]] = {}
+        """Slot -> ranks of its workers that wait for the others to meet."""
+        self.meetings: dict[str, int] = {}
+        """Slot -> how often its workers have met."""
         self.interrupting = False
         self.changed = asyncio.Condition()
 
@@ -173,8 +181,24 @@ class Mailbox:
         """A worker of the slot is there, and its standard error goes to this file of its machine."""
         self.stderr.setdefault(slot, {})[rank] = stderr
 
+    async def meet(self, slot: str, rank: int, world: int) -> str:
+        """A name for a meeting of the slot's workers, the same for all, once all of them have asked; never used before.
+
+        Raises `TimeoutError` where one does not come.
+        """
+        async with self.changed:
+            before, arrived = self.meetings.get(slot, 0), self.arrived.setdefault(slot, set())
+            arrived.add(rank)
+            if len(arrived) == world:
+                self.meetings[slot] = before + 1
+                self.arrived[slot] = set()
+                self.changed.notify_all()
+            await asyncio.wait_for(self.changed.wait_for(lambda: self.meetings.get(slot, 0) > before), MEETING_SECONDS)
+            return f"{slot}-{before + 1}"
+
     async def died(self, slot: str, cause: str) -> None:
         """What a worker of the slot died of; with it the last lines of their standard errors, which say more."""
+        self.arrived.pop(slot, None)  # those that come in their place meet each other
         last = (_last_lines(Path(file)) for _, file in sorted(self.stderr.pop(slot, {}).items()))
         self.causes[slot] = "\n".join([cause, *(text for text in last if text)])
 

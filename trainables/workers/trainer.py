@@ -27,13 +27,24 @@ def _words(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)).strip()
 
 
-def trainer(serve: Any, mailbox: Any, slot: str, gpus: bool, run: Mapping[str, Any], **options: Any) -> Any:
-    """A trainer whose workers run `serve`; `run` are settings of its `RunConfig`, `options` arguments of its own."""
+def trainer(
+    serve: Any, mailbox: Any, slot: str, *, gpus: bool, meets: bool, run: Mapping[str, Any], **options: Any
+) -> Any:
+    """A trainer whose workers run `serve`; `run` are settings of its `RunConfig`, `options` arguments of its own.
+
+    With `meets` it lets several workers meet, else they see to it themselves.
+    """
     options["run_config"] = RunConfig(callbacks=[Deaths(mailbox, slot)], **run)
+    process_group = "nccl" if gpus else "gloo"
+    # Ray Train's module for torch imports it, which is why it is not at the top.
     try:
         from trainables.workers.lean import LeanTrainer
-    except ImportError:  # a Ray that keeps these things elsewhere
-        from ray.train.torch import TorchConfig, TorchTrainer  # and with it torch, which is why not at the top
+    except ImportError:  # a Ray that keeps these things elsewhere; its own trainer lets workers meet in any case
+        from ray.train.torch import TorchConfig, TorchTrainer
 
-        return TorchTrainer(serve, torch_config=TorchConfig(backend="nccl" if gpus else "gloo"), **options)
-    return LeanTrainer(serve, mailbox=mailbox, slot=slot, gpus=gpus, **options)
+        return TorchTrainer(serve, torch_config=TorchConfig(backend=process_group), **options)
+    if meets and options["scaling_config"].num_workers > 1:
+        from ray.train.torch import TorchConfig
+
+        options["backend_config"] = TorchConfig(backend=process_group)
+    return LeanTrainer(serve, mailbox=mailbox, slot=slot, **options)

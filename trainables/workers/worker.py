@@ -20,6 +20,7 @@ from trainables.config import TrialConfig
 from trainables.distributed import Group, PeerLostError
 from trainables.storage.scratch import scratch
 from trainables.storage.store import Store, insist, is_uri
+from trainables.workers.meeting import meeting
 
 if TYPE_CHECKING:  # torch and transformers are imported by the first trial, not by whoever names this module
     import torch
@@ -48,7 +49,8 @@ def serve(config: dict[str, Any]) -> None:
     """Train function of a worker group.
 
     `config`: mailbox (actor handle), slot, folder (the driver's), trials (how many before the group is replaced),
-    growth_mb (or after how much growth of a worker's memory), threads.
+    growth_mb (or after how much growth of a worker's memory), threads, meeting (a folder that all share, where the
+    workers are on one machine; None where Ray Train lets them meet).
     """
     from ray import train
 
@@ -56,6 +58,11 @@ def serve(config: dict[str, Any]) -> None:
     context = train.get_context()
     group = Group(context.get_world_rank(), context.get_world_size(), device())
     ray.get(config["mailbox"].serving.remote(config["slot"], group.rank, _stderr()))
+    with meeting(config["mailbox"], config["slot"], group, config["meeting"]):
+        _serve(config, group)
+
+
+def _serve(config: dict[str, Any], group: Group) -> None:
     interrupted = _watch(config["mailbox"], config["slot"]) if group.rank == 0 else lambda: False
     first_peak: int | None = None
     for _ in range(config["trials"]):

@@ -27,6 +27,7 @@ SCALING: dict[str, Any] = {
     "folder": "/of/the/driver",
     "wait_minutes": 5.0,
     "storage": "/somewhere",
+    "meeting": "/where/all/meet",
 }
 
 
@@ -215,13 +216,14 @@ def test_a_group_is_what_the_study_asks_for(
     made: list[tuple[Any, dict[str, Any]]] = []
 
     class Trainer:
-        def __init__(self, function: Any, **options: Any) -> None:
+        def __init__(self, function: Any, mailbox: Any, slot: str, **options: Any) -> None:
+            assert (mailbox, slot) == ("the mailbox", "slot-1")
             made.append((function, options))
 
         def fit(self) -> None:
             made.append(("fitted", {}))
 
-    monkeypatch.setattr("trainables.workers.trainer.Trainer", Trainer)
+    monkeypatch.setattr("trainables.workers.trainer.trainer", Trainer)
     storage = tmp_path.as_uri() if remote else str(tmp_path)
     group = WorkerGroup("the mailbox", "slot-1", SCALING | changes | {"storage": storage})
     group.thread.join(60)
@@ -230,11 +232,10 @@ def test_a_group_is_what_the_study_asks_for(
     assert function is serve and fitted == ("fitted", {})
     assert options["train_loop_config"] == {
         "mailbox": "the mailbox", "slot": "slot-1", "folder": "/of/the/driver", "trials": 7, "growth_mb": 99,
-        "threads": threads,
+        "threads": threads, "meeting": "/where/all/meet",
     }  # fmt: skip
-    assert (options["workers"], options["gpus"]) == (2, "GPU" in resources)
-    assert (options["placed"].mailbox, options["placed"].slot) == ("the mailbox", "slot-1")
-    scaling, run = options["scaling_config"], options["run_config"]
+    assert (options["gpus"], options["meets"]) == ("GPU" in resources, False)
+    scaling, run = options["scaling_config"], SimpleNamespace(**options["run"])
     assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (2, "GPU" in resources, resources)
     assert run.failure_config.max_failures == -1, "the mailbox counts, by trial"
     assert str(run.storage_path) == str(tmp_path) and (run.storage_filesystem is not None) == remote

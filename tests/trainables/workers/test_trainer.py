@@ -18,7 +18,7 @@ from trainables.workers.trainer import trainer
 
 
 def test_what_is_left_out_is_left_out() -> None:
-    made = trainer(print, None, "slot", gpus=False, run={}, scaling_config=ScalingConfig(num_workers=1))
+    made = trainer(print, None, "slot", gpus=False, meets=False, run={}, scaling_config=ScalingConfig(num_workers=1))
     assert isinstance(made, LeanTrainer)
     callbacks = made._create_default_callbacks()
     assert any(isinstance(each, Placed) for each in callbacks)

@@ -60,7 +60,15 @@ class Stage:
         patch.setattr("ray.train.get_context", lambda: context)
         patch.setattr("trainables.training.loop.run_trial", self._run_trial)
         patch.setattr(worker, "device", lambda: torch.device("cpu"))
-        self.config = {"mailbox": post, "slot": SLOT, "folder": "", "trials": 5, "growth_mb": 10**6, "threads": 1}
+        self.config = {
+            "mailbox": post,
+            "slot": SLOT,
+            "folder": "",
+            "trials": 5,
+            "growth_mb": 10**6,
+            "threads": 1,
+            "meeting": None,
+        }
 
     def _run_trial(self, config: TrialConfig, directory: Path, **options: Any) -> Iterator[Evaluation]:
         self.begun.append((config, directory, options))
