@@ -89,7 +89,7 @@ def draw(chart: Chart) -> Drawn:
         width, height = (7.2, 4.4) if columns == 1 else (1.2 + 4.0 * columns, 3.6 * rows)
         height += 0.22 * max(0, max(len(_categories(chart, q)) for q in chart.ys) - 12)
         width = min(width + 0.2 * max(0, len(_categories(chart, chart.x)) - 12) * columns, 22.0)
-        title = textwrap.wrap(chart.title, int(width * 9.2))
+        title = textwrap.wrap(chart.title, int(width * 10.2))
         note = textwrap.wrap(chart.note, int(width * 17.5))
         above, below = 0.1 + 0.2 * len(title), 0.12 + 0.165 * len(note)
         total = height + above + below
