@@ -22,6 +22,25 @@ def report(names: Sequence[str], root: Path, results: Path | None, out: Path | N
     publishing.publish(names, root, results, out)
 
 
+@click.command(epilog=example("study export quickstart --to quickstart_data"))
+@click.argument("name")
+@root_option
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder, new or empty; that of an earlier export of this study is brought up to date.",
+)
+def export(name: str, root: Path, to: Path) -> None:
+    """Write everything that the study NAME has recorded as tidy Parquet tables, described in their README.
+
+    Beside them, as CSV and for LaTeX: the headline per language (of a study that is not confirmed, on validation).
+    """
+    from study.reporting import exporting
+
+    exporting.export(root, name, to)
+
+
 @click.command(epilog=example("study rebuild quickstart --optuna --mlflow"))
 @click.argument("name")
 @root_option
