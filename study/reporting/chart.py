@@ -11,7 +11,7 @@ import pandas as pd
 
 from study.question.config import StudyConfig
 from study.record.record import Phase, TrialRecord
-from study.reporting import quantities
+from study.reporting import quantities, words
 from study.reporting.quantities import Quantity, Seen
 from study.views.found import Study
 from study.views.tables import STATES
@@ -178,6 +178,8 @@ def _note(study: Study, request: Request, drawn: Chart, lacking: Sequence[int]) 
         if ended:
             yield f"Of those drawn {', '.join(f'{n} {STATES[s]}' for s, n in ended.items())}."
         yield "Every evaluation of a trial is a point."
+    if request.phase == "run" and study.config.search.mode == "search" and drawn.x.kind == "parameter":
+        yield words.SEARCHED
     lines = [q for q in drawn.ys if np.isfinite(drawn.reference(q))]
     if lines:
         called = "the unperturbed baseline" if request.phase == "run" else "control a, no perturbation"
