@@ -14,7 +14,7 @@ from study.record.record import Phase, TrialRecord
 from study.reporting import quantities, words
 from study.reporting.quantities import Quantity, Seen
 from study.views.found import Study
-from study.views.tables import STATES
+from study.views.tables import state_words
 from trainables.errors import UserError
 from trainables.scores import Split
 
@@ -167,19 +167,18 @@ def _note(study: Study, request: Request, drawn: Chart, lacking: Sequence[int]) 
     if request.scored_on == "test":
         yield f"The test split was opened {len(study.record.openings)}×."
     left = [t for t in trials if t.number not in shown and t.number not in set(drawn.points["trial"])]
-    parts = [f"{n} {STATES[state]}" for state, n in Counter(t.state for t in left).items()]
+    parts = _states(study, left)
     if lacking:
         names = " or ".join(q.name for q in (drawn.x, *drawn.ys))
         parts.append(f"{len(lacking)} without a value of {names} ({_numbers(lacking)})")
     if parts:
         yield f"Left out: {', '.join(parts)}."
     if drawn.joined:
-        ended = Counter(t.state for t in trials if t.number in shown and t.state != "COMPLETE")
-        if ended:
-            yield f"Of those drawn {', '.join(f'{n} {STATES[s]}' for s, n in ended.items())}."
+        if rest := _states(study, [t for t in trials if t.number in shown and t.state != "COMPLETE"]):
+            yield f"Of those drawn {', '.join(rest)}."
         yield "Every evaluation of a trial is a point."
     if request.phase == "run" and study.config.search.mode == "search" and drawn.x.kind == "parameter":
-        yield words.SEARCHED
+        yield words.SAMPLED
     lines = [q for q in drawn.ys if np.isfinite(drawn.reference(q))]
     if lines:
         called = "the unperturbed baseline" if request.phase == "run" else "control a, no perturbation"
@@ -187,6 +186,11 @@ def _note(study: Study, request: Request, drawn: Chart, lacking: Sequence[int]) 
         yield f"Dashed: {called} ({'mean of trials' if len(numbers) > 1 else 'trial'} {_numbers(numbers)})."
     if drawn.numbers(drawn.x) is None and drawn.placed[drawn.x.name].duplicated().any():
         yield "Bars: means; points of a category are spread sideways."
+
+
+def _states(study: Study, trials: Iterable[TrialRecord]) -> list[str]:
+    """How many trials are in which state."""
+    return [f"{n} {words}" for words, n in Counter(state_words(study, t) for t in trials).items()]
 
 
 def _how(config: StudyConfig, phase: Phase) -> str:

@@ -145,6 +145,8 @@ def _why_not(study: Study, seen: Sequence[Seen], name: str, there: Mapping[str, 
     """The rule that an unknown name breaks, with the near one."""
     if not seen:
         return "no trial of this phase has a score on this split yet"
+    if any(name in t.point for t in study.trials):
+        return "no complete trial of this phase has a value of it"
     try:
         constant = history.value_at(study.config.trial, name)
     except AttributeError:

@@ -35,6 +35,10 @@ SPREAD = 0.28
 SEQUENTIAL = "cividis"
 """Colours of numbers: even in lightness, and alike for readers who see colours differently (Nuñez et al. 2018)."""
 MARKERS = ("o", "D", "s", "^", "v", "P")
+ROLES = {"trial": ("o", ACCENT), BASELINE: ("X", INK)}
+"""Marker and colour of the trials of a role, where nothing else gives them one."""
+OTHER = ("D", SECOND)
+"""The same of controls."""
 CROWDED = 45
 """Characters of category labels that fit side by side below one panel."""
 
@@ -179,15 +183,16 @@ def _axis(axis: Axis, chart: Chart, quantity: Quantity, log: bool) -> None:
     axis.set_tick_params(length=0)
     if isinstance(axis, XAxis) and sum(map(len, names)) + 2 * len(names) > CROWDED:
         axis.set_tick_params(labelrotation=90 if len(names) > 12 else 35)
+        upright = "center" if len(names) > 12 else "top"
         for label in axis.get_ticklabels():
-            label.set(horizontalalignment="right", rotation_mode="anchor", verticalalignment="center")
+            label.set(horizontalalignment="right", rotation_mode="anchor", verticalalignment=upright)
 
 
 def _number_ticks(axis: Axis, quantity: Quantity, known: pd.Series[float], log: bool) -> None:
     """Whole numbers where there are no others; 1-2-5 on a logarithmic scale."""
     if log:
         levels = sorted(known.unique())
-        ticks = levels if _far_apart(levels) else _log_ticks(levels[0], levels[-1])
+        ticks = levels if quantity.kind == "parameter" and _far_apart(levels) else _log_ticks(levels[0], levels[-1])
         axis.set_major_locator(FixedLocator(ticks))
         axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
         axis.set_minor_formatter(NullFormatter())
@@ -265,8 +270,8 @@ def _parts(chart: Chart, colours: Colours | None) -> Iterator[Part]:
         return
     bare = rows[chart.colour.name].isna()
     if colours is not None:
-        for marker, (role, part) in zip(MARKERS, rows[~bare].groupby("role", sort=False), strict=False):
-            yield Part(str(role), part, marker, colours)
+        for role, part in rows[~bare].groupby("role", sort=False):
+            yield Part(str(role), part, ROLES.get(str(role), OTHER)[0], colours)
     else:
         of = chart.colour.name
         values = rows.loc[~bare, of]
@@ -280,10 +285,10 @@ def _parts(chart: Chart, colours: Colours | None) -> Iterator[Part]:
 
 def _roles(rows: pd.DataFrame, note: str = "") -> Iterator[Part]:
     """Points without a colour of their own."""
-    looks = {"trial": ("o", GREY if note else ACCENT, False), BASELINE: ("X", INK, False)}
     for role, part in rows.groupby("role", sort=False):
-        marker, colour, hollow = looks.get(str(role), ("D", SECOND, True))
-        yield Part(f"{role}{note if role == 'trial' else ''}", part, marker, colour, hollow)
+        marker, colour = ROLES.get(str(role), OTHER)
+        is_bare = bool(note) and role == "trial"
+        yield Part(f"{role}{note * is_bare}", part, marker, GREY if is_bare else colour, hollow=role not in ROLES)
 
 
 def _explain(
