@@ -64,9 +64,10 @@ def report(
     help="Folder, new or empty; that of an earlier export of this study is brought up to date.",
 )
 def export(name: str, root: Path, to: Path) -> None:
-    """Write everything that the study NAME has recorded as tidy Parquet tables, described in their README.
+    """Write everything recorded of the study NAME as tidy Parquet tables.
 
-    Beside them, as CSV and for LaTeX: the headline per language (of a study that is not confirmed, on validation).
+    A README in the folder describes them. Beside them, as CSV and for LaTeX: the headline per language (of a study
+    that is not confirmed, on validation).
     """
     from study.reporting import exporting
 

@@ -185,7 +185,8 @@ def _note(study: Study, request: Request, drawn: Chart, lacking: Sequence[int]) 
         numbers = sorted(set(drawn.points.loc[drawn.points["role"] == BASELINE, "trial"]))
         yield f"Dashed: {called} ({'mean of trials' if len(numbers) > 1 else 'trial'} {_numbers(numbers)})."
     if drawn.numbers(drawn.x) is None and drawn.placed[drawn.x.name].duplicated().any():
-        yield "Bars: means; points of a category are spread sideways."
+        bars = "Bars: means; p" if any(drawn.numbers(q) is not None for q in drawn.ys) else "P"
+        yield f"{bars}oints of a category are spread sideways."
 
 
 def _states(study: Study, trials: Iterable[TrialRecord]) -> list[str]:

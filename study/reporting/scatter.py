@@ -21,6 +21,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from study.reporting.chart import BASELINE, Chart
@@ -42,8 +43,12 @@ OTHER = ("D", SECOND)
 CROWDED = 45
 """Characters of category labels that fit side by side below one panel."""
 
+FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Arial Unicode MS", "PingFang SC")
+"""The first comes with Matplotlib; the others have letters that it lacks."""
+INSTALLED = [name for name in FONTS if name in fontManager.get_font_names()]
+
 STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 9.5, "text.color": INK, "text.parse_math": False,
+    "font.family": INSTALLED, "font.size": 9.5, "text.color": INK, "text.parse_math": False,
     "axes.edgecolor": GREY, "axes.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "axes.axisbelow": True, "axes.formatter.useoffset": False, "axes.formatter.limits": (-4, 6),
     "grid.color": GRID, "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
@@ -93,7 +98,7 @@ def draw(chart: Chart) -> Drawn:
         width, height = (7.2, 4.4) if columns == 1 else (1.2 + 4.0 * columns, 3.6 * rows)
         height += 0.22 * max(0, max(len(_categories(chart, q)) for q in chart.ys) - 12)
         width = min(width + 0.2 * max(0, len(_categories(chart, chart.x)) - 12) * columns, 22.0)
-        title = textwrap.wrap(chart.title, int(width * 10.2))
+        title = textwrap.wrap(_legible(chart.title), int(width * 10.2))
         note = textwrap.wrap(chart.note, int(width * 17.5))
         above, below = 0.1 + 0.2 * len(title), 0.12 + 0.165 * len(note)
         total = height + above + below
@@ -117,6 +122,12 @@ def draw(chart: Chart) -> Drawn:
             axes.set_xlabel(_wrapped(chart.x.label, width / columns))
         _explain(figure, chart, used, parts, colours)
         return drawn
+
+
+def _legible(title: str) -> str:
+    """A title, or the name that it begins with where no font has the letters of the rest."""
+    there = {letter for name in INSTALLED for letter in get_font(findfont(name)).get_charmap()}
+    return title if {ord(c) for c in title if not c.isspace()} <= there else title.partition(":")[0]
 
 
 def _panel(drawn: Drawn, axes: Axes, chart: Chart, y: Quantity, parts: Sequence[Part], index: int) -> None:
@@ -192,7 +203,8 @@ def _number_ticks(axis: Axis, quantity: Quantity, known: pd.Series[float], log: 
     """Whole numbers where there are no others; 1-2-5 on a logarithmic scale."""
     if log:
         levels = sorted(known.unique())
-        ticks = levels if quantity.kind == "parameter" and _far_apart(levels) else _log_ticks(levels[0], levels[-1])
+        is_design = quantity.kind == "parameter" and len(known) > len(levels)
+        ticks = levels if is_design and _far_apart(levels) else _log_ticks(levels[0], levels[-1])
         axis.set_major_locator(FixedLocator(ticks))
         axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
         axis.set_minor_formatter(NullFormatter())
@@ -203,7 +215,7 @@ def _number_ticks(axis: Axis, quantity: Quantity, known: pd.Series[float], log: 
 def _far_apart(levels: Sequence[float]) -> bool:
     """Whether a few levels leave room for a label at each, on a logarithmic scale."""
     steps = np.diff(np.log(levels))
-    return 1 < len(levels) <= 7 and bool(steps.min() > steps.sum() / 12)
+    return 1 < len(levels) <= 7 and bool(steps.min() > steps.sum() / 8)
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

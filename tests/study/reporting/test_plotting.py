@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from study.cli import commands, execute
+from study.record.record import TrialRecord
 from study.reporting import chart, plotting, quantities, scatter
 from study.reporting.chart import Chart, Request
 from study.views.found import find
 from study.views.history import load_study
+from tests.study.conftest import BASE, Event
 from tests.study.reporting.conftest import build, configured
 from trainables.errors import UserError
 
@@ -106,6 +109,52 @@ def old(shared_data: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_an_interrupted_study_says_what_became_of_its_trials(shared_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "quickstart").mkdir()
+    shutil.copy(shared_data / "ledgers" / "quickstart-0.1-interrupted.jsonl", tmp_path / "quickstart" / "ledger.jsonl")
+    note = charted(tmp_path, "quickstart", "step", "target_mean").note
+    assert note.startswith("2 of 3 trials of phase run") and "Left out: 1 interrupted. Of those drawn 1 int" in note
+    with pytest.raises(UserError, match="no complete trial of this phase has a value of it"):
+        charted(tmp_path, "quickstart", EPSILON, "target_mean")
+
+
+def test_other_metrics_are_drawn_in_their_units(events: list[Event], write_study: Any) -> None:
+    for event in events:
+        if event["event"] == "report":
+            scores = event["evaluation"]["scores"]
+            scores["attacked_accuracy"] = {k: [score / 2, n] for k, (score, n) in scores["accuracy"].items()}
+            scores["certified_radius"] = {k: [2 * score, n] for k, (score, n) in scores["accuracy"].items()}
+    root = write_study(events)
+    x, y = "target_mean of attacked_accuracy", "language:sw of certified_radius"
+    drawn = charted(root, "small", x, y, "language:swh", "cvar:0.3", "cost:train_seconds")
+    assert drawn.x.label == "mean over target languages, validation attacked accuracy (points)"
+    assert drawn.ys[0].label == "Swahili (sw), validation certified radius (lengths of a word's embedding)"
+    points = drawn.points.set_index("trial")
+    assert points.loc[2, y] == pytest.approx(2 * (BASE["sw"] + 0.05))
+    assert points.loc[2, "language:swh"] == pytest.approx(BASE["sw"] + 0.05)
+    assert drawn.numbers(drawn.ys[0]).tolist() == points[y].tolist()  # type: ignore[union-attr]
+    assert drawn.numbers(drawn.x).tolist() == pytest.approx(100 * points[x])  # type: ignore[union-attr]
+    assert drawn.ys[-1].name == "train_seconds"
+    with pytest.raises(UserError, match="unknown metric, did you mean 'attacked_accuracy'"):
+        charted(root, "small", "target_mean of attacked_acuracy", "source")
+
+
+def test_a_condition_that_does_not_hold_leaves_a_parameter_without_value(tmp_path: Path) -> None:
+    search = {"mode": "search", "sampler": "random", "space": "methods", "replicates": 1, "levels": {}, "trials": 12}
+    build(tmp_path, configured(name="methods", search=search), confirmed=False)
+    drawn = charted(tmp_path, "methods", "perturbation.method", "target_mean", colour=EPSILON)
+    by_method = drawn.points.groupby("perturbation.method")[EPSILON]
+    trials = find(tmp_path, "methods").trials
+    sampled = {m: [t.point.get(EPSILON) for t in trials if method(t) == m] for m in by_method.groups}
+    for name, values in by_method:
+        assert [v for v in values if v == v] == [v for v in sampled[str(name)] if v is not None]
+    assert drawn.points[EPSILON].isna().sum() > 1
+
+
+def method(trial: TrialRecord) -> str:
+    return str(trial.point["perturbation.method"])
+
+
 def test_several_quantities_are_panels_with_a_common_colour_bar(root: Path) -> None:
     drawn = charted(root, "planted", "relative_norm", "source", "worst_language", "train_seconds", "cvar", colour=STEPS)
     figure = scatter.draw(drawn).figure
@@ -160,6 +209,14 @@ def test_every_kind_of_file_comes_with_its_numbers(root: Path, tmp_path: Path, e
     table = pd.read_csv(tmp_path / "new" / "figure.csv")
     assert list(table.columns) == ["trial", "role", "state", "seed", "step", EPSILON, "language:sw"]
     assert len(table) == 27
+
+
+def test_a_title_that_no_font_can_write_is_the_name_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scatter, "INSTALLED", ["DejaVu Sans"])
+    drawn = charted(root, "planted", EPSILON, "target_mean")
+    assert scatter.draw(drawn).figure.texts[0].get_text().replace("\n", " ") == drawn.title
+    figure = scatter.draw(replace(drawn, title="planted: 小半径有帮助吗？")).figure
+    assert figure.texts[0].get_text() == "planted"
 
 
 def test_the_same_figure_has_the_same_bytes(root: Path) -> None:
