@@ -17,10 +17,10 @@ from study.reporting.style import ACCENT, GREY, INK, SECOND, SERIES_COLOURS
 SEQUENTIAL = "cividis"
 """Colours of numbers: even in lightness, and alike for readers who see colours differently (Nuñez et al. 2018)."""
 MARKERS = ("o", "D", "s", "^", "v", "P")
-ROLES = {"trial": ("o", ACCENT), BASELINE: ("X", INK)}
+CONTROLS = {"control b": "s", "control c": "D", "control d": "^"}
+"""Markers of the controls, which are hollow where nothing gives them a colour."""
+ROLES = {"trial": ("o", ACCENT), BASELINE: ("X", INK), **{name: (marker, SECOND) for name, marker in CONTROLS.items()}}
 """Marker and colour of the trials of a role, where nothing else gives them one."""
-OTHER = ("D", SECOND)
-"""The same of controls."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def parts_of(chart: Chart, colours: Colours | None) -> Iterator[Part]:
     bare = rows[chart.colour.name].isna()
     if colours is not None:
         for role, part in rows[~bare].groupby("role", sort=False):
-            yield Part(str(role), part, ROLES.get(str(role), OTHER)[0], colours)
+            yield Part(str(role), part, ROLES[str(role)][0], colours)
     else:
         of = chart.colour.name
         values = rows.loc[~bare, of]
@@ -83,9 +83,10 @@ def parts_of(chart: Chart, colours: Colours | None) -> Iterator[Part]:
 def _roles(rows: pd.DataFrame, note: str = "") -> Iterator[Part]:
     """Points without a colour of their own."""
     for role, part in rows.groupby("role", sort=False):
-        marker, colour = ROLES.get(str(role), OTHER)
+        marker, colour = ROLES[str(role)]
         is_bare = bool(note) and role == "trial"
-        yield Part(f"{role}{note * is_bare}", part, marker, GREY if is_bare else colour, hollow=role not in ROLES)
+        hollow = is_bare or role in CONTROLS
+        yield Part(f"{role}{note * is_bare}", part, marker, GREY if is_bare else colour, hollow)
 
 
 def hover(chart: Chart, y: Quantity, row: dict[Any, Any]) -> str:

@@ -16,6 +16,8 @@ from study.reporting.quantities import Quantity
 
 SPREAD = 0.28
 """How far the points of a category reach to either side, in distances between categories."""
+MANY = 12
+"""Categories on an axis from which on it grows."""
 CROWDED = 45
 """Characters of category labels that fit side by side below one panel."""
 
@@ -32,11 +34,16 @@ def scale(axis: Axis, chart: Chart, quantity: Quantity, log: bool) -> None:
     axis.set_major_formatter(FuncFormatter(lambda v, _: cut(names[round(v)]) if 0 <= round(v) < len(names) else ""))
     axis.set_view_interval(-0.6, len(names) - 0.4, ignore=True)
     axis.set_tick_params(length=0)
-    if isinstance(axis, XAxis) and sum(map(len, names)) + 2 * len(names) > CROWDED:
-        axis.set_tick_params(labelrotation=90 if len(names) > 12 else 35)
-        upright = "center" if len(names) > 12 else "top"
+    if isinstance(axis, XAxis) and (slant := slanted(names)):
+        axis.set_tick_params(labelrotation=slant)
+        upright = "center" if slant == 90 else "top"
         for label in axis.get_ticklabels():
             label.set(horizontalalignment="right", rotation_mode="anchor", verticalalignment=upright)
+
+
+def slanted(names: Sequence[str]) -> int:
+    """Degrees by which names below an axis are turned; 0 where they fit side by side."""
+    return 0 if sum(map(len, names)) + 2 * len(names) <= CROWDED else 90 if len(names) > MANY else 35
 
 
 def number_ticks(axis: Axis, quantity: Quantity, known: pd.Series[float], log: bool) -> None:

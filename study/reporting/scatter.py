@@ -31,8 +31,6 @@ from study.reporting.style import GREY, GRID, INK
 POINTS = "points"
 COLUMNS = 3
 """Panels side by side."""
-MANY = 12
-"""Categories on an axis from which on it grows."""
 WIDEST = 22.0
 """Inches of the widest figure."""
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Arial Unicode MS", "PingFang SC")
@@ -83,9 +81,11 @@ def draw(chart: Chart) -> Drawn:
 def _inches(chart: Chart, columns: int, rows: int) -> tuple[float, float]:
     """Width and height of all panels, with room for the names of many categories."""
     width, height = (7.2, 4.4) if columns == 1 else (1.2 + 4.0 * columns, 3.6 * rows)
-    height += 0.22 * max(0, max(len(scales.categories(chart, q)) for q in chart.ys) - MANY)
-    width += 0.2 * max(0, len(scales.categories(chart, chart.x)) - MANY) * columns
-    return min(width, WIDEST), height
+    names = scales.categories(chart, chart.x)
+    tall = 0.1 * np.sin(np.radians(scales.slanted(names))) * max([len(scales.cut(n)) for n in names], default=0)
+    height += tall + 0.22 * max(0, max(len(scales.categories(chart, q)) for q in chart.ys) - scales.MANY)
+    width += 0.2 * max(0, len(names) - scales.MANY) * columns
+    return min(width, WIDEST), float(height)
 
 
 def _sheet(chart: Chart, width: float, height: float) -> Figure:
@@ -160,7 +160,7 @@ def _explain(
     """A colour bar, and a legend where more than one kind of points is to be told apart."""
     if colours is not None:
         bar = figure.colorbar(ScalarMappable(colours.norm, colours.map), ax=panels, pad=0.02, aspect=30)
-        bar.set_label(scales.wrapped(colours.quantity.label, 4.4))
+        bar.set_label(scales.wrapped(colours.quantity.label, 2.6))
         bar.outline.set_visible(False)
         values = chart.numbers(colours.quantity)
         assert values is not None, "a numeric colour has numbers"
