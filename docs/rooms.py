@@ -64,6 +64,7 @@ HOMES: Mapping[str, Sequence[str]] = {
         "search_spaces.dimensions",
     ),
     "mlflow": ("study.tracking",),
+    "matplotlib": tuple(f"study.reporting.{name}" for name in ("scatter", "scales", "marks", "plotting")),
     "transformers": ("trainables.model", "trainables.tasks", "trainables.offline"),
     "datasets": ("trainables.model", "trainables.tasks", "trainables.offline"),
     "click": ("study.commands", "study.cli"),

@@ -50,14 +50,14 @@ A trial that has no report yet has no row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from trainables import languages
-from trainables.errors import UserError
+from trainables.errors import UserError, shown
 
 Reduction = Callable[[Mapping[str, float]], float]
 """From language -> score to one number (`study.question.objectives` has those of the protocol)."""
@@ -67,6 +67,27 @@ RESULT_COLUMNS = ("study", "configuration", "control", "seed", "language", "exam
 
 RESULT_DEFAULTS: dict[str, float | str] = {"weight": 1.0, "metric": "score", "split": "test"}
 """Optional columns of the results frame that are filled in."""
+
+TEXTS = ("study", "configuration", "control", "language", "example", "split", "metric", "prediction", "gold")
+"""Columns of the results frame that are text in a text file, whatever they look like."""
+
+MEANINGS = {
+    "configuration": "what was trained",
+    "language": "the language's code",
+    "example": "a name of the sentence within its language: configurations are compared sentence by sentence",
+    "score": "of one example, in [0, 1]",
+}
+"""Required columns in a few words."""
+
+SYNONYMS = {
+    "configuration": ("model", "method", "system", "config", "run", "name"),
+    "control": ("is_control", "baseline"),
+    "seed": ("random_seed", "rng"),
+    "language": ("lang", "language_code", "locale", "target_language"),
+    "example": ("id", "example_id", "sentence", "sentence_id", "idx", "index", "item", "guid"),
+    "score": ("correct", "accuracy", "acc", "value", "f1", "right"),
+}
+"""What others call the required columns."""
 
 TRIAL_COLUMNS = (
     "study", "trial", "phase", "kind", "state", "configuration", "control", "seed", "language", "split", "metric",
@@ -84,55 +105,115 @@ was any.
 
 def check_results(frame: pd.DataFrame) -> pd.DataFrame:
     """The results frame with its optional columns filled in; raises `UserError` naming every fault."""
-    missing = [c for c in RESULT_COLUMNS if c not in frame.columns]
-    if missing:
-        raise UserError(
-            *(f"results.{c}: is a required column (got {', '.join(map(str, frame.columns))})" for c in missing)
-        )
+    frame = with_defaults(frame)
+    if faults := list(result_faults(frame)):
+        raise UserError(*faults)
+    return frame.astype({"score": float, "weight": float, "seed": int}).reset_index(drop=True)
+
+
+def with_defaults(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same with the columns of `RESULT_DEFAULTS`, and no control where none is named."""
     frame = frame.copy()
     for column, default in RESULT_DEFAULTS.items():
         if column not in frame.columns:
             frame[column] = default
-    frame["control"] = frame["control"].fillna("").astype(str)
-    faults = list(_result_faults(frame))
-    if faults:
-        raise UserError(*faults)
-    return frame.reset_index(drop=True)
+    if "control" in frame.columns:
+        frame["control"] = frame["control"].fillna("").astype(str)
+    return frame
 
 
-def _result_faults(frame: pd.DataFrame) -> Iterable[str]:
+def result_faults(frame: pd.DataFrame, given: Iterable[object] | None = None) -> Iterator[str]:
+    """Everything that is wrong with a results frame `with_defaults`, a line each; rows are numbered from 1.
+
+    `given`: the columns that it came with.
+    """
+    there = list(map(str, frame.columns if given is None else given))
+    for column in (c for c in RESULT_COLUMNS if c not in frame.columns):
+        alike = next((c for c in SYNONYMS.get(column, ()) if c in there), None)
+        hint = f", rename {alike!r} to it" if alike else f" ({MEANINGS[column]})" if column in MEANINGS else ""
+        yield f"results.{column}: is a required column{hint} (got {', '.join(there)})"
     if frame.empty:
         yield "results: has no rows"
         return
-    for column in ("study", "configuration", "seed", "language", "example"):
-        if empty := int(frame[column].isna().sum()):
-            yield f"results.{column}: must have a value in every row (got {empty} empty)"
-    score = pd.to_numeric(frame["score"], errors="coerce")
-    if bad := int((~score.between(0, 1)).sum()):
-        yield f"results.score: must be a fraction in [0, 1] (got {bad} rows that are not)"
-    if bad := int((~(pd.to_numeric(frame["weight"], errors="coerce") >= 0)).sum()):
-        yield f"results.weight: must be zero or more (got {bad} rows that are not)"
+    for column, rule, bad in _broken(frame):
+        if bad.any():
+            first = int(np.flatnonzero(bad)[0])
+            value, more = shown(_plain(frame[column].iloc[first])), int(bad.sum()) - 1
+            rest = f", and {more} more row{'s' * (more > 1)}" if more else ""
+            yield f"results.{column}: {rule} (got {value} in row {first + 1}{rest})"
     keys = ["study", "configuration", "seed", "language", "example", "split", "metric"]
-    if twice := int(frame.duplicated(keys).sum()):
-        yield f"results: one row per configuration x seed x language x example (got {twice} repeated rows)"
-    if (metrics := sorted(map(str, frame["metric"].unique()))) and len(metrics) > 1:
+    twice = frame.duplicated([k for k in keys if k in frame.columns])
+    if twice.any() and not set(keys) - set(frame.columns):
+        first = int(np.flatnonzero(twice)[0]) + 1
+        yield (
+            "results: one row per configuration x seed x language x example (got "
+            f"{int(twice.sum())} repeated rows, the first is row {first})"
+        )
+    if len(metrics := sorted(map(str, frame["metric"].unique()))) > 1:
         yield f"results.metric: must be one metric (got {', '.join(metrics)})"
+
+
+def _broken(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool]]]:
+    """Column, the rule of its values, and the rows that break it."""
+    for column in ("study", "configuration", "language", "example"):
+        if column in frame.columns:
+            empty = frame[column].isna() | frame[column].astype(str).str.strip().eq("")
+            yield column, "must have a value in every row", empty
+    if "seed" in frame.columns:
+        seed = pd.to_numeric(frame["seed"], errors="coerce")
+        yield "seed", "must be a whole number in every row", ~(seed % 1 == 0)
+    if "score" in frame.columns:
+        score = pd.to_numeric(frame["score"], errors="coerce").astype(float)
+        is_percent = bool(score.max() > 1 and score.between(0, 100).all())
+        hint = ", divide percentages by 100" if is_percent else ""
+        yield "score", f"must be a fraction in [0, 1]{hint}", ~score.between(0, 1)
+    weight = pd.to_numeric(frame["weight"], errors="coerce")
+    yield "weight", "must be zero or more", ~(weight >= 0)
+    yield "split", "must be test or validation", ~frame["split"].isin(["test", "validation"])
+    if "control" in frame.columns:
+        yield "control", "must be empty, or one of a, b, c, d", ~frame["control"].isin(["", *"abcd"])
+
+
+def _plain(value: object) -> object:
+    """A cell as Python has it; what is missing as None."""
+    if pd.isna(value):  # type: ignore[call-overload]
+        return None
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def read_results(path: Path) -> pd.DataFrame:
     """A checked results frame out of a Parquet or CSV file, or a folder of Parquet files."""
+    return check_results(read_table(path))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Any table out of a Parquet file, a folder of them, or text with a header (``.csv``, ``.tsv``, also ``.gz``).
+
+    Identifiers stay text: "nan" is Southern Min, not a missing value. Raises `UserError`.
+    """
     if not path.exists():
         raise UserError(f"{path}: does not exist")
+    is_text = bool({".csv", ".tsv", ".txt"} & set(path.suffixes))
     try:
-        # Identifiers stay text: "nan" is Southern Min, not a missing value.
-        if path.suffix == ".csv":
-            text = dict.fromkeys(("study", "configuration", "control", "language", "example"), str)
-            frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"score": [""], "seed": [""]})
-        else:
-            frame = pd.read_parquet(path)
+        frame = _read_text(path) if is_text else pd.read_parquet(path)
     except (ValueError, OSError) as error:
-        raise UserError(f"{path}: is no readable Parquet or CSV file ({str(error).splitlines()[0]})") from error
-    return check_results(frame)
+        kind = "text with commas or tabs" if is_text else "Parquet file (text must be named .csv or .tsv)"
+        raise UserError(f"{path}: is no readable {kind}: {str(error).splitlines()[0]}") from error
+    return frame.rename(columns=lambda c: str(c).strip())
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    head = pd.read_csv(path, nrows=0, sep="\x01", encoding="utf-8-sig", dtype=str)  # the whole line
+    separator = max(",\t;", key="".join(map(str, head.columns)).count)
+    return pd.read_csv(
+        path,
+        sep=separator,
+        encoding="utf-8-sig",
+        dtype=dict.fromkeys(TEXTS, str),
+        keep_default_na=False,
+        na_values={"score": [""], "seed": [""], "weight": [""]},
+        skipinitialspace=True,
+    )
 
 
 def language_scores(results: pd.DataFrame) -> pd.DataFrame:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from study.commands.options import example, root_option
+
+if TYPE_CHECKING:
+    from study.record.record import Phase
+    from trainables.scores import Split
 
 
 @click.command(epilog=example("study ls --root studies"))
@@ -29,6 +35,56 @@ def show(name: str, root: Path, as_json: bool, every_trial: bool) -> None:
     from study.views.document import document
 
     click.echo(document(root, name) if as_json else tables.text(root, name, every_trial))
+
+
+@click.command(
+    epilog=example("study plot quickstart --x perturbation.epsilon --y language:sw --colour perturbation.ascent_steps")
+)
+@click.argument("name")
+@root_option
+@click.option("--x", metavar="QUANTITY", help="On the horizontal axis; step: every evaluation, joined by trial.")
+@click.option("--y", "ys", metavar="QUANTITY", multiple=True, help="On the vertical axis; given again, another panel.")
+@click.option("--colour", "--color", metavar="QUANTITY", help="What the colour of a point tells.")
+@click.option("--phase", type=click.Choice(["run", "confirm"]), default="run", show_default=True, help="Whose trials.")
+@click.option(
+    "--split", type=click.Choice(["validation", "test"]), help="Whose scores; none: validation, of confirm test."
+)
+@click.option("--log-x", is_flag=True, help="Logarithmic; else where the search space is.")
+@click.option("--log-y", is_flag=True, help="The same of the vertical axis.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File, .svg, .png, .pdf or .html; none: SVG in the study's report folder. Its numbers are beside it, .csv.",
+)
+@click.option("--list", "list_them", is_flag=True, help="Show the names of all quantities, and draw nothing.")
+def plot(
+    name: str,
+    root: Path,
+    x: str | None,
+    ys: Sequence[str],
+    colour: str | None,
+    phase: Phase,
+    split: Split | None,
+    log_x: bool,
+    log_y: bool,
+    out: Path | None,
+    list_them: bool,
+) -> None:
+    """Draw any recorded quantity of the study NAME against any other.
+
+    A QUANTITY is a parameter by its path, a score (language:sw, target_mean, group:low_resource, and
+    "target_mean of attacked_accuracy" for another metric), a cost, a training signal, or a fact of the trial.
+    """
+    if not list_them and (x is None or not ys):
+        raise click.UsageError(f"--x and --y are needed; study plot {name} --list shows what there is to draw")
+    from study.reporting import plotting
+    from study.reporting.chart import Request
+
+    request = Request(x or "", tuple(ys), colour, phase, split, log_x, log_y)
+    if list_them:
+        click.echo(plotting.listing(root, name, request))
+    else:
+        plotting.plot(root, name, request, out)
 
 
 @click.command(epilog=example("study mlflow --port 5001"))

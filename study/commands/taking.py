@@ -13,13 +13,65 @@ from study.commands.options import example, root_option
 @click.command(epilog=example("study report quickstart --out page"))
 @click.argument("names", nargs=-1, metavar="[NAME]…")
 @root_option
-@click.option("--from", "results", type=click.Path(path_type=Path), help="Anyone's results, as Parquet or CSV.")
+@click.option("--from", "results", type=click.Path(path_type=Path), help="Anyone's results, as Parquet, CSV or TSV.")
+@click.option("--source", metavar="CODE", help="Of results: the language trained on.")
+@click.option("--headline", metavar="NAME", help="Of results: the configuration that is the claim.")
+@click.option("--endpoint", metavar="REDUCTION", help="Of results: what is claimed; target_mean, language:sw …")
+@click.option("--control", "controls", metavar="NAME", multiple=True, help="Of results: an unperturbed configuration.")
+@click.option("--metric", metavar="NAME", help="Of results: which metric, or what theirs is called.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; none: the study's own.")
-def report(names: Sequence[str], root: Path, results: Path | None, out: Path | None) -> None:
-    """Write the report of one study, or of several side by side: a page, tables and data."""
-    from study.reporting import publishing
+def report(
+    names: Sequence[str],
+    root: Path,
+    results: Path | None,
+    source: str | None,
+    headline: str | None,
+    endpoint: str | None,
+    controls: Sequence[str],
+    metric: str | None,
+    out: Path | None,
+) -> None:
+    """Write the report of one study, or of several side by side: a page, tables and data.
 
-    publishing.publish(names, root, results, out)
+    \b
+    Results (--from) have one row per configuration, seed, language and example:
+      configuration  what was trained (required)
+      language       its code (required)
+      example        a name of the sentence within its language (required)
+      score          of this example, in [0, 1] (required)
+      seed           training seed; without: one run of each configuration
+      control        a, b, c, d or empty; without: by name, such as baseline
+      study          without: the file's name
+      split          test or validation; without: test
+      metric         accuracy, f1 …; without: score
+      weight         of the example in its language's score; without: 1
+      source_language, headline, endpoint   the same as the options
+    """
+    from study.reporting import publishing
+    from study.reporting.known import Said
+
+    said = Said(source, headline, endpoint, tuple(controls), metric)
+    publishing.publish(names, root, results, said, out)
+
+
+@click.command(epilog=example("study export quickstart --to quickstart_data"))
+@click.argument("name")
+@root_option
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder, new or empty; that of an earlier export of this study is brought up to date.",
+)
+def export(name: str, root: Path, to: Path) -> None:
+    """Write everything recorded of the study NAME as tidy Parquet tables.
+
+    A README in the folder describes them. Beside them, as CSV and for LaTeX: the headline per language (of a study
+    that is not confirmed, on validation).
+    """
+    from study.reporting import exporting
+
+    exporting.export(root, name, to)
 
 
 @click.command(epilog=example("study rebuild quickstart --optuna --mlflow"))

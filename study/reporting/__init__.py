@@ -2,7 +2,8 @@
 
 `report` writes, into one folder: ``report.html`` (self-contained, loads nothing), ``report.md``, ``tables.tex``, and
 the numbers behind them as CSV and Parquet. Its sources come from a study's ledger (`source.from_ledger`) or from
-anyone's results frame (`source.from_results`).
+anyone's results frame (`foreign.from_results`). `plotting` draws any quantity against any other, `exporting` writes
+everything as tidy tables.
 """
 
 from __future__ import annotations

@@ -68,5 +68,10 @@ def _storable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file aside and move it into place, so that a reader never finds half of one."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """The same of bytes."""
     with replaced(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_bytes(content)

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.analysis.frames import read_results
 from study.question.config import study_directory
 from study.record.lines import LEDGER
-from study.reporting import report
-from study.reporting.source import Source, from_ledger, from_results
+from study.reporting import foreign, report
+from study.reporting.foreign import NOTHING
+from study.reporting.known import Said
+from study.reporting.source import Source, from_ledger
 from study.tracking.tracker import log_artifacts
 from trainables.errors import UserError
 
@@ -18,7 +19,9 @@ FOLDER = "report"
 """Default folder: in the study's own, or in the root where several studies are compared."""
 
 
-def publish(names: Sequence[str], root: Path, results: Path | None = None, out: Path | None = None) -> None:
+def publish(
+    names: Sequence[str], root: Path, results: Path | None = None, said: Said = NOTHING, out: Path | None = None
+) -> None:
     """Write the report of the named studies, of anyone's results, or of both side by side, and print where it is.
 
     With the studies' runs in MLflow the report becomes an artifact of theirs; without MLflow that is one warning.
@@ -27,7 +30,9 @@ def publish(names: Sequence[str], root: Path, results: Path | None = None, out: 
         raise UserError("report: name a study, or give a file of results with --from")
     sources: list[Source] = [from_ledger(name, root) for name in names]
     if results is not None:
-        sources += from_results(read_results(results))
+        sources += foreign.read(results, said)
+    elif said != NOTHING:
+        raise UserError("report: --source, --headline, --endpoint, --control and --metric are about --from")
     folder = out or (study_directory(root, names[0]) / FOLDER if len(sources) == 1 and names else Path(FOLDER))
     print(report(sources, folder))
     for name in names:

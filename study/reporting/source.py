@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from study.analysis.frames import TRIAL_COLUMNS, Reduction, check_results, language_facts, language_scores
+from study.analysis.frames import Reduction, language_facts, language_scores
 from study.proposals import ranking
-from study.question import objectives, selection_problems
+from study.question import objectives
 from study.question.config import StudyConfig
 from study.record.record import TrialRecord
 from study.reporting import words
@@ -22,7 +22,6 @@ from study.views import history
 from study.views.found import Study, find
 from study.views.values import first_value, selection_words
 from trainables.config import TrialConfig
-from trainables.errors import UserError, shown
 from trainables.scores import Evaluation, LanguageScores
 
 HEADLINE = "winner"
@@ -117,14 +116,14 @@ class Source:
         """A reduction of the protocol as a function of language -> score; raises `objectives.UnscoredError`."""
 
         def reduce(scores: Mapping[str, float]) -> float:
-            return objectives.reduce(name, _as_evaluation(scores), self.config)
+            return objectives.reduce(name, as_evaluation(scores), self.config)
 
         return reduce
 
     def allows(self, name: str, languages: Mapping[str, float]) -> bool:
         """Whether a reduction has a value for these languages, a group mean over enough of them."""
         try:
-            objectives.reduce(name, _as_evaluation(languages), self.config)
+            objectives.reduce(name, as_evaluation(languages), self.config)
         except objectives.UnscoredError:
             return False
         members = objectives.members_of(name, tuple(languages), self.config)
@@ -132,7 +131,8 @@ class Source:
         return name == "selection_mean" or len(members) >= enough
 
 
-def _as_evaluation(scores: Mapping[str, float]) -> Evaluation:
+def as_evaluation(scores: Mapping[str, float]) -> Evaluation:
+    """Scores by language as the reductions take them."""
     return Evaluation(0, "test", {"score": LanguageScores(scores, dict.fromkeys(scores, 1))})
 
 
@@ -183,75 +183,6 @@ def _seeds(names: Iterable[str], confirmed: Sequence[TrialRecord], results: pd.D
     scored = results.groupby("configuration")["seed"].nunique().to_dict()
     planned = Counter(map(history.configuration_name, confirmed))
     return {name: (int(scored.get(name, 0)), planned[name]) for name in names}
-
-
-def from_results(
-    results: pd.DataFrame, endpoint: str | None = None, source_language: str = "en", headline: str | None = None
-) -> list[Source]:
-    """One source per study named in anyone's results frame (see `study.analysis.frames`).
-
-    `endpoint`: a reduction; by default `low_resource_mean` where three languages are, else `target_mean`, and one
-    language alone stands for itself. `headline`: the configuration that is the claim; needed where there are several
-    beside the controls and none is called ``winner``. Raises `UserError`.
-    """
-    checked = check_results(results)
-    return [
-        _from_frame(str(name), part.reset_index(drop=True), endpoint, source_language, headline)
-        for name, part in checked.groupby("study", sort=False)
-    ]
-
-
-def _from_frame(
-    name: str, results: pd.DataFrame, endpoint: str | None, source_language: str, headline: str | None
-) -> Source:
-    languages = sorted(map(str, results["language"].unique()))
-    config = StudyConfig.model_validate({"name": "results", "trial": {"task": {"source_language": source_language}}})
-    endpoint = endpoint or _default_endpoint(languages, config)
-    config = config.model_copy(update={"protocol": config.protocol.model_copy(update={"primary_endpoint": endpoint})})
-    if problem := next(
-        (p for p in selection_problems.problems(config, tested=languages) if "primary_endpoint" in p), None
-    ):
-        raise UserError(problem)
-    candidates = sorted(map(str, results.loc[results["control"] == "", "configuration"].unique()))
-    named = headline or (HEADLINE if HEADLINE in candidates else candidates[0] if len(candidates) == 1 else None)
-    if named not in candidates:
-        raise UserError(
-            f"headline: must be a configuration that is no control, {', '.join(candidates) or 'there is none'} "
-            f"(got {shown(named)})"
-        )
-    seeds = sorted(map(int, results["seed"].unique()))
-    letters = results.drop_duplicates("configuration").set_index("configuration")["control"].to_dict()
-    rows = (
-        ("results", f"{len(results):,} rows, {len(languages)} languages, {len(letters)} configurations"),
-        ("primary endpoint", f"{endpoint} of {results['metric'].iloc[0]}, test split"),
-        ("selection rule", "not recorded: these results did not come with a study"),
-    )
-    return Source(
-        name=name,
-        question="",
-        metric=str(results["metric"].iloc[0]),
-        config=config,
-        trials=pd.DataFrame(columns=list(TRIAL_COLUMNS)),
-        summary=pd.DataFrame(),
-        results=results,
-        facts=language_facts(languages),
-        headline=named,
-        seeds={
-            str(name): (int(part["seed"].nunique()), len(seeds))
-            for name, part in results.groupby("configuration", sort=False)
-        },
-        described={str(c): CONTROLS.get(str(k), "") for c, k in letters.items()},
-        protocol=rows,
-        reproduction=(("seeds", ", ".join(map(str, seeds))), *_versions()),
-    )
-
-
-def _default_endpoint(languages: list[str], config: StudyConfig) -> str:
-    """Mean over low-resource languages where there are three, else over all targets; one language stands for itself."""
-    if len(languages) == 1:
-        return f"language:{languages[0]}"
-    low = objectives.members_of("low_resource_mean", languages, config)
-    return "low_resource_mean" if len(low) >= objectives.SMALLEST_GROUP else "target_mean"
 
 
 def supervision(trial: TrialConfig) -> str:
@@ -359,10 +290,10 @@ def _reproduction_rows(study: Study) -> Iterator[tuple[str, str]]:
     yield "training seeds, confirm", ", ".join(map(str, fresh)) or "–"
     yield "sampler's seed", str(config.search.seed)
     yield "commands", f"study run configuration.yaml && study confirm {study.name} && study report {study.name}"
-    yield from _versions()
+    yield from versions()
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+def versions() -> Iterator[tuple[str, str]]:
     found = []
     for package in PACKAGES:
         try:
@@ -379,7 +310,7 @@ def caption(source: Source) -> str:
         f"Study {source.name}",
         f"selection: {source.rule}" if source.summary.shape[0] else "selection rule not recorded",
         f"primary endpoint: {source.endpoint}",
-        f"{seeds} seeds" if seeds else "not confirmed",
+        f"{seeds} seed{'s' * (seeds != 1)}" if seeds else "not confirmed",
     ]
     lost = [f"{name} {planned - scored}" for name, (scored, planned) in source.seeds.items() if scored < planned]
     if lost:

@@ -63,6 +63,8 @@ SEARCHED = (
     "it)."
 )
 
+SAMPLED = "The points were proposed by a search: they show what was tried, not how anything depends on a parameter."
+
 ORACLE = "Selection read target labels (oracle selection, uses target labels): this is no zero-shot result."
 
 _REDUCTIONS = {

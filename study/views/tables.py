@@ -88,7 +88,7 @@ def columns(rows: Sequence[Sequence[str]], right: Iterable[int] | None = None) -
 
 
 def _heading(study: Study) -> str:
-    config, states = study.config, [_state(study, t) for t in study.trials]
+    config, states = study.config, [state_words(study, t) for t in study.trials]
     done = ", ".join(f"{states.count(words)} {words}" for words in STATES.values() if words in states)
     task, encoder = config.trial.task, config.trial.encoder
     return "\n".join(
@@ -100,7 +100,7 @@ def _heading(study: Study) -> str:
     )
 
 
-def _state(study: Study, trial: TrialRecord) -> str:
+def state_words(study: Study, trial: TrialRecord) -> str:
     """A trial's state in words: what nobody runs any more was interrupted."""
     is_left = trial.state == "running" and study.condition != "running"
     return "interrupted" if is_left else STATES[trial.state]
@@ -172,7 +172,7 @@ def _trial_row(
         values = objectives.summary(outcome, config) | objective_values(config, outcome)
         cells |= {k: f"{v:.4f}" for k, v in values.items()} | {"step": str(outcome.step)}
     if trial.state != "COMPLETE":
-        cells["step"] = f"{cells.get('step', '')} {_state(study, trial)}".strip()
+        cells["step"] = f"{cells.get('step', '')} {state_words(study, trial)}".strip()
     return [cells.get(title, "–") for title in titles]
 
 

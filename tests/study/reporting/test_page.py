@@ -14,8 +14,8 @@ from study.analysis.frames import read_results
 from study.reporting import report
 from study.reporting.figures import all_figures
 from study.reporting.findings import Findings
+from study.reporting.foreign import from_results
 from study.reporting.page import POLICY
-from study.reporting.source import from_results
 from tests.study.reporting.browser import Browser, chromium
 from tests.study.simulated import results
 
