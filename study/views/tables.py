@@ -14,7 +14,8 @@ from rich.cells import cell_len
 from study.proposals import ranking
 from study.question import objectives, rules
 from study.question.config import Objective, StudyConfig
-from study.record import roots
+from study.record import faults, roots
+from study.record.faults import last_line
 from study.record.record import TrialRecord
 from study.views.found import Study, find, planned
 from study.views.values import objective_values, selection_words
@@ -282,7 +283,15 @@ def _failures(study: Study) -> str:
     failed = [t for t in study.trials if t.state == "FAIL"]
     lines = [f"trial {t.number} failed: {last_line(t.error or '') or 'for an unknown reason'}" for t in failed]
     more = [f"… and {len(lines) - MOST_FAILURES} more"] if len(lines) > MOST_FAILURES else []
-    return "\n".join([*lines[:MOST_FAILURES], *more])
+    return "\n".join([*lines[:MOST_FAILURES], *more, *_retriable(study, failed)])
+
+
+def _retriable(study: Study, failed: Sequence[TrialRecord]) -> list[str]:
+    """Which of them are worth another try."""
+    found = [t.number for t in failed if t.phase == study.record.phase and not faults.own(t.error)]
+    if not found or study.condition == "running":
+        return []
+    return [f"By no fault of {'their' if len(found) > 1 else 'its'} own: {_trials(found)}; study retry {study.name}"]
 
 
 def warning(trials: Sequence[TrialRecord]) -> str:
@@ -299,12 +308,6 @@ def _next_step(study: Study) -> str:
     if any(t.phase == "confirm" and not t.ended for t in study.trials) and study.condition != "running":
         return f"Not confirmed yet: study confirm {study.name}"
     return ""
-
-
-def last_line(text: str) -> str:
-    """The line of a traceback that says what happened."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
 
 
 def short(paths: Sequence[str]) -> list[str]:

@@ -15,10 +15,10 @@ import pytest
 from rich.console import Console
 
 from study.question.config import StudyConfig
+from study.record.faults import last_line
 from study.views.chatter import chatter_to, notice
 from study.views.picture import View, clock, describe_point
 from study.views.progress import watched
-from study.views.tables import last_line
 from tests.terminal import watch
 from trainables.scores import Evaluation
 
