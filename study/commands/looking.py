@@ -31,6 +31,31 @@ def show(name: str, root: Path, as_json: bool, every_trial: bool) -> None:
     click.echo(document(root, name) if as_json else tables.text(root, name, every_trial))
 
 
+@click.command(epilog=example("study rank quickstart --by worst_language"))
+@click.argument("name")
+@root_option
+@click.option("--by", required=True, metavar="REDUCTION", help="worst_language, language:sw, group:low_resource, …")
+@click.option("--metric", help="What is reduced, such as attacked_accuracy; none: the task's primary metric.")
+@click.option(
+    "--direction",
+    type=click.Choice(["maximize", "minimize"]),
+    help="Which way is better; none: up, but down for transfer_gap and costs.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+@click.option("--all", "every_trial", is_flag=True, help="All trials, however many.")
+def rank(
+    name: str, root: Path, by: str, metric: str | None, direction: str | None, as_json: bool, every_trial: bool
+) -> None:
+    """Rank the complete trials of the study NAME by any reduction of its validation scores: exploratory.
+
+    Beside it stands the rank under the study's own rule, which alone selects. Nothing is stored.
+    """
+    from study.views import ranks
+
+    explored = ranks.explore(root, name, by, metric, direction)
+    click.echo(ranks.document(explored) if as_json else ranks.text(explored, every_trial))
+
+
 @click.command(epilog=example("study mlflow --port 5001"))
 @root_option
 @click.option(

@@ -99,8 +99,8 @@ class TrialRecord:
 
     @property
     def fence(self) -> int:
-        """The first attempt whose events count: the present one, or the next where none is under way."""
-        return self.attempts + (self.state == "asked")
+        """The first attempt whose events count: the present one, or the next of a trial that is retried."""
+        return self.attempts + (self.state == "asked" and self.retries > 0)
 
     @property
     def fruitless(self) -> Report | None:

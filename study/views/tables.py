@@ -31,6 +31,7 @@ STATES = {
     "asked": "waiting",
 }
 """States of trials in words, in the order in which they are counted."""
+
 MOST_ROWS = 30
 """Trials that a table shows unless all are asked for."""
 MOST_FAILURES = 5
@@ -117,7 +118,7 @@ def _trial_table(study: Study, every_trial: bool) -> str:
     order = {number: rank for rank, number in enumerate(ranked)}
     by_rank = sorted(trials, key=lambda t: (t.kind != "baseline", order.get(t.number, len(order)), t.number))
     shown = trials if every_trial else sorted(by_rank[:MOST_ROWS], key=lambda t: t.number)
-    paths = _varied([t for t in shown if t.kind != "baseline"])
+    paths = varied([t for t in shown if t.kind != "baseline"])
     titles = ["trial", *short(paths), *(o.name for o in config.search.objectives), *COMPARED[:-1], "step"]
     titles = list(dict.fromkeys(titles))
     rows = [titles, *(_trial_row(study, t, paths, titles, ranked[:1]) for t in shown)]
@@ -153,7 +154,7 @@ def _trials(numbers: Sequence[int]) -> str:
     return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
-def _varied(trials: Sequence[TrialRecord]) -> list[str]:
+def varied(trials: Sequence[TrialRecord]) -> list[str]:
     """Paths of points in which these trials differ; all of them where there is only one trial."""
     paths = list(dict.fromkeys(path for t in trials for path in t.point))
     if len(trials) < 2:
@@ -167,7 +168,7 @@ def _trial_row(
     config = study.config
     name = f"{trial.number} {trial.kind}" if trial.kind in ("baseline", "enqueued") else str(trial.number)
     cells = {"trial": name + (" *" if trial.number in best else "")}
-    cells |= dict(zip(short(paths), (_shown(trial.point.get(path)) for path in paths), strict=True))
+    cells |= dict(zip(short(paths), (cell(trial.point.get(path)) for path in paths), strict=True))
     outcome = trial.result(config.trial) or trial.evaluation()
     if outcome is not None:
         values = objectives.summary(outcome, config) | objective_values(config, outcome)
@@ -316,7 +317,8 @@ def short(paths: Sequence[str]) -> list[str]:
     return [name if last.count(name) == 1 else path for name, path in zip(last, paths, strict=True)]
 
 
-def _shown(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of a point in a table."""
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
