@@ -24,7 +24,7 @@ FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "Run": (running.run, running.resume, running.retry, running.confirm),
-    "Look": (looking.ls, looking.show, looking.rank, looking.mlflow),
+    "Look": (looking.ls, looking.show, looking.watch, looking.rank, looking.mlflow),
     "Take out": (taking.report, taking.rebuild),
     "Plan and choose": (
         planning.describe,

@@ -16,7 +16,7 @@ from study.record.lines import LEDGER, read_events
 from study.record.record import StudyRecord
 from study.views import tables
 from study.views.found import Study, find
-from study.views.progress import Mode, watched
+from study.views.progress import Mode, of_confirm, watched
 from study.views.values import first_value
 from trainables.errors import UserError, shown
 
@@ -100,7 +100,7 @@ def _confirm(existing: Study, options: Options, **what: Any) -> int:
     """Run trials of `confirm` and print what the test split says; `what`: see `study.execution.confirm`."""
     name, score = existing.name, first_value(existing.config)
     log = study_directory(options.root, name) / LOG
-    earlier = [e for e in read_events(log.with_name(LEDGER)) if _concerns_confirm(e, existing)]
+    earlier = of_confirm(read_events(log.with_name(LEDGER)))
     _announce(existing.config, options)
     with (
         _resumable(f"study confirm {name}", options.root),
@@ -110,10 +110,6 @@ def _confirm(existing: Study, options: Options, **what: Any) -> int:
 
         confirm_study(name, options.root, take_over=options.take_over, events=events, address=options.address, **what)
     return _conclude(options, name)
-
-
-def _concerns_confirm(event: Mapping[str, Any], study: Study) -> bool:
-    return "trial" not in event or study.record.trials[event["trial"]].phase == "confirm"
 
 
 def _execute(

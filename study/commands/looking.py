@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from study.commands.options import example, root_option
+
+if TYPE_CHECKING:
+    from study.views.progress import Mode
 
 
 @click.command(epilog=example("study ls --root studies"))
@@ -29,6 +33,23 @@ def show(name: str, root: Path, as_json: bool, every_trial: bool) -> None:
     from study.views.document import document
 
     click.echo(document(root, name) if as_json else tables.text(root, name, every_trial))
+
+
+@click.command(epilog=example("study watch quickstart --root s3://bucket/studies"))
+@click.argument("name")
+@root_option
+@click.option("--interval", type=click.FloatRange(min=0.1), help="Seconds between two looks; none: 1, for a store 10.")
+@click.option("--plain", "mode", flag_value="plain", help="Plain lines on a terminal too.")
+@click.option("--json-events", "mode", flag_value="json", help="One JSON object per event, nothing else.")
+def watch(name: str, root: Path, interval: float | None, mode: Mode | None) -> int:
+    """Watch the study NAME, which runs elsewhere, as study run shows it, until it ends. Only reads.
+
+    Ctrl-C ends the watching, not the study. Exits with 0 if the study is finished, or goes on, with 1 if it was
+    interrupted or its driver has died.
+    """
+    from study.views import following
+
+    return following.follow(root, name, mode or "auto", interval)
 
 
 @click.command(epilog=example("study rank quickstart --by worst_language"))

@@ -18,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
-from study.record import segments
+from study.record import ownership, segments
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, owner_path
-from study.record.ownership import running_owner
+from study.record.ownership import Owner, running_owner
 from trainables.errors import UserError
 from trainables.storage.cache import cache_root
 from trainables.storage.store import Store, check_uri, endpoint, is_uri
@@ -111,6 +111,15 @@ def is_owned(root: Path, name: str) -> bool:
         return False
     with _told():
         return segments.owned(there / name)
+
+
+def last_owner(root: Path, name: str) -> Owner | None:
+    """The driver that holds a study, or held it last, wherever it is; takes no lock."""
+    there = store(root)
+    if there is None:
+        return ownership.last_owner(owner_path(root / name / LEDGER))
+    with _told():
+        return segments.last_owner(there / name)
 
 
 @contextmanager

@@ -230,6 +230,12 @@ def owned(store: Store) -> bool:
     return bool(ids) and _lives(_owner(store, ids[-1]), ids[-1]) is not None
 
 
+def last_owner(store: Store) -> Owner | None:
+    """The driver that holds the study, or held it last."""
+    ids = _owner_ids(store)
+    return _owner(store, ids[-1]) if ids else None
+
+
 def _lives(owner: Owner, identity: str) -> str | None:
     """Why an owner must be taken for alive, or None."""
     is_mine = replace(owner, since=0.0, released=False) == replace(this_process(owner.epoch), since=0.0)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from study.record import roots, segments
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, read_events, read_study
 from study.record.record import StudyRecord
+from study.views import following
 from tests.study.conftest import Event, evaluation
 from tests.study.reporting.conftest import build, configured
 from tests.waiting import wait_for
@@ -323,6 +325,42 @@ def test_a_store_that_is_away(server: ThreadedMotoServer, machines: Machines, ev
     assert machines.events("b") == plain(events)
     roots.settle(machines["a"], "small")
     assert machines.events("b") == plain(events + events[:1])
+
+
+def test_a_study_is_watched_from_another_machine(
+    server: ThreadedMotoServer, machines: Machines, events: list[Event], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its store is away for a while."""
+    path, show = machines.ledger("a"), following._show
+    machines.patch.setattr(segments, "SECONDS", 0.1)
+    opened = roots.opened(path, False, nothing)
+    ledger = opened.__enter__()
+    append(ledger, events[:4])
+    ledger.guard.__self__.flush()  # type: ignore[union-attr]
+
+    away = threading.Event()
+
+    def go_on() -> None:
+        server.stop()
+        away.wait(60)
+        server.start()
+        append(ledger, events[4:])
+        opened.__exit__(None, None, None)
+
+    driver = threading.Thread(target=go_on)
+
+    def watched(news: following.News, listen: Any, pause: float) -> None:
+        driver.start()
+        show(news, lambda event: (listen(event), "waiting for it" in event.get("words", "") and away.set()), pause)
+
+    machines.patch.setattr(following, "_show", watched)
+    root = machines["b"]
+    assert following.follow(root, "small", "plain", 0.2) == following.FINISHED
+    driver.join(60)
+    lines = [line.partition("] ")[2] or line for line in capfd.readouterr().out.splitlines()]
+    assert "trial 2 complete at 0.8250" in lines and lines[-1] == "not running: the study is finished"
+    assert sum(line.endswith("; waiting for it") for line in lines) == 1
+    assert not any(path.name == "ledger.jsonl.owner" for path in (root / "small").iterdir())
 
 
 def test_a_study_removed_from_the_store_is_gone(machines: Machines, events: list[Event]) -> None:
