@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from study.commands import looking, planning, running, taking
+from study.commands import clearing, looking, planning, running, taking
 from study.commands.options import example
 from trainables.environment import write_anywhere
 from trainables.errors import UserError
@@ -26,6 +26,7 @@ SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "Run": (running.run, running.resume, running.retry, running.confirm),
     "Look": (looking.ls, looking.show, looking.watch, looking.rank, looking.mlflow),
     "Take out": (taking.report, taking.rebuild),
+    "Clear away": (clearing.rm,),
     "Plan and choose": (
         planning.describe,
         planning.plan,

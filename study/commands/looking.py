@@ -35,7 +35,7 @@ def show(name: str, root: Path, as_json: bool, every_trial: bool) -> None:
     click.echo(document(root, name) if as_json else tables.text(root, name, every_trial))
 
 
-@click.command(epilog=example("study watch quickstart --root s3://bucket/studies"))
+@click.command(epilog=example("study watch quickstart --interval 5"))
 @click.argument("name")
 @root_option
 @click.option("--interval", type=click.FloatRange(min=0.1), help="Seconds between two looks; none: 1, for a store 10.")

@@ -89,7 +89,9 @@ def existing(root: Path) -> Path:
 
 
 def size(count: float) -> str:
-    """``0.9 GiB``, ``43 MiB``."""
+    """``0.9 GiB``, ``43 MiB``, ``7 KiB``."""
+    if count < 2**20:
+        return f"{math.ceil(count / 2**10)} KiB"
     return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.0f} MiB"
 
 

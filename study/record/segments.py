@@ -51,6 +51,9 @@ PATIENCE_SECONDS = 60.0
 LARGEST = 32 << 20
 """Bytes of a segment, unless a single line is longer."""
 
+REMOVED = "REMOVED"
+"""Object of a study that is being removed: whatever else is there still, it is no study."""
+
 OWNER = re.compile(r"(\d{6}-[0-9a-f]{8})\.json")
 SEGMENT = re.compile(r"ledger/(\d{15})-(\d{6}-[0-9a-f]{8})-(\d{6}-[0-9a-f]{8})\.jsonl")
 

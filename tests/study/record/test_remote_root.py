@@ -371,6 +371,73 @@ def test_a_study_removed_from_the_store_is_gone(machines: Machines, events: list
     assert not machines.ledger("a").exists()
 
 
+def study(*arguments: str) -> int:
+    return cli.execute(cli.commands, "study", list(arguments))
+
+
+def test_rm_removes_a_study_here_and_in_the_store(
+    machines: Machines, events: list[Event], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("small", "other"):
+        with roots.opened(machines["a"] / name / LEDGER, False, nothing) as ledger:
+            append(ledger, events)
+    store = Store(machines.uri)
+    (store / "small").write("checkpoints/2/20/weights.safetensors", bytes(3 << 20))
+    (store / "small").write("checkpoints/2/20/meta.json", b"{}")
+    there = set(store.sizes("small"))
+    assert study("rm", "small", "--root", machines.uri, "--checkpoints-only", "--yes") == 0
+    assert f"{machines.uri}/small: 3 MiB" in capsys.readouterr().out
+    assert {name for name in store.sizes("small") if not name.startswith("owners")} == {
+        name for name in there if not name.startswith(("checkpoints", "owners"))
+    }
+    assert machines.events("b") == plain(events)
+    with roots.opened(machines.ledger("a"), False, nothing):
+        assert machines["b"] and study("rm", "small", "--root", machines.uri, "--yes") == 2
+        assert "small is being run by another process; stop it first" in capsys.readouterr().err
+    assert machines["a"] and study("rm", "small", "--root", machines.uri, "--yes") == 0
+    assert store.sizes("small") == {} and not (machines["a"] / "small").exists()
+    assert "other" in store.folders()
+    roots.refresh(machines["b"])
+    assert roots.names(machines["b"]) == ["other"], "nobody has it any more"
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, events[:2])
+    assert machines.events("b") == plain(events[:2])
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_removal_from_a_store_that_breaks_off_leaves_no_study(
+    machines: Machines, events: list[Event], after: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After so many deletions."""
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, events)
+    (Store(machines.uri) / "small").write("checkpoints/2/20/meta.json", b"{}")
+    left = [None] * after
+    remove_all = Store.remove_all
+
+    def breaking(store: Store) -> None:
+        if not left:
+            raise OSError(5, "broken", store.uri)
+        left.pop()
+        remove_all(store)
+
+    with machines.patch.context() as patch:
+        patch.setattr(Store, "remove_all", breaking)
+        assert study("rm", "small", "--root", machines.uri, "--yes") == 2
+    assert "broken" in capsys.readouterr().err
+    for machine in "ab":
+        roots.refresh(machines[machine])
+        assert roots.names(machines[machine]) == []
+    if after < 3:  # all that is left then is the folder itself
+        with (
+            pytest.raises(UserError, match="study rm small completes it"),
+            roots.opened(machines.ledger("b"), False, nothing),
+        ):
+            pass
+        assert study("rm", "small", "--root", machines.uri, "--yes") == 0
+    assert (Store(machines.uri) / "small").sizes() == {}
+
+
 # Checkpoints
 
 
