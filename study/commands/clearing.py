@@ -16,10 +16,10 @@ from study.commands.options import example, root_option, take_over_option
 @click.option("--checkpoints-only", is_flag=True, help="Free the disk, and keep scores, tables and reports.")
 @take_over_option
 def rm(name: str, root: Path, yes: bool, checkpoints_only: bool, take_over: bool) -> int:
-    """Remove the study NAME: say what it holds, on the disk and in the store, ask, and delete it.
+    """Remove the study NAME, after saying what it holds and asking.
 
-    Its runs in the studies' own MLflow go into MLflow's bin; those on a server stay. A removal that was interrupted
-    leaves no study behind; the same command deletes what is left of it.
+    On the disk and in the store. Its runs in the studies' own MLflow go into MLflow's bin; those on a server stay. A
+    removal that was interrupted leaves no study behind; the same command deletes what is left of it.
     """
     from study import removal
 

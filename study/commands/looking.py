@@ -42,10 +42,11 @@ def show(name: str, root: Path, as_json: bool, every_trial: bool) -> None:
 @click.option("--plain", "mode", flag_value="plain", help="Plain lines on a terminal too.")
 @click.option("--json-events", "mode", flag_value="json", help="One JSON object per event, nothing else.")
 def watch(name: str, root: Path, interval: float | None, mode: Mode | None) -> int:
-    """Watch the study NAME, which runs elsewhere, as study run shows it, until it ends. Only reads.
+    """Watch the study NAME, which runs elsewhere, as study run shows it.
 
-    Ctrl-C ends the watching, not the study. Exits with 0 if the study is finished, or goes on, with 1 if it was
-    interrupted or its driver has died.
+    Until it ends; one that is not running is shown once. Only reads: a folder, also a shared one, or a store. Ctrl-C
+    ends the watching, not the study. Exits with 0 if the study is finished, or goes on, with 1 if it was interrupted or
+    its driver has died.
     """
     from study.views import following
 
@@ -67,9 +68,10 @@ def watch(name: str, root: Path, interval: float | None, mode: Mode | None) -> i
 def rank(
     name: str, root: Path, by: str, metric: str | None, direction: str | None, as_json: bool, every_trial: bool
 ) -> None:
-    """Rank the complete trials of the study NAME by any reduction of its validation scores: exploratory.
+    """Rank the complete trials of the study NAME by any reduction of scores.
 
-    Beside it stands the rank under the study's own rule, which alone selects. Nothing is stored.
+    Exploratory: it may read what the study's selection rule may not. Beside it stands the rank under that rule, which
+    alone selects. Of each trial the validation scores of its result are read; nothing is stored.
     """
     from study.views import ranks
 

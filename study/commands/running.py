@@ -51,11 +51,12 @@ def resume(name: str, **options: Any) -> int:
 @max_failures_option
 @click.option("--force", is_flag=True, help="Also what failed by its own fault: a bad point, divergence.")
 def retry(name: str, trials: Sequence[int], force: bool, **options: Any) -> int:
-    """Run failed TRIALS of the study NAME again, or all of them, then go on with it as resume does.
+    """Run failed TRIALS of the study NAME again, or all that failed.
 
-    They keep their numbers, points and seeds. What failed by no fault of its own (workers lost, memory or disk
-    exhausted) continues from its last checkpoint, if that is left; what failed by its own, with --force, begins anew.
-    Once the test split is open only trials of confirm are retried. If interrupted, go on with resume, or confirm.
+    They keep their numbers, points and seeds, and the study goes on after them as with resume. What failed by no fault
+    of its own (workers lost, memory exhausted) continues from its last checkpoint, if that is left: the latest three
+    have one. What failed by its own fault, with --force, begins anew. Once the test split is open only trials of
+    confirm are retried. If interrupted, go on with resume, or with confirm.
     """
     from study import launch
 

@@ -84,7 +84,7 @@ def reopen(ledger: Ledger, record: StudyRecord, checkpoints: Checkpoints, number
             protocol_hash=record.protocol_hash,
         )
     for trial in failed:
-        fresh = faults.own(trial.error) or trial.number not in checkpoints.left
+        fresh = trial.number not in checkpoints.left  # who failed by its own fault never is
         if fresh:
             checkpoints.restart(trial.number)
         ledger.append("retried", trial=trial.number, attempt=trial.attempts + 1, fresh=fresh)

@@ -33,7 +33,8 @@ def checkpoints(config: StudyConfig) -> int | None:
 
     Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
     is kept. Without intermediate evaluations there is one, written when the trial is interrupted, and the final
-    weights. The weights of the best few finished trials stay.
+    weights. The weights of the best few finished trials stay. What as few that failed by no fault of their own keep
+    besides, to be retried from, is not counted: most studies have none.
     """
     counts = [trained(trial) for trial in encoders(config)]
     if None in counts:

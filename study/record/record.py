@@ -251,7 +251,7 @@ class StudyRecord:
     def _retried(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
         if trial.state == "FAIL":
-            trial.state, trial.error, trial.finished = "asked", None, None
+            trial.state, trial.error, trial.started, trial.finished = "asked", None, None, None
             trial.retries += 1
             if event["fresh"]:
                 trial.reports = []
