@@ -28,7 +28,7 @@ def remove(root: Path, name: str, yes: bool = False, checkpoints_only: bool = Fa
     """
     study = _found(root, name)
     if study is not None and study.condition == "running" and not take_over:
-        raise UserError(f"name: {name} is being run by another process; stop it first")
+        raise UserError(f"name: {name} is being run by another process; stop it first, or, if it is gone, --take-over")
     print("\n".join(_inventory(root, name, study)))
     if checkpoints_only:
         print(_without_checkpoints(study))

@@ -24,6 +24,7 @@ from torch import nn
 from study import cli
 from study.execution import confirm
 from study.execution.checkpoints import KEPT, Checkpoints
+from study.execution.retry import reopen
 from study.question.config import StudyConfig
 from study.record import roots, segments
 from study.record.ledger import Ledger
@@ -499,6 +500,27 @@ def test_the_best_trials_keep_their_weights(machines: Machines, config: StudyCon
     assert set(store.sizes()) == files
     kept.finished(best[0], "FAIL")
     assert set(store.sizes()) == {f for f in files if not f.startswith(f"{best[0]}/")}
+
+
+def test_a_lost_trial_goes_on_from_the_store_and_another_begins_anew(
+    machines: Machines, config: StudyConfig, events: list[Event], tmp_path: Path
+) -> None:
+    failed = {**events[-1], "error": "its workers were lost 3 times"}
+    lost = [*events[:-1], failed, {**events[-4], "trial": 4}, {**failed, "trial": 4, "error": "ValueError: no"}]
+    store = Store(machines.uri) / "small/checkpoints"
+    for number in (3, 4):
+        save(tmp_path / str(number), 10)
+        shelf = Shelf(store / number, tmp_path / str(number))
+        shelf.put()
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, lost)
+        kept = Checkpoints(config, read_study(ledger.path), machines["b"] / "small")
+        assert list(kept.left) == [3] and newest(store / 3) == 10 and (store / 4).sizes() == {}
+        reopen(ledger, read_study(ledger.path), kept, (3, 4))
+        retried = [e for e in read_events(ledger.path) if e["event"] == "retried"]
+    assert [(e["trial"], e["fresh"]) for e in retried] == [(3, False), (4, True)]
+    kept.restart(3)
+    assert store.sizes() == {}
 
 
 # A real Ray
