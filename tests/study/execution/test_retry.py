@@ -267,6 +267,19 @@ def test_the_command_refuses_in_one_line(
     assert started[0]["retry"] == (3,)
 
 
+def test_the_command_goes_on_with_a_confirmation(
+    write_study: Callable[..., Path], events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[dict[str, Any]] = []
+    monkeypatch.setattr("study.launch.preflight.check", lambda *_: None)
+    monkeypatch.setattr("study.execution.confirm.confirm_study", lambda name, root, **named: heard.append(named))
+    asked = {**events[-4], "trial": 4, "phase": "confirm", "time": 1400.0}
+    failed = {**events[-1], "trial": 4, "attempt": 1, "error": LOST, "time": 1410.0}
+    root = write_study([*events, {"event": "test_opened", "time": 1390.0, "reason": ""}, asked, failed])
+    assert study_command("retry", "small", "--root", root, "--quiet") == 0
+    assert heard[0]["retry"] == (4,)
+
+
 def test_a_running_study_is_not_retried(
     write_study: Callable[..., Path], events: list[Event], started: list[Any], capsys: Any
 ) -> None:

@@ -96,6 +96,20 @@ def test_events_in_words(config: StudyConfig, events: list[Event]) -> None:
     assert lines[-3:-1] == ["trial 3 started, attempt 2", "trial 3 failed: RuntimeError: the loss is not finite"]
 
 
+@pytest.mark.parametrize(("fresh", "words"), [(True, "from the start"), (False, "from its last checkpoint")])
+def test_a_retried_trial_waits_with_its_scores_or_without(
+    config: StudyConfig, events: list[Event], fresh: bool, words: str
+) -> None:
+    failed = [*events[:-1], {**events[3], "trial": 3, "attempt": 2}, events[-1]]
+    view = view_of(config, failed)
+    retried = {"event": "retried", "time": 9000.0, "trial": 3, "attempt": 3, "fresh": fresh}
+    view.hear(retried)
+    assert list(view.lines(retried)) == [f"trial 3 runs again, {words}"]
+    assert len(view.ended) == 3 and (3 in view.values) is not fresh
+    row, *_ = [line.split() for line in drawn(view, 9001.0, 80, 24) if line.split()[:1] == ["3"]]
+    assert row == ["3", "waiting", "2", *([] if fresh else ["10", "0.3875"])], "no clock runs"
+
+
 def test_an_ascent_that_raises_nothing_is_warned_of_once(config: StudyConfig, events: list[Event]) -> None:
     for event in events:
         if event["event"] == "report" and event["trial"] in (1, 2):
