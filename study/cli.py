@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from study.commands import looking, planning, running, taking
+from study.commands import clearing, looking, planning, running, taking
 from study.commands.options import example
 from trainables.environment import write_anywhere
 from trainables.errors import UserError
@@ -23,9 +23,10 @@ FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 """Exit statuses beside 0, done."""
 
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
-    "Run": (running.run, running.resume, running.confirm),
-    "Look": (looking.ls, looking.show, looking.plot, looking.mlflow),
+    "Run": (running.run, running.resume, running.retry, running.confirm),
+    "Look": (looking.ls, looking.show, looking.watch, looking.rank, looking.plot, looking.mlflow),
     "Take out": (taking.report, taking.export, taking.rebuild),
+    "Clear away": (clearing.rm,),
     "Plan and choose": (
         planning.describe,
         planning.plan,

@@ -16,7 +16,7 @@ from study.record.lines import LEDGER, read_events
 from study.record.record import StudyRecord
 from study.views import tables
 from study.views.found import Study, find
-from study.views.progress import Mode, watched
+from study.views.progress import Mode, of_confirm, watched
 from study.views.values import first_value
 from trainables.errors import UserError, shown
 
@@ -72,9 +72,35 @@ def confirm(name: str, options: Options, runners_up: int = 0, again: bool = Fals
     if existing.condition == "running" and not options.take_over:
         raise UserError(_how_to_go_on(existing))
     preflight.check(existing.config, options.root, options.address)
-    score = first_value(existing.config)
+    return _confirm(existing, options, runners_up=runners_up, again=again)
+
+
+def retry(name: str, options: Options, numbers: Sequence[int] = (), force: bool = False) -> int:
+    """Run failed trials of a study again, `numbers` or all, and go on with what else is left of it; then as `run`.
+
+    `force`: those too that failed by their own fault. Nothing is written where one of them may not.
+    """
+    from study.execution.retry import check_failures, choose
+
+    existing = find(options.root, name)
+    if existing.condition == "running" and not options.take_over:
+        raise UserError(_how_to_go_on(existing))
+    config = existing.config
+    chosen = choose(name, existing.record, numbers, force)
+    check_failures(options.max_failures or config.search.max_failures, existing.record, chosen.numbers)
+    preflight.check(config, options.root, options.address)
+    if chosen.left:
+        print(f"not retried: {chosen.left}", file=sys.stderr, flush=True)
+    if chosen.phase == "confirm":
+        return _confirm(existing, options, retry=chosen.numbers)
+    return _execute(config, options, resume=True, retry=chosen.numbers)
+
+
+def _confirm(existing: Study, options: Options, **what: Any) -> int:
+    """Run trials of `confirm` and print what the test split says; `what`: see `study.execution.confirm`."""
+    name, score = existing.name, first_value(existing.config)
     log = study_directory(options.root, name) / LOG
-    earlier = [e for e in read_events(log.with_name(LEDGER)) if _concerns_confirm(e, existing)]
+    earlier = of_confirm(read_events(log.with_name(LEDGER)))
     _announce(existing.config, options)
     with (
         _resumable(f"study confirm {name}", options.root),
@@ -82,23 +108,17 @@ def confirm(name: str, options: Options, runners_up: int = 0, again: bool = Fals
     ):
         from study.execution.confirm import confirm_study
 
-        confirm_study(
-            name,
-            options.root,
-            runners_up=runners_up,
-            again=again,
-            take_over=options.take_over,
-            events=events,
-            address=options.address,
-        )
+        confirm_study(name, options.root, take_over=options.take_over, events=events, address=options.address, **what)
     return _conclude(options, name)
 
 
-def _concerns_confirm(event: Mapping[str, Any], study: Study) -> bool:
-    return "trial" not in event or study.record.trials[event["trial"]].phase == "confirm"
-
-
-def _execute(config: StudyConfig, options: Options, resume: bool, learn_from: Sequence[StudyRecord] = ()) -> int:
+def _execute(
+    config: StudyConfig,
+    options: Options,
+    resume: bool,
+    learn_from: Sequence[StudyRecord] = (),
+    retry: Sequence[int] = (),
+) -> int:
     folder = study_directory(options.root, config.name)
     earlier = read_events(folder / LEDGER) if resume else []
     from study.proposals.arms import run_arms
@@ -121,6 +141,7 @@ def _execute(config: StudyConfig, options: Options, resume: bool, learn_from: Se
                 address=options.address,
                 max_failures=options.max_failures,
                 learn_from=learn_from,
+                retry=retry,
             )
     finally:
         _remove_if_nothing_began(folder)
@@ -182,7 +203,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
 
 def _how_to_go_on(existing: Study) -> str:
     if existing.condition == "running":
-        return f"name: {existing.name} is being run by another process; watch it with study show {existing.name}"
+        return f"name: {existing.name} is being run by another process; watch it with study watch {existing.name}"
     return f"name: {existing.name} has begun and is not finished; go on with study resume {existing.name}"
 
 

@@ -43,6 +43,26 @@ def resume(name: str, **options: Any) -> int:
     return launch.resume(name, how(options))
 
 
+@click.command(epilog=example("study retry quickstart 3 5"))
+@click.argument("name")
+@click.argument("trials", nargs=-1, type=click.IntRange(min=0), metavar="[TRIALS]…")
+@run_options
+@take_over_option
+@max_failures_option
+@click.option("--force", is_flag=True, help="Also what failed by its own fault: a bad point, divergence.")
+def retry(name: str, trials: Sequence[int], force: bool, **options: Any) -> int:
+    """Run failed TRIALS of the study NAME again, or all that failed.
+
+    They keep their numbers, points and seeds, and the study goes on after them as with resume. What failed by no fault
+    of its own (workers lost, memory exhausted) continues from its last checkpoint, if that is left: the latest three
+    have one. What failed by its own fault, with --force, begins anew. Once the test split is open only trials of
+    confirm are retried. If interrupted, go on with resume, or with confirm.
+    """
+    from study import launch
+
+    return launch.retry(name, how(options), trials, force)
+
+
 @click.command(epilog=example("study confirm quickstart --runners-up 1"))
 @click.argument("name")
 @run_options

@@ -84,7 +84,7 @@ class TrialSearcher(Disposable, Searcher):
         problem = last.get("error") or lost if error or last.get("kind") == "failed" else None
         if problem is not None:
             logging.getLogger(__name__).warning("trial %d failed: %s", number, problem)  # whole, in the study's log
-        self.checkpoints.finished(number, self.trials.finish(number, error=problem))
+        self.checkpoints.finished(number, self.trials.finish(number, error=problem), problem)
 
     def save(self, checkpoint_path: str) -> None:
         pass

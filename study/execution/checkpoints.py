@@ -1,4 +1,5 @@
-"""Which checkpoints of finished trials stay: the weights of the study's best few, and nothing else."""
+"""Which checkpoints of trials that have ended stay: the weights of the study's best few, and what the latest few that
+failed by no fault of their own go on from when they are retried. Nothing else."""
 
 from __future__ import annotations
 
@@ -10,13 +11,14 @@ from study.proposals.proposer import Outcome
 from study.question import objectives
 from study.question.config import StudyConfig
 from study.question.rules import visible
-from study.record import roots
+from study.record import faults, roots
 from study.record.record import StudyRecord
+from trainables.errors import UserError
 from trainables.storage import checkpoint
 from trainables.storage.shelf import Shelf
 
 KEPT = 3
-"""Trials whose weights outlive them."""
+"""Trials whose weights outlive them, and failed ones that keep their checkpoints."""
 
 
 def predictions_path(study: Path, number: int) -> Path:
@@ -33,10 +35,12 @@ class Checkpoints:
         self.config, self.folder = config, study / "checkpoints"
         self.store = roots.beside(self.folder)
         self.values: dict[int, float] = {}
+        self.left: dict[int, None] = {}
+        """Failed trials that can go on from where they were, in the order in which they failed."""
         there = self._there()
-        for trial in record.trials.values():
+        for trial in sorted(record.trials.values(), key=lambda t: t.finished or 0.0):
             if trial.ended and str(trial.number) in there:
-                self.finished(trial.number, trial.state)  # type: ignore[arg-type]
+                self.finished(trial.number, trial.state, trial.error)  # type: ignore[arg-type]
 
     def of(self, number: int) -> Path:
         """Folder of a trial."""
@@ -52,19 +56,30 @@ class Checkpoints:
         place = roots.beside(path)
         return str(path) if place is None else place.uri
 
-    def finished(self, number: int, outcome: Outcome | None) -> None:
+    def finished(self, number: int, outcome: Outcome | None, error: str | None = None) -> None:
         """Reduce a trial that has ended to its weights if it is among the best, else to nothing.
 
-        A store that does not answer is left as it is, to a later driver.
+        One that failed (of `error`) by no fault of its own keeps all it has. A store that does not answer is left as it
+        is, to a later driver.
         """
+        self.left.pop(number, None)
         if self.store is None:
-            self._reduce(number, outcome)
+            self._reduce(number, outcome, error)
             return
         with suppress(OSError):
             shelf = Shelf(self.store / number, self.of(number))
             shelf.fetch(only_meta=True)
-            self._reduce(number, outcome)
+            self._reduce(number, outcome, error)
             shelf.prune()
+
+    def restart(self, number: int) -> None:
+        """Remove all that a failed trial has left, so that its next attempt begins anew. Raises `UserError`."""
+        try:
+            self._drop(number)
+        except OSError as problem:
+            raise UserError(f"{problem.filename}: {problem.strerror}") from problem
+        if self.of(number).exists():
+            raise UserError(f"{self.of(number)}: cannot be removed")
 
     def remove(self, name: str) -> None:
         """Remove a part of the folder that is no trial's."""
@@ -81,7 +96,12 @@ class Checkpoints:
             return set()
         return {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
 
-    def _reduce(self, number: int, outcome: Outcome | None) -> None:
+    def _reduce(self, number: int, outcome: Outcome | None, error: str | None) -> None:
+        if outcome == "FAIL" and not faults.own(error) and checkpoint.steps(self.of(number)):
+            self.left[number] = None
+            if len(self.left) > KEPT:
+                self._drop(next(iter(self.left)))
+            return
         value = self._value(number) if outcome == "COMPLETE" else None
         if value is None:
             self._drop(number)
@@ -105,6 +125,7 @@ class Checkpoints:
 
     def _drop(self, number: int) -> None:
         self.values.pop(number, None)
+        self.left.pop(number, None)
         shutil.rmtree(self.of(number), ignore_errors=True)
         if self.store is not None:
             (self.store / number).remove_all()

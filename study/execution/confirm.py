@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from study.execution.adapters import Listener
 from study.execution.checkpoints import Checkpoints, predictions_path
+from study.execution.retry import reopen
 from study.execution.runner import begin, execute
 from study.execution.trials import Trials
 from study.proposals import ranking
@@ -33,6 +34,7 @@ def confirm_study(
     *,
     runners_up: int = 0,
     again: bool = False,
+    retry: Sequence[int] = (),
     take_over: bool = False,
     events: Listener | None = None,
     address: str | None = None,
@@ -40,7 +42,8 @@ def confirm_study(
     """Open the test split once, and score the rank-1 configuration, `runners_up` further ones and the controls on it.
 
     What was interrupted goes on; what is complete is left as it is, unless `again` opens the test split once more for
-    configurations that were not among those confirmed. Raises `UserError` where the study's trials are not all done.
+    configurations that were not among those confirmed. Failed trials that `retry` names run again, and nothing that is
+    new does. Raises `UserError` where the study's trials are not all done.
     """
     folder = study_directory(root.resolve(), name)
     record = read_study(folder / LEDGER)
@@ -48,12 +51,13 @@ def confirm_study(
     unfinished = [t.number for t in record.trials.values() if t.phase == "run" and not t.ended]
     if unfinished:
         raise UserError(f"{name}: trials {', '.join(map(str, unfinished))} are not finished; study resume {name}")
-    planned = plan(config, record, runners_up)
     done = [t for t in record.trials.values() if t.phase == "confirm"]
+    earlier = len({t.attributes["configuration"] for t in done if t.kind == "runner_up"})
+    planned = plan(config, record, max(runners_up, earlier))[: len(done) if retry else None]
     if len(done) < len(planned) and done and not again and all(t.ended for t in done):
         raise UserError(f"{name}: the test split was opened already; --again opens it once more for what is new")
-    if len(done) < len(planned) or any(not t.ended for t in done):
-        _execute(config, root, folder, planned, take_over, events, address)
+    if retry or len(done) < len(planned) or any(not t.ended for t in done):
+        _execute(config, folder, planned, retry, take_over, events, address)
         record = read_study(folder / LEDGER)
     results(config, record, folder).to_parquet(folder / RESULTS)
     roots.keep(folder / RESULTS)
@@ -62,9 +66,9 @@ def confirm_study(
 
 def _execute(
     config: StudyConfig,
-    root: Path,
     folder: Path,
     planned: list[Planned],
+    retry: Sequence[int],
     take_over: bool,
     events: Listener | None,
     address: str | None,
@@ -80,7 +84,9 @@ def _execute(
             ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
         materials = prepare(config.trial, ("validation", "test"))
         begin(config, ledger, record, materials)
-        execute(Trials(config, ledger, record, planned), Checkpoints(config, record, folder), hear, address)
+        checkpoints = Checkpoints(config, record, folder)
+        record = reopen(ledger, record, checkpoints, retry)
+        execute(Trials(config, ledger, record, planned), checkpoints, hear, address)
 
 
 def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[Planned]:

@@ -18,13 +18,14 @@ from study.execution.checkpoints import Checkpoints
 from study.execution.cluster import cluster
 from study.execution.concurrency import concurrency, concurrency_words
 from study.execution.interrupts import interruptible
+from study.execution.retry import reopen
 from study.execution.trials import Trials
 from study.proposals import warm_start
 from study.question.config import ScalingConfig, StudyConfig, study_directory
 from study.question.rules import protocol_hash
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, read_study
-from study.record.record import SCHEMA, StudyRecord
+from study.record.record import StudyRecord
 from study.record.roots import opened
 from study.record.version import code_version
 from study.tracking.tracker import Tracker
@@ -47,10 +48,12 @@ def run_study(
     address: str | None = None,
     max_failures: int | None = None,
     learn_from: Sequence[StudyRecord] = (),
+    retry: Sequence[int] = (),
 ) -> StudyRecord:
     """Run a study's trials, or go on with them, until its budget is met; returns what the ledger then holds.
 
-    The ended trials of `learn_from` become history to a new study's sampler. `address` is that of a Ray cluster;
+    The ended trials of `learn_from` become history to a new study's sampler; failed trials that `retry` names run
+    again, before what else is left. `address` is that of a Ray cluster;
     without one, a local cluster lives as long as the call. Raises `UserError` before anything is written where the
     study cannot start, and `KeyboardInterrupt` once an interrupted study is checkpointed and can be resumed.
     """
@@ -71,7 +74,9 @@ def run_study(
             for other in learn_from:
                 count = warm_start.borrow(config, ledger, record, other)
                 hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
-        execute(Trials(config, ledger, record), Checkpoints(config, record, folder), hear, address)
+        checkpoints = Checkpoints(config, record, folder)
+        record = reopen(ledger, record, checkpoints, retry)
+        execute(Trials(config, ledger, record), checkpoints, hear, address)
     return read_study(folder / LEDGER)
 
 
@@ -79,7 +84,7 @@ def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: P
     """Write what the study is."""
     ledger.append(
         "study",
-        schema=SCHEMA,
+        schema=record.schema,
         uuid=record.uuid or uuid.uuid4().hex,
         config=config.model_dump(mode="json"),
         code_version=code_version(),

@@ -6,7 +6,7 @@ and after any failed append the process must do just that.
 What is a trial's fault and what is not: an exception fails the trial. Lost workers and a lost peer give it another
 attempt. What any other trial would meet as well (a full disk, a lost mailbox, no sign of life from workers for
 `scaling.worker_wait_minutes`) *halts* the study: the others write their checkpoints, nothing is recorded as failed, the
-cause is said, and ``study resume`` goes on.
+cause is said, and ``study resume`` goes on. A trial that failed stays so unless it is retried (see `retry`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from study.proposals.search import Search
 from study.proposals.spending import Spending
 from study.question.checks import check
 from study.question.config import StudyConfig
+from study.record.faults import last_line
 from study.record.ledger import Ledger
 from study.record.record import Phase, StudyRecord, TrialRecord
 from trainables.config import TrialConfig
@@ -43,7 +44,7 @@ class Proposal:
 
     number: int
     attempt: int
-    """1, or more for a trial that was interrupted."""
+    """1, or more for a trial that was interrupted, or failed and is retried."""
     phase: Phase
     kind: str
     control: str | None
@@ -104,7 +105,7 @@ class Trials:
         return 0 if self.stopped else len(self._waiting) + sum(arm.proposer.remaining() for arm in self._arms)
 
     def ask(self) -> Proposal | None:
-        """The next trial to run: interrupted ones first, under their number. None: there is none, for good.
+        """The next trial to run: interrupted and retried ones first, under their number. None: there is none, for good.
 
         A point that makes no valid trial is recorded as failed, and the next one is returned.
         """
@@ -219,7 +220,7 @@ class Trials:
         """Count endings, and stop the study where going on makes no sense."""
         self._failures += problem is not None
         if len(self._endings) < ALIKE:
-            self._endings.append(problem.strip().splitlines()[-1] if problem and problem.strip() else None)
+            self._endings.append(last_line(problem or "") or None)
             first = self._endings[0]
             if len(self._endings) == ALIKE and first is not None and set(self._endings) == {first}:
                 self.stopped = f"the first {ALIKE} trials failed alike: {first}"
@@ -254,7 +255,7 @@ class Trials:
         self._failures = sum(record.state == "FAIL" for record, _, _ in known)
         self._bound_failures()
         unfinished = (record for record, _, _ in known if not record.ended)
-        self._waiting.extend(sorted(unfinished, key=lambda record: record.state != "running"))
+        self._waiting.extend(sorted(unfinished, key=lambda record: record.attempts == 0))
         if self._spending is not None:
             for record, _, _ in known:
                 if record.reports:

@@ -33,7 +33,8 @@ def checkpoints(config: StudyConfig) -> int | None:
 
     Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
     is kept. Without intermediate evaluations there is one, written when the trial is interrupted, and the final
-    weights. The weights of the best few finished trials stay.
+    weights. The weights of the best few finished trials stay. What as few that failed by no fault of their own keep
+    besides, to be retried from, is not counted: most studies have none.
     """
     counts = [trained(trial) for trial in encoders(config)]
     if None in counts:
@@ -89,7 +90,9 @@ def existing(root: Path) -> Path:
 
 
 def size(count: float) -> str:
-    """``0.9 GiB``, ``43 MiB``."""
+    """``0.9 GiB``, ``43 MiB``, ``7 KiB``."""
+    if count < 2**20:
+        return f"{math.ceil(count / 2**10)} KiB"
     return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.0f} MiB"
 
 

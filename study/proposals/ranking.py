@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.question import objectives
-from study.question.config import StudyConfig
+from study.question.config import Objective, StudyConfig
 from study.question.rules import unperturbed, visible
 from study.record.record import StudyRecord, TrialRecord
 from trainables.config import Budget, PerturbationConfig, TrialConfig
@@ -93,11 +93,14 @@ class Choice:
     baseline_ranks_higher: bool
 
 
-def ranking(config: StudyConfig, record: StudyRecord, control: str | None = None) -> list[Ranked]:
+def ranking(
+    config: StudyConfig, record: StudyRecord, control: str | None = None, by: Objective | None = None
+) -> list[Ranked]:
     """Completed configurations of phase `run`, best first; the baseline apart. `control` ranks that control's search.
 
     By the first objective, among configurations that meet every constraint and whose every replicate completed; of
-    equals the earliest asked.
+    equals the earliest asked. `by` ranks by something else: exploratory, since whatever it reads is read, allowed by
+    the selection rule or not, and whether a constraint is met is not asked.
     """
     groups: dict[str, list[TrialRecord]] = {}
     for trial in record.trials.values():
@@ -105,11 +108,11 @@ def ranking(config: StudyConfig, record: StudyRecord, control: str | None = None
             groups.setdefault(json.dumps(_unseeded(config, trial), sort_keys=True), []).append(trial)
     ranked = []
     for key, members in groups.items():
-        values = [_value(config, t) for t in members]
+        values = [_value(config, t) if by is None else explored(config, t, by) for t in members]
         if all(v is not None for v in values):
             mean = math.fsum(v for v in values if v is not None) / len(values)
             ranked.append(Ranked(json.loads(key), tuple(t.number for t in members), mean))
-    sign = -1 if config.search.optimised[0].direction == "maximize" else 1
+    sign = -1 if (by or config.search.optimised[0]).direction == "maximize" else 1
     return sorted(ranked, key=lambda r: sign * r.value)
 
 
@@ -151,6 +154,16 @@ def tradeoffs(config: StudyConfig, record: StudyRecord) -> list[int]:
         return []
     front = pareto_front(list(points.values()), [o.direction == "maximize" for o in optimised])
     return [number for number, is_on_it in zip(points, front, strict=True) if is_on_it]
+
+
+def explored(config: StudyConfig, trial: TrialRecord, by: Objective) -> float | None:
+    """Any objective of a completed trial, whatever the selection rule may read; None where it has no number."""
+    outcome = trial.result(config.trial) if trial.state == "COMPLETE" else None
+    try:
+        value = objectives.value(by, outcome, config) if outcome is not None else math.nan
+    except objectives.UnscoredError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _unseeded(config: StudyConfig, trial: TrialRecord) -> dict[str, Any]:

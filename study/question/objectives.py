@@ -50,6 +50,9 @@ PLAIN = (
 )
 """Reductions that need no argument."""
 
+KNOWN = (*PLAIN, "language:CODE", "group:NAME", "cost:forward_equivalents")
+"""All of them, as they are listed to users."""
+
 STANDARD = tuple(name for name in PLAIN if name != "selection_worst")
 """Reductions that every table and the tracking server show, with `group:` of each declared group."""
 
@@ -198,8 +201,7 @@ def name_problem(name: str, config: StudyConfig) -> str | None:
         return _argument_problem(kind, argument)
     if name in PLAIN:
         return None
-    known = (*PLAIN, "language:CODE", "group:NAME", "cost:forward_equivalents")
-    return f"unknown reduction{suggestion(name, known) or ', known: ' + ', '.join(known)}"
+    return f"unknown reduction{suggestion(name, KNOWN) or ', known: ' + ', '.join(KNOWN)}"
 
 
 def summary(evaluation: Evaluation, config: StudyConfig, metric: str | None = None) -> dict[str, float]:

@@ -6,13 +6,15 @@ are ignored). Numbers that JSON lacks are ``{"$float": "nan" | "inf" | "-inf"}``
 
 ============ ===========================================================================================================
 opened       pid, host, since: a driver took the study
-study        schema (a number; `study.record.record.SCHEMA`), uuid, config (resolved), code_version, fingerprints,
+study        schema (a number; see `study.record.record.SCHEMA`), uuid, config (resolved), code_version, fingerprints,
              protocol_hash: again whenever one of them changes
 asked        trial (number), phase (run | confirm), kind, control (letter or null), point {dotted path: value},
              distributions {dimension: Optuna's JSON form}, attributes (of sampler and phase)
 started      trial, attempt (from 1)
 report       trial, attempt, step, evaluation (`Evaluation.to_json`)
 finished     trial, attempt, outcome (COMPLETE | PRUNED | FAIL), error (text or null)
+retried      trial, attempt (the next one), fresh: a failed trial waits to be run again. Its reports stay, and it goes
+             on from its checkpoint; fresh: from nothing, and the reports so far no longer count. From schema 2 on
 borrowed     study, uuid, trial (number there), point, distributions, outcome, evaluations: an ended trial of another
              study, for the search to learn from
 stopped      cause: phase `run` ended before its number of trials was reached

@@ -109,6 +109,11 @@ def claim(path: Path, take_over: bool = False, epoch: int = 1) -> Claim:
     return Claim(path, descriptor, owner)
 
 
+def last_owner(path: Path) -> Owner | None:
+    """The owner that holds the study, or held it last; takes no lock. See `lives`."""
+    return _read(path)
+
+
 def running_owner(path: Path) -> Owner | None:
     """The owner that holds the study now, or None; reads only."""
     owner = _read(path)

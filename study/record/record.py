@@ -16,9 +16,13 @@ from trainables.scores import Evaluation, Split
 Phase = Literal["run", "confirm"]
 State = Literal["asked", "running", "COMPLETE", "PRUNED", "FAIL"]
 
-SCHEMA = 1
-"""Of a ledger's events: raised when one changes its meaning, not when one, or a field of one, is added. Ledgers that
-name none were written before there was a number, and are of schema 1."""
+RETRYING = 2
+"""The schema in which a trial's failure may be taken back (`retried`): a ledger is of it once one was. A reader who did
+not know would take the old outcome for the last one, and rank without the new."""
+
+SCHEMA = RETRYING
+"""The latest of a ledger's events that is read here: raised when one changes its meaning, not when one, or a field of
+one, is added. Studies begin with schema 1, which earlier versions read too; ledgers that name none are of it."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,18 @@ class TrialRecord:
     started: float | None = None
     """Unix seconds of the last start."""
     finished: float | None = None
+    retries: int = 0
+    """How often its failure was taken back, for it to run again."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether nothing more will happen to it, unless it failed and is retried."""
         return self.state not in ("asked", "running")
+
+    @property
+    def fence(self) -> int:
+        """The first attempt whose events count: the present one, or the next of a trial that is retried."""
+        return self.attempts + (self.state == "asked" and self.retries > 0)
 
     @property
     def fruitless(self) -> Report | None:
@@ -110,7 +121,7 @@ class TrialRecord:
 class StudyRecord:
     """A study as its events tell it. `apply` takes them one at a time, so that a reader can follow a ledger."""
 
-    schema: int = SCHEMA
+    schema: int = 1
     uuid: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     """The resolved study configuration, as JSON types."""
@@ -142,6 +153,11 @@ class StudyRecord:
     def epoch(self) -> int:
         """Number of the present ownership; 0 before the first."""
         return int(self.sessions[-1]["epoch"]) if self.sessions else 0
+
+    @property
+    def phase(self) -> Phase:
+        """The phase whose trials may still change: those of `run` are fixed once the test split was opened."""
+        return "confirm" if self.openings else "run"
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take the next event. Those of a driver that had been taken over, and of older attempts, change nothing.
@@ -216,7 +232,7 @@ class StudyRecord:
 
     def _report(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
-        if trial.ended or event["attempt"] < trial.attempts:
+        if trial.ended or event["attempt"] < trial.fence:
             return
         data = event["evaluation"]
         packed, rise = json.dumps(data).encode(), data["training"].get("loss_rise")
@@ -228,6 +244,14 @@ class StudyRecord:
 
     def _finished(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
-        if not trial.ended and event["attempt"] >= trial.attempts:
+        if not trial.ended and event["attempt"] >= trial.fence:
             trial.attempts = event["attempt"]
             trial.state, trial.error, trial.finished = event["outcome"], event["error"], event["time"]
+
+    def _retried(self, event: Mapping[str, Any]) -> None:
+        trial = self.trials[event["trial"]]
+        if trial.state == "FAIL":
+            trial.state, trial.error, trial.started, trial.finished = "asked", None, None, None
+            trial.retries += 1
+            if event["fresh"]:
+                trial.reports = []

@@ -18,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
-from study.record import segments
+from study.record import ownership, segments
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, owner_path
-from study.record.ownership import running_owner
+from study.record.ownership import Owner, running_owner
 from trainables.errors import UserError
 from trainables.storage import files
 from trainables.storage.cache import cache_root
@@ -85,7 +85,8 @@ def check_writable(root: Path) -> None:
 
 def names(root: Path) -> list[str]:
     """Names of the studies under a root that have a ledger here, after `refresh`; sorted."""
-    return sorted(path.parent.name for path in root.glob(f"*/{LEDGER}"))
+    found = (path.parent.name for path in root.glob(f"*/{LEDGER}"))
+    return sorted(name for name in found if not name.startswith("."))  # renamed aside, to be removed
 
 
 def refresh(root: Path, name: str | None = None) -> None:
@@ -96,8 +97,9 @@ def refresh(root: Path, name: str | None = None) -> None:
     there = store(root)
     if there is None:
         return
-    with _told():
-        for each in there.folders() if name is None else [name]:
+    with told():
+        # A study that is here alone may have been removed from the store.
+        for each in sorted({*there.folders(), *names(root)}) if name is None else [name]:
             with _locked(root / each):
                 if running_owner(owner_path(root / each / LEDGER)) is None:
                     _refresh(there / each, root / each)
@@ -110,16 +112,26 @@ def is_owned(root: Path, name: str) -> bool:
     there = store(root)
     if there is None:
         return False
-    with _told():
+    with told():
         return segments.owned(there / name)
+
+
+def last_owner(root: Path, name: str) -> Owner | None:
+    """The driver that holds a study, or held it last, wherever it is; takes no lock."""
+    there = store(root)
+    if there is None:
+        return ownership.last_owner(owner_path(root / name / LEDGER))
+    with told():
+        return segments.last_owner(there / name)
 
 
 @contextmanager
 def opened(path: Path, take_over: bool, hear: Callable[[Mapping[str, Any]], None]) -> Iterator[Ledger]:
     """Own and write the ledger at `path`; `hear` is told of every event.
 
-    Under a URI it is mirrored meanwhile, and complete there at the end. Raises `UserError` as `Ledger.open` does, and
-    where the store does not answer at the start, or does not take the ledger's end.
+    Under a URI it is mirrored meanwhile, and complete there at the end. Raises `UserError` as `Ledger.open` does, where
+    the store does not answer at the start, or does not take the ledger's end, and where a study of that name is still
+    being removed from it.
     """
     root = store(path.parent.parent)
     if root is None:
@@ -128,10 +140,13 @@ def opened(path: Path, take_over: bool, hear: Callable[[Mapping[str, Any]], None
             yield ledger
         return
     there = root / path.parent.name
-    with _told(), _locked(path.parent):
+    with told(), _locked(path.parent):
         running = running_owner(owner_path(path))
         if running is not None and not take_over:
             raise UserError(f"{path.parent}: owned by {running.describe()} and running; stop it first")
+        if segments.REMOVED in there.sizes():
+            name = path.parent.name
+            raise UserError(f"{there.uri}: the removal of a study was interrupted; study rm {name} completes it")
         tenure = segments.claim(there, take_over)
         try:
             last = _refresh(there, path.parent)
@@ -159,7 +174,7 @@ def settle(root: Path, name: str) -> None:
     there, path = store(root), root / name / LEDGER
     if there is None:
         return
-    with _told():
+    with told():
         last = segments.last(there / name)
     if path.stat().st_size > (last.end if last else 0):
         with opened(path, False, lambda event: None):
@@ -169,7 +184,7 @@ def settle(root: Path, name: str) -> None:
 def keep(file: Path) -> None:
     """Bring a file of a study's folder to its store; a plain folder has it already."""
     if (there := beside(file)) is not None:
-        with _told():
+        with told():
             there.upload(file)
 
 
@@ -177,7 +192,7 @@ def bring(file: Path) -> None:
     """Bring a file of a study's folder here from its store, unless it is here."""
     there = None if file.exists() else beside(file)
     if there is not None:
-        with _told(), files.replaced(file) as aside:
+        with told(), files.replaced(file) as aside:
             there.download("", aside)
 
 
@@ -191,6 +206,8 @@ def beside(file: Path) -> Store | None:
 
 def _refresh(there: Store, study: Path) -> segments.Segment | None:
     sizes = there.sizes()
+    if segments.REMOVED in sizes:
+        sizes = {}
     last = segments.refresh(there, study, sizes)
     results = study / RESULTS
     if RESULTS in sizes and (not results.exists() or results.stat().st_size != sizes[RESULTS]):
@@ -206,7 +223,7 @@ def _locked(study: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """A store's errors as the user's."""
     try:
         yield

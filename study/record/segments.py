@@ -52,6 +52,9 @@ PATIENCE_SECONDS = 60.0
 LARGEST = 32 << 20
 """Bytes of a segment, unless a single line is longer."""
 
+REMOVED = "REMOVED"
+"""Object of a study that is being removed: whatever else is there still, it is no study."""
+
 OWNER = re.compile(r"(\d{6}-[0-9a-f]{8})\.json")
 SEGMENT = re.compile(r"ledger/(\d{15})-(\d{6}-[0-9a-f]{8})-(\d{6}-[0-9a-f]{8})\.jsonl")
 
@@ -227,6 +230,12 @@ def owned(store: Store) -> bool:
     """Whether a driver holds the study now, as far as can be told from here."""
     ids = _owner_ids(store)
     return bool(ids) and _lives(_owner(store, ids[-1]), ids[-1]) is not None
+
+
+def last_owner(store: Store) -> Owner | None:
+    """The driver that holds the study, or held it last."""
+    ids = _owner_ids(store)
+    return _owner(store, ids[-1]) if ids else None
 
 
 def _lives(owner: Owner, identity: str) -> str | None:

@@ -73,8 +73,8 @@ class Mirror:
     """One study's ledger on its way to MLflow. After an exception the same call goes on where it broke off.
 
     `uri` None is the SQLite file under the studies' root; `say` hears of single runs that MLflow refuses. `record` is
-    what the ledger adds up to as far as it was read, less the reports of trials that are done with; `sent` counts the
-    events of the ledger that are in MLflow.
+    what the ledger adds up to as far as it was read, less the reports of trials that are done with for good; `sent`
+    counts the events of the ledger that are in MLflow.
     """
 
     def __init__(self, ledger: Path, uri: str | None, say: Say) -> None:
@@ -246,6 +246,8 @@ class Mirror:
         run = self._children.get(trial.number)
         if run is None:
             run = self._children[trial.number] = self._start(trial)
+        elif run.ended and not trial.ended:  # it failed, and is retried
+            run = self._children[trial.number] = self._start(trial, anew=True)
         if not run.ended:
             reports = [r for r in trial.reports if run.sent.get((r.step, r.split)) != r.attempt]
             if any((r.step, r.split) in run.sent for r in reports):  # a later attempt repeated a step
@@ -260,7 +262,7 @@ class Mirror:
                 self._drop_doubles(trial.number, run)
                 self._client.set_terminated(run.id, STATUS[trial.state], milliseconds(trial.finished))
                 run.ended = True
-        if run.ended:
+        if run.ended and trial.state != "FAIL":  # who failed may be retried
             trial.reports, trial.distributions, trial.attributes = [], {}, {}
 
     def _start(self, trial: TrialRecord, anew: bool = False) -> _Run:

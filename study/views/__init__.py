@@ -2,7 +2,8 @@
 
 In: a root and a name, or events as they come. Out: text, JSON, data frames, Optuna's database.
 found      a study as it lies on disk; start here. values: its objectives' values
-tables     `study show` and `study ls`; document: the same as JSON
+tables     `study show` and `study ls`; document: the same as JSON; ranks: another order of the trials
 progress   the live table; picture: what it shows; chatter: what libraries write goes to the log
+following  the live table of a study that runs elsewhere
 history    ledger -> data frames (`study.load_study`); optuna_export: ledger -> optuna.db; rebuilding makes views anew
 """

@@ -15,6 +15,7 @@ test_openings           one {time, reason, protocol_hash} for each time that the
 trials                  one entry per trial, in the order they were asked:
   number, phase, kind, control, state   state: asked, running, COMPLETE, PRUNED, FAIL
   attempts              executions so far
+  retries               how often its failure was taken back (study retry)
   parameters            {dotted path: value}, laid over `config.trial`
   asked, started, finished   times or null
   objectives            {objective: value} of the trial's result, in the order of the configuration; null without one
@@ -87,6 +88,7 @@ def _trial_json(config: StudyConfig, trial: TrialRecord) -> dict[str, Any]:
         "control": trial.control,
         "state": trial.state,
         "attempts": trial.attempts,
+        "retries": trial.retries,
         "parameters": trial.point,
         "asked": trial.asked,
         "started": trial.started,

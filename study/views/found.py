@@ -68,11 +68,11 @@ def is_finished(config: StudyConfig, record: StudyRecord) -> bool:
         return False
     asked = sum(t.control is None for t in trials)
     # The points of a design are all asked before the first trial starts, however many they are.
-    enough = config.search.mode == "design" or (asked >= planned(config) and len(trials) - asked >= _tuned(config))
+    enough = config.search.mode == "design" or (asked >= planned(config) and len(trials) - asked >= tuned(config))
     return enough or _is_spent(config, record)
 
 
-def _tuned(config: StudyConfig) -> int:
+def tuned(config: StudyConfig) -> int:
     """Trials of control (b)'s own search."""
     if not config.protocol.tune_controls:
         return 0

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from study.question.config import Objective, StudyConfig
+from study.record.faults import last_line
 from study.record.record import StudyRecord, TrialRecord
-from study.views.tables import last_line, short, warning
+from study.views.tables import short, warning
 from trainables.scores import Evaluation
 
 Event = Mapping[str, Any]
@@ -51,6 +52,8 @@ class View:
             self.values.pop(event["trial"], None)
             if value is not None:
                 self.values[event["trial"]] = value
+        elif event["event"] == "retried" and event["fresh"]:
+            self.values.pop(event["trial"], None)
         elif event["event"] == "started":
             self.most_at_once = max(self.most_at_once, len(self.running))
             self.waiting = ""
@@ -143,6 +146,8 @@ class View:
                 text = f"trial {number} {STATES[event['outcome']]}"
                 yield text + (f": {last_line(trial.error)}" if trial.error else f" at {value}" if value else "")
                 yield self.summary(event["time"])
+            case "retried":
+                yield f"trial {number} runs again, {'from the start' if event['fresh'] else 'from its last checkpoint'}"
             case "test_opened":
                 yield "the test split is opened"
 

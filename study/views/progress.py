@@ -37,12 +37,23 @@ def watched(
     for event in earlier:
         view.hear(event)
     view.waiting = ""
-    with chatter_to(log) as screen, _listener(view, screen, mode) as listen, notices(log, listen):
+    with chatter_to(log) as screen, drawn(view, screen, mode) as listen, notices(log, listen):
         yield listen
 
 
+def of_confirm(events: Iterable[Event], numbers: set[int] | None = None) -> Iterator[Event]:
+    """Events without those of trials of phase `run`; `numbers`: trials of `confirm` that are known, and come to be."""
+    known = set() if numbers is None else numbers
+    for event in events:
+        if event["event"] == "asked" and event["phase"] == "confirm":
+            known.add(event["trial"])
+        if "trial" not in event or event["trial"] in known:
+            yield event
+
+
 @contextmanager
-def _listener(view: View, screen: TextIO, mode: Mode) -> Iterator[Listener]:
+def drawn(view: View, screen: TextIO, mode: Mode) -> Iterator[Listener]:
+    """A listener that brings the view up to date and shows it."""
     lock = threading.Lock()
     live = mode == "auto" and screen.isatty()
 

@@ -14,7 +14,8 @@ from rich.cells import cell_len
 from study.proposals import ranking
 from study.question import objectives, rules
 from study.question.config import Objective, StudyConfig
-from study.record import roots
+from study.record import faults, roots
+from study.record.faults import last_line
 from study.record.record import TrialRecord
 from study.views.found import Study, find, planned
 from study.views.values import objective_values, selection_words
@@ -30,6 +31,7 @@ STATES = {
     "asked": "waiting",
 }
 """States of trials in words, in the order in which they are counted."""
+
 MOST_ROWS = 30
 """Trials that a table shows unless all are asked for."""
 MOST_FAILURES = 5
@@ -116,7 +118,7 @@ def _trial_table(study: Study, every_trial: bool) -> str:
     order = {number: rank for rank, number in enumerate(ranked)}
     by_rank = sorted(trials, key=lambda t: (t.kind != "baseline", order.get(t.number, len(order)), t.number))
     shown = trials if every_trial else sorted(by_rank[:MOST_ROWS], key=lambda t: t.number)
-    paths = _varied([t for t in shown if t.kind != "baseline"])
+    paths = varied([t for t in shown if t.kind != "baseline"])
     titles = ["trial", *short(paths), *(o.name for o in config.search.objectives), *COMPARED[:-1], "step"]
     titles = list(dict.fromkeys(titles))
     rows = [titles, *(_trial_row(study, t, paths, titles, ranked[:1]) for t in shown)]
@@ -152,7 +154,7 @@ def _trials(numbers: Sequence[int]) -> str:
     return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
-def _varied(trials: Sequence[TrialRecord]) -> list[str]:
+def varied(trials: Sequence[TrialRecord]) -> list[str]:
     """Paths of points in which these trials differ; all of them where there is only one trial."""
     paths = list(dict.fromkeys(path for t in trials for path in t.point))
     if len(trials) < 2:
@@ -166,7 +168,7 @@ def _trial_row(
     config = study.config
     name = f"{trial.number} {trial.kind}" if trial.kind in ("baseline", "enqueued") else str(trial.number)
     cells = {"trial": name + (" *" if trial.number in best else "")}
-    cells |= dict(zip(short(paths), (_shown(trial.point.get(path)) for path in paths), strict=True))
+    cells |= dict(zip(short(paths), (cell(trial.point.get(path)) for path in paths), strict=True))
     outcome = trial.result(config.trial) or trial.evaluation()
     if outcome is not None:
         values = objectives.summary(outcome, config) | objective_values(config, outcome)
@@ -282,7 +284,15 @@ def _failures(study: Study) -> str:
     failed = [t for t in study.trials if t.state == "FAIL"]
     lines = [f"trial {t.number} failed: {last_line(t.error or '') or 'for an unknown reason'}" for t in failed]
     more = [f"… and {len(lines) - MOST_FAILURES} more"] if len(lines) > MOST_FAILURES else []
-    return "\n".join([*lines[:MOST_FAILURES], *more])
+    return "\n".join([*lines[:MOST_FAILURES], *more, *_retriable(study, failed)])
+
+
+def _retriable(study: Study, failed: Sequence[TrialRecord]) -> list[str]:
+    """Which of them are worth another try."""
+    found = [t.number for t in failed if t.phase == study.record.phase and not faults.own(t.error)]
+    if not found or study.condition == "running":
+        return []
+    return [f"By no fault of {'their' if len(found) > 1 else 'its'} own: {_trials(found)}; study retry {study.name}"]
 
 
 def warning(trials: Sequence[TrialRecord]) -> str:
@@ -301,19 +311,14 @@ def _next_step(study: Study) -> str:
     return ""
 
 
-def last_line(text: str) -> str:
-    """The line of a traceback that says what happened."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
 def short(paths: Sequence[str]) -> list[str]:
     """The last part of each path, or all of it where that would be ambiguous."""
     last = [path.rsplit(".", 1)[-1] for path in paths]
     return [name if last.count(name) == 1 else path for name, path in zip(last, paths, strict=True)]
 
 
-def _shown(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of a point in a table."""
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

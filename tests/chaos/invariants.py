@@ -18,15 +18,29 @@ from tests.study.sampled import sampler_trials
 
 
 def events(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Trials are asked once and finished once, reports are there once, attempts rise, nothing comes after an end."""
+    """Trials are asked once and finished once, reports are there once, attempts rise, nothing comes after an end.
+
+    A trial that failed and is retried is finished once more, and reports anew if it begins anew.
+    """
+    retried = [e for e in rows if e["event"] == "retried"]
+    anew = {e["trial"]: e["attempt"] for e in retried if e["fresh"]}
     asked = Counter(e["trial"] for e in rows if e["event"] == "asked")
     ended = Counter(e["trial"] for e in rows if e["event"] == "finished")
-    reported = Counter((e["trial"], e["step"], e["evaluation"]["split"]) for e in rows if e["event"] == "report")
+    ended.subtract(e["trial"] for e in retried)
+    reported = Counter(
+        (e["trial"], e["step"], e["evaluation"]["split"], e["attempt"] >= anew.get(e["trial"], 0))
+        for e in rows
+        if e["event"] == "report"
+    )
     for what, counts in (("asked", asked), ("finished", ended), ("reported", reported)):
         yield from (f"{key} was {what} {n} times" for key, n in counts.items() if n > 1)
     over: set[int] = set()
     attempts: dict[int, int] = {}
     for e in rows:
+        if e["event"] == "retried":
+            if e["trial"] not in over or e["attempt"] <= attempts.get(e["trial"], 0):
+                yield f"trial {e['trial']}: retried before its end, or as an older attempt"
+            over.discard(e["trial"])
         if e["event"] in ("started", "report", "finished"):
             number = e["trial"]
             if number in over:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from study.execution.retry import reopen
 from study.execution.simulation import Simulated
 from study.execution.trials import Proposal, Trials
 from study.question.config import StudyConfig
@@ -92,6 +93,15 @@ class World:
         """Step of a trial's last checkpoint."""
         path = self.folder / f"checkpoint-{number}"
         return int(path.read_text(encoding="ascii")) if path.exists() else 0
+
+    @property
+    def left(self) -> set[int]:
+        """Trials that have a checkpoint."""
+        return {int(path.name.partition("-")[2]) for path in self.folder.glob("checkpoint-*") if not path.suffix}
+
+    def restart(self, number: int) -> None:
+        self.log("restarted", number)
+        (self.folder / f"checkpoint-{number}").unlink(missing_ok=True)
 
     def save(self, number: int, step: int) -> None:
         aside = self.folder / f"checkpoint-{number}.aside"
@@ -204,11 +214,19 @@ class Driver:
         self.workers: dict[int, Worker] = {}
         self.zombies: list[tuple[int, int, Evaluation]] = []
         self.ledger: Ledger | None = None
+        self.retried: set[int] = set()
 
-    def run(self) -> None:
-        """Until the budget is met, or the fault."""
+    def run(self, retry: bool = False) -> None:
+        """Until the budget is met, or the fault; `retry`: failed trials once more."""
         self.ledger = Ledger.open(self.world.ledger)
-        trials = Trials(self.config, self.ledger, read_study(self.world.ledger))
+        record = read_study(self.world.ledger)
+        if retry:
+            failed = [t.number for t in record.trials.values() if t.state == "FAIL"]
+            for number in failed:
+                self.world.log("reopened", number)
+            record = reopen(self.ledger, record, self.world, failed)  # type: ignore[arg-type]
+        self.retried = {t.number for t in record.trials.values() if t.retries}
+        trials = Trials(self.config, self.ledger, record)
         while True:
             while len(self.workers) < CONCURRENT and (proposal := trials.ask()) is not None:
                 self.fate.passing("killed after asking")
@@ -241,9 +259,11 @@ class Driver:
         evaluation = worker.unheard.pop(0)
         verdict = trials.report(number, worker.attempt, evaluation)
         self.fate.passing("killed after a report")
-        if verdict == "stop" or evaluation.final:
-            error = "ValueError: planned" if number % 11 == 7 else None
-            trials.finish(number, worker.attempt, error)
+        is_new = number not in self.retried
+        is_lost = is_new and number % 11 == 3 and evaluation.step == 3 * EVERY
+        if is_lost or verdict == "stop" or evaluation.final:
+            error = "ValueError: planned" if number % 11 == 7 and is_new else None
+            trials.finish(number, worker.attempt, "its workers were lost 3 times" if is_lost else error)
             self.world.log("finished", number)
             self.fate.passing("killed after an end")
             del self.workers[number]
@@ -294,8 +314,11 @@ def failing_disk(fate: Fate) -> Iterator[None]:
         yield
 
 
-def suffer(config: StudyConfig, world: World, fate: Fate, lives: int) -> int:
-    """Run a study whose driver ends in a fault `lives` times, and then to its end; returns the lives it took."""
+def suffer(config: StudyConfig, world: World, fate: Fate, lives: int, retry: bool = False) -> int:
+    """Run a study whose driver ends in a fault `lives` times, and then to its end; returns the lives it took.
+
+    `retry`: it has ended, and the first driver runs its failed trials again.
+    """
     taken = 0
     with failing_disk(fate):
         while True:
@@ -305,7 +328,7 @@ def suffer(config: StudyConfig, world: World, fate: Fate, lives: int) -> int:
                 fate.armed = False
             driver = Driver(config, world, fate)
             try:
-                driver.run()
+                driver.run(retry and not taken)
             except Killed:
                 taken += 1
                 driver.die()
@@ -331,17 +354,27 @@ def violations(config: StudyConfig, world: World) -> list[str]:
 
 
 def _work_violations(world: World) -> Iterator[str]:
-    """No finished trial run again; at most one interval redone for each time a trial was interrupted."""
+    """No finished trial run again unless it is retried; at most one interval redone for each interruption."""
     path = world.folder / "work"
     over: set[int] = set()
+    restarted: Counter[int] = Counter()
+    starts: Counter[int] = Counter()
+    trained: Counter[tuple[int, int]] = Counter()
     for line in path.read_text(encoding="ascii").splitlines():
-        kind, number = line.split()[0], int(line.split()[1])
+        kind, number, *step = line.split()[0], *map(int, line.split()[1:])
+        anew = number + 1000 * restarted[number]  # what begins from nothing is another trial here
         if kind == "finished":
             over.add(number)
+        elif kind == "reopened":
+            over.discard(number)
+        elif kind == "restarted":
+            restarted[number] += 1
         elif number in over:
             yield f"trial {number} was {kind} after its end"
-    starts = Counter(number for (number,) in world.logged("started"))
-    trained = Counter((number, step) for number, step in world.logged("trained"))
+        elif kind == "started":
+            starts[anew] += 1
+        elif kind == "trained":
+            trained[anew, step[0]] += 1
     yield from invariants.redone(starts, trained, 1)
 
 
@@ -360,6 +393,8 @@ def campaign(seed: int, faults: int, trials: int = 14, lives: int = 14) -> tuple
             config = study(SEARCHES[name], trials)
             suffer(config, world, fate, lives)
             wrong = violations(config, world)
+            suffer(config, world, fate, lives // 3, retry=True)
+            wrong += violations(config, world)
         assert not wrong, f"seed {seed + studies} ({name}): " + "; ".join(wrong)
         counts += fate.counts
         studies += 1

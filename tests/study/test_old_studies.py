@@ -17,7 +17,6 @@ from study.execution.trials import Trials
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, read_events, read_study
-from study.record.record import SCHEMA
 from study.views.found import find
 from tests.study.execution.test_runner import command, mlflow_runs
 from tests.waiting import wait_for
@@ -117,7 +116,7 @@ def test_an_interrupted_one_goes_on(interrupted: Path) -> None:
         run(Trials(config, opened, read_study(ledger)), trainable, concurrent=2)
     ended = find(interrupted, NAME)
     assert ended.condition == "finished" and [t.state for t in ended.trials] == ["COMPLETE"] * 8
-    assert read_study(ledger).schema == SCHEMA
+    assert read_study(ledger).schema == 1
 
 
 def _again(ledger: Path) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from study.execution.checkpoints import Checkpoints
+from study.execution.checkpoints import KEPT, Checkpoints
 from study.question.config import StudyConfig
 from study.record.record import StudyRecord
 from trainables.loading import validate
@@ -49,3 +49,17 @@ def test_a_trial_that_did_not_complete_leaves_nothing(tmp_path: Path, outcome: A
     written(checkpoints, 0, 0.9, 10.0)
     checkpoints.finished(0, outcome)
     assert not checkpoints.of(0).exists()
+
+
+def test_those_that_failed_by_no_fault_of_their_own_keep_theirs(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(validate(StudyConfig, {"name": "x"}), StudyRecord(), tmp_path)
+    for number in range(KEPT + 2):
+        if number != 1:
+            written(checkpoints, number, 0.5, 10.0)
+        checkpoints.finished(number, "FAIL", "its workers were lost 3 times")
+    assert list(checkpoints.left) == [2, 3, 4], "of the latest that have one"
+    assert [checkpoint.steps(checkpoints.of(number)) for number in range(5)] == [[], [], [10, 20], [10, 20], [10, 20]]
+    checkpoints.finished(3, "COMPLETE")
+    assert list(checkpoints.left) == [2, 4] and checkpoint.steps(checkpoints.of(3)) == [20]
+    checkpoints.restart(2)
+    assert list(checkpoints.left) == [4] and not checkpoints.of(2).exists()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from study.execution.confirm import plan
+from study.execution import confirm
+from study.execution.confirm import confirm_study, plan
 from study.execution.simulation import Simulated, run
 from study.execution.trials import Trials
 from study.question import rules
@@ -76,3 +78,27 @@ def test_winner_and_controls_are_trained_under_the_same_reserved_seeds(tmp_path:
         ("winner", None), ("control", "a"), ("control", "c"), ("control", "d"),
     ]  # fmt: skip
     assert list(seeds.values()) == [list(rules.confirm_seeds(config))] * 4
+
+
+def test_a_retry_plans_what_was_confirmed_and_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runner-up and all, whatever is said of runners-up now; its design was not yet whole when a trial failed."""
+    data = {
+        "name": "x",
+        "trial": {"perturbation": {"method": "adversarial"}, "evaluation": {"every": 10}},
+        "search": {"space": "adversarial", "trials": 4, "sampler": "random"},
+        "protocol": {"confirm_seeds": 3},
+    }
+    config = validate(StudyConfig, data)
+    whole = plan(config, finished(config, tmp_path / "x"), runners_up=2)
+    assert sum(each.kind == "runner_up" for each in whole) == 6
+    left: dict[str, Any] = {}
+    monkeypatch.setattr(confirm, "_execute", lambda config, folder, planned, retry, *_: left.update(planned=planned))
+    monkeypatch.setattr(confirm, "results", lambda *_: pd.DataFrame())
+    with Ledger.open(tmp_path / "x" / "ledger.jsonl") as ledger:
+        ledger.append("test_opened", reason="")
+        for number, each in enumerate(whole[:-1], 4):
+            row = {"kind": each.kind, "control": each.control, "point": each.point, "attributes": each.attributes}
+            ledger.append("asked", trial=number, phase="confirm", **row)
+            ledger.append("finished", trial=number, attempt=1, outcome="FAIL", error="its workers were lost")
+    confirm_study("x", tmp_path, retry=(4,))
+    assert left["planned"] == whole[:-1]

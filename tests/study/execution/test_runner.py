@@ -326,6 +326,34 @@ def test_trial_drivers_that_never_come_up_end_the_study(tmp_path: Path) -> None:
     assert "No module named 'nowhere'" in str(record.trials[0].error), record.trials[0].error
 
 
+def test_a_trial_whose_worker_was_lost_for_good_is_retried_from_its_checkpoint(tmp_path: Path) -> None:
+    longer = TRIAL | {"training": TRIAL["training"] | {"budget": {"steps": 60}}, "perturbation": {"method": "none"}}
+    longer |= {"evaluation": {"every": 10, "examples_per_language": 4}}
+    scaling = {"max_attempts": 1, "concurrent_trials": 1}
+    config = written(tmp_path / "tiny.yaml", study(trial=longer, scaling=scaling, search={"trials": 1}))
+    ledger = tmp_path / "tiny" / "ledger.jsonl"
+    with command("run", str(config), "--root", str(tmp_path), "--plain") as process:
+        wait_for(lambda: ledger.exists() and reports(read_study(ledger)) >= 1, 240, "a report")
+        (victim,) = [p for p in family(process.pid) if "RayTrainWorker" in " ".join(p.cmdline() or [p.name()])]
+        victim.kill()
+        output, _ = process.communicate(timeout=240)
+    assert process.returncode == 1, output
+    failed = read_study(ledger).trials[0]
+    assert failed.state == "FAIL" and "its workers were lost 1 times" in str(failed.error)
+    status, output = finished("show", "tiny", "--root", str(tmp_path))
+    assert "By no fault of its own: trial 0; study retry tiny" in output
+    status, output = finished("retry", "tiny", "--root", str(tmp_path), "--plain")
+    assert status == 0, output
+    assert "trial 0 runs again, from its last checkpoint" in output
+    trial = read_study(ledger).trials[0]
+    assert (trial.state, trial.attempts, trial.retries) == ("COMPLETE", 2, 1)
+    assert [r.step for r in trial.reports] == [10, 20, 30, 40, 50, 60]
+    assert [r.attempt for r in trial.reports[: len(failed.reports)]] == [1] * len(failed.reports)
+    rebuild(ledger)
+    _, children = mlflow_runs(tmp_path)
+    assert children[0].info.status == "FINISHED"
+
+
 def test_a_lost_worker_is_replaced(tmp_path: Path) -> None:
     """Fresh workers, two a trial: one is killed, the trial goes on from its checkpoint, scores as one worker does."""
     base = TRIAL | {"perturbation": {"method": "none"}}

@@ -160,3 +160,32 @@ def test_the_latest_configuration_counts_and_the_first_identity() -> None:
 
     record = StudyRecord.of([study("a", "x"), study("b", "y")])
     assert (record.uuid, record.config) == ("a", {"name": "y"})
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_failure_is_taken_back(fresh: bool) -> None:
+    record = StudyRecord.of(
+        [
+            asked(0),
+            event("started", trial=0, attempt=1),
+            report(0, 1, 10, 0.1),
+            finished(0, 1, "FAIL", "boom"),
+            event("retried", trial=0, attempt=2, fresh=fresh),
+        ]
+    )
+    trial = record.trials[0]
+    assert (trial.state, trial.attempts, trial.retries) == ("asked", 1, 1)
+    assert (trial.error, trial.started, trial.finished) == (None, None, None)
+    kept = [] if fresh else [(1, 10, 0.1)]
+    for late in (report(0, 1, 20, 0.9), finished(0, 1, "COMPLETE")):
+        record.apply(late)
+    assert scores(record, 0) == kept and not trial.ended, "what an older attempt says is refused"
+    for e in (event("started", trial=0, attempt=2), report(0, 2, 20, 0.2), finished(0, 2, "COMPLETE")):
+        record.apply(e)
+    assert scores(record, 0) == [*kept, (2, 20, 0.2)] and trial.state == "COMPLETE"
+
+
+@pytest.mark.parametrize("outcome", ["COMPLETE", "PRUNED"])
+def test_no_other_end_is_taken_back(outcome: str) -> None:
+    record = StudyRecord.of([asked(0), finished(0, 1, outcome), event("retried", trial=0, attempt=2, fresh=True)])
+    assert (record.trials[0].state, record.trials[0].retries) == (outcome, 0)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +24,13 @@ from torch import nn
 from study import cli
 from study.execution import confirm
 from study.execution.checkpoints import KEPT, Checkpoints
+from study.execution.retry import reopen
 from study.question.config import StudyConfig
 from study.record import roots, segments
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, read_events, read_study
 from study.record.record import StudyRecord
+from study.views import following
 from tests.study.conftest import Event, evaluation
 from tests.study.reporting.conftest import build, configured
 from tests.waiting import wait_for
@@ -325,12 +328,115 @@ def test_a_store_that_is_away(server: ThreadedMotoServer, machines: Machines, ev
     assert machines.events("b") == plain(events + events[:1])
 
 
+def test_a_study_is_watched_from_another_machine(
+    server: ThreadedMotoServer, machines: Machines, events: list[Event], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its store is away for a while."""
+    path, show = machines.ledger("a"), following._show
+    machines.patch.setattr(segments, "SECONDS", 0.1)
+    opened = roots.opened(path, False, nothing)
+    ledger = opened.__enter__()
+    append(ledger, events[:4])
+    ledger.guard.__self__.flush()  # type: ignore[union-attr]
+
+    away = threading.Event()
+
+    def go_on() -> None:
+        server.stop()
+        away.wait(60)
+        server.start()
+        append(ledger, events[4:])
+        opened.__exit__(None, None, None)
+
+    driver = threading.Thread(target=go_on)
+
+    def watched(news: following.News, listen: Any, pause: float) -> None:
+        driver.start()
+        show(news, lambda event: (listen(event), "waiting for it" in event.get("words", "") and away.set()), pause)
+
+    machines.patch.setattr(following, "_show", watched)
+    root = machines["b"]
+    assert following.follow(root, "small", "plain", 0.2) == following.FINISHED
+    driver.join(60)
+    lines = [line.partition("] ")[2] or line for line in capfd.readouterr().out.splitlines()]
+    assert "trial 2 complete at 0.8250" in lines and lines[-1] == "not running: the study is finished"
+    assert sum(line.endswith("; waiting for it") for line in lines) == 1
+    assert not any(path.name == "ledger.jsonl.owner" for path in (root / "small").iterdir())
+
+
 def test_a_study_removed_from_the_store_is_gone(machines: Machines, events: list[Event]) -> None:
     with roots.opened(machines.ledger("a"), False, nothing) as ledger:
         append(ledger, events)
     (Store(machines.uri) / "small").remove_all()
     roots.refresh(machines["a"], "small")
     assert not machines.ledger("a").exists()
+
+
+def study(*arguments: str) -> int:
+    return cli.execute(cli.commands, "study", list(arguments))
+
+
+def test_rm_removes_a_study_here_and_in_the_store(
+    machines: Machines, events: list[Event], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("small", "other"):
+        with roots.opened(machines["a"] / name / LEDGER, False, nothing) as ledger:
+            append(ledger, events)
+    store = Store(machines.uri)
+    (store / "small").write("checkpoints/2/20/weights.safetensors", bytes(3 << 20))
+    (store / "small").write("checkpoints/2/20/meta.json", b"{}")
+    there = set(store.sizes("small"))
+    assert study("rm", "small", "--root", machines.uri, "--checkpoints-only", "--yes") == 0
+    assert f"{machines.uri}/small: 3 MiB" in capsys.readouterr().out
+    assert {name for name in store.sizes("small") if not name.startswith("owners")} == {
+        name for name in there if not name.startswith(("checkpoints", "owners"))
+    }
+    assert machines.events("b") == plain(events)
+    with roots.opened(machines.ledger("a"), False, nothing):
+        assert machines["b"] and study("rm", "small", "--root", machines.uri, "--yes") == 2
+        assert "small is being run by another process; stop it first" in capsys.readouterr().err
+    assert machines["a"] and study("rm", "small", "--root", machines.uri, "--yes") == 0
+    assert store.sizes("small") == {} and not (machines["a"] / "small").exists()
+    assert "other" in store.folders()
+    roots.refresh(machines["b"])
+    assert roots.names(machines["b"]) == ["other"], "nobody has it any more"
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, events[:2])
+    assert machines.events("b") == plain(events[:2])
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_removal_from_a_store_that_breaks_off_leaves_no_study(
+    machines: Machines, events: list[Event], after: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After so many deletions."""
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, events)
+    (Store(machines.uri) / "small").write("checkpoints/2/20/meta.json", b"{}")
+    left = [None] * after
+    remove_all = Store.remove_all
+
+    def breaking(store: Store) -> None:
+        if not left:
+            raise OSError(5, "broken", store.uri)
+        left.pop()
+        remove_all(store)
+
+    with machines.patch.context() as patch:
+        patch.setattr(Store, "remove_all", breaking)
+        assert study("rm", "small", "--root", machines.uri, "--yes") == 2
+    assert "broken" in capsys.readouterr().err
+    for machine in "ab":
+        roots.refresh(machines[machine])
+        assert roots.names(machines[machine]) == []
+    if after < 3:  # all that is left then is the folder itself
+        with (
+            pytest.raises(UserError, match="study rm small completes it"),
+            roots.opened(machines.ledger("b"), False, nothing),
+        ):
+            pass
+        assert study("rm", "small", "--root", machines.uri, "--yes") == 0
+    assert (Store(machines.uri) / "small").sizes() == {}
 
 
 # Checkpoints
@@ -394,6 +500,27 @@ def test_the_best_trials_keep_their_weights(machines: Machines, config: StudyCon
     assert set(store.sizes()) == files
     kept.finished(best[0], "FAIL")
     assert set(store.sizes()) == {f for f in files if not f.startswith(f"{best[0]}/")}
+
+
+def test_a_lost_trial_goes_on_from_the_store_and_another_begins_anew(
+    machines: Machines, config: StudyConfig, events: list[Event], tmp_path: Path
+) -> None:
+    failed = {**events[-1], "error": "its workers were lost 3 times"}
+    lost = [*events[:-1], failed, {**events[-4], "trial": 4}, {**failed, "trial": 4, "error": "ValueError: no"}]
+    store = Store(machines.uri) / "small/checkpoints"
+    for number in (3, 4):
+        save(tmp_path / str(number), 10)
+        shelf = Shelf(store / number, tmp_path / str(number))
+        shelf.put()
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, lost)
+        kept = Checkpoints(config, read_study(ledger.path), machines["b"] / "small")
+        assert list(kept.left) == [3] and newest(store / 3) == 10 and (store / 4).sizes() == {}
+        reopen(ledger, read_study(ledger.path), kept, (3, 4))
+        retried = [e for e in read_events(ledger.path) if e["event"] == "retried"]
+    assert [(e["trial"], e["fresh"]) for e in retried] == [(3, False), (4, True)]
+    kept.restart(3)
+    assert store.sizes() == {}
 
 
 # A real Ray

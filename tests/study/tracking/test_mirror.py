@@ -133,6 +133,35 @@ def test_following_and_rebuilding_show_the_same(
     assert dump(store, "small") == dump(f"sqlite:///{other}", "small")
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_retried_trial_is_there_with_its_new_outcome(
+    store: str, ledger: Ledger, events: list[Event], config: StudyConfig, fresh: bool
+) -> None:
+    """However the ledger was cut into chunks, and whoever sends it."""
+    first = {**events[3], "trial": 3, "attempt": 2, "time": 1315.0}
+    failed = [*events[:-1], first, events[-1]]
+    again: list[Event] = [
+        {"event": "retried", "time": 1330.0, "trial": 3, "attempt": 3, "fresh": fresh},
+        {"event": "started", "time": 1331.0, "trial": 3, "attempt": 3},
+        {**events[4], "time": 1390.0, "trial": 3, "attempt": 3},
+        {**events[5], "time": 1391.0, "trial": 3, "attempt": 3},
+    ]
+    mirror = Mirror(ledger.path, None, pytest.fail)
+    for event in [*failed, *again]:
+        append(ledger, [event])
+        mirror.advance()
+        if event is failed[-1]:
+            mirror.finish()
+            assert_equals_ledger(dump(store, "small"), ledger.path, config)
+    send(mirror)
+    shown = dump(store, "small", ids=True)
+    assert_equals_ledger(shown, ledger.path, config)
+    assert (shown["trial 3"]["status"], shown["trial 3"]["tags"]["attempts"]) == ("FINISHED", "3")
+    assert "mlflow.note.content" not in shown["trial 3"]["tags"] and shown["small"]["status"] == "FINISHED"
+    assert rebuild(ledger.path) == len(failed) + len(again) + 1
+    assert dump(store, "small", ids=True) == shown
+
+
 def test_a_resumed_study_goes_on_in_its_runs(
     store: str, ledger: Ledger, events: list[Event], config: StudyConfig
 ) -> None:

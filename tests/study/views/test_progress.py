@@ -15,10 +15,10 @@ import pytest
 from rich.console import Console
 
 from study.question.config import StudyConfig
+from study.record.faults import last_line
 from study.views.chatter import chatter_to, notice
 from study.views.picture import View, clock, describe_point
 from study.views.progress import watched
-from study.views.tables import last_line
 from tests.terminal import watch
 from trainables.scores import Evaluation
 
@@ -94,6 +94,20 @@ def test_events_in_words(config: StudyConfig, events: list[Event]) -> None:
     ]
     assert "trial 1: epsilon=0.1 ascent_steps=1" in lines
     assert lines[-3:-1] == ["trial 3 started, attempt 2", "trial 3 failed: RuntimeError: the loss is not finite"]
+
+
+@pytest.mark.parametrize(("fresh", "words"), [(True, "from the start"), (False, "from its last checkpoint")])
+def test_a_retried_trial_waits_with_its_scores_or_without(
+    config: StudyConfig, events: list[Event], fresh: bool, words: str
+) -> None:
+    failed = [*events[:-1], {**events[3], "trial": 3, "attempt": 2}, events[-1]]
+    view = view_of(config, failed)
+    retried = {"event": "retried", "time": 9000.0, "trial": 3, "attempt": 3, "fresh": fresh}
+    view.hear(retried)
+    assert list(view.lines(retried)) == [f"trial 3 runs again, {words}"]
+    assert len(view.ended) == 3 and (3 in view.values) is not fresh
+    row, *_ = [line.split() for line in drawn(view, 9001.0, 80, 24) if line.split()[:1] == ["3"]]
+    assert row == ["3", "waiting", "2", *([] if fresh else ["10", "0.3875"])], "no clock runs"
 
 
 def test_an_ascent_that_raises_nothing_is_warned_of_once(config: StudyConfig, events: list[Event]) -> None:

@@ -1,0 +1,144 @@
+"""Removing a study, or its checkpoints: whoever is interrupted in it leaves a whole study, or none.
+
+On a disk the folder is renamed aside before anything in it is deleted. A store has no rename: there an object,
+`REMOVED`, comes first, and a study that has it is none to readers and refused to drivers; it goes last. What an
+interrupted removal left is deleted by the next one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from study.record import ownership, roots, segments
+from study.record.lines import LEDGER, owner_path
+from study.record.segments import REMOVED
+from trainables.errors import UserError
+from trainables.storage.checkpoint import META
+from trainables.storage.store import Store
+
+CHECKPOINTS = "checkpoints"
+
+KINDS = {
+    "owners": "ledger",
+    CHECKPOINTS: CHECKPOINTS,
+    "predictions": "predictions",
+    roots.RESULTS: "results of the confirmation",
+    "report": "report",
+    "optuna.db": "optuna.db",
+    "log.txt": "log",
+}
+"""First part of a file's name in a study's folder -> what it is; the ledger's files begin so."""
+
+
+def contents(root: Path, name: str) -> dict[str, dict[str, int]]:
+    """Place -> kind -> bytes of what a study holds: in its folder, in what earlier removals have left, in the store.
+
+    Raises `UserError` where the store does not answer.
+    """
+    found = {}
+    for folder in (root / name, *_leftovers(root, name)):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        found[str(folder)] = _by_kind({str(path.relative_to(folder)): path.lstat().st_size for path in files})
+    if (there := roots.store(root)) is not None:
+        with roots.told():
+            found[(there / name).uri] = _by_kind((there / name).sizes())
+    return {place: kinds for place, kinds in found.items() if kinds}
+
+
+def _by_kind(sizes: Mapping[str, int]) -> dict[str, int]:
+    counted: Counter[str] = Counter()
+    for name, size in sizes.items():
+        first = name.partition("/")[0].removeprefix(".").partition(".removed-")[0]
+        counted["ledger" if first.startswith("ledger") else KINDS.get(first, "other files")] += size
+    return dict(counted)
+
+
+def is_pending(root: Path, name: str) -> bool:
+    """Whether an earlier removal of this study was interrupted, and has left something to delete."""
+    there = roots.store(root)
+    with roots.told():
+        return bool(_leftovers(root, name)) or (there is not None and REMOVED in (there / name).sizes())
+
+
+def remove(root: Path, name: str, take_over: bool = False, first: Callable[[], object] = lambda: None) -> None:
+    """Remove a study for good, and what earlier removals of it have left. Raises `UserError` where it is owned.
+
+    `first` is called once no driver can take the study, before anything is removed.
+    """
+    folder, there = root / name, roots.store(root)
+    with roots.told(), _held(root, name, take_over):
+        first()
+        if there is not None:
+            (there / name).write(REMOVED, b"")
+        if folder.exists():
+            folder.rename(_aside(folder))
+        if there is not None:
+            _clear(there / name)
+    _delete(root, name)
+
+
+def remove_checkpoints(root: Path, name: str, take_over: bool = False) -> None:
+    """Remove a study's checkpoints and nothing else. Raises `UserError` where it is owned."""
+    folder, there = root / name / CHECKPOINTS, roots.store(root)
+    with roots.told(), _held(root, name, take_over):
+        if folder.exists():
+            folder.rename(_aside(folder))
+        if there is not None:
+            store = there / name / CHECKPOINTS
+            for object_name in store.sizes():
+                if object_name.endswith(f"/{META}"):  # one without it does not count
+                    store.remove(object_name)
+            store.remove_all()
+        _delete(root / name, CHECKPOINTS)
+
+
+@contextmanager
+def _held(root: Path, name: str, take_over: bool) -> Iterator[None]:
+    """Own a study, on this machine and in its store, so that no driver takes it meanwhile."""
+    folder, there = root / name, roots.store(root)
+    claim = tenure = None
+    try:
+        if there is not None:
+            tenure = segments.claim(there / name, take_over)
+        if folder.exists():
+            claim = ownership.claim(owner_path(folder / LEDGER), take_over)
+        yield
+    finally:
+        if claim is not None:
+            claim.release()
+        if tenure is not None:
+            with suppress(OSError):
+                (tenure.release if tenure.store.sizes("owners") else tenure.abandon)()
+
+
+def _clear(store: Store) -> None:
+    """Delete all that a study has in a store, the mark that it is none last."""
+    for folder in store.folders():
+        (store / folder).remove_all()
+    for name in store.sizes():
+        if name != REMOVED:
+            store.remove(name)
+    store.remove(REMOVED)
+    store.remove_all()
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.removed-{uuid.uuid4().hex[:8]}")
+
+
+def _leftovers(folder: Path, name: str) -> list[Path]:
+    return sorted(folder.glob(f".{name}.removed-*"))
+
+
+def _delete(folder: Path, name: str) -> None:
+    """Delete what was renamed aside."""
+    for path in _leftovers(folder, name):
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be deleted, {error.strerror}") from error
