@@ -30,6 +30,7 @@ def tiny(kind: str) -> Encoder:
     config = AutoConfig.for_model(
         kind, vocab_size=60, hidden_size=SIZE, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
         pad_token_id=PAD, max_position_embeddings=40, type_vocab_size=1,
+        layer_norm_eps=1e-5,
     )  # fmt: skip
     model = AutoModel.from_config(config)
     if getattr(model, "pooler", None) is not None:
