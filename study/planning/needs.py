@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import search_spaces
-from study.execution.checkpoints import KEPT
 from study.question.config import ScalingConfig, StudyConfig, study_directory
 from study.record import roots
 from study.record.lines import LEDGER, Tail
@@ -33,7 +32,7 @@ def checkpoints(config: StudyConfig) -> int | None:
 
     Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
     is kept. Without intermediate evaluations there is one, written when the trial is interrupted, and the final
-    weights. The weights of the best few finished trials stay.
+    weights. The weights of the best few finished trials stay, or of all, those of a confirmation too.
     """
     counts = [trained(trial) for trial in encoders(config)]
     if None in counts:
@@ -44,7 +43,14 @@ def checkpoints(config: StudyConfig) -> int | None:
         running = FULL + WEIGHTS
     else:
         running = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
-    return parameters * (at_once(config.scaling) * running + KEPT * WEIGHTS)
+    return parameters * (at_once(config.scaling) * running + kept(config) * WEIGHTS)
+
+
+def kept(config: StudyConfig) -> int:
+    """Most finished trials whose weights stay."""
+    if config.models.keep != "all":
+        return config.models.keep
+    return trials(config) + len(configurations(config)) * config.protocol.confirm_seeds
 
 
 def encoders(config: StudyConfig) -> list[TrialConfig]:
@@ -61,7 +67,7 @@ def encoders(config: StudyConfig) -> list[TrialConfig]:
 
 def used(config: StudyConfig, root: Path) -> int:
     """Bytes that the checkpoints of this study take already."""
-    files = (study_directory(root, config.name) / "checkpoints").rglob("*")
+    files = roots.checkpoints(study_directory(root, config.name)).rglob("*")
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
@@ -73,10 +79,11 @@ def disk(config: StudyConfig, root: Path) -> str:
     free = size(shutil.disk_usage(existing(root)).free)
     if most is None:
         return f"known once the encoder {config.trial.encoder.name_or_path} is on this machine; {free} free at {root}"
-    count = at_once(config.scaling)
+    count, most_kept = at_once(config.scaling), config.models.keep
+    whose = f"all {kept(config)}, confirmed ones too" if most_kept == "all" else f"the best {most_kept}"
     return (
         f"at most {size(most)} of checkpoints under {folder} ({count} running trial{'s' * (count > 1)}, "
-        f"the weights of the best {KEPT}); {free} free"
+        f"the weights of {whose}); {free} free"
     )
 
 

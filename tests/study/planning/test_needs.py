@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from study.execution import checkpoints
 from study.planning import needs, preflight
 from study.question.catalogue import study_config
 from study.question.config import StudyConfig
@@ -75,13 +74,18 @@ def test_what_is_at_most_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def most(**changes: Any) -> int | None:
         return needs.checkpoints(validate(StudyConfig, {"name": "x", "trial": SMALL, **changes}))
 
-    weights = checkpoints.KEPT * 4
+    weights = 3 * 4
     assert most() == 3 * 3 * 12 + weights
     assert most(scaling={"concurrent_trials": 2}) == 2 * 3 * 12 + weights
     best = SMALL | {"evaluation": {"every": 2, "checkpoint": "best_source_validation"}}
     assert most(trial=best) == 3 * 4 * 12 + weights
     assert most(trial=SMALL | {"evaluation": {}}) == 3 * (12 + 4) + weights
     assert most(search={"space": {"encoder.freeze_embeddings": [True, False]}}) == 2 * (3 * 3 * 12 + weights)
+    assert most(models={"keep": 5}) == 3 * 3 * 12 + 5 * 4
+    # Baseline and the one trial; then the winner and three controls under 8 seeds.
+    assert most(models={"keep": "all"}, trial=SMALL | {"perturbation": {"method": "adversarial"}}) == (
+        3 * 3 * 12 + (2 + 4 * 8) * 4
+    )
     monkeypatch.setattr(needs, "trained", lambda trial: None)
     assert most() is None
 

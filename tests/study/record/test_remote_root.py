@@ -22,7 +22,7 @@ from torch import nn
 
 from study import cli
 from study.execution import confirm
-from study.execution.checkpoints import KEPT, Checkpoints
+from study.execution.checkpoints import Checkpoints
 from study.question.config import StudyConfig
 from study.record import roots, segments
 from study.record.ledger import Ledger
@@ -389,7 +389,7 @@ def test_the_best_trials_keep_their_weights(machines: Machines, config: StudyCon
     assert kept.place_of(3) == f"{machines.uri}/small/checkpoints/3"
     for number in range(len(gains)):
         kept.finished(number, "COMPLETE")
-    best = sorted(range(len(gains)), key=lambda n: -gains[n])[:KEPT]
+    best = sorted(range(len(gains)), key=lambda n: -gains[n])[: config.models.keep]
     files = {f"{n}/20/{name}" for n in best for name in (checkpoint.WEIGHTS, checkpoint.META)}
     assert set(store.sizes()) == files
     kept.finished(best[0], "FAIL")
