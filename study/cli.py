@@ -25,7 +25,7 @@ FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "Run": (running.run, running.resume, running.confirm),
     "Look": (looking.ls, looking.show, looking.mlflow),
-    "Take out": (taking.report, taking.rebuild),
+    "Take out": (taking.report, taking.model, taking.rebuild),
     "Plan and choose": (
         planning.describe,
         planning.plan,
