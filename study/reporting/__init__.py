@@ -3,6 +3,9 @@
 `report` writes, into one folder: ``report.html`` (self-contained, loads nothing), ``report.md``, ``tables.tex``, and
 the numbers behind them as CSV and Parquet. Its sources come from a study's ledger (`source.from_ledger`) or from
 anyone's results frame (`source.from_results`).
+
+`models` writes a trial's trained model as a Hugging Face folder, with its card (`card`, `hub_metadata`, `loading_words`
+about what is `scored`), and brings it to MLflow's registry.
 """
 
 from __future__ import annotations

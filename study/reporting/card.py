@@ -1,125 +1,27 @@
-"""The model card of an exported model: what it is, what it scores and how surely, how it was chosen, how it is loaded.
-
-The head is the YAML that the Hugging Face hub reads (its model-index lists every score), the rest is Markdown.
-"""
+"""The model card of an exported model: what it is, what it scores and how surely, who chose it, how it is loaded."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import yaml
 
-from study.analysis import intervals
-from study.analysis.frames import language_scores
-from study.analysis.intervals import UNKNOWN, Interval
-from study.proposals import ranking
-from study.record.record import TrialRecord
-from study.reporting import loading_words, words
+from study.analysis.intervals import Interval
+from study.reporting import hub_metadata, loading_words, words
+from study.reporting.hub_metadata import UNKNOWN_LICENCE, base_model
+from study.reporting.scored import SPLITS, Model, Score
 from study.views import history
-from study.views.found import Study
 from study.views.values import selection_words
-from trainables.config import OFFLINE, TrialConfig
-from trainables.materials.weights import is_hub_id
-from trainables.scores import Split
-from trainables.tasks.definition import TaskDefinition
-from trainables.tasks.definition import find as task_definition
 
 if TYPE_CHECKING:  # its module loads torch, and cards are made without it
     from trainables.training.export import Exported
 
-EMBEDDED = ("intfloat/multilingual-e5-small", "mit")
-"""Hub id and licence of the embedded encoder."""
-
-UNKNOWN_LICENCE = "unknown"
-"""What the hub calls a licence that nobody here knows: that of a base model is in its own card."""
-
-SPLITS: tuple[Split, ...] = ("validation", "test")
-
-SHARE = "accuracy"
-"""The metric that is a share of examples: its score and their number give an interval."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """What the model scores in one language."""
-
-    language: str
-    value: float
-    examples: int
-    interval: Interval = UNKNOWN
-
-
-@dataclass(frozen=True)
-class Model:
-    """What a card is about."""
-
-    study: Study
-    trial: TrialRecord
-    results: pd.DataFrame | None
-    """Results frame of the study's confirmation, if there was one."""
-
-    @property
-    def config(self) -> TrialConfig:
-        """What the trial trained."""
-        return ranking.trial_config(self.study.config, self.trial)
-
-    @property
-    def definition(self) -> TaskDefinition:
-        """Its task."""
-        return task_definition(self.config.task.name)[0]
-
-    @property
-    def was_chosen(self) -> bool:
-        """Whether the selection rule ranks its configuration first."""
-        choice = self.study.choice
-        return choice is not None and self.trial.number in choice.winner.numbers
-
-    def scores(self, split: Split) -> tuple[str, list[Score]]:
-        """The primary metric's name, and this very model's scores on a split, language by language."""
-        evaluation = self.trial.result(self.config, split)
-        if evaluation is None:
-            return "", []
-        given = self._intervals(split)
-        scores = []
-        for language in evaluation.primary.languages:
-            value, count = evaluation.primary[language], evaluation.primary.counts[language]
-            of_counts = intervals.of_share(round(value * count), count) if evaluation.metric == SHARE else UNKNOWN
-            scores.append(Score(language, value, count, given.get(language, of_counts)))
-        return evaluation.metric, scores
-
-    def _intervals(self, split: Split) -> Mapping[str, Interval]:
-        """By the single examples, where the study keeps them: of confirmed trials."""
-        if self.results is None or self.trial.phase == "run":
-            return {}
-        name, seed = history.configuration_name(self.trial), self.config.training.seed
-        own = self.results[(self.results["configuration"] == name) & (self.results["seed"] == seed)]
-        own = own[(own["split"] == split) & (own["metric"] != SHARE)]
-        return {str(k): intervals.of_ratio(f["score"], f["weight"]) for k, f in own.groupby("language")}
-
-    def retrained(self) -> tuple[int, list[Score]]:
-        """The same configuration on the test split under fresh seeds: how many, and the mean with its t interval."""
-        confirmed = [t for t in self.study.trials if t.phase == "confirm" and t.kind == "winner"]
-        if self.results is None or not confirmed or not self.was_chosen:
-            return 0, []
-        scores = language_scores(self.results)
-        own = scores[
-            (scores["configuration"] == history.configuration_name(confirmed[0])) & (scores["split"] == "test")
-        ]
-        return own["seed"].nunique(), [
-            Score(str(k), float(f["score"].mean()), int(f["examples"].max()), intervals.of_mean(f["score"].dropna()))
-            for k, f in own.groupby("language")
-        ]
-
 
 def card(model: Model, exported: Exported) -> str:
     """The whole README.md."""
-    head = yaml.safe_dump(_metadata(model, exported), sort_keys=False, allow_unicode=True, width=120)
+    head = yaml.safe_dump(hub_metadata.metadata(model, exported), sort_keys=False, allow_unicode=True, width=120)
     name, number = model.study.name, model.trial.number
     parts = [f"---\n{head}---\n", f"# {name}, trial {number}\n", _lead(model)]
     parts += ["## Loading it\n", loading_words.loading(exported)]
@@ -127,62 +29,6 @@ def card(model: Model, exported: Exported) -> str:
     parts += ["## How it came about\n", _table(("", ""), list(_protocol(model)))]
     parts += ["## What is in the folder\n", loading_words.inside(exported), "## Licences\n", _licences(model)]
     return "\n".join(parts)
-
-
-# The hub's metadata
-
-
-def _metadata(model: Model, exported: Exported) -> dict[str, Any]:
-    base, licence = base_model(model.config.encoder.name_or_path)
-    hub = model.definition.hub
-    metric, _ = model.scores("validation")
-    found: dict[str, Any] = {"language": _hub_languages(model), "license": licence}
-    if base is not None:
-        found |= {"base_model": base, "base_model_relation": "finetune"}
-    found |= {"library_name": "transformers", "pipeline_tag": exported.hub_task}
-    if hub is not None:
-        found["datasets"] = [hub.id]
-    methods = (model.config.perturbation.method, model.config.augmentation.method)
-    tags = ["cross-lingual", "zero-shot-transfer", *(method for method in methods if method != "none")]
-    found |= {"metrics": [metric], "tags": tags}
-    results = [each for split in SPLITS for each in _index(model, exported, split)]
-    return {**found, "model-index": [{"name": f"{model.study.name}-trial-{model.trial.number}", "results": results}]}
-
-
-def base_model(name_or_path: str) -> tuple[str | None, str]:
-    """Hub id of a trial's encoder, None for a local folder, and its licence as the hub names licences."""
-    if name_or_path.startswith(OFFLINE):
-        return EMBEDDED
-    return (name_or_path if is_hub_id(name_or_path) else None), UNKNOWN_LICENCE
-
-
-def _hub_languages(model: Model) -> list[str]:
-    """Codes of ISO 639, which the hub knows: without regions, scripts and the second language of a pair."""
-    _, scores = model.scores("validation")
-    codes = [model.config.task.source_language, *(score.language for score in scores)]
-    parts = [re.split(r"[-_]", each)[0] for code in codes for each in code.split(".")]
-    return list(dict.fromkeys(part for part in parts if re.fullmatch(r"[a-z]{2,3}", part)))
-
-
-def _index(model: Model, exported: Exported, split: Split) -> Iterator[dict[str, Any]]:
-    metric, scores = model.scores(split)
-    definition = model.definition
-    for score in scores:
-        if math.isnan(score.value):
-            continue
-        yield {
-            "task": {"type": exported.hub_task},
-            "dataset": {
-                "name": f"{definition.name}, {score.language}",
-                "type": definition.hub.id if definition.hub is not None else definition.name,
-                "config": score.language,
-                "split": split,
-            },
-            "metrics": [{"type": metric, "value": round(score.value, 6), "name": f"{metric}, {score.language}"}],
-        }
-
-
-# The text
 
 
 def _lead(model: Model) -> str:
@@ -225,11 +71,8 @@ def _score_table(scores: Sequence[Score]) -> str:
 
 
 def _interval(interval: Interval) -> str:
-    return "–" if not interval.known else " to ".join(words.points(end, signed=False) for end in _ends(interval))
-
-
-def _ends(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high
+    low, high = (words.points(end, signed=False) for end in (interval.low, interval.high))
+    return f"{low} to {high}" if interval.known else "–"
 
 
 def _protocol(model: Model) -> Iterator[tuple[str, str]]:
@@ -237,10 +80,7 @@ def _protocol(model: Model) -> Iterator[tuple[str, str]]:
     record = study.record
     yield "study", f"{study.name}, uuid {record.uuid}, {study.condition} when this was written"
     yield "trial", f"{model.trial.number} ({model.trial.kind}, phase {model.trial.phase})"
-    yield (
-        "chosen",
-        "ranks first by the selection rule" if model.was_chosen else "named by hand, not by the selection rule",
-    )
+    yield "chosen", _chosen(model)
     yield "selection rule", f"{study.config.protocol.selection}. {selection_words(study.config)}"
     result = model.trial.result(config)
     step = f", step {result.step}" if result is not None else ""
@@ -257,6 +97,12 @@ def _protocol(model: Model) -> Iterator[tuple[str, str]]:
     for name, value in record.fingerprints.items():
         yield f"fingerprint of {name}", " ".join(map(str, value if isinstance(value, list) else [value]))
     yield "written with", f"transformers {metadata.version('transformers')}, torch {metadata.version('torch')}"
+
+
+def _chosen(model: Model) -> str:
+    if model.trial.phase == "confirm":
+        return f"no, trained for the confirmation: {history.configuration_name(model.trial)} under a fresh seed"
+    return "ranks first by the selection rule" if model.was_chosen else "named by hand, not by the selection rule"
 
 
 def _licences(model: Model) -> str:

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 
 from study.question.config import study_directory
 from study.record.lines import LEDGER
-from study.reporting.card import Model, card
+from study.reporting.card import card
+from study.reporting.scored import Model
 from study.tracking import registry
 from study.views import history, models
 from study.views.found import find

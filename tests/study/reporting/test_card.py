@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from study.analysis import intervals
-from study.reporting.card import Model, base_model, card
+from study.reporting.card import card
+from study.reporting.hub_metadata import base_model
+from study.reporting.scored import Model
 from study.views import history
 from study.views.found import find
 from tests.study.reporting.conftest import EXAMPLES, LANGUAGES
@@ -79,7 +81,7 @@ def test_a_confirmed_trial_has_its_own_test_scores(model: Model) -> None:
     cells = table(text, "This model on the test split")
     assert {k: cells[k][0] for k in LANGUAGES} == {k: f"{100 * recorded.primary[k]:.1f}" for k in LANGUAGES}
     splits = {r["dataset"]["split"] for r in yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"]}
-    assert splits == {"test"} and "named by hand" in text
+    assert splits == {"validation", "test"} and "trained for the confirmation" in text
     of_f1 = replace(model, trial=trial, results=model.results.assign(metric="f1"))
     own = model.results[(model.results["seed"] == of_f1.config.training.seed) & (model.results["language"] == "yo")]
     own = own[own["configuration"] == history.configuration_name(trial)]
@@ -130,4 +132,4 @@ def test_the_code_is_python(model: Model, auto_class: str) -> None:
     text = card(model, replace(EXPORTED, auto_class=auto_class))
     code = text.split("```python\n")[1].split("```")[0]
     compile(code, "README.md", "exec")
-    assert f"{auto_class}.from_pretrained(folder)" in code and "{" not in code.replace("{name: each[None] for name", "")
+    assert f"{auto_class}.from_pretrained(folder)" in code and "{pooled}" not in code
