@@ -17,7 +17,7 @@ from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
-from trainables.materials.weights import trained
+from trainables.materials.weights import trained, whole
 from trainables.perturbation import create
 
 WEIGHTS, FULL = 4, 12
@@ -71,8 +71,14 @@ def used(config: StudyConfig, root: Path) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
+def registered(config: StudyConfig) -> str:
+    """What the chosen model takes in MLflow, in words; nothing where none is registered."""
+    count = whole(config.trial.encoder) if config.tracking.register_model else None
+    return "" if count is None else f"; the registered model takes {size(count * WEIGHTS)} more, at first twice"
+
+
 def disk(config: StudyConfig, root: Path) -> str:
-    """What the checkpoints take, and what is free, in words."""
+    """What the checkpoints and a registered model take, and what is free, in words."""
     folder, most = study_directory(root, config.name), checkpoints(config)
     if roots.store(root) is not None:
         return f"{'checkpoints' if most is None else f'at most {size(most)} of checkpoints'} under {roots.shown(root)}"
@@ -83,7 +89,7 @@ def disk(config: StudyConfig, root: Path) -> str:
     whose = f"all {kept(config)}, confirmed ones too" if most_kept == "all" else f"the best {most_kept}"
     return (
         f"at most {size(most)} of checkpoints under {folder} ({count} running trial{'s' * (count > 1)}, "
-        f"the weights of {whose}); {free} free"
+        f"the weights of {whose}){registered(config)}; {free} free"
     )
 
 

@@ -107,6 +107,14 @@ def test_preflight_asks_for_what_the_study_takes(tmp_path: Path, monkeypatch: py
         preflight.check(config, tmp_path)
 
 
+def test_what_stays_and_what_is_registered_is_said(tmp_path: Path) -> None:
+    told = needs.disk(study_config("quickstart", ["models.keep=all", "tracking.register_model=true"]), tmp_path)
+    assert "the weights of all 40, confirmed ones too)" in told
+    assert "the registered model takes 448 MiB more, at first twice" in told  # 117.5 million parameters
+    told = needs.disk(study_config("quickstart", ["models.keep=1"]), tmp_path)
+    assert "the weights of the best 1)" in told and "registered" not in told
+
+
 def test_an_encoder_that_is_not_here_is_said(tmp_path: Path) -> None:
     config = study_config("quickstart", ["trial.encoder.name_or_path=nobody/nothing"])
     assert needs.checkpoints(config) is None

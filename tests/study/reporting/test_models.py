@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from study import launch
 from study.cli import commands, execute
 from study.execution.checkpoints import Checkpoints
 from study.execution.runner import begin
@@ -249,6 +250,17 @@ def test_the_registry_has_a_model_that_answers_the_same(
     (version,) = mlflow.MlflowClient().search_model_versions("name = 'small'")
     assert version.tags == {"study.uuid": find(tiny_root, NAME).record.uuid, "study.trial": str(chosen(tiny_root))}
     assert not [path for path in (tiny_root / NAME).iterdir() if path.name.startswith(".study")]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_study_registers_at_its_end_if_asked(tiny_root: Path, monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
+    """Once its trials are run, whoever ran them."""
+    did: list[str] = []
+    monkeypatch.setattr("study.execution.runner.run_study", lambda *given, **named: did.append("run"))
+    monkeypatch.setattr(models, "register_chosen", lambda name, root: did.append(f"register {name}"))
+    config = validate(StudyConfig, {**CONFIG, "tracking": {"register_model": asked}})
+    assert launch._execute(config, launch.Options(tiny_root, mode="quiet"), resume=True) == 0
+    assert did == ["run", "register small"][: 1 + asked]
 
 
 def test_a_study_goes_on_where_nothing_can_be_registered(
