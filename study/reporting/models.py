@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ from study.record.lines import LEDGER
 from study.reporting.card import card
 from study.reporting.scored import Model
 from study.tracking import registry
+from study.tracking.mirror import Say
+from study.tracking.tracker import to_stderr
 from study.views import history, models
 from study.views.found import find
 from trainables.errors import UserError
@@ -25,11 +26,11 @@ ASIDE = ".study-model"
 """How the folders begin in which a model is written before it is where it belongs."""
 
 
-def publish(name: str, root: Path, number: int | None, to: Path | None, register: bool) -> None:
+def publish(name: str, root: Path, number: int | None, to: Path | None, register: bool, say: Say = print) -> None:
     """Write the model of a trial, or of the chosen one, into a new or empty folder, register it in MLflow, or both.
 
-    Prints what was done. Raises `UserError`, with nothing written, for a folder that is not empty, a trial that has no
-    weights, and where MLflow does not take it.
+    `say` hears what was done. Raises `UserError`, with nothing written, for a folder that is not empty, a trial that
+    has no weights, and where MLflow does not take it.
     """
     if to is None and not register:
         raise UserError("model: name a folder with --to, or give --register, or both")
@@ -44,10 +45,10 @@ def publish(name: str, root: Path, number: int | None, to: Path | None, register
         task = write(model, root, checkpoint, aside)
         if register:
             version = registry.register(folder / LEDGER, aside, task, trial)
-            print(f"trial {trial} of {name}: version {version} of the model {name} in MLflow")
+            say(f"trial {trial} of {name}: version {version} of the model {name} in MLflow")
         if target is not None:
             aside.rename(target)
-            print(f"trial {trial} of {name}: {to}")
+            say(f"trial {trial} of {name}: {to}")
 
 
 def write(model: Model, root: Path, checkpoint: Path, folder: Path) -> str:
@@ -61,12 +62,15 @@ def write(model: Model, root: Path, checkpoint: Path, folder: Path) -> str:
 
 
 def register_chosen(name: str, root: Path) -> None:
-    """Register the chosen trial's model at a study's end. What forbids it is one line, and nothing fails by it."""
+    """Register the chosen trial's model at a study's end. What forbids it is one line, and nothing fails by it.
+
+    What is said goes to standard error: standard output is the study's result, or its events.
+    """
     try:
-        publish(name, root, None, None, register=True)
+        publish(name, root, None, None, register=True, say=to_stderr)
     except Exception as error:  # whatever MLflow, a plug-in of it, or the disk may raise
         words = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"no model registered: {words[0]}; once that is mended: study model {name} --register", file=sys.stderr)
+        to_stderr(f"no model registered: {words[0]}; once that is mended: study model {name} --register")
 
 
 def _checked(folder: Path) -> Path:
