@@ -70,7 +70,10 @@ def _lines(exported: Exported) -> list[str]:
             "the base model's."
         )
     if exported.auto_class == "AutoModel":
-        lines.append(f"No head: texts are compared by their pooled states (pooling: {exported.pooling}), as above.")
+        lines.append(
+            f"No head: texts are compared by their pooled states (pooling: {exported.pooling}), as above. A pooler "
+            "that the library reports as new is not used."
+        )
         return lines
     if exported.pooling_layers:
         lines.append(

@@ -18,7 +18,7 @@ from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
 from trainables.model.encoder import Model, load_encoder, load_tokenizer, segments
 from trainables.model.heads import PooledHead
-from trainables.model.stock import NoStockClassError, stock
+from trainables.model.stock import EMBEDDINGS, NoStockClassError, stock
 from trainables.scores import Split
 from trainables.scoring.stream import join
 from trainables.storage import checkpoint as checkpoints
@@ -46,7 +46,7 @@ class Exported:
     pooling_layers: int
     """… and those after them that do nothing but pool."""
     trimmed: bool
-    """Whether words that occur in none of the study's texts have the pretrained embeddings still."""
+    """Whether the study's words have trained embeddings, and all others the pretrained ones."""
     largest_difference: float
     """Between a logit of the folder's model and the trial's, on `examples` items."""
     examples: int
@@ -65,26 +65,29 @@ def export(config: TrialConfig, checkpoint: Path, folder: Path, splits: Sequence
     materials = materials_of.load(config, splits)
     model = build_model(config, materials, load_encoder(config.encoder, materials.uses_segments)).eval()
     _load(model, found.weights, materials)
-    shape = materials.shape
-    library = stock(model.encoder, model.head, shape.auto_class, shape.labels)
+    library = stock(model.encoder, model.head, materials.shape.auto_class, materials.shape.labels)
     difference, examples = _compared(model, library, materials)
     library.save_pretrained(folder)
-    _write_tokenizer(config, folder)
-    for weights in folder.glob("*.safetensors"):  # written for nobody else to read
+    for weights in folder.glob("*.safetensors"):  # as transformers leaves them nobody else may read them
         weights.chmod((folder / "config.json").stat().st_mode)
-    pooled = any(isinstance(module, PooledHead) for module in model.head.modules()) or shape.auto_class == "AutoModel"
-    layers = int(model.encoder.model.config.num_hidden_layers)
+    _write_tokenizer(config, folder)
+    layers, shape = int(model.encoder.model.config.num_hidden_layers), materials.shape
     return Exported(
         auto_class=shape.auto_class,
         hub_task=shape.hub_task,
         labels=shape.labels,
-        pooling=config.encoder.pooling if pooled else "",
+        pooling=config.encoder.pooling if _is_pooled(model, shape.auto_class) else "",
         layers=layers,
         pooling_layers=int(library.config.num_hidden_layers) - layers,
-        trimmed=materials.kept is not None,
+        trimmed=materials.kept is not None and not config.encoder.freeze_embeddings,
         largest_difference=difference,
         examples=examples,
     )
+
+
+def _is_pooled(model: Model, auto_class: str) -> bool:
+    """Whether what comes out is about whole texts."""
+    return auto_class == EMBEDDINGS or any(isinstance(module, PooledHead) for module in model.head.modules())
 
 
 def _write_tokenizer(config: TrialConfig, folder: Path) -> None:
@@ -148,7 +151,7 @@ def _library_logits(library: Any, batch: Batch, materials: Materials, model: Mod
     output = library(**inputs)
     if materials.shape.auto_class == "AutoModelForQuestionAnswering":
         return torch.stack([output.start_logits, output.end_logits], dim=-1)
-    if materials.shape.auto_class == "AutoModel":
+    if materials.shape.auto_class == EMBEDDINGS:
         pooled: Tensor = model.head(output.last_hidden_state, batch.attention_mask)
         return pooled
     logits: Tensor = output.logits
