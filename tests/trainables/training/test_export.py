@@ -253,3 +253,24 @@ def test_the_difference_that_is_told_is_measured(
     honest = export_module._library_logits
     monkeypatch.setattr(export_module, "_library_logits", lambda *given: honest(*given) + 3e-5)
     assert export(pairs, tmp_path / "trial", tmp_path / "model").largest_difference == pytest.approx(3e-5, rel=0.2)
+
+
+@pytest.mark.slow
+def test_real_words_are_tagged_as_by_the_trial(shared_data: Path, tmp_path: Path) -> None:
+    """The embedded encoder on published data, its words as they come."""
+    given = TrialConfig.model_validate(
+        {
+            "task": {"name": "panx", "target_languages": ["de", "sw"], "data_dir": str(shared_data), "max_length": 64},
+            "encoder": {"freeze_lower_layers": 11},
+            "training": {"batch_size": 8, "budget": {"steps": 2}, "learning_rate": 2e-4, "head_learning_rate": 1e-2},
+            "evaluation": {"examples_per_language": 20},
+        }
+    )
+    predicted = trained(given, tmp_path / "trial")
+    (tmp_path / "model").mkdir()
+    folder = Folder(tmp_path / "model", export(given, tmp_path / "trial", tmp_path / "model"))
+    rows = materials_of.load(given).rows["validation"]
+    whole = {key: items for key, items in predicted.items() if len(items) == 1}  # what was not cut into several
+    assert len(whole) > 0.8 * len(predicted) >= 40
+    assert all(items == tag(folder, rows[language][row]) for (language, row), items in whole.items())
+    assert len({str(items) for items in whole.values()}) > 1
