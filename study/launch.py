@@ -145,7 +145,16 @@ def _execute(
             )
     finally:
         _remove_if_nothing_began(folder)
+    _register(config, options)
     return _conclude(options, config.name)
+
+
+def _register(config: StudyConfig, options: Options) -> None:
+    """The chosen model to MLflow's registry at the study's end, where that is asked for."""
+    if config.tracking.register_model:
+        from study.reporting import models
+
+        models.register_chosen(config.name, options.root)
 
 
 def _announce(config: StudyConfig, options: Options) -> None:

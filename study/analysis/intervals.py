@@ -61,6 +61,24 @@ def of_mean(values: ArrayLike) -> Interval:
     return around(float(x.mean()), float(x.std(ddof=1) / np.sqrt(x.size)), x.size - 1)
 
 
+def of_share(right: int, count: int) -> Interval:
+    """Wilson's interval of a share of independent examples (1927); unknown for none."""
+    if count < 1:
+        return UNKNOWN
+    found = stats.binomtest(right, count).proportion_ci(LEVEL, method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def of_ratio(scores: ArrayLike, weights: ArrayLike) -> Interval:
+    """t interval of sum(score x weight) / sum(weight) of independent examples, by linearisation (Cochran 1977)."""
+    s, w = np.asarray(scores, dtype=float), np.asarray(weights, dtype=float)
+    if s.size < 2 or not w.sum() > 0:
+        return UNKNOWN
+    ratio = float((s * w).sum() / w.sum())
+    influence = w * (s - ratio) / w.mean()
+    return around(ratio, float(influence.std(ddof=1) / np.sqrt(s.size)), s.size - 1)
+
+
 def p_value(estimate: float, standard_error: float, df: float) -> float:
     """Two-sided p of a t test of zero; NaN where `around` is unknown, 1 where it is [0, 0]."""
     if not (np.isfinite(standard_error) and df > 0) or _tied(estimate, standard_error):

@@ -1,4 +1,4 @@
-"""Commands that make something of a study: pages, tables, views."""
+"""Commands that make something of a study: pages, tables, views, models."""
 
 from __future__ import annotations
 
@@ -72,6 +72,23 @@ def export(name: str, root: Path, to: Path) -> None:
     from study.reporting import exporting
 
     exporting.export(root, name, to)
+
+
+@click.command(epilog=example("study model quickstart --to quickstart-model"))
+@click.argument("name")
+@click.argument("trial", type=click.IntRange(min=0), required=False)
+@root_option
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Folder to write, new or empty.")
+@click.option("--register", is_flag=True, help="Also, or only, as a version in MLflow's model registry.")
+def model(name: str, trial: int | None, root: Path, to: Path | None, register: bool) -> None:
+    """Write the trained model of the study NAME for transformers: of TRIAL, or of the trial that was chosen.
+
+    An ordinary Hugging Face folder, with the whole vocabulary, tokenizer and model card. Which trials' weights are kept
+    is the study's models.keep.
+    """
+    from study.reporting import models
+
+    models.publish(name, root, trial, to, register)
 
 
 @click.command(epilog=example("study rebuild quickstart --optuna --mlflow"))

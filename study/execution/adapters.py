@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from study.execution.checkpoints import Checkpoints
 from study.execution.trials import Trials
+from study.proposals import ranking
 from trainables.scores import Evaluation
 
 Listener = Callable[[Mapping[str, Any]], None]
@@ -38,6 +39,8 @@ class TrialSearcher(Disposable, Searcher):
         super().__init__(metric=None, mode=None)
         self.trials, self.checkpoints, self.concurrent = trials, checkpoints, concurrent
         self.open: dict[str, int] = {}
+        self.competing: set[int] = set()
+        """Trials that may be chosen."""
         self.lost: dict[str, str] = {}
         """What the drivers of trials died of, until it is recorded."""
         self.interrupted = False
@@ -61,6 +64,8 @@ class TrialSearcher(Disposable, Searcher):
         if proposal is None:
             return Searcher.FINISHED
         self.open[trial_id] = proposal.number
+        if ranking.competes(proposal.phase, proposal.kind, proposal.control):
+            self.competing.add(proposal.number)
         payload = {
             "trial": proposal.trial.model_dump(mode="json"),
             "directory": self.checkpoints.place_of(proposal.number),
@@ -84,7 +89,8 @@ class TrialSearcher(Disposable, Searcher):
         problem = last.get("error") or lost if error or last.get("kind") == "failed" else None
         if problem is not None:
             logging.getLogger(__name__).warning("trial %d failed: %s", number, problem)  # whole, in the study's log
-        self.checkpoints.finished(number, self.trials.finish(number, error=problem), problem)
+        outcome = self.trials.finish(number, error=problem)
+        self.checkpoints.finished(number, outcome, number in self.competing, problem)
 
     def save(self, checkpoint_path: str) -> None:
         pass

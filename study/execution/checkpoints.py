@@ -1,5 +1,5 @@
-"""Which checkpoints of trials that have ended stay: the weights of the study's best few, and what the latest few that
-failed by no fault of their own go on from when they are retried. Nothing else."""
+"""Which checkpoints of trials that have ended stay: the weights of those that rank highest, and what the latest few
+that failed by no fault of their own go on from when they are retried. Nothing else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from study.proposals import ranking
 from study.proposals.proposer import Outcome
 from study.question import objectives
 from study.question.config import StudyConfig
@@ -17,8 +18,11 @@ from trainables.errors import UserError
 from trainables.storage import checkpoint
 from trainables.storage.shelf import Shelf
 
+Rank = tuple[bool, bool, float]
+"""Whether a trial may be chosen, whether it meets every constraint, and its first objective, larger is better."""
+
 KEPT = 3
-"""Trials whose weights outlive them, and failed ones that keep their checkpoints."""
+"""Failed trials that keep their checkpoints."""
 
 
 def predictions_path(study: Path, number: int) -> Path:
@@ -32,15 +36,16 @@ class Checkpoints:
 
     def __init__(self, config: StudyConfig, record: StudyRecord, study: Path) -> None:
         """Takes up what an earlier driver left: finished trials it had no time to tidy up."""
-        self.config, self.folder = config, study / "checkpoints"
+        self.config, self.folder = config, roots.checkpoints(study)
         self.store = roots.beside(self.folder)
-        self.values: dict[int, float] = {}
+        self.ranks: dict[int, Rank] = {}
         self.left: dict[int, None] = {}
         """Failed trials that can go on from where they were, in the order in which they failed."""
         there = self._there()
         for trial in sorted(record.trials.values(), key=lambda t: t.finished or 0.0):
             if trial.ended and str(trial.number) in there:
-                self.finished(trial.number, trial.state, trial.error)  # type: ignore[arg-type]
+                competes = ranking.competes(trial.phase, trial.kind, trial.control)
+                self.finished(trial.number, trial.state, competes, trial.error)  # type: ignore[arg-type]
 
     def of(self, number: int) -> Path:
         """Folder of a trial."""
@@ -56,20 +61,21 @@ class Checkpoints:
         place = roots.beside(path)
         return str(path) if place is None else place.uri
 
-    def finished(self, number: int, outcome: Outcome | None, error: str | None = None) -> None:
+    def finished(self, number: int, outcome: Outcome | None, competes: bool = True, error: str | None = None) -> None:
         """Reduce a trial that has ended to its weights if it is among the best, else to nothing.
 
-        One that failed (of `error`) by no fault of its own keeps all it has. A store that does not answer is left as it
-        is, to a later driver.
+        One that `competes` may be chosen (`ranking.competes`), and ranks above those that may not. One that failed (of
+        `error`) by no fault of its own keeps all it has. A store that does not answer is left as it is, to a later
+        driver.
         """
         self.left.pop(number, None)
         if self.store is None:
-            self._reduce(number, outcome, error)
+            self._reduce(number, outcome, competes, error)
             return
         with suppress(OSError):
             shelf = Shelf(self.store / number, self.of(number))
             shelf.fetch(only_meta=True)
-            self._reduce(number, outcome, error)
+            self._reduce(number, outcome, competes, error)
             shelf.prune()
 
     def restart(self, number: int) -> None:
@@ -96,35 +102,39 @@ class Checkpoints:
             return set()
         return {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
 
-    def _reduce(self, number: int, outcome: Outcome | None, error: str | None) -> None:
+    def _reduce(self, number: int, outcome: Outcome | None, competes: bool, error: str | None) -> None:
         if outcome == "FAIL" and not faults.own(error) and checkpoint.steps(self.of(number)):
             self.left[number] = None
             if len(self.left) > KEPT:
                 self._drop(next(iter(self.left)))
             return
-        value = self._value(number) if outcome == "COMPLETE" else None
-        if value is None:
+        rank = self._rank(number, competes) if outcome == "COMPLETE" else None
+        if rank is None:
             self._drop(number)
             return
         checkpoint.keep_weights_only(self.of(number))
-        self.values[number] = value
-        if len(self.values) > KEPT:
-            self._drop(min(self.values, key=lambda n: (self.values[n], -n)))
+        self.ranks[number] = rank
+        most = self.config.models.keep
+        if most != "all" and len(self.ranks) > most:
+            self._drop(min(self.ranks, key=lambda n: (self.ranks[n], -n)))
 
-    def _value(self, number: int) -> float | None:
-        """The first objective of a completed trial, larger is better; None where its checkpoint does not tell."""
+    def _rank(self, number: int, competes: bool) -> Rank | None:
+        """Of a completed trial; None where its checkpoint does not tell."""
         reported = [e for e in checkpoint.last_evaluations(self.of(number)) if e.split == "validation"]
-        objective = self.config.search.optimised[0]
+        search = self.config.search
         if not reported:
             return None
         try:
-            value = objectives.value(objective, visible(reported[-1], self.config), self.config)
+            seen = visible(reported[-1], self.config)
+            value = objectives.value(search.optimised[0], seen, self.config)
+            bounds = [objectives.violation(o, objectives.value(o, seen, self.config)) for o in search.constraints]
         except objectives.UnscoredError:
             return None
-        return value if objective.direction == "maximize" else -value
+        meets = all(violation <= 0 for violation in bounds)
+        return competes, meets, value if search.optimised[0].direction == "maximize" else -value
 
     def _drop(self, number: int) -> None:
-        self.values.pop(number, None)
+        self.ranks.pop(number, None)
         self.left.pop(number, None)
         shutil.rmtree(self.of(number), ignore_errors=True)
         if self.store is not None:

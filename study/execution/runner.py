@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ from study.record.roots import opened
 from study.record.version import code_version
 from study.tracking.tracker import Tracker
 from trainables.errors import UserError
-from trainables.materials.materials import prepare
+from trainables.materials.materials import fingerprints, prepare
 from trainables.workers.driver import TrialDriver
 from trainables.workers.mailbox import Mailbox
 
@@ -91,12 +90,6 @@ def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: P
         fingerprints=fingerprints(materials),
         protocol_hash=protocol_hash(config),
     )
-
-
-def fingerprints(materials: Path) -> dict[str, str]:
-    """What the scores of a study rest on: hashes of its tokenised data and of its encoder."""
-    meta = json.loads((materials / "meta.json").read_text(encoding="utf-8"))
-    return {"data": meta["fingerprint"], "encoder": meta["encoder"]}
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import search_spaces
-from study.execution.checkpoints import KEPT
 from study.question.config import ScalingConfig, StudyConfig, study_directory
 from study.record import roots
 from study.record.lines import LEDGER, Tail
@@ -18,7 +17,7 @@ from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
-from trainables.materials.weights import trained
+from trainables.materials.weights import trained, whole
 from trainables.perturbation import create
 
 WEIGHTS, FULL = 4, 12
@@ -33,8 +32,8 @@ def checkpoints(config: StudyConfig) -> int | None:
 
     Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
     is kept. Without intermediate evaluations there is one, written when the trial is interrupted, and the final
-    weights. The weights of the best few finished trials stay. What as few that failed by no fault of their own keep
-    besides, to be retried from, is not counted: most studies have none.
+    weights. The weights of the best few finished trials stay, or of all, those of a confirmation too. What as few that
+    failed by no fault of their own keep besides, to be retried from, is not counted: most studies have none.
     """
     counts = [trained(trial) for trial in encoders(config)]
     if None in counts:
@@ -45,7 +44,14 @@ def checkpoints(config: StudyConfig) -> int | None:
         running = FULL + WEIGHTS
     else:
         running = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
-    return parameters * (at_once(config.scaling) * running + KEPT * WEIGHTS)
+    return parameters * (at_once(config.scaling) * running + kept(config) * WEIGHTS)
+
+
+def kept(config: StudyConfig) -> int:
+    """Most finished trials whose weights stay."""
+    if config.models.keep != "all":
+        return config.models.keep
+    return trials(config) + len(configurations(config)) * config.protocol.confirm_seeds
 
 
 def encoders(config: StudyConfig) -> list[TrialConfig]:
@@ -62,22 +68,29 @@ def encoders(config: StudyConfig) -> list[TrialConfig]:
 
 def used(config: StudyConfig, root: Path) -> int:
     """Bytes that the checkpoints of this study take already."""
-    files = (study_directory(root, config.name) / "checkpoints").rglob("*")
+    files = roots.checkpoints(study_directory(root, config.name)).rglob("*")
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
+def registered(config: StudyConfig) -> str:
+    """What the chosen model takes in MLflow, in words; nothing where none is registered."""
+    count = whole(config.trial.encoder) if config.tracking.register_model else None
+    return "" if count is None else f"; the registered model takes {size(count * WEIGHTS)} more, at first twice"
+
+
 def disk(config: StudyConfig, root: Path) -> str:
-    """What the checkpoints take, and what is free, in words."""
+    """What the checkpoints and a registered model take, and what is free, in words."""
     folder, most = study_directory(root, config.name), checkpoints(config)
     if roots.store(root) is not None:
         return f"{'checkpoints' if most is None else f'at most {size(most)} of checkpoints'} under {roots.shown(root)}"
     free = size(shutil.disk_usage(existing(root)).free)
     if most is None:
         return f"known once the encoder {config.trial.encoder.name_or_path} is on this machine; {free} free at {root}"
-    count = at_once(config.scaling)
+    count, most_kept = at_once(config.scaling), config.models.keep
+    whose = f"all {kept(config)}, confirmed ones too" if most_kept == "all" else f"the best {most_kept}"
     return (
         f"at most {size(most)} of checkpoints under {folder} ({count} running trial{'s' * (count > 1)}, "
-        f"the weights of the best {KEPT}); {free} free"
+        f"the weights of {whose}){registered(config)}; {free} free"
     )
 
 

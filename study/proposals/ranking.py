@@ -93,6 +93,11 @@ class Choice:
     baseline_ranks_higher: bool
 
 
+def competes(phase: str, kind: str, control: str | None) -> bool:
+    """Whether a trial may be chosen: those of phase `run` other than the baseline and the controls' own."""
+    return phase == "run" and kind != "baseline" and control is None
+
+
 def ranking(
     config: StudyConfig, record: StudyRecord, control: str | None = None, by: Objective | None = None
 ) -> list[Ranked]:

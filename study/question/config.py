@@ -123,11 +123,20 @@ class ScalingConfig(Config):
     """… or once a worker's memory has grown by this many MB."""
 
 
+class ModelsConfig(Config):
+    """Which trained models outlive their trials, for `study model`."""
+
+    keep: Literal["all"] | PositiveInt = 3
+    """Finished trials whose weights stay on the disk: the best by the selection rule, or `all`, confirmed ones too."""
+
+
 class TrackingConfig(Config):
-    """Where MLflow is."""
+    """Where MLflow is, and what else it is given."""
 
     uri: str | None = None
     """MLflow tracking URI; none: an SQLite file under the studies' root."""
+    register_model: bool = False
+    """Register the chosen trial's model under the study's name when the study ends (half a gigabyte and more)."""
 
 
 class StudyConfig(Config):
@@ -145,6 +154,8 @@ class StudyConfig(Config):
     """Who may see what."""
     scaling: ScalingConfig = ScalingConfig()
     """Workers."""
+    models: ModelsConfig = ModelsConfig()
+    """Trained models."""
     tracking: TrackingConfig = TrackingConfig()
     """MLflow."""
 

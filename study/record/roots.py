@@ -83,6 +83,11 @@ def check_writable(root: Path) -> None:
         there.check_writable()
 
 
+def checkpoints(study: Path) -> Path:
+    """Folder of a study that has its trials' checkpoints, ``<trial>/<step>``; under a URI they are in the store."""
+    return study / "checkpoints"
+
+
 def names(root: Path) -> list[str]:
     """Names of the studies under a root that have a ledger here, after `refresh`; sorted."""
     found = (path.parent.name for path in root.glob(f"*/{LEDGER}"))

@@ -62,9 +62,12 @@ class _Run:
     ended: bool = False
 
 
-def settings() -> AbstractContextManager[None]:
-    """MLflow's settings, which it reads at every request from the environment: to hold while a `Mirror` is used."""
-    usual = {**QUIET, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(SECONDS)}
+def settings(seconds: int = SECONDS) -> AbstractContextManager[None]:
+    """MLflow's settings, which it reads at every request from the environment: to hold while a `Mirror` is used.
+
+    `seconds` is the time a request may take, where the user's own environment names none.
+    """
+    usual = {**QUIET, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds)}
     ours = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
     return environment({name: os.environ.get(name, value) for name, value in usual.items()} | ours | past_proxies())
 
@@ -146,6 +149,12 @@ class Mirror:
             return 0
         with self.ledger.open("rb") as file:
             return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b"")) - self.sent
+
+    @property
+    def parent(self) -> tuple[Any, Any]:
+        """MLflow's client, and the parent run as it has it."""
+        assert self._parent is not None, "the ledger has not been sent"
+        return self._client, self._client.get_run(self._parent.id)
 
     def store(self, paths: Sequence[Path], folder: str) -> None:
         """Store files and folders with the parent run."""

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from study.question.config import StudyConfig, study_directory
 from study.record.lines import LEDGER, Tail
-from study.tracking.mirror import Mirror, Say, reason, settings
+from study.tracking.mirror import SECONDS, Mirror, Say, reason, settings
 from study.tracking.server import public
 from trainables.errors import UserError
 
@@ -31,10 +31,11 @@ LONGEST_PAUSE_SECONDS = 30.0
 """Most time between two attempts at a server that does not answer."""
 
 INSISTENCE = 4
-"""Attempts of `rebuild` and `log_artifacts`, which have a user waiting."""
+"""Attempts of `send_all`, which have a user waiting."""
 
 
-def _to_stderr(line: str) -> None:
+def to_stderr(line: str) -> None:
+    """Shows a line, if it can be shown."""
     with suppress(OSError):  # a study's errors go to its log, whose disk may be full
         print(line, file=sys.stderr, flush=True)
 
@@ -47,7 +48,7 @@ class Tracker:
     closes itself.
     """
 
-    def __init__(self, uri: str | None, experiment: str, root: Path, say: Say = _to_stderr) -> None:
+    def __init__(self, uri: str | None, experiment: str, root: Path, say: Say = to_stderr) -> None:
         self._settings = ExitStack()
         self._settings.enter_context(settings())
         self._mirror = Mirror(study_directory(root, experiment) / LEDGER, uri, say)
@@ -126,13 +127,13 @@ class Tracker:
             self._closing.wait(_pause(failures))
 
 
-def rebuild(ledger: Path, uri: str | None = None, say: Say = _to_stderr) -> int:
+def rebuild(ledger: Path, uri: str | None = None, say: Say = to_stderr) -> int:
     """Write everything that MLflow is to show of a study, from its ledger alone; done again, it changes nothing.
 
     `uri` None is where the study tracks to. Returns the number of events sent. Not while the study runs: its own
     tracker is at work then. Raises `UserError` if there is no ledger or MLflow does not take it.
     """
-    return _send_all(ledger, uri, say, lambda mirror: None)
+    return send_all(ledger, uri, say, lambda mirror: None)
 
 
 def log_artifacts(ledger: Path, paths: Sequence[Path], uri: str | None = None, folder: str = "report") -> None:
@@ -140,15 +141,16 @@ def log_artifacts(ledger: Path, paths: Sequence[Path], uri: str | None = None, f
 
     `uri` None is where the study tracks to. Raises `UserError` if there is no ledger or MLflow does not take them.
     """
-    _send_all(ledger, uri, _to_stderr, lambda mirror: mirror.store(paths, folder))
+    send_all(ledger, uri, to_stderr, lambda mirror: mirror.store(paths, folder))
 
 
-def _send_all(ledger: Path, uri: str | None, say: Say, then: Callable[[Mirror], None]) -> int:
+def send_all(ledger: Path, uri: str | None, say: Say, then: Callable[[Mirror], None], seconds: int = SECONDS) -> int:
+    """As `rebuild`, and `then` what is to be done with all of it sent; a request may take so many seconds."""
     configs = (event["config"] for event in Tail(ledger).poll() if event["event"] == "study")
     config = StudyConfig.model_validate(next(configs, {"name": ledger.parent.name}))
     mirror = Mirror(ledger, uri or config.tracking.uri, say)
     failures = 0
-    with settings():
+    with settings(seconds):
         while True:
             try:
                 while mirror.advance():

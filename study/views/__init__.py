@@ -5,5 +5,6 @@ found      a study as it lies on disk; start here. values: its objectives' value
 tables     `study show` and `study ls`; document: the same as JSON; ranks: another order of the trials
 progress   the live table; picture: what it shows; chatter: what libraries write goes to the log
 following  the live table of a study that runs elsewhere
+models     which trial's model, and where its weights are
 history    ledger -> data frames (`study.load_study`); optuna_export: ledger -> optuna.db; rebuilding makes views anew
 """

@@ -30,6 +30,9 @@ from trainables.tasks.task import load_task
 FORMAT = 1
 """Version of the folder's layout; part of the cache key."""
 
+KEPT = "kept.npy"
+"""File of it: the vocabulary rows that are left, where the vocabulary was trimmed."""
+
 
 @dataclass(frozen=True)
 class Materials:
@@ -50,6 +53,12 @@ class Materials:
     originals: Encoded | None = None
     """Only where the method compares the two: the examples whose copies `train` has, `augmentation.copies` of each."""
     _memory: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def kept(self) -> npt.NDArray[np.int64] | None:
+        """Vocabulary row of each row that the encoder still has; None where its vocabulary is whole."""
+        file = self.encoder_folder.with_name(KEPT)
+        return np.load(file) if file.exists() else None
 
     def remember(self, key: Any, make: Callable[[], Any]) -> Any:
         """Keep something derived from the materials alone (an evaluation stream, the pristine model) across trials."""
@@ -74,6 +83,12 @@ def prepare(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> P
 def prepared(config: TrialConfig) -> Path | None:
     """The materials that `run` takes for a trial configuration, if they are in the cache already."""
     return cache.found(f"materials-{materials_key(config, ('validation',))}")
+
+
+def fingerprints(materials: Path) -> dict[str, str]:
+    """What the scores of a trial rest on: hashes of the rows and the pretrained encoder of its materials."""
+    meta = json.loads((materials / "meta.json").read_text(encoding="utf-8"))
+    return {"data": meta["fingerprint"], "encoder": meta["encoder"]}
 
 
 def check(config: TrialConfig) -> None:
@@ -163,7 +178,7 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
         kept = kept_rows(used, tokenizer)
         encoded = {s: {k: _renumber(e, kept) for k, e in languages.items()} for s, languages in encoded.items()}
         trim(encoder, kept)
-        np.save(folder / "kept.npy", kept)
+        np.save(folder / KEPT, kept)
     save_encoder(encoder, folder / "encoder")
     for name, languages in encoded.items():
         _save(folder / name, languages)

@@ -111,12 +111,24 @@ def count(shapes: Shapes, encoder: EncoderConfig) -> int:
     return total
 
 
+def whole(encoder: EncoderConfig) -> int | None:
+    """Parameters of an encoder with its whole vocabulary; None where its weights are not on this machine."""
+    shapes = _published(encoder)
+    return None if shapes is None else sum(math.prod(s) for name, s in shapes.items() if PART.search(name))
+
+
 def _shapes(config: TrialConfig) -> Shapes | None:
     """Of what a trial would load: the prepared copy where only that tells, else the encoder as it was published."""
     encoder = config.encoder
-    name, trims_trained = encoder.name_or_path, encoder.trim_vocabulary and not encoder.freeze_embeddings
+    trims_trained = encoder.trim_vocabulary and not encoder.freeze_embeddings
     if trims_trained and (folder := prepared(config)) is not None:
         return stored(folder / "encoder")
+    return _published(encoder)
+
+
+def _published(encoder: EncoderConfig) -> Shapes | None:
+    """Of an encoder as it was published."""
+    name = encoder.name_or_path
     if name.startswith(OFFLINE):
         from trainables.offline.encoder import shapes
 

@@ -3,4 +3,5 @@
 encoder    loads, trims and freezes it; start here. heads: pooled states to logits
 dropout    masks shared by all passes over a batch; packing: batches without their padding
 frozen     states that no trial changes, kept from evaluation to evaluation
+stock      a trained encoder and head as a class of the transformers library
 """

@@ -111,7 +111,7 @@ class Encoder(nn.Module):
         inputs = {
             "inputs_embeds": embeddings,
             "position_ids": positions,
-            "token_type_ids": _segments(special) if self.uses_segments else torch.zeros_like(positions),
+            "token_type_ids": segments(special) if self.uses_segments else torch.zeros_like(positions),
         }
         if packing is None:
             return self.model(attention_mask=attention_mask, **inputs, **options)
@@ -166,8 +166,8 @@ class Encoder(nn.Module):
                 module.p = probability
 
 
-def _segments(special: Tensor) -> Tensor:
-    """Token types of BERT's pairs: 0 up to and including the first separator, 1 after it."""
+def segments(special: Tensor) -> Tensor:
+    """Token types (s, t) of BERT's pairs: 0 up to and including the first separator, 1 after it."""
     before = special.long().cumsum(1) - special.long()
     return (before >= 2).long()
 

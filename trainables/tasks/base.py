@@ -53,6 +53,10 @@ class TaskShape(ABC):
     """Columns that it reads of a file, which `TaskDefinition.columns` may give other names."""
     options: tuple[str, ...] = ()
     """Settings that it takes from `TaskDefinition.options`."""
+    auto_class: str
+    """Class of transformers that loads a model with such a head."""
+    hub_task: str
+    """What the Hugging Face hub calls such tasks; the library's pipeline of that name serves them, where it has one."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)

@@ -40,6 +40,7 @@ class MultipleChoice(TaskShape):
     metrics = ("accuracy",)
     has_single_answers = True
     text_columns = ("premise", "choices")
+    auto_class, hub_task = "AutoModelForMultipleChoice", "multiple-choice"
 
     def __init__(self, labels: Sequence[str], most_choices: int) -> None:
         """`labels` name the choices as this data numbers them; `most_choices` is over all data that is trained on."""

@@ -31,6 +31,7 @@ class Classification(TaskShape):
     metrics = ("accuracy",)
     has_single_answers = True
     columns = ("text", "text_pair", "label", "key")
+    auto_class, hub_task = "AutoModelForSequenceClassification", "text-classification"
 
     def __init__(self, labels: Sequence[str], pair: bool, crossed: bool = False) -> None:
         """`crossed`: evaluate every language's first texts with every other's second texts."""

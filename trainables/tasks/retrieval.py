@@ -52,6 +52,7 @@ class Retrieval(TaskShape):
     sequences_per_item = 2
     compares_items = True
     options = ("rows", "score")
+    auto_class, hub_task = "AutoModel", "feature-extraction"
 
     def __init__(self, kind: str, score: str) -> None:
         super().__init__(())

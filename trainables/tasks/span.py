@@ -45,6 +45,7 @@ class SpanAnswering(TaskShape):
     text_columns = ("question",)
     columns = ("question", "context", "answers")
     options = ("normalisation",)
+    auto_class, hub_task = "AutoModelForQuestionAnswering", "question-answering"
 
     def __init__(self, normalisation: str) -> None:
         super().__init__(())

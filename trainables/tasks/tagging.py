@@ -32,6 +32,7 @@ class Tagging(TaskShape):
     metrics = ("f1", "token_accuracy")
     text_columns = ("tokens",)
     columns = ("tokens", "tags")
+    auto_class, hub_task = "AutoModelForTokenClassification", "token-classification"
 
     def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
         name = columns.get("tokens", "tokens")

@@ -2,4 +2,5 @@
 
 loop       `run_trial`: a generator of evaluations; start here
 trial      a trial's state, its start and resumption; step: one optimiser step; optimiser: AdamW and its rate
+export     a finished trial's model as a folder that transformers loads
 """

@@ -124,3 +124,16 @@ def test_words_for_the_user_are_passed_on_and_end_nothing(bench: Bench) -> None:
         {"event": "note", "words": "trial 0: so be it"},
         {"event": "waiting", "for": "the workers of trial 0, no sign of life for 4 min"},
     ]
+
+
+def test_the_checkpoints_hear_whether_a_trial_may_be_chosen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[int, bool]] = []
+    monkeypatch.setattr(
+        bench.searcher.checkpoints,
+        "finished",
+        lambda number, outcome, competes, error: heard.append((number, competes)),
+    )
+    for name in ("a", "b"):
+        bench.searcher.suggest(name)
+        bench.searcher.on_trial_complete(name, {"kind": "failed", "error": "it broke"})
+    assert heard == [(0, False), (1, True)]  # the baseline may not

@@ -43,6 +43,29 @@ def test_the_last_weights_of_the_best_trials_stay(tmp_path: Path, objective: dic
     assert left == {number: [20] for number in kept}
 
 
+@pytest.mark.parametrize(("keep", "kept"), [(1, {3}), (2, {1, 3}), ("all", {0, 1, 2, 3, 4})])
+def test_as_many_stay_as_the_study_says(tmp_path: Path, keep: Any, kept: set[int]) -> None:
+    search = {"objectives": [{"reduce": "source"}]}
+    checkpoints = Checkpoints(
+        validate(StudyConfig, {"name": "x", "search": search, "models": {"keep": keep}}), StudyRecord(), tmp_path
+    )
+    for number, (score, cost) in enumerate(TRIALS):
+        written(checkpoints, number, score, cost)
+        checkpoints.finished(number, "COMPLETE")
+    assert {int(path.name) for path in checkpoints.folder.iterdir()} == kept
+
+
+def test_what_may_be_chosen_stays_before_what_may_not(tmp_path: Path) -> None:
+    """Trial 3 is the baseline, trial 1 breaks a constraint; both score higher than what is chosen."""
+    objectives = [{"reduce": "source"}, {"reduce": "cost:forward_equivalents", "threshold": 15}]
+    config = validate(StudyConfig, {"name": "x", "search": {"objectives": objectives}, "models": {"keep": 1}})
+    checkpoints = Checkpoints(config, StudyRecord(), tmp_path)
+    for number, (score, cost) in enumerate(TRIALS):
+        written(checkpoints, number, score, cost)
+        checkpoints.finished(number, "COMPLETE", competes=number != 3)
+    assert {int(path.name) for path in checkpoints.folder.iterdir()} == {2}
+
+
 @pytest.mark.parametrize("outcome", ["FAIL", "PRUNED"])
 def test_a_trial_that_did_not_complete_leaves_nothing(tmp_path: Path, outcome: Any) -> None:
     checkpoints = Checkpoints(validate(StudyConfig, {"name": "x"}), StudyRecord(), tmp_path)
@@ -56,7 +79,7 @@ def test_those_that_failed_by_no_fault_of_their_own_keep_theirs(tmp_path: Path) 
     for number in range(KEPT + 2):
         if number != 1:
             written(checkpoints, number, 0.5, 10.0)
-        checkpoints.finished(number, "FAIL", "its workers were lost 3 times")
+        checkpoints.finished(number, "FAIL", error="its workers were lost 3 times")
     assert list(checkpoints.left) == [2, 3, 4], "of the latest that have one"
     assert [checkpoint.steps(checkpoints.of(number)) for number in range(5)] == [[], [], [10, 20], [10, 20], [10, 20]]
     checkpoints.finished(3, "COMPLETE")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from study.execution import checkpoints
 from study.planning import needs, preflight
 from study.question.catalogue import study_config
 from study.question.config import StudyConfig
@@ -75,13 +74,18 @@ def test_what_is_at_most_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def most(**changes: Any) -> int | None:
         return needs.checkpoints(validate(StudyConfig, {"name": "x", "trial": SMALL, **changes}))
 
-    weights = checkpoints.KEPT * 4
+    weights = 3 * 4
     assert most() == 3 * 3 * 12 + weights
     assert most(scaling={"concurrent_trials": 2}) == 2 * 3 * 12 + weights
     best = SMALL | {"evaluation": {"every": 2, "checkpoint": "best_source_validation"}}
     assert most(trial=best) == 3 * 4 * 12 + weights
     assert most(trial=SMALL | {"evaluation": {}}) == 3 * (12 + 4) + weights
     assert most(search={"space": {"encoder.freeze_embeddings": [True, False]}}) == 2 * (3 * 3 * 12 + weights)
+    assert most(models={"keep": 5}) == 3 * 3 * 12 + 5 * 4
+    # Baseline and the one trial; then the winner and three controls under 8 seeds.
+    assert most(models={"keep": "all"}, trial=SMALL | {"perturbation": {"method": "adversarial"}}) == (
+        3 * 3 * 12 + (2 + 4 * 8) * 4
+    )
     monkeypatch.setattr(needs, "trained", lambda trial: None)
     assert most() is None
 
@@ -101,6 +105,14 @@ def test_preflight_asks_for_what_the_study_takes(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(needs, "checkpoints", lambda config: 2**70)
     with pytest.raises(UserError, match=r"--root: needs .* GiB for checkpoints \(got .* free at"):
         preflight.check(config, tmp_path)
+
+
+def test_what_stays_and_what_is_registered_is_said(tmp_path: Path) -> None:
+    told = needs.disk(study_config("quickstart", ["models.keep=all", "tracking.register_model=true"]), tmp_path)
+    assert "the weights of all 40, confirmed ones too)" in told
+    assert "the registered model takes 448 MiB more, at first twice" in told  # 117.5 million parameters
+    told = needs.disk(study_config("quickstart", ["models.keep=1"]), tmp_path)
+    assert "the weights of the best 1)" in told and "registered" not in told
 
 
 def test_an_encoder_that_is_not_here_is_said(tmp_path: Path) -> None:

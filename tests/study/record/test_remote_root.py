@@ -23,14 +23,15 @@ from torch import nn
 
 from study import cli
 from study.execution import confirm
-from study.execution.checkpoints import KEPT, Checkpoints
+from study.execution.checkpoints import Checkpoints
 from study.execution.retry import reopen
 from study.question.config import StudyConfig
 from study.record import roots, segments
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, read_events, read_study
 from study.record.record import StudyRecord
-from study.views import following
+from study.views import following, models
+from study.views.found import find
 from tests.study.conftest import Event, evaluation
 from tests.study.reporting.conftest import build, configured
 from tests.waiting import wait_for
@@ -495,7 +496,7 @@ def test_the_best_trials_keep_their_weights(machines: Machines, config: StudyCon
     assert kept.place_of(3) == f"{machines.uri}/small/checkpoints/3"
     for number in range(len(gains)):
         kept.finished(number, "COMPLETE")
-    best = sorted(range(len(gains)), key=lambda n: -gains[n])[:KEPT]
+    best = sorted(range(len(gains)), key=lambda n: -gains[n])[: config.models.keep]
     files = {f"{n}/20/{name}" for n in best for name in (checkpoint.WEIGHTS, checkpoint.META)}
     assert set(store.sizes()) == files
     kept.finished(best[0], "FAIL")
@@ -521,6 +522,27 @@ def test_a_lost_trial_goes_on_from_the_store_and_another_begins_anew(
     assert [(e["trial"], e["fresh"]) for e in retried] == [(3, False), (4, True)]
     kept.restart(3)
     assert store.sizes() == {}
+
+
+def test_a_trained_model_comes_from_the_store(machines: Machines, events: list[Event], tmp_path: Path) -> None:
+    """On a machine that has run nothing; it leaves nothing there."""
+    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+        append(ledger, events)
+    store = Store(machines.uri) / "small/checkpoints"
+    save(tmp_path / "2", 20, 0.05)
+    Shelf(store / 2, tmp_path / "2").put()
+    root = machines["b"]
+    study = find(root, "small")
+    assert (models.kept(root, "small"), models.chosen(study, root).number) == ([2], 2)
+    with models.weights(study, root, study.record.trials[2]) as folder:
+        found = checkpoint.latest(folder)
+        assert found is not None and found.step == 20
+    assert not folder.exists()
+    with (
+        pytest.raises(UserError, match="has those of trials 2 and not that of trial 1; all keeps every one"),
+        models.weights(study, root, study.record.trials[1]),
+    ):
+        pass
 
 
 # A real Ray

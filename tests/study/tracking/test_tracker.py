@@ -256,7 +256,7 @@ def test_words_that_a_full_disk_does_not_take_are_lost(monkeypatch: pytest.Monke
     full = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115 (closing it fails too)
     monkeypatch.setattr("sys.stderr", full)
     try:
-        tracker_module._to_stderr("MLflow is away")
+        tracker_module.to_stderr("MLflow is away")
     finally:
         monkeypatch.undo()
         with suppress(OSError):
