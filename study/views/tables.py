@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from study.proposals import ranking
 from study.question import objectives, rules
 from study.question.config import Objective, StudyConfig
+from study.question.points import short
 from study.record import roots
 from study.record.record import TrialRecord
 from study.views.found import Study, find, planned
@@ -305,12 +306,6 @@ def last_line(text: str) -> str:
     """The line of a traceback that says what happened."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""
-
-
-def short(paths: Sequence[str]) -> list[str]:
-    """The last part of each path, or all of it where that would be ambiguous."""
-    last = [path.rsplit(".", 1)[-1] for path in paths]
-    return [name if last.count(name) == 1 else path for name, path in zip(last, paths, strict=True)]
 
 
 def _shown(value: Any) -> str:

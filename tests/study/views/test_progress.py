@@ -16,7 +16,7 @@ from rich.console import Console
 
 from study.question.config import StudyConfig
 from study.views.chatter import chatter_to, notice
-from study.views.picture import View, clock, describe_point
+from study.views.picture import View, clock
 from study.views.progress import watched
 from study.views.tables import last_line
 from tests.terminal import watch
@@ -247,7 +247,5 @@ def test_clock(seconds: float, text: str) -> None:
 
 
 def test_small_words() -> None:
-    assert describe_point({}) == "base settings"
-    assert describe_point({"perturbation.epsilon": 0.12345}) == "epsilon=0.1235"
     assert last_line("a\nb: c\n\n") == "b: c"
     assert last_line("") == ""
