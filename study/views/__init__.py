@@ -3,6 +3,7 @@
 In: a root and a name, or events as they come. Out: text, JSON, data frames, Optuna's database.
 found      a study as it lies on disk; start here. values: its objectives' values
 tables     `study show` and `study ls`; document: the same as JSON
+layout     tables that fit a terminal
 progress   the live table; picture: what it shows; chatter: what libraries write goes to the log
 history    ledger -> data frames (`study.load_study`); optuna_export: ledger -> optuna.db; rebuilding makes views anew
 """
