@@ -98,7 +98,8 @@ def test_a_pipe_and_all_have_everything(wide: Study, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(layout, "width", lambda: 80)
     root = tmp_path / "studies"
     assert widest(tables.text(root, "wide")) <= 80
-    assert "transfer_gap  " in tables.text(root, "wide", every_trial=True)
+    assert "Left out" in tables.text(root, "wide")
+    assert "Left out" not in tables.text(root, "wide", every_trial=True)
     assert widest(tables.listing(root)) <= 80
 
 
