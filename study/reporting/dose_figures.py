@@ -50,7 +50,7 @@ def panels(source: Source, dosed: Dosed) -> Figure:
         rows, columns, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.03, vertical_spacing=gap
     )
     height = 110 + 230 * rows if columns > 1 else 380
-    samples = _sampled(source, dosed) if dosed.searched else pd.DataFrame()
+    samples = sampled(source, dosed) if dosed.searched else pd.DataFrame()
     shown = [r for r in responses if r.unit in units]
     pixels = (height - 126) * (1 - gap * (rows - 1)) / rows
     edges = _edges([100 * samples["gain"]], pixels) if dosed.searched else _room([r.levels for r in shown], pixels)
@@ -76,7 +76,9 @@ def panels(source: Source, dosed: Dosed) -> Figure:
             place = {"row": panel // columns + 1, "col": panel % columns + 1}
             drawing.update_xaxes(title={"text": "achieved relative norm", "font": {"size": 12}}, **place)
     drawing.update_yaxes(title_text="gain (points)", col=1)
-    return Figure("doses", _caption(source, dosed, shown, edges, pixels), drawing)
+    return Figure(
+        "doses", _caption(source, dosed, shown, edges, pixels), drawing, "samples" if dosed.searched else "doses"
+    )
 
 
 def _caption(source: Source, dosed: Dosed, shown: Sequence[Response], edges: Sequence[float], pixels: float) -> str:
@@ -153,7 +155,7 @@ def _floor(edges: Sequence[float], pixels: float) -> float:
     return edges[0] + (edges[1] - edges[0]) * RADIUS / pixels - 1e-9
 
 
-def _sampled(source: Source, dosed: Dosed) -> pd.DataFrame:
+def sampled(source: Source, dosed: Dosed) -> pd.DataFrame:
     """One row per trial of a search: its dose, and its gain averaged over target languages."""
     targets = dosed.gains[dosed.gains["language"].isin(source.targets(dosed.gains["language"].unique()))]
     return targets.groupby(["series", "trial", "point"])[["dose", "gain"]].mean().reset_index()
@@ -216,7 +218,7 @@ def compared(all_findings: Sequence[Findings]) -> Figure | None:
         "studies, against the achieved norm: the axis on which methods are comparable. Bars: 95 % intervals; lines "
         "join the points and are no fit."
     )
-    return Figure("doses", text + _beyond([response for _, response in found], edges, pixels), drawing)
+    return Figure("doses", text + _beyond([response for _, response in found], edges, pixels), drawing, "doses")
 
 
 def heat_map(source: Source, dosed: Dosed) -> Figure:
@@ -254,4 +256,4 @@ def heat_map(source: Source, dosed: Dosed) -> Figure:
         f"language is its resource class. Colours saturate at ±{100 * bound:.1f} points. "
         + ("Samples of a search: nothing may be concluded from their shape." if dosed.searched else mark)
     )
-    return Figure("map", text, drawing)
+    return Figure("map", text, drawing, "language_map")

@@ -34,11 +34,15 @@ TOP = 40
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure; `name` is its anchor, `caption` says what is seen and how to read it."""
+    """A drawn figure; `name` is its anchor, `caption` says what is seen and how to read it.
+
+    `data` is the name of the file of its numbers, beside the page and less its ``.csv`` (`files.frames`).
+    """
 
     name: str
     caption: str
     drawing: go.Figure
+    data: str
 
 
 def finish(drawing: go.Figure, height: int, left: int = 70, top: int = TOP) -> go.Figure:
