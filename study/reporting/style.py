@@ -1,6 +1,7 @@
 """The common look of all figures, in Plotly. Drawn as SVG alone (no WebGL): they print, and need no graphics card.
 
 Scores and gains are in points (hundredths). Colours tell resource classes apart, warm for few resources; so do symbols.
+All palettes are told apart by colour-blind eyes too (tests/study/reporting/test_style.py).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 CLASS_COLOURS = {0: "#7f0000", 1: "#b3401f", 2: "#e08a4f", 3: "#8c8c8c", 4: "#6fa3cf", 5: "#1f4e79"}
 CLASS_SYMBOLS = {0: "x", 1: "diamond", 2: "triangle-up", 3: "square", 4: "pentagon", 5: "circle"}
-SERIES_COLOURS = ("#1f4e79", "#b3401f", "#4d8b57", "#8560a8", "#a67c00", "#3f8f9b")
+SERIES_COLOURS = ("#1f4e79", "#b3401f", "#8c47d1", "#70a5db", "#673131", "#c49686")
 SERIES_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")
 DIVERGING = [[0.0, "#c0561b"], [0.25, "#f0a56b"], [0.5, "#f7f7f7"], [0.75, "#92bfdd"], [1.0, "#2b6ca3"]]
 

@@ -37,9 +37,10 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 MAX_TAG = 5000
 """Characters of a tag or a parameter that every MLflow store takes."""
 
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")
-REFERENCE_COLOUR = "#7f7f7f"
-"""Of runs in charts: MLflow's own colours often fall together."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+REFERENCE_COLOUR = "#444444"
+"""Of runs in charts: MLflow's own colours often fall together. Those of Okabe and Ito (2008), made for colour-blind
+eyes too."""
 
 MAGNITUDES = ("perturbation.epsilon", "perturbation.sigma", "perturbation.ascent_steps")
 """Shown as 0 where nothing is perturbed, whatever the configuration has in store."""
