@@ -47,7 +47,7 @@ def main() -> None:
         print(f"{options.trials} trials x {options.languages} languages x {options.reports} reports, {size:.1f} MB")
         with server(root) if options.server else _nothing() as uri:
             mirror = Mirror(ledger, uri, print)
-            seconds, _ = timed(lambda: mirror._client.search_experiments())
+            seconds, _ = timed(lambda: mirror.store.client.search_experiments())
             print(f"{'first connection':32} {seconds:8.1f} s")
             report("all of it", options.trials, *timed(lambda: send(mirror)))
             report("once more: nothing to do", options.trials, *timed(lambda: send(Mirror(ledger, uri, print))))

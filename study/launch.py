@@ -14,7 +14,7 @@ from study.question.config import StudyConfig, study_directory
 from study.record import roots
 from study.record.lines import LEDGER, read_events
 from study.record.record import StudyRecord
-from study.views import tables
+from study.views import layout, tables
 from study.views.found import Study, find
 from study.views.progress import Mode, of_confirm, watched
 from study.views.values import first_value
@@ -183,7 +183,7 @@ def _conclude(options: Options, name: str) -> int:
     if study.condition != "running":
         roots.settle(options.root, name)
     if options.mode != "json":
-        print(tables.result(study))
+        print(tables.result(study, room=layout.width()))
         if study.condition == "finished":
             print(f"\nThe same in MLflow: study mlflow{_root(options.root)}")
     return 0 if study.condition == "finished" and any(t.state == "COMPLETE" for t in study.trials) else 1

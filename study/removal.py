@@ -12,8 +12,8 @@ from study.record import removal, roots
 from study.record.lines import LEDGER
 from study.tracking import removal as tracking
 from study.tracking.server import default_uri, public
+from study.views import layout
 from study.views.found import Study, find
-from study.views.tables import columns
 from trainables.errors import NAME_PATTERN, UserError
 
 REMOVED, KEPT = 0, 1
@@ -66,7 +66,7 @@ def _inventory(root: Path, name: str, study: Study | None) -> Iterator[str]:
         total = sum(kinds.values())
         yield f"{place}: {size(total)}"
         by_size = sorted(kinds.items(), key=lambda item: -item[1])
-        yield columns([[f"  {kind}", size(count)] for kind, count in by_size])
+        yield layout.columns([[f"  {kind}", size(count)] for kind, count in by_size])
     if _is_tracked_here(root, study):
         yield f"MLflow: {tracking.runs(root, name)} runs, {size(tracking.artifact_bytes(root, name))} of artifacts"
 

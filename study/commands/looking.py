@@ -29,7 +29,7 @@ def ls(root: Path) -> None:
 @click.argument("name")
 @root_option
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON document.")
-@click.option("--all", "every_trial", is_flag=True, help="All trials, however many.")
+@click.option("--all", "every_trial", is_flag=True, help="All trials and columns, however many and wide.")
 def show(name: str, root: Path, as_json: bool, every_trial: bool) -> None:
     """Show the study NAME: its trials, and its best one against the baseline, language by language."""
     from study.views import tables

@@ -67,9 +67,9 @@ def doctor(config: str | None, overrides: Sequence[str], root: Path, as_json: bo
 def recipes() -> None:
     """List the shipped studies."""
     from study.question import catalogue
-    from study.views import tables
+    from study.views import layout
 
-    click.echo(tables.columns(catalogue.recipes(), right=()))
+    click.echo(layout.listed(catalogue.recipes(), layout.width()))
 
 
 @click.command(epilog=example("study spaces adversarial"))
@@ -77,24 +77,24 @@ def recipes() -> None:
 def spaces(name: str | None) -> None:
     """List the shipped search spaces, or the dimensions of one."""
     from study.question import catalogue
-    from study.views import tables
+    from study.views import layout
 
-    click.echo(tables.columns(catalogue.space(name) if name else catalogue.spaces(), right=()))
+    click.echo(layout.listed(catalogue.space(name) if name else catalogue.spaces(), layout.width()))
 
 
 @click.command(epilog=example("study methods"))
 def methods() -> None:
     """List the robust training methods."""
     from study.question import catalogue
-    from study.views import tables
+    from study.views import layout
 
-    click.echo(tables.columns(catalogue.methods(), right=()))
+    click.echo(layout.listed(catalogue.methods(), layout.width()))
 
 
 @click.command(epilog=example("study tasks"))
 def tasks() -> None:
     """List the tasks."""
     from study.question import catalogue
-    from study.views import tables
+    from study.views import layout
 
-    click.echo(tables.columns(catalogue.tasks(), right=()))
+    click.echo(layout.listed(catalogue.tasks(), layout.width()))

@@ -22,7 +22,7 @@ from study.question import catalogue
 from study.question.config import StudyConfig
 from study.record import roots
 from study.record.version import DISTRIBUTION
-from study.tracking.mirror import reason
+from study.tracking.answers import reason
 from study.tracking.server import public
 from trainables import machine
 from trainables.environment import environment, past_proxies

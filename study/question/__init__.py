@@ -4,6 +4,7 @@ In: YAML, overrides. Out: a frozen `StudyConfig`, and the reductions and rules t
 config     the models; start here
 objectives per-language scores -> objective values and constraints (pure)
 rules      who may see which scores, reserved seeds; selection_problems: what a rule forbids
+points     points and dimensions in words
 checks     whether a study makes sense as a whole
 catalogue  what there is to choose from: recipes, tasks, spaces, methods; reference writes docs/configuration.md
 """

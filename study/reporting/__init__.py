@@ -29,6 +29,8 @@ def report(sources: Sequence[Source], out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     for each, name in zip(found, page.anchors(found), strict=True):
         files.write(each, out if len(found) == 1 else out / name)
+    if len(found) > 1:
+        files.write_compared(found, out)
     target = out / "report.html"
     files.replace_text(target, page.page(found))
     return target

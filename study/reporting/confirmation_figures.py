@@ -57,7 +57,7 @@ def controls(source: Source, confirmed: Confirmed) -> Figure:
         f"The primary endpoint ({endpoint}): {confirmed.headline} against each control. Diamonds: mean difference; "
         f"ticks: the {len(confirmed.claim.seeds)} seeds. {BARS} The claim is the one against the strongest control."
     )
-    return Figure("controls", text, drawing)
+    return Figure("controls", text, drawing, "controls")
 
 
 def _control_label(source: Source, name: str, strongest: str) -> str:
@@ -85,7 +85,8 @@ def studies(all_findings: Sequence[Findings]) -> Figure:
     labels = [two_lines(s.name, f"against {d.control}, {words.reduction(s.endpoint)}") for s, d in found]
     drawing = _forest(labels, [d for _, d in found])
     drawing.update_xaxes(title_text="headline minus strongest control, each study's primary endpoint (points)")
-    return Figure("studies", f"The claims of the studies: headline against strongest control. {BARS}", drawing)
+    text = f"The claims of the studies: headline against strongest control. {BARS}"
+    return Figure("studies", text, drawing, "claims")
 
 
 def forest(source: Source, confirmed: Confirmed) -> Figure:
@@ -110,7 +111,7 @@ def forest(source: Source, confirmed: Confirmed) -> Figure:
         "rim marks languages that differ after correction for their number (q < .05, both sources counted). "
         "Exploratory."
     )
-    return Figure("forest", text, drawing)
+    return Figure("forest", text, drawing, "languages")
 
 
 def _class_points(number: float, rows: pd.DataFrame) -> go.Scatter:
@@ -168,7 +169,7 @@ def resources(confirmed: Confirmed) -> Figure:
         f"resource class ({_spearman(rho, interval, n)}; dots of a class are spread sideways) and against the "
         "control's score. Whether a group gains more is a question about languages, so each is one point."
     )
-    return Figure("resources", text, drawing)
+    return Figure("resources", text, drawing, "gains_by_language")
 
 
 def _class_means(table: pd.DataFrame) -> list[go.Scatter]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,24 @@ from study.analysis.dose import Response
 from study.reporting import words
 from study.reporting.findings import ALL_UNIT, SOURCE_UNIT, Dosed, Findings
 from study.reporting.source import Source
-from study.reporting.style import DIVERGING, INK, SERIES_COLOURS, SERIES_SYMBOLS, Figure, finish, mark_zero
+from study.reporting.style import (
+    BEYOND,
+    DIVERGING,
+    INK,
+    RADIUS,
+    SERIES_COLOURS,
+    SERIES_SYMBOLS,
+    Figure,
+    finish,
+    holding,
+    mark_zero,
+)
 
 COLUMNS = 3
 """Panels side by side."""
+
+NARROW = 150
+"""Pixels of a panel's width in the narrowest window that shows it legibly."""
 
 ROOM_BELOW = 4.0
 """How much further the panels reach below zero than above: collapse at large doses must not flatten all else."""
@@ -35,30 +49,39 @@ def panels(source: Source, dosed: Dosed) -> Figure:
     drawing = make_subplots(
         rows, columns, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.03, vertical_spacing=gap
     )
+    height = 110 + 230 * rows if columns > 1 else 380
+    samples = sampled(source, dosed) if dosed.searched else pd.DataFrame()
+    shown = [r for r in responses if r.unit in units]
+    pixels = (height - 126) * (1 - gap * (rows - 1)) / rows
+    edges = _edges([100 * samples["gain"]], pixels) if dosed.searched else _room([r.levels for r in shown], pixels)
     series = sorted(set(dosed.gains["series"]))
     for index, unit in enumerate(units):
         for which, name in enumerate(series):
             look = _look(name, which, show=index == 0)
             found = next((r for r in responses if (r.unit, r.series) == (unit, name)), None)
+            spot = index // columns + 1, index % columns + 1
             if found is not None:
-                drawing.add_trace(_levels(found, look), index // columns + 1, index % columns + 1)
+                for trace in (_levels(found, look), *_below(found, look, edges, pixels)):
+                    drawing.add_trace(trace, *spot)
             elif dosed.searched:
-                drawing.add_trace(_samples(source, dosed, name, look), index // columns + 1, index % columns + 1)
+                drawing.add_trace(_samples(samples[samples["series"] == name], look), *spot)
     mark_zero(drawing, "y")
-    finish(drawing, 110 + 230 * rows if columns > 1 else 380, top=70)
+    finish(drawing, height, top=70)
     drawing.update_layout(legend={"y": 1.0, "yanchor": "top", "yref": "container"})
     drawing.update_annotations(font={"size": 12.5, "color": INK})
     drawing.update_xaxes(type="log", **_log_ticks(dosed.gains["dose"]))
-    drawing.update_yaxes(range=_room(responses, dosed))
+    drawing.update_yaxes(range=edges)
     for panel in range(len(units)):
         if panel + columns >= len(units):
             place = {"row": panel // columns + 1, "col": panel % columns + 1}
             drawing.update_xaxes(title={"text": "achieved relative norm", "font": {"size": 12}}, **place)
     drawing.update_yaxes(title_text="gain (points)", col=1)
-    return Figure("doses", _caption(source, dosed, drawing.layout.yaxis.range[0]), drawing)
+    return Figure(
+        "doses", _caption(source, dosed, shown, edges, pixels), drawing, "samples" if dosed.searched else "doses"
+    )
 
 
-def _caption(source: Source, dosed: Dosed, bottom: float) -> str:
+def _caption(source: Source, dosed: Dosed, shown: Sequence[Response], edges: Sequence[float], pixels: float) -> str:
     text = (
         f"Gain over no perturbation (validation {source.metric}) against the achieved norm of the perturbation "
         "relative to the encoder's mean embedding norm, on a logarithmic scale. "
@@ -69,8 +92,18 @@ def _caption(source: Source, dosed: Dosed, bottom: float) -> str:
         f"Points: means over the {dosed.responses[0].over} of one level of the design; bars: 95 % intervals; lines "
         "join the points and are no fit."
     )
-    hidden = any((100 * r.levels["gain"] < bottom).any() for r in dosed.responses)
-    return f"{text} Levels under the lower edge are in the table of doses." if hidden else text
+    return text + _beyond(shown, edges, pixels)
+
+
+def _beyond(shown: Sequence[Response], edges: Sequence[float], pixels: float) -> str:
+    """What the limits of the axis leave out, in words; empty where that is nothing."""
+    levels = 100 * pd.concat([r.levels[["gain", "low", "high"]] for r in shown])
+    under = levels["gain"] < _floor(edges, pixels)
+    cut = ((levels["low"] < edges[0]) | (levels["high"] > edges[1])) & ~under
+    text = ""
+    if under.any():
+        text = f" {under.sum()} of {len(levels)} levels lie under the lower edge: arrows mark them, the table has them."
+    return f"{text} {cut.sum()} of the bars run on beyond the edges." if cut.any() else text
 
 
 def _ordered(units: Sequence[str]) -> list[str]:
@@ -100,10 +133,36 @@ def _levels(found: Response, look: dict[str, Any]) -> go.Scatter:
     )
 
 
-def _samples(source: Source, dosed: Dosed, series: str, look: dict[str, Any]) -> go.Scatter:
-    """Search samples: one point per trial, nothing joined."""
+def _below(found: Response, look: dict[str, Any], edges: Sequence[float], pixels: float) -> Iterator[go.Scatter]:
+    """Arrows at the lower edge for the levels that are not whole above it."""
+    hidden = found.levels[100 * found.levels["gain"] < _floor(edges, pixels)]
+    if len(hidden):
+        yield go.Scatter(
+            x=hidden["dose"],
+            y=[_floor(edges, pixels)] * len(hidden),
+            mode="markers",
+            marker={"symbol": "triangle-down-open", "size": 9, "color": look["marker"]["color"]},
+            customdata=100 * hidden["gain"],
+            hovertemplate="below: norm %{x:.3f}: %{customdata:+.2f} points<extra>" + found.series + "</extra>",
+            showlegend=False,
+            legendgroup=look["legendgroup"],
+            meta=BEYOND,
+        )
+
+
+def _floor(edges: Sequence[float], pixels: float) -> float:
+    """The lowest value whose marker is whole."""
+    return edges[0] + (edges[1] - edges[0]) * RADIUS / pixels - 1e-9
+
+
+def sampled(source: Source, dosed: Dosed) -> pd.DataFrame:
+    """One row per trial of a search: its dose, and its gain averaged over target languages."""
     targets = dosed.gains[dosed.gains["language"].isin(source.targets(dosed.gains["language"].unique()))]
-    part = targets[targets["series"] == series].groupby(["trial", "point"])[["dose", "gain"]].mean().reset_index()
+    return targets.groupby(["series", "trial", "point"])[["dose", "gain"]].mean().reset_index()
+
+
+def _samples(part: pd.DataFrame, look: dict[str, Any]) -> go.Scatter:
+    """Search samples: one point per trial, nothing joined."""
     return go.Scatter(
         x=part["dose"],
         y=100 * part["gain"],
@@ -114,29 +173,26 @@ def _samples(source: Source, dosed: Dosed, series: str, look: dict[str, Any]) ->
     )
 
 
-def _log_ticks(values: pd.Series[float]) -> dict[str, Any]:
+def _log_ticks(values: pd.Series[float], pixels: float = NARROW) -> dict[str, Any]:
     """Ticks at 1, 2, 5 times powers of ten within the data, and a range that just holds them."""
     low, high = float(values.min()), float(values.max())
     ticks = [m * 10.0**e for e in range(-6, 3) for m in (1, 2, 5) if low / 1.6 <= m * 10.0**e <= high * 1.6]
-    margin = max(0.06 * np.log10(high / low), 0.05)
-    labels = [f"{t:g}" for t in ticks]
-    return {"tickvals": ticks, "ticktext": labels, "range": [np.log10(low) - margin, np.log10(high) + margin]}
+    low, high = holding([low / 1.05, high * 1.05], pixels, log=True)
+    return {"tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks], "range": [low, high]}
 
 
-def _room(responses: Sequence[Response], dosed: Dosed) -> list[float]:
-    """Vertical range, in points."""
-    if responses:
-        return _range(pd.concat([r.levels for r in responses]))
-    # Single trials of a search: none may be out of sight.
-    gains = dosed.gains.groupby("trial")["gain"].mean()
-    return [115 * min(float(gains.min()), -0.01), 115 * max(float(gains.max()), 0.01)]
+def _room(levels: Sequence[pd.DataFrame], pixels: float) -> list[float]:
+    """Vertical range, in points, of the levels of a design, which may leave out those far below (`ROOM_BELOW`)."""
+    every = 100 * pd.concat(levels)[["gain", "low", "high"]]
+    highs = every["high"].dropna()
+    top = max(float(every["gain"].max()), float(highs.quantile(0.9)) if len(highs) else 0.0, 1.0)
+    bottom = max(float(np.nanmin(every[["gain", "low"]])), -ROOM_BELOW * top)
+    return _edges([[min(bottom, -top), top]], pixels)
 
 
-def _range(levels: pd.DataFrame) -> list[float]:
-    highs = levels["high"].dropna()
-    top = max(float(levels["gain"].max()), float(highs.quantile(0.9)) if len(highs) else 0.0, 0.01)
-    bottom = max(float(levels["gain"].min()), -ROOM_BELOW * top)
-    return [115 * min(bottom, -top), 115 * top]
+def _edges(values: Sequence[Iterable[float]], pixels: float) -> list[float]:
+    """The range, in points, that holds markers at all values, at zero, and at one point above and below."""
+    return holding([-1.0, 1.0, *(float(v) for part in values for v in part)], pixels)
 
 
 def compared(all_findings: Sequence[Findings]) -> Figure | None:
@@ -145,20 +201,24 @@ def compared(all_findings: Sequence[Findings]) -> Figure | None:
     if len({source.name for source, _ in found}) < 2:
         return None
     drawing = go.Figure()
+    top = 40 + 20 * (len(found) // 2)
+    pixels = 430 - 56 - top
+    edges = _room([response.levels for _, response in found], pixels)
     for which, (source, response) in enumerate(found):
-        drawing.add_trace(_levels(response, _look(f"{source.name}: {response.series}", which, show=True)))
-    levels = pd.concat([response.levels for _, response in found])
+        look = _look(f"{source.name}: {response.series}", which, show=True)
+        drawing.add_traces([_levels(response, look), *_below(response, look, edges, pixels)])
+    doses = pd.concat([response.levels["dose"] for _, response in found])
     mark_zero(drawing, "y")
-    finish(drawing, 430, top=40 + 20 * (len(found) // 2))
-    drawing.update_xaxes(type="log", title_text="achieved relative norm", **_log_ticks(levels["dose"]))
-    drawing.update_yaxes(title_text="gain (points)", range=_range(levels))
+    finish(drawing, 430, top=top)
+    drawing.update_xaxes(type="log", title_text="achieved relative norm", **_log_ticks(doses, 2 * NARROW))
+    drawing.update_yaxes(title_text="gain (points)", range=edges)
     metrics = ", ".join(sorted({source.metric for source, _ in found}))
     text = (
         f"Gain over no perturbation, mean over all target languages (validation {metrics}), of the designs among these "
         "studies, against the achieved norm: the axis on which methods are comparable. Bars: 95 % intervals; lines "
         "join the points and are no fit."
     )
-    return Figure("doses", text, drawing)
+    return Figure("doses", text + _beyond([response for _, response in found], edges, pixels), drawing, "doses")
 
 
 def heat_map(source: Source, dosed: Dosed) -> Figure:
@@ -196,4 +256,4 @@ def heat_map(source: Source, dosed: Dosed) -> Figure:
         f"language is its resource class. Colours saturate at ±{100 * bound:.1f} points. "
         + ("Samples of a search: nothing may be concluded from their shape." if dosed.searched else mark)
     )
-    return Figure("map", text, drawing)
+    return Figure("map", text, drawing, "language_map")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from study.analysis.differences import Difference
 from study.analysis.dose import Response
 from study.reporting import page
-from study.reporting.findings import Findings
+from study.reporting.dose_figures import sampled
+from study.reporting.findings import ALL_UNIT, Findings
 from trainables.storage.files import replaced
 
 
@@ -20,11 +22,45 @@ def write(found: Findings, folder: Path) -> None:
     replace_text(folder / "tables.tex", page.latex(found))
     if found.source.resolved:
         replace_text(folder / "configuration.yaml", found.source.resolved)
-    for name, frame in frames(found):
-        replace_text(folder / f"{name}.csv", frame.to_csv(index=False))
+    _tabulate(frames(found), folder)
     for name, rows in (("trials", found.source.trials), ("results", found.source.results)):
         if rows is not None and len(rows):
             _storable(rows).to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def write_compared(all_findings: Sequence[Findings], folder: Path) -> None:
+    """CSV files of what several studies are compared by, beside their page."""
+    _tabulate(compared_frames(all_findings), folder)
+
+
+def _tabulate(named: Iterable[tuple[str, pd.DataFrame]], folder: Path) -> None:
+    for name, frame in named:
+        replace_text(folder / f"{name}.csv", frame.to_csv(index=False))
+
+
+def compared_frames(all_findings: Sequence[Findings]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The numbers of the figures in which several studies stand side by side."""
+    claims = [_seeds([f.confirmed.claim]).assign(study=f.source.name) for f in all_findings if f.confirmed is not None]
+    if claims:
+        yield "claims", pd.concat(claims, ignore_index=True)
+    dosed = [(f.source.name, [r for r in f.dosed.responses if r.unit == ALL_UNIT]) for f in all_findings if f.dosed]
+    levels = [_levels(responses).assign(study=name) for name, responses in dosed if responses]
+    if levels:
+        yield "doses", pd.concat(levels, ignore_index=True)
+
+
+def _seeds(found: Sequence[Difference]) -> pd.DataFrame:
+    """One row per comparison and seed, with the estimate and its intervals beside it; score units."""
+    rows = [
+        {
+            "treatment": d.treatment, "control": d.control, "reduction": d.name, "seed": seed, "difference": value,
+            "estimate": d.estimate, "seed_low": d.by_seed.low, "seed_high": d.by_seed.high, "both_low": d.by_both.low,
+            "both_high": d.by_both.high,
+        }
+        for d in found
+        for seed, value in zip(d.seeds, d.per_seed, strict=True)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def frames(found: Findings) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -32,10 +68,14 @@ def frames(found: Findings) -> Iterator[tuple[str, pd.DataFrame]]:
     confirmed, dosed = found.confirmed, found.dosed
     if confirmed is not None:
         yield "scores", confirmed.scores
+        yield "controls", _seeds(confirmed.controls)
         yield "languages", confirmed.languages
         yield "groups", confirmed.groups
+        yield "gains_by_language", confirmed.by_language
     if dosed is not None:
         yield "gains", dosed.gains
+        if dosed.searched:
+            yield "samples", sampled(found.source, dosed)
         yield "language_map", dosed.language_map
         for name, responses in (("doses", dosed.responses), ("doses_by_language", dosed.by_language)):
             if responses:

@@ -34,13 +34,15 @@ h3 { font-size: 1.05rem; margin: 2.2rem 0 .4rem; }
 .meta { color: #666; font-size: .85rem; margin: 0 0 1.2rem; }
 .question { font-size: 1.12rem; font-style: italic; margin: .2rem 0 1rem; }
 nav { font-size: .9rem; margin: 1rem 0; }
-nav a { margin-right: 1.1rem; color: #1f4e79; }
+nav a { margin-right: 1.1rem; }
 .conclusions { background: #f5f7f9; border-left: 4px solid #1f4e79; padding: .7rem 1.2rem; margin: 1.2rem 0; }
 .conclusions h3 { margin: .2rem 0 .3rem; }
 .conclusions ul { margin: .3rem 0; padding-left: 1.2rem; }
 .conclusions li { margin: .35rem 0; }
 figure { margin: 1.4rem 0 2rem; break-inside: avoid; }
 figure.tall { break-inside: auto; }
+.drawing { overflow-x: auto; }
+a { color: #1f4e79; }
 figcaption, caption { font-size: .84rem; line-height: 1.4; color: #444; text-align: left; }
 figcaption { margin-top: .2rem; }
 caption { caption-side: top; padding-bottom: .5rem; }
@@ -57,11 +59,18 @@ table.facts th { width: 13rem; vertical-align: top; font-weight: 600; }
 table.facts td { overflow-wrap: anywhere; }
 pre { background: #f5f5f5; padding: .8rem; font: .76rem/1.45 'DejaVu Sans Mono', Menlo, Consolas, monospace;
   overflow-x: auto; white-space: pre-wrap; }
+@media screen and (max-width: 700px) {
+  body { padding: 1rem .8rem 3rem; }
+  .drawing > div { min-width: 640px; }
+  caption { position: sticky; left: 0; max-width: calc(100vw - 1.6rem); }
+  table.facts th { width: 7rem; }
+  .conclusions { padding: .6rem .8rem; }
+}
 @page { size: A4; margin: 14mm 12mm; }
 @media print {
   body { padding: 0; max-width: none; font-size: 12pt; }
   nav, .modebar-container { display: none !important; }
-  .table { overflow: visible; }
+  .table, .drawing { overflow: visible; }
   table { font-size: 8.5pt; }
   thead { display: table-header-group; }
   tr, .conclusions, h2, h3 { break-inside: avoid; }
@@ -127,7 +136,7 @@ def _head(found: Sequence[Findings]) -> str:
     drawn = [studies(found)] if any(f.confirmed is not None for f in found) else []
     if (responses := compared(found)) is not None:
         drawn.append(responses)
-    parts += [_figure(figure, "all", number) for number, figure in enumerate(drawn, start=1)]
+    parts += [_figure(figure, "all", number, "") for number, figure in enumerate(drawn, start=1)]
     return "\n".join(parts)
 
 
@@ -146,6 +155,7 @@ SECTIONS = (
 def _study(found: Findings, name: str, several: bool) -> str:
     source = found.source
     prefix = f"study-{name}"
+    folder = f"{name}/" if several else ""
     drawn = {f.name: f for f in figures.all_figures(found)}
     listed = {t.name: t for t in tables.all_tables(found)}
     parts: list[str] = []
@@ -155,7 +165,7 @@ def _study(found: Findings, name: str, several: bool) -> str:
     parts += [_conclusions(found), f"<h3>Protocol</h3>\n{_facts(source.protocol)}"]
     numbers = count(1)
     for heading, figure_names, table_names in SECTIONS:
-        pieces = [_figure(drawn[n], prefix, next(numbers)) for n in figure_names if n in drawn]
+        pieces = [_figure(drawn[n], prefix, next(numbers), folder) for n in figure_names if n in drawn]
         pieces += [listed[n].html() for n in table_names if n in listed]
         if pieces:
             parts += [f"<h3>{heading}</h3>", *pieces]
@@ -175,7 +185,7 @@ def _facts(rows: Sequence[tuple[str, str]]) -> str:
     return f'<table class="facts"><tbody>{body}</tbody></table>'
 
 
-def _figure(figure: Figure, prefix: str, number: int) -> str:
+def _figure(figure: Figure, prefix: str, number: int, folder: str) -> str:
     drawing = plotly.io.to_html(
         figure.drawing,
         config=CONFIGURATION,
@@ -186,8 +196,9 @@ def _figure(figure: Figure, prefix: str, number: int) -> str:
         default_height=f"{figure.drawing.layout.height}px",
     )
     tall = ' class="tall"' if figure.drawing.layout.height > TALL else ""
-    text = html.escape(figure.caption)
-    return f"<figure{tall}>{drawing}\n<figcaption><b>Figure {number}.</b> {text}</figcaption></figure>"
+    file = f"{folder}{figure.data}.csv"
+    text = f'<b>Figure {number}.</b> {html.escape(figure.caption)} Numbers: <a href="{file}">{file}</a>.'
+    return f'<figure{tall}><div class="drawing">{drawing}</div>\n<figcaption>{text}</figcaption></figure>'
 
 
 def markdown(found: Findings) -> str:

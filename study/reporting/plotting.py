@@ -18,8 +18,8 @@ from study.reporting.files import replace_bytes, replace_text
 from study.reporting.page import POLICY
 from study.reporting.publishing import FOLDER
 from study.reporting.quantities import SECTIONS, Quantity, Seen
+from study.views import layout
 from study.views.found import find
-from study.views.tables import columns
 from trainables.errors import UserError
 
 ENDINGS = (".svg", ".png", ".pdf", ".html")
@@ -146,7 +146,7 @@ def listing(root: Path, name: str, request: Request) -> str:
     for kind, title in SECTIONS.items():
         rows = [["  " + q.name, _values(q, seen), q.label] for q in there if q.kind == kind]
         if rows:
-            parts.append(f"{title}\n{columns(rows, right=())}")
+            parts.append(f"{title}\n{layout.listed(rows, layout.width())}")
     parts.append("Scores are fractions here, points in figures. Others by rule: cvar:0.1, worst_k_mean:3.")
     return "\n\n".join(parts)
 

@@ -1,11 +1,12 @@
 """The common look of all figures, in Plotly. Drawn as SVG alone (no WebGL): they print, and need no graphics card.
 
 Scores and gains are in points (hundredths). Colours tell resource classes apart, warm for few resources; so do symbols.
+All palettes are told apart by colour-blind eyes too (tests/study/reporting/test_style.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,15 @@ FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 CLASS_COLOURS = {0: "#7f0000", 1: "#b3401f", 2: "#e08a4f", 3: "#8c8c8c", 4: "#6fa3cf", 5: "#1f4e79"}
 CLASS_SYMBOLS = {0: "x", 1: "diamond", 2: "triangle-up", 3: "square", 4: "pentagon", 5: "circle"}
-SERIES_COLOURS = ("#1f4e79", "#b3401f", "#4d8b57", "#8560a8", "#a67c00", "#3f8f9b")
+SERIES_COLOURS = ("#1f4e79", "#b3401f", "#8c47d1", "#70a5db", "#673131", "#c49686")
 SERIES_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")
 DIVERGING = [[0.0, "#c0561b"], [0.25, "#f0a56b"], [0.5, "#f7f7f7"], [0.75, "#92bfdd"], [1.0, "#2b6ca3"]]
+
+RADIUS = 9
+"""Pixels around a value that its marker takes at most, with some air."""
+
+BEYOND = "beyond"
+"""Of a trace of arrows at the edge of an axis, one for each point that lies beyond it: Plotly's ``meta``."""
 
 TOP = 40
 """Pixels above the plot: room for the legend and the browser's tool bar."""
@@ -28,11 +35,15 @@ TOP = 40
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure; `name` is its anchor, `caption` says what is seen and how to read it."""
+    """A drawn figure; `name` is its anchor, `caption` says what is seen and how to read it.
+
+    `data` is the name of the file of its numbers, beside the page and less its ``.csv`` (`files.frames`).
+    """
 
     name: str
     caption: str
     drawing: go.Figure
+    data: str
 
 
 def finish(drawing: go.Figure, height: int, left: int = 70, top: int = TOP) -> go.Figure:
@@ -52,6 +63,16 @@ def finish(drawing: go.Figure, height: int, left: int = 70, top: int = TOP) -> g
         update(showline=True, linecolor=GREY, ticks="outside", tickcolor=GREY, gridcolor=GRID, zeroline=False)
         update(title={"font": {"size": 13}, "standoff": 8})
     return drawing
+
+
+def holding(values: Iterable[float], pixels: float, log: bool = False) -> list[float]:
+    """The range of an axis, `pixels` long, that just holds whole markers at some values. Log axes: in powers of ten."""
+    known = np.asarray(list(values), dtype=float)
+    known = np.log10(known) if log else known
+    low, high = float(np.nanmin(known)), float(np.nanmax(known))
+    span = max(high - low, 1e-9 if log else 0.02)
+    margin = span * RADIUS / max(pixels - 2 * RADIUS, RADIUS)
+    return [low - margin, high + margin]
 
 
 def mark_zero(drawing: go.Figure, axis: str = "x") -> None:

@@ -63,7 +63,7 @@ def parallel_coordinates(source: Source) -> Figure | None:
         f"Every complete trial as a line over its parameters and the objective ({objective.name}). Colour by rank: "
         "dark blue the best, orange the worst. Lines are single trials, seed noise included."
     )
-    return Figure("parallel", text, drawing)
+    return Figure("parallel", text, drawing, "trials")
 
 
 def _line(heights: list[float], text: str, share: float) -> go.Scatter:
@@ -123,7 +123,7 @@ def importance_bars(findings: Findings) -> Figure:
     text = "Importance of each parameter for the objective (functional ANOVA; mean and SD of several random forests)."
     if findings.source.config.search.mode == "search":
         text += " Of the samples of a search: it describes the region that the search liked, not the space."
-    return Figure("importance", text, drawing)
+    return Figure("importance", text, drawing, "importances")
 
 
 def cost_scatter(source: Source) -> Figure:
@@ -167,4 +167,4 @@ def cost_scatter(source: Source) -> Figure:
         "included. Cost in passes over one batch: forward 1, backward to the inputs 1, weight gradients 1, so that a "
         "clean step costs 3 and an ascent step 2."
     )
-    return Figure("cost", text, drawing)
+    return Figure("cost", text, drawing, "trials")

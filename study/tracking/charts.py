@@ -2,8 +2,13 @@
 
 A view is a tag of the experiment in the form in which the page saves its own (MLflow 3.17: JSON with a name, a time and
 the page's state, deflated). It lists the trials of one phase as rows of their own, best first. On top are parallel
-coordinates and a scatter plot over what was searched, and a table of differences from the baseline; then a bar chart
-for each language, side by side; then what the page itself makes of the other metrics.
+coordinates over what was searched, the primary endpoint against the first number that was, and a table of differences
+from the baseline; then a bar chart for each language, side by side; then what the page itself makes of the other
+metrics.
+
+Where trials are replicates there are two views of a phase: one of the seeds, grouped by what they have in common, each
+seed a dot of its own; and one of the runs of replicates, whose charts show means. MLflow's charts have no error bars:
+the standard deviations have a bar chart beside that of the means, a scatter plot against them, and columns.
 """
 
 from __future__ import annotations
@@ -11,16 +16,19 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from study.question.config import StudyConfig
 from study.question.objectives import STANDARD
 from study.record.record import Phase, TrialRecord
-from study.tracking.runs import PHASE, UUID, is_reference, milliseconds
+from study.tracking.replicates import MEAN, NUMBER, SEED, SPREAD
+from study.tracking.runs import AGGREGATE, PHASE, UUID, is_reference, metric_key, milliseconds
 from trainables.scores import Split, score_key, summary_key
+
+Rows = Literal["trials", "seeds", "replicates"]
 
 VIEW = "mlflow.sharedViewState."
 """How keys of tags that hold a view begin; the view's identifier follows."""
@@ -45,6 +53,13 @@ class View:
     """Dotted paths, in the order in which they are drawn."""
     baseline: str = ""
     """Identifier of the run that differences are taken from; empty: of the best one."""
+    rows: Rows = "trials"
+    """What a row is: a trial; a trial, grouped with its replicates; all replicates of a point at once."""
+
+    @property
+    def rows_phase(self) -> str:
+        """The phase by which its runs are found."""
+        return AGGREGATE[self.phase] if self.rows == "replicates" else self.phase
 
     @property
     def split(self) -> Split:
@@ -59,32 +74,63 @@ class Views:
         self._begun: dict[Phase, float] = {}
         self._scores: dict[Phase, tuple[str, tuple[str, ...]]] = {}
         self._reference: dict[Phase, int] = {}
-        self._varied: dict[str, None] = {}
+        self._replicated: set[Phase] = set()
+        self._values: dict[str, list[Any]] = {}
 
-    def note(self, trial: TrialRecord) -> None:
-        """Take a trial into account, as far as it has got."""
+    def note(self, trial: TrialRecord, is_replicate: bool = False) -> None:
+        """Take a trial into account, as far as it has got; in the order in which they were asked."""
         self._begun.setdefault(trial.phase, trial.asked)
+        if is_replicate:
+            self._replicated.add(trial.phase)
         if is_reference(trial):
             self._reference.setdefault(trial.phase, trial.number)
         elif trial.phase == "run" and trial.control is None:
-            self._varied |= {path: None for path in trial.point if path != "training.seed"}
+            for path, value in trial.point.items():
+                seen = self._values.setdefault(path, [])
+                if len(seen) < 2 and value not in seen:  # two are enough to tell that it varies
+                    seen.append(value)
         if trial.reports and trial.phase not in self._scores:
             evaluation = trial.reports[0].evaluation
             self._scores[trial.phase] = evaluation.metric, evaluation.primary.languages
 
-    def views(self, runs: Mapping[int, str]) -> Iterator[View]:
-        """One view for each phase that has scores; `runs` are MLflow's identifiers of the trials."""
+    def views(self, trials: Mapping[int, str], points: Mapping[int, str]) -> Iterator[View]:
+        """Those of each phase that has scores.
+
+        In MLflow's identifiers: the runs of trials, and those of replicates by the number of their first trial.
+        """
         for phase, (metric, languages) in self._scores.items():
-            baseline = runs.get(self._reference.get(phase, -1), "")
-            yield View(phase, metric, languages, self._begun[phase], tuple(self._varied), baseline)
+            number, several = self._reference.get(phase, -1), phase in self._replicated
+            view = View(phase, metric, languages, self._begun[phase], self._varied(), trials.get(number, ""))
+            yield replace(view, rows="seeds") if several else view
+            if several:
+                yield replace(view, rows="replicates", baseline=points.get(number, ""))
+
+    def _varied(self) -> tuple[str, ...]:
+        """Paths that more than one value was seen of, numbers first: an axis is better of those."""
+        varied = [path for path, seen in self._values.items() if len(seen) > 1 and path != SEED]
+        return tuple(sorted(varied, key=lambda path: not _are_numbers(self._values[path])))
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+NAMES: dict[tuple[Phase, Rows], str] = {
+    ("run", "trials"): "trials",
+    ("run", "seeds"): "trials, grouped by point",
+    ("run", "replicates"): "points, means over seeds",
+    ("confirm", "trials"): "confirmation",
+    ("confirm", "seeds"): "confirmation, grouped by configuration",
+    ("confirm", "replicates"): "configurations, means over seeds",
+}
 
 
 def view_tag(uuid: str, config: StudyConfig, view: View) -> tuple[str, str]:
     """Key and value of the experiment's tag that holds a view."""
-    name = f"{config.name}: {'trials' if view.phase == 'run' else 'confirmation'}"
     state = b64encode(zlib.compress(json.dumps(_state(uuid, config, view)).encode(), 9)).decode()
+    name = f"{config.name}: {NAMES[view.phase, view.rows]}"
     value = {"name": name, "createdAt": milliseconds(view.begun), "state": f"deflate;{state}"}
-    return f"{VIEW}{uuid}-{view.phase}", json.dumps(value)
+    return f"{VIEW}{uuid}-{view.rows_phase}", json.dumps(value)
 
 
 def view_links(server: str, experiment: str, tags: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -100,23 +146,39 @@ def view_links(server: str, experiment: str, tags: Mapping[str, str]) -> Iterato
             yield json.loads(value).get("name", key), link
 
 
+def _endpoint(config: StudyConfig) -> str:
+    """The primary endpoint, or the mean over target languages where MLflow has no metric of it."""
+    known = (*STANDARD, *(f"group:{name}" for name in config.protocol.groups))
+    endpoint = config.protocol.primary_endpoint
+    return endpoint if endpoint in known else "target_mean"
+
+
 def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
     axes = (view.varied or FALLBACK_AXES)[:MOST_AXES]
-    endpoint = config.protocol.primary_endpoint
-    rank = "selection_mean" if view.phase == "run" else endpoint if endpoint in STANDARD else "target_mean"
-    shown = [summary_key(view.split, view.metric, name) for name in ("source", "target_mean", "low_resource_mean")]
-    rank_key = summary_key(view.split, view.metric, rank)
-    scores = f"{view.split}_{view.metric}"
+    ending = MEAN if view.rows == "replicates" else ""
+
+    def summary(name: str) -> str:
+        return metric_key(summary_key(view.split, view.metric, name))
+
+    endpoint = summary(_endpoint(config))
+    rank_key = summary("selection_mean") if view.phase == "run" else endpoint
+    shown = [f"{summary(name)}{ending}" for name in ("source", "target_mean", "low_resource_mean")]
+    columns = list(dict.fromkeys([f"{rank_key}{ending}", f"{endpoint}{ending}", *shown]))
+    spread = [f"{endpoint}{SPREAD}", f"{endpoint}{NUMBER}"] if ending else []
+    # Under the metrics' own prefix the page would put charts of all their .std and .n between.
+    scores = "means by language" if ending else f"{view.split}_{view.metric}"
+    generated = [f"{view.split}_summary", *([f"{view.split}_{view.metric}"] if ending else []), "training", "cost"]
+    grouping = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "configuration"}]}
     return {
         # Any order but by date makes the page list children as rows of their own.
-        "orderByKey": f"metrics.`{rank_key}`",
+        "orderByKey": f"metrics.`{rank_key}{ending}`",
         "orderByAsc": False,
-        "searchFilter": f"tags.`{UUID}` = '{uuid}' and tags.{PHASE} = '{view.phase}'",
+        "searchFilter": f"tags.`{UUID}` = '{uuid}' and tags.{PHASE} = '{view.rows_phase}'",
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "selectedColumns": [f"params.`{axis}`" for axis in axes] + [f"metrics.`{key}`" for key in (rank_key, *shown)],
+        "selectedColumns": [f"params.`{axis}`" for axis in axes] + [f"metrics.`{key}`" for key in (*columns, *spread)],
         "runsHiddenMode": "SHOW_ALL",
         "runsExpanded": {},
         "runsPinned": [],
@@ -125,19 +187,17 @@ def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
         "autoRefreshEnabled": True,
+        "groupBy": grouping if view.rows == "seeds" else None,
+        "useGroupedValuesInCharts": False,
         "compareRunSections": [
             _section("study", columns=1, cardHeight=420),
+            *([_section("spread", columns=3, cardHeight=320)] if ending else []),
             _section(scores, columns=4, cardHeight=280),
-            *(_section(name, isGenerated=True) for name in (f"{view.split}_summary", "training", "cost")),
+            *(_section(name, isGenerated=True) for name in generated),
         ],
         "compareRunCharts": [
-            _card("PARALLEL", "study", selectedParams=axes, selectedMetrics=[*shown, rank_key], showAllRuns=True),
-            _card(
-                "SCATTER",
-                "study",
-                xaxis={"key": axes[0], "type": "PARAM"},
-                yaxis={"key": shown[-1], "type": "METRIC"},
-            ),
+            _card("PARALLEL", "study", selectedParams=axes, selectedMetrics=columns, showAllRuns=True),
+            _card("SCATTER", "study", xaxis=_axis("PARAM", axes[0]), yaxis=_axis("METRIC", f"{endpoint}{ending}")),
             _card(
                 "DIFFERENCE",
                 "study",
@@ -147,9 +207,29 @@ def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
                 showDifferencesOnly=False,
                 baselineColumnUuid=view.baseline,
             ),
-            *(_card("BAR", scores, metricKey=score_key(view.split, view.metric, k)) for k in view.languages),
+            *(_spread(endpoint) if ending else []),
+            *(_card("BAR", scores, metricKey=f"{_score(view, k)}{ending}") for k in view.languages),
         ],
     }
+
+
+def _score(view: View, language: str) -> str:
+    return metric_key(score_key(view.split, view.metric, language))
+
+
+def _spread(endpoint: str) -> Iterator[dict[str, Any]]:
+    """Means and standard deviations side by side, for want of error bars."""
+    mean, spread = f"{endpoint}{MEAN}", f"{endpoint}{SPREAD}"
+    for key in (mean, spread):
+        yield _card("BAR", "spread", metricKey=key)
+    yield {
+        **_card("SCATTER", "spread", xaxis=_axis("METRIC", mean), yaxis=_axis("METRIC", spread)),
+        "uuid": "card-spread",
+    }
+
+
+def _axis(kind: str, key: str) -> dict[str, str]:
+    return {"key": key, "type": kind}
 
 
 def _section(name: str, **settings: Any) -> dict[str, Any]:

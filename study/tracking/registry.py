@@ -67,7 +67,7 @@ def _version(mirror: Mirror, packed: Path, trial: int) -> str:
     """Number of the version that has a trial's model; made if there is none."""
     name, tags = mirror.experiment, {UUID: str(mirror.record.uuid), TRIAL: str(trial)}
     client, run = mirror.parent
-    mirror.store([packed], "models")
+    mirror.keep([packed], "models")
     _ensure(client, name)
     for known in client.search_model_versions(f"name = '{name}'"):
         if tags.items() <= known.tags.items() and known.run_id == run.info.run_id:

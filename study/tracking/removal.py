@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from study.tracking.mirror import reason, settings
+from study.tracking.answers import reason, settings
 from study.tracking.server import artifact_folder, default_uri
 from trainables.errors import UserError
 

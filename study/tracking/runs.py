@@ -1,6 +1,7 @@
 """What MLflow is to show of a study, computed from its record alone: pure functions.
 
-The parent run is the study, its children are the trials. All children have the same parameters: the trial's complete
+The parent run is the study, its children are the trials. Trials that differ in their seed alone are the children of a
+run of their own in between (`replicates`). All but the study have the same parameters: the trial's complete
 configuration, flat, so that parallel coordinates, scatter and contour charts can take any of them. Steps are optimiser
 steps and times are the ledger's, so that a point sent twice is the same point.
 """
@@ -15,16 +16,20 @@ from typing import Any
 
 from study.question.config import StudyConfig
 from study.question.objectives import summary
-from study.record.record import Report, StudyRecord, TrialRecord
+from study.record.record import Phase, Report, StudyRecord, TrialRecord
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
 from trainables.scores import summary_key
 
-UUID, TRIAL, PHASE = "study.uuid", "study.trial", "phase"
-"""Tags by which runs are found again: the study, the trial's number (children only), and `STUDY`, run or confirm."""
+UUID, TRIAL, POINT, PHASE = "study.uuid", "study.trial", "study.point", "phase"
+"""Tags by which runs are found again: the study; the trial's number (of trials only); the number of the first trial of
+replicates (of their run only); and `STUDY`, run, confirm or an `AGGREGATE`."""
 
 STUDY = "study"
 """The phase of the parent run."""
+
+AGGREGATE: dict[Phase, str] = {"run": "points", "confirm": "configurations"}
+"""The phase of the runs of replicates, by the phase of their trials."""
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """Outcome of a trial -> MLflow's status of a run."""
@@ -32,9 +37,10 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 MAX_TAG = 5000
 """Characters of a tag or a parameter that every MLflow store takes."""
 
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf")
-REFERENCE_COLOUR = "#7f7f7f"
-"""Of runs in charts: MLflow's own colours often fall together."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+REFERENCE_COLOUR = "#444444"
+"""Of runs in charts: MLflow's own colours often fall together. Those of Okabe and Ito (2008), made for colour-blind
+eyes too."""
 
 MAGNITUDES = ("perturbation.epsilon", "perturbation.sigma", "perturbation.ascent_steps")
 """Shown as 0 where nothing is perturbed, whatever the configuration has in store."""
@@ -74,7 +80,7 @@ def study_tags(record: StudyRecord, config: StudyConfig) -> dict[str, str]:
         **_trial_kind(config.trial),
         **{f"fingerprint.{name}": value for name, value in _flat(record.fingerprints)},
     }
-    return {_key(name): _text(value)[:MAX_TAG] for name, value in tags.items()}
+    return {metric_key(name): _text(value)[:MAX_TAG] for name, value in tags.items()}
 
 
 def trial_tags(config: StudyConfig, trial: TrialRecord) -> dict[str, str]:
@@ -93,6 +99,24 @@ def trial_tags(config: StudyConfig, trial: TrialRecord) -> dict[str, str]:
     if trial.error is not None:
         tags["mlflow.note.content"] = f"```\n{trial.error[-MAX_TAG + 10 :]}\n```"
     return {name: _text(value)[:MAX_TAG] for name, value in tags.items()}
+
+
+def point_tags(config: StudyConfig, first: TrialRecord, label: str) -> dict[str, str]:
+    """Tags of the run of replicates, apart from those it is found by."""
+    tags = trial_tags(config, first)
+    several = "Mean, standard deviation (n − 1) and number over the runs below, which differ in their seed alone."
+    kept = {k: v for k, v in tags.items() if k not in ("seed", "attempts", "mlflow.note.content")}
+    return {**kept, "configuration": label[:MAX_TAG], "mlflow.note.content": several}
+
+
+def point_parameters(config: StudyConfig, first: TrialRecord) -> dict[str, str]:
+    """What all replicates of a trial have in common: dotted path -> text."""
+    return {path: value for path, value in trial_parameters(config, first).items() if path != "training.seed"}
+
+
+def replicates(config: StudyConfig, phase: Phase) -> int:
+    """Trials that a point, or a configuration of `confirm`, is to have."""
+    return config.search.replicates if phase == "run" else config.protocol.confirm_seeds
 
 
 def _trial_kind(trial: TrialConfig) -> dict[str, Any]:
@@ -134,7 +158,7 @@ def points(config: StudyConfig, report: Report, with_costs: bool = True) -> Iter
         found = summary(evaluation, config, metric)
         values |= {summary_key(report.split, metric, name): value for name, value in found.items()}
     for key, value in values.items():
-        yield Point(_key(key), value, milliseconds(report.time), report.step)
+        yield Point(metric_key(key), value, milliseconds(report.time), report.step)
 
 
 def datasets(record: StudyRecord, config: StudyConfig) -> dict[str, str]:
@@ -158,6 +182,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _key(name: str) -> str:
+def metric_key(name: str) -> str:
     """A key that MLflow takes: a user may have named a group ``a@b``."""
     return re.sub(r"[^\w/.\- :]", "_", name)[:250]

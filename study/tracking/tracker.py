@@ -17,7 +17,8 @@ from types import TracebackType
 
 from study.question.config import StudyConfig, study_directory
 from study.record.lines import LEDGER, Tail
-from study.tracking.mirror import SECONDS, Mirror, Say, reason, settings
+from study.tracking.answers import SECONDS, reason, settings
+from study.tracking.mirror import Mirror, Say
 from study.tracking.server import public
 from trainables.errors import UserError
 
@@ -141,7 +142,7 @@ def log_artifacts(ledger: Path, paths: Sequence[Path], uri: str | None = None, f
 
     `uri` None is where the study tracks to. Raises `UserError` if there is no ledger or MLflow does not take them.
     """
-    send_all(ledger, uri, to_stderr, lambda mirror: mirror.store(paths, folder))
+    send_all(ledger, uri, to_stderr, lambda mirror: mirror.keep(paths, folder))
 
 
 def send_all(ledger: Path, uri: str | None, say: Say, then: Callable[[Mirror], None], seconds: int = SECONDS) -> int:

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from study.question.config import Objective, StudyConfig
+from study.question.points import describe_point
 from study.record.faults import last_line
 from study.record.record import StudyRecord, TrialRecord
-from study.views.tables import short, warning
+from study.views.tables import warning
 from trainables.scores import Evaluation
 
 Event = Mapping[str, Any]
@@ -210,11 +211,3 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def describe_point(point: Mapping[str, Any]) -> str:
-    """``epsilon=0.124 ascent_steps=2``, with as much of the paths as tells them apart."""
-    values = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.values())
-    return (
-        " ".join(f"{name}={value}" for name, value in zip(short(list(point)), values, strict=True)) or "base settings"
-    )

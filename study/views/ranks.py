@@ -30,8 +30,10 @@ from study.proposals import ranking
 from study.proposals.ranking import Ranked
 from study.question import objectives, rules
 from study.question.config import Objective, StudyConfig
+from study.question.points import short
+from study.views import layout
 from study.views.found import Study, find
-from study.views.tables import MOST_ROWS, cell, columns, short, varied
+from study.views.tables import MOST_ROWS, cell, varied
 from study.views.values import selection_words
 from trainables import languages
 from trainables.errors import UserError, suggestion
@@ -135,11 +137,14 @@ def text(explored: Explored, every: bool = False) -> str:
     if explored.baseline is not None:
         rows.append(["–", "–", "baseline", f"{explored.baseline:.4f}", *["–"] * (len(rows[0]) - 4)])
     hidden = len(explored.ranked) - len(shown)
+    least = [*reversed(rows[0][5:]), rows[0][4]]
+    table, gone, _ = layout.fit(rows, None if every else layout.width(), least)
     better = "higher" if by.direction == "maximize" else "lower"
     parts = [
         f"study {study.name}, {study.condition}: {len(explored.ranked)} configurations by validation {by.name} "
         f"({explored.metric}, {better} is better)",
-        columns(rows, right=range(len(rows[0]))),
+        table,
+        *([f"left out: {', '.join(gone)} (--all)"] if gone else []),
         *([f"… and {hidden} more (--all)"] if hidden else []),
         f"\n{selection_words(study.config)}",
         _caution(explored),

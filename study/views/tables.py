@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.cells import cell_len
 
 from study.proposals import ranking
 from study.question import objectives, rules
 from study.question.config import Objective, StudyConfig
+from study.question.points import short
 from study.record import faults, roots
 from study.record.faults import last_line
 from study.record.record import TrialRecord
+from study.views import layout
 from study.views.found import Study, find, planned
 from study.views.values import objective_values, selection_words
 from trainables.errors import UserError
@@ -41,24 +41,35 @@ MOST_LANGUAGES = 5
 COMPARED = ("source", "target_mean", "low_resource_mean", "worst_language", "transfer_gap", "selection_mean")
 """Reductions of the comparison with the baseline, in its order."""
 
+SHORT = {
+    "selection_mean": "selected",
+    "target_mean": "target",
+    "low_resource_mean": "low_res",
+    "high_resource_mean": "high_res",
+    "worst_language": "worst",
+    "transfer_gap": "gap",
+    "configuration": "config",
+}
+"""Heads of columns where there is little room."""
+
 
 def text(root: Path, name: str, every_trial: bool = False) -> str:
-    """The tables of a study."""
-    return result(find(root, name), every_trial)
+    """The tables of a study, as wide as the terminal; with `every_trial` all trials and columns, however wide."""
+    return result(find(root, name), every_trial, None if every_trial else layout.width())
 
 
-def result(study: Study, every_trial: bool = False) -> str:
-    """What the end of a study, and ``study show``, print."""
-    parts = [_heading(study), _trial_table(study, every_trial), selection_words(study.config)]
+def result(study: Study, every_trial: bool = False, room: int | None = None) -> str:
+    """What the end of a study, and ``study show``, print; no line is longer than `room`, if that is given."""
+    parts = [_heading(study), _trial_table(study, every_trial, room), selection_words(study.config)]
     choice = study.choice
     if choice is not None:
-        parts += list(_comparison(study, choice))
-    parts += [_confirmed(study), _failures(study), warning(study.trials), _next_step(study)]
-    return "\n\n".join(part for part in parts if part)
+        parts += list(_comparison(study, choice, room))
+    parts += [_confirmed(study, room), _failures(study), warning(study.trials), _next_step(study)]
+    return "\n\n".join(layout.wrapped(part, room) for part in parts if part)
 
 
 def listing(root: Path) -> str:
-    """One line per study under `root`."""
+    """One entry per study under `root`, as wide as the terminal."""
     rows = [["study", "state", "trials", "best", "question"]]
     roots.refresh(root)
     for name in roots.names(root):
@@ -71,22 +82,7 @@ def listing(root: Path) -> str:
         best = f"{choice.winner.value:.4f} (trial {choice.winner.numbers[0]})" if choice else ""
         ended = f"{sum(t.ended for t in study.trials)} of {max(len(study.trials), planned(study.config))}"
         rows.append([study.name, study.condition, ended, best, study.config.question])
-    return columns(rows, right=()) if len(rows) > 1 else f"no studies under {roots.shown(root)}"
-
-
-def columns(rows: Sequence[Sequence[str]], right: Iterable[int] | None = None) -> str:
-    """Rows of cells in aligned columns, two spaces apart; all but the first are set right unless `right` names them.
-
-    Widths are those on a terminal, where a Chinese character takes two places and a combining one none.
-    """
-    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    to_right = set(range(1, len(widths)) if right is None else right)
-
-    def padded(cell: str, i: int) -> str:
-        space = " " * (widths[i] - cell_len(cell))
-        return space + cell if i in to_right else cell + space
-
-    return "\n".join("  ".join(padded(cell, i) for i, cell in enumerate(row)).rstrip() for row in rows)
+    return layout.listed(rows, layout.width()) if len(rows) > 1 else f"no studies under {roots.shown(root)}"
 
 
 def _heading(study: Study) -> str:
@@ -108,7 +104,7 @@ def state_words(study: Study, trial: TrialRecord) -> str:
     return "interrupted" if is_left else STATES[trial.state]
 
 
-def _trial_table(study: Study, every_trial: bool) -> str:
+def _trial_table(study: Study, every_trial: bool, room: int | None) -> str:
     config = study.config
     trials = [t for t in study.trials if t.phase == "run"]
     if not trials:
@@ -130,7 +126,26 @@ def _trial_table(study: Study, every_trial: bool) -> str:
     if front := ranking.tradeoffs(config, study.record):
         names = " and ".join(o.name for o in config.search.optimised)
         notes.append(f"Pareto front of {names}: {_trials(front)}.")
-    return "\n".join([columns(rows), *notes])
+    first, *further = [o.name for o in config.search.objectives]
+    *compared, claimed = _least(config)
+    least = [*compared, *reversed(short(paths)[1:]), *reversed(further), claimed]
+    droppable = [n for n in dict.fromkeys(least) if n in titles and n != first]
+    table, left_out, called = layout.fit(rows, room, droppable, SHORT)
+    return "\n".join([table, *_changes(left_out, called), *notes])
+
+
+def _least(config: StudyConfig) -> list[str]:
+    """The compared reductions, the least first: what is claimed is the last to go."""
+    endpoint = config.protocol.primary_endpoint
+    return [*(name for name in reversed(COMPARED) if name != endpoint), endpoint]
+
+
+def _changes(left_out: Sequence[str], called: Mapping[str, str]) -> Iterator[str]:
+    """What a narrow terminal has changed."""
+    if called:
+        yield f"Short for {', '.join(f'{title} ({name})' for name, title in called.items())}."
+    if left_out:
+        yield f"Left out for want of room: {', '.join(left_out)} (--all and --json have them)."
 
 
 def _constraint_lines(config: StudyConfig, trials: Sequence[TrialRecord]) -> Iterator[str]:
@@ -178,7 +193,7 @@ def _trial_row(
     return [cells.get(title, "–") for title in titles]
 
 
-def _comparison(study: Study, choice: ranking.Choice) -> Iterator[str]:
+def _comparison(study: Study, choice: ranking.Choice, room: int | None) -> Iterator[str]:
     """The best trial against the baseline: reductions, then the languages that gained and lost most."""
     config, best = study.config, study.record.trials[choice.winner.numbers[0]]
     baseline = next((t for t in study.trials if t.kind == "baseline" and t.phase == "run"), None)
@@ -195,7 +210,8 @@ def _comparison(study: Study, choice: ranking.Choice) -> Iterator[str]:
     old, new = objectives.summary(before, config), objectives.summary(after, config)
     rows += [_compared(name, config, after, old[name], new[name]) for name in COMPARED if name in old and name in new]
     members = [objectives.membership(row[0], after.primary.languages, config) for row in rows[1:]]
-    yield "\n".join([title, columns(rows), *filter(None, members)])
+    table, left_out, _ = layout.fit(rows, room, ["languages", "examples"])
+    yield "\n".join([title, table, *_changes(left_out, {}), *filter(None, members)])
     yield _certified(config, after)
     yield _movers(config, before, after)
 
@@ -241,7 +257,7 @@ def _movers(config: StudyConfig, before: Evaluation, after: Evaluation) -> str:
     )
 
 
-def _confirmed(study: Study) -> str:
+def _confirmed(study: Study, room: int | None) -> str:
     """Phase `confirm`: means over the fresh seeds on the test split, per configuration."""
     groups: dict[str, list[Evaluation]] = {}
     planned: Counter[str] = Counter()
@@ -261,10 +277,13 @@ def _confirmed(study: Study) -> str:
         lost = f" of {planned[name]}" if len(evaluations) < planned[name] else ""
         rows.append([name, f"{len(evaluations)}{lost}", *means])
     opened = len(study.record.openings)
-    return (
+    table, left_out, called = layout.fit(rows, room, [t for t in _least(study.config)[:-1] if t in titles], SHORT)
+    title = (
         f"Confirmed on the test split (opened {opened} time{'s' if opened != 1 else ''}), means over fresh seeds; "
-        f"primary endpoint {endpoint}:\n{columns(rows)}\nDifferences with their intervals: study report {study.name}"
+        f"primary endpoint {endpoint}:"
     )
+    intervals = f"Differences with their intervals: study report {study.name}"
+    return "\n".join([title, table, *_changes(left_out, called), intervals])
 
 
 def _endpoint(config: StudyConfig, evaluation: Evaluation) -> dict[str, float]:
@@ -309,12 +328,6 @@ def _next_step(study: Study) -> str:
     if any(t.phase == "confirm" and not t.ended for t in study.trials) and study.condition != "running":
         return f"Not confirmed yet: study confirm {study.name}"
     return ""
-
-
-def short(paths: Sequence[str]) -> list[str]:
-    """The last part of each path, or all of it where that would be ambiguous."""
-    last = [path.rsplit(".", 1)[-1] for path in paths]
-    return [name if last.count(name) == 1 else path for name, path in zip(last, paths, strict=True)]
 
 
 def cell(value: Any) -> str:

@@ -131,7 +131,7 @@ def mlflow_runs(config: StudyConfig, record: StudyRecord, uri: str) -> Iterator[
     from study.tracking.runs import STATUS, milliseconds, points
     from tests.study.tracking.conftest import dump
 
-    shown = [run for run in dump(uri, config.name).values() if run["is_child"]]
+    shown = [run for run in dump(uri, config.name).values() if "study.trial" in run["tags"]]
     runs = {int(run["tags"]["study.trial"]): run for run in shown}
     if sorted(runs) != sorted(record.trials) or len(shown) != len(runs):
         yield f"MLflow has the trials {sorted(runs)}"

@@ -98,7 +98,7 @@ def _accumulate(trial: Trial, share: Share, scale: float) -> tuple[float, Diagno
 
 
 def _backward(
-    trial: Trial, items: npt.NDArray[np.int64], scale: float, sizes: Sequence[int] | None
+    trial: Trial, items: npt.NDArray[np.int64], scale: float, sizes: Sequence[int] | None = None
 ) -> tuple[Tensor, Diagnostics]:
     """Accumulate the gradient of ``scale`` times the sum of the items' losses, which are returned (n,), detached.
 

@@ -80,6 +80,12 @@ class Browser:
         os.close(self._read)
         os.close(self._write)
 
+    def resize(self, width: int, height: int) -> None:
+        """Be a phone with a screen of so many pixels."""
+        self._command(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=True
+        )
+
     def open(self, page: Path, timeout: float = 120) -> None:
         """Load a local page and wait until it has loaded and drawn."""
         self._command("Page.navigate", url=page.resolve().as_uri())

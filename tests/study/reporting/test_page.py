@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,8 @@ def outside_scripts(page: str) -> str:
 
 def test_page_names_no_address_to_load(page: str) -> None:
     markup = outside_scripts(page)
-    assert not re.search(r"""(?:src|href|srcset|action)\s*=\s*["'](?!#|data:)""", markup)
+    links = re.sub(r'<a href="[a-z_]+\.csv">', "", markup)  # followed by nobody but the reader
+    assert not re.search(r"""(?:src|href|srcset|action)\s*=\s*["'](?!#|data:)""", links)
     assert "@import" not in markup
     assert "url(" not in markup
     assert f'content="{POLICY}"' in page
@@ -63,6 +65,7 @@ def test_files_stand_beside_the_page(folder: Path, found: Findings) -> None:
     names = {p.name for p in folder.iterdir()}
     assert names == {
         "report.html", "report.md", "tables.tex", "configuration.yaml", "scores.csv", "languages.csv", "groups.csv",
+        "controls.csv", "gains_by_language.csv",
         "gains.csv", "language_map.csv", "doses.csv", "doses_by_language.csv", "resource_trend.csv", "trials.csv",
         "importances.csv", "trials.parquet", "results.parquet",
     }  # fmt: skip
@@ -75,6 +78,23 @@ def test_files_stand_beside_the_page(folder: Path, found: Findings) -> None:
     assert text.startswith("# planted")
     assert "**Claim.**" in text
     assert r"\begin{tabular}" in (folder / "tables.tex").read_text(encoding="utf-8")
+
+
+def test_every_figure_has_its_numbers_beside_it(
+    found: Findings, searched: Findings, page: str, folder: Path, tmp_path: Path
+) -> None:
+    both = report([found.source, replace(found.source, name="twin"), searched.source], tmp_path)
+    for each, root in ((page, folder), (both.read_text(encoding="utf-8"), tmp_path)):
+        links = re.findall(r'Numbers: <a href="([^"]+)">', outside_scripts(each))
+        assert len(links) == outside_scripts(each).count("<figure")
+        assert all(len(pd.read_csv(root / link)) for link in links)
+    assert found.confirmed is not None
+    seeds = pd.read_csv(folder / "controls.csv").groupby("control")["difference"].mean()
+    assert seeds.to_dict() == pytest.approx({d.control: d.estimate for d in found.confirmed.controls})
+    samples = pd.read_csv(tmp_path / "searched" / "samples.csv")
+    drawn = next(f for f in all_figures(searched) if f.name == "doses").drawing.data
+    assert sorted(100 * samples["gain"]) == pytest.approx(sorted(y for trace in drawn for y in trace.y))
+    assert set(pd.read_csv(tmp_path / "claims.csv")["study"]) == {"planted", "twin"}
 
 
 def test_several_studies_share_one_page(found: Findings, searched: Findings, tmp_path: Path) -> None:
@@ -91,7 +111,7 @@ def test_names_of_studies_are_no_paths_and_no_markup(tmp_path: Path) -> None:
     names = ["../../up", "<b>&", "up"]
     sources = [s for name in names for s in from_results(frame.assign(study=name))]
     page = outside_scripts(report(sources, tmp_path / "out").read_text(encoding="utf-8"))
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b", "report.html", "up", "up-2"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b", "claims.csv", "report.html", "up", "up-2"]
     assert "&lt;b&gt;&amp;" in page
     assert "<b>&" not in page
     assert 'id="study-up-2"' in page
@@ -141,6 +161,26 @@ def test_every_figure_is_drawn(browser: Browser, found: Findings) -> None:
         assert figure["width"] > 600
         assert not figure["overflow"]
         assert figure["text"] or figure["name"].endswith("parallel")
+
+
+@pytest.mark.slow
+def test_page_fits_a_phone(folder: Path, tmp_path: Path) -> None:
+    """Wide tables and figures scroll in boxes of their own, captions and text do not."""
+    if chromium() is None:
+        pytest.skip("no chromium on this machine (apt-get install chromium)")
+    with Browser(tmp_path / "profile") as phone:
+        phone.resize(390, 844)
+        phone.open(folder / "report.html")
+        found = phone.evaluate(
+            """right = all => [...document.querySelectorAll(all)].map(e => e.getBoundingClientRect().right), ({
+                page: document.documentElement.scrollWidth,
+                captions: right('caption, figcaption, .conclusions'),
+                figures: right('.js-plotly-plot'),
+            })"""
+        )
+    assert found["page"] == 390
+    assert max(found["captions"]) <= 390
+    assert min(found["figures"]) >= 600
 
 
 @pytest.mark.slow

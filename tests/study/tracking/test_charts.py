@@ -34,6 +34,7 @@ def test_a_view_lists_one_phase_and_draws_what_was_searched(config: StudyConfig)
     assert parallel["selectedParams"] == ["perturbation.epsilon", "training.batch_size"]
     assert "validation_summary/accuracy.low_resource_mean" in parallel["selectedMetrics"]
     assert scatter["xaxis"] == {"key": "perturbation.epsilon", "type": "PARAM"}
+    assert scatter["yaxis"] == {"key": "validation_summary/accuracy.low_resource_mean", "type": "METRIC"}
     assert table["baselineColumnUuid"] == "abc"
     assert [bar["metricKey"] for bar in bars] == ["validation_accuracy/de", "validation_accuracy/sw"]
     sections = {section["uuid"] for section in shown["compareRunSections"]}
@@ -59,13 +60,26 @@ def test_views_follow_the_trials(events: list[dict[str, Any]]) -> None:
     views = Views()
     for trial in StudyRecord.of(events[:2]).trials.values():
         views.note(trial)
-    assert list(views.views({})) == []
+    assert list(views.views({}, {})) == []
     for trial in StudyRecord.of(events).trials.values():
         views.note(trial)
-    (view,) = views.views({0: "base", 1: "one"})
+    (view,) = views.views({0: "base", 1: "one"}, {})
     assert (view.phase, view.metric, view.begun, view.baseline) == ("run", "accuracy", 1000.0, "base")
     assert view.varied == ("perturbation.epsilon", "perturbation.ascent_steps")
     assert set(view.languages) == {"en", "de", "fr", "sw", "yo", "te", "th"}
+
+
+def test_a_constant_is_no_axis_and_numbers_come_first(events: list[dict[str, Any]]) -> None:
+    """A space names its method first, which may be the same everywhere."""
+    for event in events:
+        if event["event"] == "asked" and event["kind"] == "sampled" and event["point"]:
+            constant = {"perturbation.method": "adversarial", "perturbation.norm": f"l{event['trial']}"}
+            event["point"] = constant | event["point"]
+    views = Views()
+    for trial in StudyRecord.of(events).trials.values():
+        views.note(trial)
+    (view,) = views.views({}, {})
+    assert view.varied == ("perturbation.epsilon", "perturbation.ascent_steps", "perturbation.norm")
 
 
 def test_links_are_read_off_the_tags(config: StudyConfig) -> None:

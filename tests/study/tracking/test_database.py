@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from study.tracking import database
-from study.tracking.mirror import settings
+from study.tracking.answers import settings
 from study.tracking.server import default_uri
 from tests.study.tracking.conftest import wait_for
 from trainables.errors import UserError

@@ -16,8 +16,10 @@ from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, read_study
 from study.tracking import mirror as mirror_module
+from study.tracking import store as store_module
 from study.tracking import tracker
-from study.tracking.mirror import Mirror, reason, settings
+from study.tracking.answers import reason, settings
+from study.tracking.mirror import Mirror
 from study.tracking.runs import STATUS, milliseconds, points
 from study.tracking.tracker import log_artifacts, rebuild
 from tests.study.conftest import LANGUAGES, evaluation
@@ -61,7 +63,7 @@ def send(mirror: Mirror) -> None:
 def assert_equals_ledger(shown: Dump, path: Path, config: StudyConfig) -> None:
     """Every point, time and outcome of the ledger is in MLflow, and nothing else."""
     record = read_study(path)
-    children = {run["tags"]["study.trial"]: run for run in shown.values() if run["is_child"]}
+    children = {run["tags"]["study.trial"]: run for run in shown.values() if "study.trial" in run["tags"]}
     assert children.keys() == {str(number) for number in record.trials}
     for number, trial in record.trials.items():
         run = children[str(number)]
@@ -216,7 +218,7 @@ def test_scores_that_are_no_numbers_arrive(store: str, ledger: Ledger, events: l
 def test_many_metrics_go_in_many_batches(
     store: str, ledger: Ledger, events: list[Event], config: StudyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror_module, "LARGEST_BATCH", 7)
+    monkeypatch.setattr(store_module, "LARGEST_BATCH", 7)
     append(ledger, events)
     send(Mirror(ledger.path, None, pytest.fail))
     assert_equals_ledger(dump(store, "small"), ledger.path, config)
@@ -270,7 +272,7 @@ def test_a_server_that_lost_everything_gets_everything(
     send(mirror)
     other = tmp_path / "other.db"
     other.write_bytes(empty_store.read_bytes())
-    mirror._client = Mirror(ledger.path, f"sqlite:///{other}", pytest.fail)._client
+    mirror.store.client = Mirror(ledger.path, f"sqlite:///{other}", pytest.fail).store.client
     append(ledger, events[9:])
     with pytest.raises(Exception, match="not found"):
         send(mirror)

@@ -17,7 +17,7 @@ from rich.console import Console
 from study.question.config import StudyConfig
 from study.record.faults import last_line
 from study.views.chatter import chatter_to, notice
-from study.views.picture import View, clock, describe_point
+from study.views.picture import View, clock
 from study.views.progress import watched
 from tests.terminal import watch
 from trainables.scores import Evaluation
@@ -261,7 +261,16 @@ def test_clock(seconds: float, text: str) -> None:
 
 
 def test_small_words() -> None:
-    assert describe_point({}) == "base settings"
-    assert describe_point({"perturbation.epsilon": 0.12345}) == "epsilon=0.1235"
     assert last_line("a\nb: c\n\n") == "b: c"
     assert last_line("") == ""
+
+
+def test_colours_say_nothing_that_words_do_not(config: StudyConfig, events: list[Event]) -> None:
+    view = View(config, 4, lambda evaluation: 0.5, begun=1000.0)
+    for event in events:
+        view.hear(event)
+    console = Console(width=120, file=io.StringIO())
+    console.print(view.table(2000.0, 120, 40))
+    rows = [line.split() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    states = {row[0]: row[1] for row in rows if row and row[0] in ("1", "3")}
+    assert states == {"1": "complete", "3": "failed"}

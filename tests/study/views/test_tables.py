@@ -122,15 +122,6 @@ def test_what_nobody_runs_any_more_was_interrupted(write_study: Write, events: l
     assert line_of(text, "1  ")[-1] == "10 interrupted"
 
 
-def test_columns_are_aligned_by_what_a_terminal_shows() -> None:
-    assert tables.columns(
-        [["名前", "n", "of"], ["yɔ̀rùbá".replace("ù", "u\u0300"), "12", "x"]], right=(1,)
-    ).splitlines() == [
-        "名前     n  of",
-        "yɔ̀ru\u0300bá  12  x",
-    ]
-
-
 def test_a_long_table_is_cut_by_rank(write_study: Write, events: list[Event]) -> None:
     complete = [e for e in events if e.get("trial") == 1]
     for number in range(4, 60):

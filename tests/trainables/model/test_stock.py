@@ -14,11 +14,8 @@ from transformers import AutoConfig, AutoModel
 from trainables.batch import Batch
 from trainables.errors import UserError
 from trainables.model.encoder import Encoder, Model
-from trainables.model.heads import PooledHead
+from trainables.model.heads import ChoiceHead, EmbeddingHead, PooledHead, TokenHead
 from trainables.model.stock import NoStockClassError, stock
-from trainables.tasks.choice import ChoiceHead
-from trainables.tasks.retrieval import EmbeddingHead
-from trainables.tasks.tagging import TokenHead
 
 KINDS = ("bert", "xlm-roberta", "camembert", "ernie")
 PAD, SIZE, LABELS = 1, 32, ("calm", "joy", "rage")
