@@ -109,6 +109,11 @@ def test_the_tutorial(folder: Path) -> None:
     assert "Confirmed on the test split (opened 1 time)" in output
     assert "from study first, confirmed:" in output
     assert (folder / "studies" / "first" / "report" / "report.html").stat().st_size > 100_000
+    assert "worst_language reads validation labels that the rule may not" in output
+    assert (folder / "epsilon.svg").is_file() and (folder / "epsilon.csv").is_file()
+    assert (folder / "first_data" / "scores.parquet").is_file()
+    assert re.search(r"\[\{'label': '\w+', 'score': ", output)
+    assert "removed the checkpoints of the study first" in output
     mine = read_study(folder / "studies" / "mine" / "ledger.jsonl")
     assert {number: trial.state for number, trial in mine.trials.items()} == {0: "COMPLETE", 1: "COMPLETE"}
     assert mine.trials[1].reports[-1].evaluation.primary.languages == ("en",)

@@ -269,7 +269,7 @@ def test_a_study_goes_on_where_nothing_can_be_registered(
     """The server that it tracks to is not there: a line that says so and how to do it later."""
     monkeypatch.setattr("study.tracking.tracker.INSISTENCE", 1)
     monkeypatch.setattr("study.tracking.server.default_uri", lambda root: "http://127.0.0.1:9")
-    monkeypatch.setattr("study.tracking.mirror.default_uri", lambda root: "http://127.0.0.1:9")
+    monkeypatch.setattr("study.tracking.store.default_uri", lambda root: "http://127.0.0.1:9")
     models.register_chosen(NAME, tiny_root)
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("no model registered: http://127.0.0.1:9: MLflow is not there")
