@@ -24,7 +24,7 @@ check: setup
 
 docs: setup
 	$(BIN)/python -m study.question.reference > docs/configuration.md
-	$(BIN)/python -m study.reporting.relations > docs/export.md
+	$(BIN)/python -m study.export.relations > docs/export.md
 	$(BIN)/python docs/rooms.py
 
 bench: setup

@@ -40,6 +40,7 @@ ORDER: Mapping[str, Sequence[Sequence[str]]] = {
         ("execution",),
         ("views",),
         ("planning", "reporting"),
+        ("plots", "export", "models"),
         (DOORS,),
     ),
 }
@@ -49,11 +50,11 @@ A file imports from its own room and from rows below, at its top or lazily; room
 files import each other in a circle. A package may import from those above it in this table."""
 
 STRANGERS: Mapping[str, Sequence[str]] = {
-    "study.reporting": ("study.execution",),
+    **{f"study.{room}": ("study.execution", "study.planning") for room in ("reporting", "plots", "export", "models")},
     "search_spaces": [f"trainables.{room}" for row in ORDER["trainables"][1:] for room in row],
 }
-"""What a room, or a package, does not know either, though it is below: a report is made without Ray, and search spaces
-know the vocabulary alone."""
+"""What a room, or a package, does not know either, though it is below: what leaves a study is made without Ray, and
+search spaces know the vocabulary alone."""
 
 HOMES: Mapping[str, Sequence[str]] = {
     "ray": ("trainables.workers", "study.execution", "study.planning.cluster_doctor", "study.cli"),
@@ -64,7 +65,7 @@ HOMES: Mapping[str, Sequence[str]] = {
         "search_spaces.dimensions",
     ),
     "mlflow": ("study.tracking",),
-    "matplotlib": tuple(f"study.reporting.{name}" for name in ("scatter", "scales", "marks", "plotting")),
+    "matplotlib": ("study.plots",),
     "transformers": ("trainables.model", "trainables.tasks", "trainables.offline"),
     "datasets": ("trainables.model", "trainables.tasks", "trainables.offline"),
     "click": ("study.commands", "study.cli"),

@@ -152,7 +152,7 @@ def _execute(
 def _register(config: StudyConfig, options: Options) -> None:
     """The chosen model to MLflow's registry at the study's end, where that is asked for."""
     if config.tracking.register_model:
-        from study.reporting import models
+        from study.models import models
 
         models.register_chosen(config.name, options.root)
 

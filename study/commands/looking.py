@@ -78,8 +78,8 @@ def plot(
     """
     if not list_them and (x is None or not ys):
         raise click.UsageError(f"--x and --y are needed; study plot {name} --list shows what there is to draw")
-    from study.reporting import plotting
-    from study.reporting.chart import Request
+    from study.plots import plotting
+    from study.plots.chart import Request
 
     request = Request(x or "", tuple(ys), colour, phase, split, log_x, log_y)
     if list_them:

@@ -69,7 +69,7 @@ def export(name: str, root: Path, to: Path) -> None:
     A README in the folder describes them. Beside them, as CSV and for LaTeX: the headline per language (of a study
     that is not confirmed, on validation).
     """
-    from study.reporting import exporting
+    from study.export import exporting
 
     exporting.export(root, name, to)
 
@@ -86,7 +86,7 @@ def model(name: str, trial: int | None, root: Path, to: Path | None, register: b
     An ordinary Hugging Face folder, with the whole vocabulary, tokenizer and model card. Which trials' weights are kept
     is the study's models.keep.
     """
-    from study.reporting import models
+    from study.models import models
 
     models.publish(name, root, trial, to, register)
 

@@ -2,11 +2,7 @@
 
 `report` writes, into one folder: ``report.html`` (self-contained, loads nothing), ``report.md``, ``tables.tex``, and
 the numbers behind them as CSV and Parquet. Its sources come from a study's ledger (`source.from_ledger`) or from
-anyone's results frame (`foreign.from_results`). `plotting` draws any quantity against any other, `exporting` writes
-everything as tidy tables.
-
-`models` writes a trial's trained model as a Hugging Face folder, with its card (`card`, `hub_metadata`, `loading_words`
-about what is `scored`), and brings it to MLflow's registry.
+anyone's results frame (`foreign.from_results`).
 """
 
 from __future__ import annotations

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.cli import commands, execute
+from study.export import exporting, headline, relations
+from study.export.relations import Relation
+from study.export.rows import rows
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
-from study.reporting import exporting, headline, relations
 from study.reporting.findings import Findings
-from study.reporting.relations import Relation
-from study.reporting.rows import rows
 from study.views.found import find
 from study.views.history import load_results, load_study
 from tests.conftest import REPOSITORY

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from study.plots import quantities
+from study.plots.quantities import Quantity, Seen
 from study.question.config import StudyConfig
 from study.record.record import Phase, TrialRecord
-from study.reporting import quantities, words
-from study.reporting.quantities import Quantity, Seen
+from study.reporting import words
 from study.views.found import Study
 from study.views.tables import state_words
 from trainables.errors import UserError

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from study.cli import commands, execute
+from study.plots import chart, plotting, quantities, scatter
+from study.plots.chart import Chart, Request
 from study.record.record import TrialRecord
-from study.reporting import chart, plotting, quantities, scatter
-from study.reporting.chart import Chart, Request
 from study.views.found import find
 from study.views.history import load_study
 from tests.study.conftest import BASE, Event

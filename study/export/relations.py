@@ -1,6 +1,6 @@
 """What an export holds, declared once, in ``relations.yaml``: the types of its files, its README and docs/export.md.
 
-``python -m study.reporting.relations`` prints that page.
+``python -m study.export.relations`` prints that page.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ give two of these views as data frames, without a file.
 
 {UNITS}
 
-Generated from `study/reporting/relations.yaml` by `make docs`.
+Generated from `study/export/relations.yaml` by `make docs`.
 """
 
 

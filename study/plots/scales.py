@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.axis import Axis, XAxis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
-from study.reporting.chart import Chart
-from study.reporting.quantities import Quantity
+from study.plots.chart import Chart
+from study.plots.quantities import Quantity
 
 SPREAD = 0.28
 """How far the points of a category reach to either side, in distances between categories."""

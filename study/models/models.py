@@ -8,10 +8,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from study.models.card import card
+from study.models.scored import Model
 from study.question.config import study_directory
 from study.record.lines import LEDGER
-from study.reporting.card import card
-from study.reporting.scored import Model
 from study.tracking import registry
 from study.tracking.mirror import Say
 from study.tracking.tracker import to_stderr

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from study.reporting.scored import SPLITS, Model
+from study.models.scored import SPLITS, Model
 from trainables.config import OFFLINE
 from trainables.materials.weights import is_hub_id
 from trainables.scores import Split

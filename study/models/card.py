@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import yaml
 
 from study.analysis.intervals import Interval
-from study.reporting import hub_metadata, loading_words, words
-from study.reporting.hub_metadata import UNKNOWN_LICENCE, base_model
-from study.reporting.scored import SPLITS, Model, Score
+from study.models import hub_metadata, loading_words
+from study.models.hub_metadata import UNKNOWN_LICENCE, base_model
+from study.models.scored import SPLITS, Model, Score
+from study.reporting import words
 from study.views import history
 from study.views.values import selection_words
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from study.analysis import intervals
-from study.reporting.card import card
-from study.reporting.hub_metadata import base_model
-from study.reporting.scored import Model
+from study.models.card import card
+from study.models.hub_metadata import base_model
+from study.models.scored import Model
 from study.views import history
 from study.views.found import find
 from tests.study.reporting.conftest import EXAMPLES, LANGUAGES

@@ -17,10 +17,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from study.reporting import findings, headline, relations
+from study.export import headline, relations
+from study.export.relations import Relation
+from study.export.rows import Row, rows
+from study.reporting import findings
 from study.reporting.files import replace_text
-from study.reporting.relations import Relation
-from study.reporting.rows import Row, rows
 from study.reporting.source import from_ledger
 from study.reporting.tables import Table
 from study.views import history

@@ -18,11 +18,11 @@ from study.cli import commands, execute
 from study.execution.checkpoints import Checkpoints
 from study.execution.runner import begin
 from study.execution.trials import Trials
+from study.models import models
 from study.proposals import ranking
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, read_study
-from study.reporting import models
 from study.tracking.server import QUIET
 from study.views.found import find
 from tests.trainables import tiny

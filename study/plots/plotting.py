@@ -11,13 +11,13 @@ from xml.etree import ElementTree
 
 from matplotlib import rc_context
 
+from study.plots import chart, quantities, scatter
+from study.plots.chart import Chart, Request
+from study.plots.quantities import SECTIONS, Quantity, Seen
 from study.question.config import study_directory
-from study.reporting import chart, quantities, scatter
-from study.reporting.chart import Chart, Request
 from study.reporting.files import replace_bytes, replace_text
 from study.reporting.page import POLICY
 from study.reporting.publishing import FOLDER
-from study.reporting.quantities import SECTIONS, Quantity, Seen
 from study.views import layout
 from study.views.found import find
 from trainables.errors import UserError

@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from study.reporting import marks, scales
-from study.reporting.chart import Chart
-from study.reporting.marks import Colours, Part
-from study.reporting.quantities import Quantity
+from study.plots import marks, scales
+from study.plots.chart import Chart
+from study.plots.marks import Colours, Part
+from study.plots.quantities import Quantity
 from study.reporting.style import GREY, GRID, INK
 
 POINTS = "points"

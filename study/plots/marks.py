@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import Colormap, LogNorm, Normalize
 
-from study.reporting.chart import BASELINE, Chart
-from study.reporting.quantities import Quantity
+from study.plots.chart import BASELINE, Chart
+from study.plots.quantities import Quantity
 from study.reporting.style import ACCENT, GREY, INK, SECOND, SERIES_COLOURS
 
 SEQUENTIAL = "cividis"
