@@ -43,7 +43,12 @@ def names() -> list[str]:
 
 
 def load(space: str | Mapping[str, Any]) -> Space:
-    """A shipped space by name, one in a YAML file, or one given as a mapping. Raises `UserError` with all mistakes."""
+    """A shipped space by name, one in a YAML file, or one given as a mapping. Raises `UserError` with all mistakes.
+
+    >>> space = load({"perturbation.epsilon": {"type": "float", "low": 0.03, "high": 0.6, "log": True}})
+    >>> space.dimensions[0].describe()
+    '0.03 to 0.6 (log)'
+    """
     if not isinstance(space, str):
         return parse("inline", space, "search.space")
     if space in names():

@@ -61,6 +61,9 @@ def normalize(code: str) -> str:
     ISO 639-3 becomes 639-1, the standard member of a macro-language stands for it, a language's default script is
     dropped. Whatever else a tag says is kept: regions (``pt-BR``), variants and private use (``ca-valencia``,
     ``de-muc``, ``de-ba``), other members (``twi`` -> ``tw``, ``prs``); so is what is no tag at all (``toba_batak``).
+
+    >>> normalize("swh_Latn"), normalize("zh_CN"), normalize("de-muc")
+    ('sw', 'zh-CN', 'de-muc')
     """
     if code in table():
         return code
@@ -171,6 +174,9 @@ def base(code: str) -> str:
     """The language that counts in group means: itself, or what it is a variant of.
 
     Codes that a data set keeps apart (`distinct`) are variants of what they would be one with.
+
+    >>> base("prs"), base("sw")
+    ('fa', 'sw')
     """
     known = language(code)
     return known.variant_of or known.code
@@ -188,6 +194,9 @@ def group(name: str, codes: Iterable[str]) -> tuple[str, ...]:
     """Members of a built-in group among `codes`, in their order; a language whose fact is unknown is in no group.
 
     Names: `GROUPS`, ``script:Arab``, ``family:Indo-European``, ``class:3``. Raises `UserError` for any other.
+
+    >>> group("low_resource", ["sw", "de", "yo", "fr"])
+    ('sw', 'yo')
     """
     kind, colon, argument = name.partition(":")
     if not (name in GROUPS or (kind in _ATTRIBUTES and argument)):

@@ -55,6 +55,10 @@ def apply_point(config: Model, point: Mapping[str, Any]) -> Model:
     """Dotted values laid over a frozen configuration: a new, validated one.
 
     Raises `UserError` for paths that do not exist and values that their fields refuse.
+
+    >>> from trainables.config import TrialConfig
+    >>> apply_point(TrialConfig(), {"perturbation.method": "smart", "perturbation.epsilon": 0.3}).perturbation.epsilon
+    0.3
     """
     data = config.model_dump(mode="json")
     for path, value in point.items():
@@ -71,7 +75,11 @@ def validate(model: type[Model], data: Mapping[str, Any]) -> Model:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """``"a.b=value"`` -> ``("a.b", value)``, the value read as YAML."""
+    """``"a.b=value"`` -> ``("a.b", value)``, the value read as YAML.
+
+    >>> parse_override("task.target_languages=[sw, yo]")
+    ('task.target_languages', ['sw', 'yo'])
+    """
     path, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[^\s.=]+(\.[^\s.=]+)*", path):
         raise UserError(f"{path or 'argument'}: an argument looks like path=value (got {shown(text)})")

@@ -109,7 +109,11 @@ class Evaluation:
 
 
 def score_key(split: Split, metric: str, language: str) -> str:
-    """``validation_accuracy/sw``: the part before the slash is one section in the MLflow UI."""
+    """``validation_accuracy/sw``: the part before the slash is one section in the MLflow UI.
+
+    >>> score_key("validation", "accuracy", "sw")
+    'validation_accuracy/sw'
+    """
     return f"{split}_{metric}/{language}"
 
 

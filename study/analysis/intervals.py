@@ -54,7 +54,11 @@ def around(estimate: float, standard_error: float, df: float) -> Interval:
 
 
 def of_mean(values: ArrayLike) -> Interval:
-    """t interval of a mean of independent values, df = n - 1; unknown for fewer than two."""
+    """t interval of a mean of independent values, df = n - 1; unknown for fewer than two.
+
+    >>> of_mean([0.51, 0.53, 0.55]).excludes_zero
+    True
+    """
     x = np.asarray(values, dtype=float)
     if x.size < 2:
         return UNKNOWN

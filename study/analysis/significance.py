@@ -25,7 +25,11 @@ DRAWS = 9_999
 
 
 def holm(p: npt.ArrayLike) -> Floats:
-    """Holm's step-down adjusted p-values (family-wise error; for claims). NaN stays NaN and is not counted."""
+    """Holm's step-down adjusted p-values (family-wise error; for claims). NaN stays NaN and is not counted.
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
     return _adjusted(p, "holm")
 
 
@@ -44,7 +48,11 @@ def _adjusted(p: npt.ArrayLike, method: str) -> Floats:
 
 
 def smallest_sign_flip_p(pairs: int) -> float:
-    """The smallest two-sided p-value that `pairs` pairs can give when only signs are flipped: 2 / 2**pairs."""
+    """The smallest two-sided p-value that `pairs` pairs can give when only signs are flipped: 2 / 2**pairs.
+
+    >>> smallest_sign_flip_p(8)
+    0.0078125
+    """
     return min(1.0, 2.0 ** (1 - pairs))
 
 
@@ -52,6 +60,9 @@ def sign_flip(differences: npt.ArrayLike) -> float:
     """Two-sided p of the sign-flip (Fisher randomisation) test of paired differences; exact up to `EXACT_PAIRS` pairs.
 
     It assumes only that under no effect each difference is as likely as its negative: no normality.
+
+    >>> sign_flip([0.01, 0.02, 0.03, 0.04, 0.02])
+    0.0625
     """
     d = np.asarray(differences, dtype=float)
     if d.size == 0 or np.isnan(d).any():

@@ -13,7 +13,11 @@ def short(paths: Sequence[str]) -> list[str]:
 
 
 def describe_point(point: Mapping[str, Any]) -> str:
-    """``epsilon=0.124 ascent_steps=2``, with as much of the paths as tells them apart."""
+    """``epsilon=0.124 ascent_steps=2``, with as much of the paths as tells them apart.
+
+    >>> describe_point({"perturbation.epsilon": 0.12345, "perturbation.ascent_steps": 2})
+    'epsilon=0.1235 ascent_steps=2'
+    """
     values = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.values())
     return (
         " ".join(f"{name}={value}" for name, value in zip(short(list(point)), values, strict=True)) or "base settings"

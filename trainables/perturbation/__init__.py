@@ -31,6 +31,9 @@ def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbat
     """The configured method; `reference_norm` is m (see `Perturbation`).
 
     Raises `UserError` for an unknown name and for settings that the method refuses; the latter need no real m.
+
+    >>> create(PerturbationConfig(method="adversarial", ascent_steps=3)).forward_equivalents
+    9.0
     """
     return _find(config.method)(config, reference_norm)
 
