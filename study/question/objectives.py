@@ -201,7 +201,8 @@ def name_problem(name: str, config: StudyConfig) -> str | None:
         return _argument_problem(kind, argument)
     if name in PLAIN:
         return None
-    return f"unknown reduction{suggestion(name, KNOWN) or ', known: ' + ', '.join(KNOWN)}"
+    as_given = [f"{known.partition(':')[0]}:{argument}" if argument and ":" in known else known for known in KNOWN]
+    return f"unknown reduction{suggestion(name, as_given) or ', known: ' + ', '.join(KNOWN)}"
 
 
 def summary(evaluation: Evaluation, config: StudyConfig, metric: str | None = None) -> dict[str, float]:

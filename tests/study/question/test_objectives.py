@@ -122,6 +122,7 @@ def test_summary_has_every_standard_reduction_that_the_languages_allow() -> None
     ("name", "problem"),
     [
         ("target_mea", "did you mean 'target_mean'"),
+        ("langauge:sw", "did you mean 'language:sw'"),
         ("language:", "needs a code"),
         ("cost:money", "cost:forward_equivalents"),
         ("group:nobody", "nobody"),
