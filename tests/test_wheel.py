@@ -12,6 +12,15 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+SMALL = (
+    "trial.training.budget.steps=2",
+    "trial.evaluation.every=null",
+    "trial.evaluation.examples_per_language=4",
+    "trial.evaluation.intermediate_examples_per_language=null",
+    "trial.task.target_languages=[de, fr, it, cy, ga, is, lb]",
+    "protocol.pivots=[de, fr]",
+)
+
 
 @pytest.mark.slow
 def test_a_wheel_installed_elsewhere_runs_the_quickstart_in_an_empty_folder(tmp_path: Path) -> None:
@@ -44,7 +53,7 @@ def test_a_wheel_installed_elsewhere_runs_the_quickstart_in_an_empty_folder(tmp_
     assert where.count(str(elsewhere)) == 3
     bin_folder = elsewhere / "bin"
     assert "quickstart" in run(str(bin_folder / "study"), "recipes")
-    text = run(str(bin_folder / "study"), "run", "quickstart", "search.trials=2", "--plain")
+    text = run(str(bin_folder / "study"), "run", "quickstart", "search.trials=2", "--plain", *SMALL)
     assert "low_resource_mean" in text
     assert (empty / "studies" / "quickstart" / "ledger.jsonl").is_file()
     assert "tune run is study run" in " ".join(run(str(bin_folder / "tune"), "--help").split())
