@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from study.commands.options import example, root_option
+from study.commands.options import example, json_events_option, plain_option, root_option
 
 if TYPE_CHECKING:
     from study.record.record import Phase
@@ -92,8 +92,8 @@ def plot(
 @click.argument("name")
 @root_option
 @click.option("--interval", type=click.FloatRange(min=0.1), help="Seconds between two looks; none: 1, for a store 10.")
-@click.option("--plain", "mode", flag_value="plain", help="Plain lines on a terminal too.")
-@click.option("--json-events", "mode", flag_value="json", help="One JSON object per event, nothing else.")
+@plain_option
+@json_events_option
 def watch(name: str, root: Path, interval: float | None, mode: Mode | None) -> int:
     """Watch the study NAME, which runs elsewhere, as study run shows it.
 

@@ -44,6 +44,13 @@ max_failures_option = click.option(
 )
 
 
+plain_option = click.option("--plain", "mode", flag_value="plain", help="Plain lines on a terminal too.")
+
+json_events_option = click.option(
+    "--json-events", "mode", flag_value="json", help="One JSON object per event, nothing else."
+)
+
+
 def config_arguments(command: Command) -> Command:
     """``CONFIG [KEY=VALUE]…``: a recipe's name or a YAML file, and dotted paths of it."""
     return click.argument("config")(click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")(command))
@@ -55,8 +62,8 @@ def run_options(command: Command) -> Command:
         [
             root_option,
             click.option("--quiet", "mode", flag_value="quiet", help="Show the result only."),
-            click.option("--plain", "mode", flag_value="plain", help="Plain lines on a terminal too."),
-            click.option("--json-events", "mode", flag_value="json", help="One JSON object per event, nothing else."),
+            plain_option,
+            json_events_option,
             click.option("--address", help="A running Ray cluster, such as auto; none: a local one is started."),
         ]
     ):

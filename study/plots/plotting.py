@@ -16,7 +16,7 @@ from study.plots.chart import Chart, Request
 from study.plots.quantities import SECTIONS, Quantity, Seen
 from study.question.config import study_directory
 from study.reporting.files import replace_bytes, replace_text
-from study.reporting.page import POLICY
+from study.reporting.page import document
 from study.reporting.publishing import FOLDER
 from study.views import layout
 from study.views.found import find
@@ -95,6 +95,15 @@ def _marks(group: ElementTree.Element) -> Iterator[ElementTree.Element]:
             yield from _marks(child)
 
 
+STYLE = """
+body { margin: 1rem auto; max-width: 1200px; padding: 0 1rem; color: #222; font: 14px Helvetica, Arial, sans-serif; }
+svg { width: 100%; height: auto; }
+table { border-collapse: collapse; font-size: .8rem; }
+th, td { text-align: left; padding: .15rem .6rem; border-bottom: 1px solid #eee; }
+"""
+"""Of a page with one figure."""
+
+
 def _page(drawn: Chart, svg: str) -> str:
     """A page of its own that loads nothing."""
     head = "".join(f"<th>{html.escape(str(c))}</th>" for c in drawn.points.columns)
@@ -102,29 +111,10 @@ def _page(drawn: Chart, svg: str) -> str:
         "<tr>" + "".join(f"<td>{html.escape('' if v != v or v is None else str(v))}</td>" for v in row) + "</tr>"
         for row in drawn.points.itertuples(index=False)
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<link rel="icon" href="data:,">
-<title>{html.escape(drawn.title)}</title>
-<style>
-body {{ margin: 1rem auto; max-width: 1200px; padding: 0 1rem; color: #222; font: 14px Helvetica, Arial, sans-serif; }}
-svg {{ width: 100%; height: auto; }}
-table {{ border-collapse: collapse; font-size: .8rem; }}
-th, td {{ text-align: left; padding: .15rem .6rem; border-bottom: 1px solid #eee; }}
-</style>
-</head>
-<body>
-{svg}
-<details><summary>The numbers (scores as fractions)</summary>
+    table = f"""<details><summary>The numbers (scores as fractions)</summary>
 <table><thead><tr>{head}</tr></thead>
-<tbody>{rows}</tbody></table></details>
-</body>
-</html>
-"""
+<tbody>{rows}</tbody></table></details>"""
+    return document(drawn.title, f"<style>{STYLE}</style>", f"{svg}\n{table}")
 
 
 def _stem(request: Request) -> str:

@@ -95,6 +95,11 @@ def page(found: Sequence[Findings]) -> str:
     title = found[0].source.name if len(found) == 1 else f"{len(found)} studies"
     parts = (_study(f, name, several=len(found) > 1) for f, name in zip(found, anchors(found), strict=True))
     body = "\n".join([_head(found), *parts])
+    return document(f"{title} – report", f"<style>{STYLE}</style>\n<script>{get_plotlyjs()}</script>", body)
+
+
+def document(title: str, head: str, body: str) -> str:
+    """A page that loads nothing, with what else is to stand in its head."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -102,9 +107,8 @@ def page(found: Sequence[Findings]) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <link rel="icon" href="data:,">
-<title>{html.escape(title)} – report</title>
-<style>{STYLE}</style>
-<script>{get_plotlyjs()}</script>
+<title>{html.escape(title)}</title>
+{head}
 </head>
 <body>
 {body}
