@@ -279,7 +279,9 @@ def test_a_study_outlives_a_machine_of_the_cluster_that_ray_up_made(machines: Ma
     def alive() -> set[str]:
         status, answer = asked(nodes, token)
         assert status == 200
-        return {node["ip"] for node in answer["data"]["summary"] if node["raylet"].get("state") == "ALIVE"}
+        # The dashboard lists a node by its raylet's report before its own agent has said where it is.
+        nodes_now = answer["data"]["summary"]
+        return {n["ip"] for n in nodes_now if "ip" in n and n.get("raylet", {}).get("state") == "ALIVE"}
 
     # Ray calls the head by this machine's outer address, if it has one.
     wait_for(lambda: len(alive()) == 2 and WORKER in alive(), 420, "the worker joins")
