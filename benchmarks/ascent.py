@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from trainables.config import PerturbationConfig
+from trainables.layout import Layout
 from trainables.model.encoder import Encoder, Model
 from trainables.perturbation import create
 from trainables.perturbation.base import Perturbable
@@ -122,7 +123,7 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
     attention, labels = torch.ones_like(ids), torch.randint(0, 30, (batch,))
 
     def forward(embeddings: Tensor) -> Tensor:
-        states = encoder.states(embeddings, attention, torch.zeros_like(attention, dtype=torch.bool))
+        states = encoder.states(embeddings, Layout.of(attention, torch.zeros_like(attention, dtype=torch.bool)))
         logits: Tensor = model.head(states[:, 0])
         return logits
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trainables.layout import Layout
 from trainables.lazy import torch
 
 if TYPE_CHECKING:
@@ -74,6 +76,13 @@ class Batch:
     labels: Tensor
     sequence_keys: Tensor
 
+    @cached_property
+    def layout(self) -> Layout:
+        """Where its tokens lie."""
+        return Layout.of(self.attention_mask, self.special)
+
     def to(self, device: torch.device) -> Batch:
-        """The same batch on a device."""
-        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+        """The same batch on a device, with its layout, which is computed before."""
+        moved = Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+        vars(moved)["layout"] = self.layout.to(device)
+        return moved

@@ -12,6 +12,7 @@ from typing import Any
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.materials.materials import prepared
+from trainables.model.families import EMBEDDINGS, Family, family_of
 from trainables.tasks.hub import unreachable
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -19,9 +20,6 @@ Shapes = Mapping[str, tuple[int, ...]]
 WEIGHTS = "model.safetensors"
 HUB_ID = re.compile(r"(\b[\w\-.]+\b/)?\b[\w\-.]{1,96}\b")
 """As the hub's own client has it."""
-
-PART = re.compile(r"\b(?:embeddings|encoder\.layer\.(\d+))\.")
-"""Parameters of an encoder by name; those of pretraining heads and of the pooler, which no trial has, do not match."""
 
 
 def check(encoder: EncoderConfig) -> None:
@@ -73,20 +71,31 @@ def longest_input(encoder: EncoderConfig) -> int | None:
         from trainables.offline.encoder import shapes
 
         return next((shape[0] for name, shape in shapes().items() if "position_embeddings" in name), None)
+    known = _known(encoder)
+    try:
+        family, positions = family_of(str(known.get("model_type", ""))), known.get("max_position_embeddings")
+        return None if positions is None else family.longest(int(positions), int(known.get("pad_token_id") or 0))
+    except (UserError, ValueError, TypeError):
+        return None
+
+
+def _known(encoder: EncoderConfig) -> Mapping[str, Any]:
+    """An encoder's configuration, as far as it can be had from here."""
     local = Path(encoder.name_or_path)
     folder = local if local.is_dir() else _cached(encoder) if is_hub_id(encoder.name_or_path) else None
     try:
         known = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder is not None else {}
-        positions = known.get("max_position_embeddings")
-        return None if positions is None else int(positions) - _offset(known)
-    except (OSError, ValueError, TypeError):
-        return None
+        return known if isinstance(known, dict) else {}
+    except (OSError, ValueError):
+        return {}
 
 
-def _offset(known: Mapping[str, Any]) -> int:
-    """RoBERTa and kin count positions from behind the padding token's number on."""
-    kind = str(known.get("model_type", ""))
-    return int(known.get("pad_token_id") or 0) + 1 if "roberta" in kind or kind in ("camembert", "xmod") else 0
+def _family(encoder: EncoderConfig) -> Family:
+    """Of an encoder whose configuration can be had from here; else the one that most encoders are built like."""
+    try:
+        return family_of(str(_known(encoder).get("model_type", "")))
+    except UserError:
+        return family_of("bert")
 
 
 def trained(config: TrialConfig) -> int | None:
@@ -101,20 +110,19 @@ def trained(config: TrialConfig) -> int | None:
 
 def count(shapes: Shapes, encoder: EncoderConfig) -> int:
     """Of parameters by name, the number that is not frozen."""
-    total = 0
+    family, total = _family(encoder), 0
     for name, shape in shapes.items():
-        if (part := PART.search(name)) is None:
+        part = family.part(name)
+        if part is None or (part == EMBEDDINGS and encoder.freeze_embeddings):
             continue
-        layer = part[1]
-        frozen = encoder.freeze_embeddings if layer is None else int(layer) < encoder.freeze_lower_layers
-        total += 0 if frozen else math.prod(shape)
+        total += 0 if 0 <= part < encoder.freeze_lower_layers else math.prod(shape)
     return total
 
 
 def whole(encoder: EncoderConfig) -> int | None:
     """Parameters of an encoder with its whole vocabulary; None where its weights are not on this machine."""
-    shapes = _published(encoder)
-    return None if shapes is None else sum(math.prod(s) for name, s in shapes.items() if PART.search(name))
+    shapes, family = _published(encoder), _family(encoder)
+    return None if shapes is None else sum(math.prod(s) for name, s in shapes.items() if family.part(name) is not None)
 
 
 def _shapes(config: TrialConfig) -> Shapes | None:

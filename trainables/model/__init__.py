@@ -1,7 +1,8 @@
 """Encoders and heads: a Hugging Face encoder as embed() and logits().
 
 encoder    loads, trims and freezes it; start here. heads: pooled states to logits
-dropout    masks shared by all passes over a batch; packing: batches without their padding
+families   what differs between kinds of encoders, in one table; whoever looks inside an encoder asks it
+dropout    masks shared by all passes over a batch; attention: with them, and without the padding
 frozen     states that no trial changes, kept from evaluation to evaluation
 stock      a trained encoder and head as a class of the transformers library
 """

@@ -6,19 +6,10 @@ generator anew before each pass gives the same masks, and draws them again each 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
-from trainables.model.packing import Packing
 from trainables.seeds import derive
-
-ATTENTION = "shared_dropout"
-"""Name under which `attention` is known to the library."""
 
 STEPS = 2**16
 """Probabilities are rounded to multiples of one over this: a mask costs 16 random bits an element."""
@@ -34,29 +25,39 @@ class Masks:
     def begin(self, seed: int) -> None:
         """Forget the masks of the batch before."""
         self._seed = seed
+        self.forget()
+
+    def forget(self) -> None:
+        """Keep none: no further pass over this batch will come."""
         self._kept.clear()
 
     def factors(self, place: int, like: Tensor, p: float) -> Tensor:
-        """What `like` is multiplied by at a place of the model: 0 with probability p, else 1 / (1 - p)."""
+        """What `like` is multiplied by at a place of the model: 0 with probability p, else 1 / (1 - p), in fp32."""
         kept = self._kept.get(place)
-        if kept is None or kept.shape != like.shape or kept.dtype != like.dtype:
+        if kept is None or kept.shape != like.shape:
             kept = self._kept[place] = draw(derive(self._seed, place), like, p)
         return kept
 
+    def drop(self, place: int, states: Tensor, p: float) -> Tensor:
+        """`states` after dropout at a place of the model, in their own type."""
+        # The product is rounded, not the factor: in bf16 that would shrink, or stretch, all that passes.
+        return (states * self.factors(place, states, p)).to(states.dtype)
+
 
 def draw(seed: int, like: Tensor, p: float) -> Tensor:
-    """Factors of independent dropout in the shape, type and place of `like`; 0 <= p < 1, to 2^-17."""
+    """Factors of independent dropout in the shape and place of `like`, fp32; 0 <= p < 1, to 2^-17."""
     if p == 0.0:
-        return torch.ones_like(like)
+        return torch.ones_like(like, dtype=torch.float32)
     generator = torch.Generator(like.device).manual_seed(seed)
     words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64, device=like.device)
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: like.numel()]
     survive = min(round((1 - p) * STEPS), STEPS - 1)
-    return (bits < survive - STEPS // 2).to(like.dtype).mul_(STEPS / survive).view(like.shape)
+    return (bits.lt_(survive - STEPS // 2) * (STEPS / survive)).view(like.shape)
 
 
 class SharedDropout(nn.Dropout):
-    """`nn.Dropout` with the masks of its model."""
+    """`nn.Dropout` with the masks of its model: on a CPU kept ones; elsewhere the device draws them anew in each pass,
+    which is cheaper than to read them, and whoever passes over a batch again seeds its generator again."""
 
     def __init__(self, p: float, masks: Masks, place: int) -> None:
         super().__init__(p)
@@ -65,7 +66,9 @@ class SharedDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or self.p == 0.0:
             return input
-        return input * self.masks.factors(self.place, input, self.p)
+        if input.device.type != "cpu":
+            return super().forward(input)
+        return self.masks.drop(self.place, input, self.p)
 
 
 def share(model: nn.Module) -> Masks:
@@ -75,44 +78,3 @@ def share(model: nn.Module) -> Masks:
     for place, (module, name, dropout) in enumerate(holders):
         setattr(module, name, SharedDropout(dropout.p, masks, place).train(dropout.training))
     return masks
-
-
-def attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    packing: Packing | None = None,
-    **options: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """Scaled dot-product attention (s, heads, t, size), the library's own but where a CPU drops out.
-
-    There its kernel is this same arithmetic with masks that it draws itself. With a `packing` all is (1, heads, n,
-    size), and each token attends to those of its own sequence.
-    """
-    if packing is not None:
-        query, key, value = (packing.unpack(each.transpose(1, 2)).transpose(1, 2) for each in (query, key, value))
-        output, weights = attention(module, query, key, value, packing.attention_mask, dropout, scaling, **options)
-        return packing.pack(output), weights
-    shared = getattr(module, "dropout", None)
-    if dropout == 0.0 or query.device.type != "cpu" or not isinstance(shared, SharedDropout):
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
-        )
-    scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(-1, -2)
-    if attention_mask is not None:
-        scores = (
-            scores.masked_fill(~attention_mask, -torch.inf)
-            if attention_mask.dtype == torch.bool
-            else scores + attention_mask
-        )
-    weights = scores.softmax(-1)
-    weights = weights * shared.masks.factors(shared.place, weights, dropout)
-    return (weights @ value).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)

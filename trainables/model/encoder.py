@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +16,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
 from trainables.batch import Batch
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig
 from trainables.errors import UserError
+from trainables.layout import Layout
 from trainables.model import dropout
+from trainables.model.attention import ATTENTION
+from trainables.model.families import family_of
 from trainables.model.heads import pool
-from trainables.model.packing import Packing
-
-PLAIN = ("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
-"""Kinds whose layers can be entered in the middle, and in which only attention looks beyond a token: elsewhere more
-happens between embeddings and layers (RemBERT's projection, a convolution beside DeBERTa's first layer)."""
 
 
 class Encoder(nn.Module):
@@ -39,20 +37,27 @@ class Encoder(nn.Module):
     """
 
     def __init__(self, model: Any, uses_segments: bool) -> None:
-        """`uses_segments`: the second text of a pair has token type 1 (BERT; not XLM-R, not E5)."""
+        """`uses_segments`: the second text of a pair has token type 1 (BERT; not XLM-R, not E5).
+
+        Raises `UserError` for a model of no known family.
+        """
         super().__init__()
         self.model = model
+        self.family = family_of(model.config.model_type)
         self.uses_segments = uses_segments
-        embeddings = model.embeddings
-        # RoBERTa's kin count positions from padding_idx + 1, BERT's from 0; only the former keep a padding_idx.
-        self.first_position = int(embeddings.padding_idx) + 1 if hasattr(embeddings, "padding_idx") else 0
         self.frozen_layers = 0
         """How many of the lowest layers are known to give an unperturbed text the same states for good (`freeze`)."""
+        self._given: tuple[Layout, bool, dict[str, Tensor]] | None = None
 
     @property
     def hidden_size(self) -> int:
         """Size of a token's state."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def own_dropout(self) -> float:
+        """Dropout probability of its states, as its configuration has it."""
+        return float(getattr(self.model.config, self.family.dropout))
 
     @property
     def attention(self) -> str:
@@ -70,71 +75,79 @@ class Encoder(nn.Module):
         weight: Tensor = self.model.get_input_embeddings().weight
         return weight.detach()
 
-    def states(self, embeddings: Tensor, attention_mask: Tensor, special: Tensor) -> Tensor:
-        """Last hidden states (s, t, d). `attention_mask` and `special` are (s, t); padding may be on either side."""
-        packing = self._packing(attention_mask)
-        states: Tensor = self._run(embeddings, attention_mask, special, packing).last_hidden_state
-        return states if packing is None else packing.unpack(states)
+    def states(self, embeddings: Tensor, layout: Layout) -> Tensor:
+        """Last hidden states (s, t, d) of word embeddings (s, t, e)."""
+        states: Tensor = self._run(embeddings, layout, self.packs(layout)).last_hidden_state
+        return self._padded(states, layout)
 
-    def _packing(self, attention_mask: Tensor) -> Packing | None:
-        """How a batch goes through the layers without its padding, where layers and attention can do without."""
-        config = self.model.config
-        packs = self.attention == dropout.ATTENTION and config.model_type in PLAIN and not config.is_decoder
-        return Packing.of(attention_mask) if packs else None
+    def packs(self, layout: Layout) -> bool:
+        """Whether a batch goes through the layers without its padding: where it has any, and they can do without."""
+        is_able = self.attention == ATTENTION and self.family.plain and not self.model.config.is_decoder
+        return is_able and not layout.is_full
+
+    def _padded(self, states: Tensor, layout: Layout) -> Tensor:
+        return layout.unpack(states.flatten(0, 1)) if self.packs(layout) else states
 
     def show_attention(self, layer: int) -> None:
         """Compute attention in the open from now on, so that `inside` can read it: fused kernels give no weights.
 
         Raises `UserError` where there is no such layer (counted from 0).
         """
-        layers = len(self.model.encoder.layer)
+        layers = len(self.family.layers_of(self.model))
         if layer >= layers:
             raise UserError(f"perturbation.attention_layer: must be below the encoder's {layers} layers (got {layer})")
         self.model.set_attn_implementation("eager")
 
-    def inside(
-        self, embeddings: Tensor, attention_mask: Tensor, special: Tensor, layer: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def inside(self, embeddings: Tensor, layout: Layout, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """As `states`, with what enters the first layer (s, t, d) and the attention of a layer (s, heads, t, t).
 
         Needs `show_attention`. In training the attention is the one used, dropout included.
         """
-        shown = {"output_attentions": True, "output_hidden_states": True}
-        output = self._run(embeddings, attention_mask, special, None, **shown)
+        output = self._run(embeddings, layout, False, output_attentions=True, output_hidden_states=True)
         return output.last_hidden_state, output.hidden_states[0], output.attentions[layer]
 
-    def _run(
-        self, embeddings: Tensor, attention_mask: Tensor, special: Tensor, packing: Packing | None, **options: bool
-    ) -> Any:
-        # Padding gets the first position; nothing attends to it.
-        positions = (attention_mask.cumsum(1) - 1).clamp_min(0) + self.first_position
-        inputs = {
-            "inputs_embeds": embeddings,
-            "position_ids": positions,
-            "token_type_ids": segments(special) if self.uses_segments else torch.zeros_like(positions),
-        }
-        if packing is None:
-            return self.model(attention_mask=attention_mask, **inputs, **options)
-        return self.model(packing=packing, **{name: packing.pack(each) for name, each in inputs.items()}, **options)
+    def _run(self, embeddings: Tensor, layout: Layout, packs: bool, **options: bool) -> Any:
+        inputs = self._inputs(layout, packs)
+        if packs:
+            return self.model(inputs_embeds=layout.pack(embeddings), layout=layout, **inputs, **options)
+        mask = None if layout.is_full else layout.mask.long()
+        return self.model(inputs_embeds=embeddings, attention_mask=mask, **inputs, **options)
+
+    def _inputs(self, layout: Layout, packs: bool) -> dict[str, Tensor]:
+        """What the encoder is given beside embeddings and mask: the same for all passes over a batch."""
+        if self._given is not None and self._given[0] is layout and self._given[1] == packs:
+            return self._given[2]
+        given = {}
+        if self.family.takes_positions:
+            # Padding gets the first position; nothing attends to it.
+            given["position_ids"] = layout.ranks + self.family.first_position(self.model.config.pad_token_id or 0)
+        if self.family.takes_segments:
+            given["token_type_ids"] = layout.segments if self.uses_segments else torch.zeros_like(layout.ranks)
+        if packs:
+            given = {name: layout.pack(each) for name, each in given.items()}
+        self._given = (layout, packs, given)
+        return given
 
     def freeze(self, embeddings: bool, lower_layers: int) -> None:
         """Keep the embedding layer and the lowest layers as pretrained."""
         if embeddings:
-            self.model.embeddings.requires_grad_(False)
-        layers = self.model.encoder.layer
+            for module in self.family.embedding_layer(self.model):
+                module.requires_grad_(False)
+        layers = self.family.layers_of(self.model)
         if lower_layers > len(layers):
             raise UserError(
                 f"encoder.freeze_lower_layers: must be at most the encoder's {len(layers)} layers (got {lower_layers})"
             )
         for layer in layers[:lower_layers]:
-            layer.requires_grad_(False)
-        self.frozen_layers = lower_layers if embeddings and self.model.config.model_type in PLAIN else 0
+            for module in layer:
+                module.requires_grad_(False)
+        self.frozen_layers = lower_layers if embeddings and self.family.plain else 0
 
     @contextmanager
     def above_frozen(self) -> Iterator[list[Tensor]]:
         """Within, each run of `states` appends the states that leave the last frozen layer, as `upper` takes them."""
         seen: list[Tensor] = []
-        last = self.model.encoder.layer[self.frozen_layers - 1]
+        last = self.family.layers_of(self.model)[self.frozen_layers - 1][-1]
         hook = last.register_forward_hook(
             lambda _module, _inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
         )
@@ -143,33 +156,28 @@ class Encoder(nn.Module):
         finally:
             hook.remove()
 
-    def upper(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+    def upper(self, states: Tensor, layout: Layout) -> Tensor:
         """Last hidden states (s, t, d) from the states that leave the last frozen layer (`above_frozen`)."""
-        encoder, config = self.model.encoder, self.model.config
-        packing = self._packing(attention_mask)
-        options: dict[str, Any] = {"packing": packing}
-        if packing is None:
-            mask = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=attention_mask)
+        owner, _, name = self.family.layers[0].rpartition(".")
+        stack = self.model.get_submodule(owner)
+        options: dict[str, Any] = {"layout": layout}
+        if not self.packs(layout):
+            mask = None if layout.is_full else layout.mask.long()
+            mask = create_bidirectional_mask(config=self.model.config, inputs_embeds=states, attention_mask=mask)
             options = {"attention_mask": mask}
-        whole = encoder.layer
-        encoder.layer = whole[self.frozen_layers :]
+        whole = getattr(stack, name)
+        setattr(stack, name, whole[self.frozen_layers :])
         try:
-            last: Tensor = encoder(states, **options).last_hidden_state
+            last: Tensor = stack(states, **options).last_hidden_state
         finally:
-            encoder.layer = whole
-        return last if packing is None else packing.unpack(last)
+            setattr(stack, name, whole)
+        return self._padded(last, layout)
 
     def set_dropout(self, probability: float) -> None:
         """Set every dropout probability of the encoder, attention included."""
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = probability
-
-
-def segments(special: Tensor) -> Tensor:
-    """Token types (s, t) of BERT's pairs: 0 up to and including the first separator, 1 after it."""
-    before = special.long().cumsum(1) - special.long()
-    return (before >= 2).long()
 
 
 class Model(nn.Module):
@@ -179,8 +187,14 @@ class Model(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = head
-        encoder.model.set_attn_implementation(dropout.ATTENTION)
+        encoder.model.set_attn_implementation(ATTENTION)
         self.masks = dropout.share(self)
+
+    def train(self, mode: bool = True) -> Self:
+        """As every module; evaluation has no masks to keep."""
+        if not mode:
+            self.masks.forget()
+        return super().train(mode)
 
     def embed(self, batch: Batch) -> Tensor:
         """Word embeddings (s, t, e) of a batch."""
@@ -188,19 +202,17 @@ class Model(nn.Module):
 
     def logits(self, embeddings: Tensor, batch: Batch) -> Tensor:
         """Logits as the task's head shapes them."""
-        logits: Tensor = self.head(
-            self.encoder.states(embeddings, batch.attention_mask, batch.special), batch.attention_mask
-        )
+        logits: Tensor = self.head(self.encoder.states(embeddings, batch.layout), batch.attention_mask)
         return logits
 
     def upper_logits(self, states: Tensor, batch: Batch) -> Tensor:
         """As `logits`, from the states that leave the last frozen layer (`Encoder.above_frozen`)."""
-        logits: Tensor = self.head(self.encoder.upper(states, batch.attention_mask), batch.attention_mask)
+        logits: Tensor = self.head(self.encoder.upper(states, batch.layout), batch.attention_mask)
         return logits
 
     def inside(self, embeddings: Tensor, batch: Batch, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, and of each sequence the mean (s, d) of what enters the first layer and the attention of a layer."""
-        states, entered, attention = self.encoder.inside(embeddings, batch.attention_mask, batch.special, layer)
+        states, entered, attention = self.encoder.inside(embeddings, batch.layout, layer)
         logits: Tensor = self.head(states, batch.attention_mask)
         return logits, pool(entered, batch.attention_mask, "mean"), attention
 
@@ -226,17 +238,16 @@ def load_tokenizer(config: EncoderConfig) -> Any:
 
 
 def load_encoder(config: EncoderConfig, uses_segments: bool, folder: Path | None = None) -> Encoder:
-    """The pretrained encoder in fp32 and evaluation mode; from `folder` instead where given (a trimmed copy)."""
+    """The pretrained encoder in fp32 and evaluation mode; from `folder` instead where given (a trimmed copy).
+
+    Raises `UserError` where it cannot be had, or is of no known family.
+    """
     source = config if folder is None else EncoderConfig(name_or_path=str(folder))
-    options: dict[str, Any] = {"attn_implementation": "sdpa", "use_safetensors": True, "dtype": torch.float32}
-    model = _from_pretrained(AutoModel, source, **options)
+    family = family_of(_from_pretrained(AutoConfig, source).model_type)
+    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
+    model = _from_pretrained(AutoModel, source, attn_implementation=family.attention, **options)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
-    if not hasattr(model, "embeddings") or not hasattr(getattr(model, "encoder", None), "layer"):
-        raise UserError(
-            f"encoder.name_or_path: must be an encoder of the BERT or RoBERTa kind (got {config.name_or_path}, "
-            f"a {type(model).__name__})"
-        )
     return Encoder(model, uses_segments).eval()
 
 

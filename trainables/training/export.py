@@ -16,7 +16,7 @@ from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
-from trainables.model.encoder import Model, load_encoder, load_tokenizer, segments
+from trainables.model.encoder import Model, load_encoder, load_tokenizer
 from trainables.model.heads import PooledHead
 from trainables.model.stock import EMBEDDINGS, NoStockClassError, stock
 from trainables.scores import Split
@@ -145,7 +145,7 @@ def _library_logits(library: Any, batch: Batch, materials: Materials, model: Mod
     """What the library's model says of a batch, in the shape of the trial's logits."""
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     if materials.uses_segments:
-        inputs["token_type_ids"] = segments(batch.special)
+        inputs["token_type_ids"] = batch.layout.segments
     if materials.shape.auto_class == "AutoModelForMultipleChoice":
         inputs = {k: v.view(-1, materials.shape.sequences_per_item, v.shape[-1]) for k, v in inputs.items()}
     output = library(**inputs)

@@ -103,8 +103,7 @@ def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) ->
     if config.encoder.dropout is not None:
         encoder.set_dropout(config.encoder.dropout)
     encoder.freeze(config.encoder.freeze_embeddings, config.encoder.freeze_lower_layers)
-    own = float(encoder.model.config.hidden_dropout_prob)
-    dropout = own if config.encoder.dropout is None else config.encoder.dropout
+    dropout = encoder.own_dropout if config.encoder.dropout is None else config.encoder.dropout
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.training.seed, "head"))
         head = materials.shape.head(encoder.hidden_size, config.encoder.pooling, dropout)

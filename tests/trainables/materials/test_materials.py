@@ -20,6 +20,7 @@ from tests.conftest import REPOSITORY
 from trainables.batch import Encoded
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.layout import Layout
 from trainables.loading import apply_point
 from trainables.materials import materials as module
 from trainables.materials.materials import Materials, load, materials_key, prepare, prepared
@@ -161,7 +162,7 @@ def test_the_trimmed_encoder_has_the_rows_that_its_tokens_had(config: TrialConfi
     whole = AutoModel.from_pretrained(encoder, add_pooling_layer=False).eval()
     mask = torch.ones_like(ids)
     with torch.no_grad():
-        states = trimmed.states(trimmed.embed(ids), mask, torch.zeros_like(ids).bool())
+        states = trimmed.states(trimmed.embed(ids), Layout.of(mask, torch.zeros_like(ids).bool()))
         torch.testing.assert_close(states, whole(input_ids=former, attention_mask=mask).last_hidden_state)
 
 

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
+from trainables.layout import Layout
 from trainables.model import dropout
+from trainables.model.attention import attention
 from trainables.model.encoder import Encoder, Model
 
 SHAPE = {
@@ -33,7 +35,9 @@ def model(kind: str) -> Model:
 
 def states(of: Model, ids: torch.Tensor) -> torch.Tensor:
     attention = (ids != 1).long()
-    return of.head(of.encoder.states(of.encoder.embed(ids), attention, torch.zeros_like(ids, dtype=torch.bool)))
+    return of.head(
+        of.encoder.states(of.encoder.embed(ids), Layout.of(attention, torch.zeros_like(ids, dtype=torch.bool)))
+    )
 
 
 IDS = torch.tensor([[2, 7, 8, 9, 3], [2, 11, 3, 1, 1]])
@@ -106,7 +110,7 @@ def test_dropped_attention_is_the_formula(monkeypatch: pytest.MonkeyPatch) -> No
     masks = dropout.Masks()
     module = nn.Module()
     module.dropout = dropout.SharedDropout(0.4, masks, 0)
-    out, _ = dropout.attention(module, q, k, v, seen, dropout=0.4, scaling=0.3)
+    out, _ = attention(module, q, k, v, seen, dropout=0.4, scaling=0.3)
     scores = torch.einsum("bhqd,bhkd->bhqk", q, k) * 0.3 + torch.where(seen, 0.0, -torch.inf)
     factors = masks.factors(0, scores, 0.4)
     assert 0 < (factors == 0).double().mean().item() < 1

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaMode
 
 from trainables.config import EncoderConfig
 from trainables.errors import UserError
+from trainables.layout import Layout
 from trainables.model.encoder import Encoder, kept_rows, load_encoder, load_tokenizer, save_encoder, trim
 
 TEXTS = ["turn on the lights in the kitchen", "Schalte das Licht ein", "ปิดไฟ", "what's the weather like in Berlin?"]
@@ -55,7 +56,7 @@ def test_xlmr_agrees_with_the_librarys_own_path(side: str) -> None:
     ids, mask = padded(side)
     special = torch.zeros_like(ids, dtype=torch.bool)
     with torch.no_grad():
-        ours = encoder.states(encoder.embed(ids), mask, special)
+        ours = encoder.states(encoder.embed(ids), Layout.of(mask, special))
         theirs = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
     assert torch.allclose(ours[mask.bool()], theirs[mask.bool()], atol=1e-6)
 
@@ -68,7 +69,7 @@ def test_the_side_of_the_padding_does_not_matter(kind: str) -> None:
         ids, mask = padded(side)
         with torch.no_grad():
             special = torch.zeros_like(ids, dtype=torch.bool)
-            states[side] = encoder.states(encoder.embed(ids), mask, special)[mask.bool()]
+            states[side] = encoder.states(encoder.embed(ids), Layout.of(mask, special))[mask.bool()]
     assert torch.allclose(states["left"], states["right"], atol=1e-6)
 
 
@@ -76,7 +77,7 @@ def test_bert_agrees_with_the_librarys_own_path() -> None:
     encoder = tiny("bert")
     ids, mask = padded("right")
     with torch.no_grad():
-        ours = encoder.states(encoder.embed(ids), mask, torch.zeros_like(ids, dtype=torch.bool))
+        ours = encoder.states(encoder.embed(ids), Layout.of(mask, torch.zeros_like(ids, dtype=torch.bool)))
         theirs = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
     assert torch.allclose(ours[mask.bool()], theirs[mask.bool()], atol=1e-6)
 
@@ -87,7 +88,7 @@ def test_pairs_have_segments_where_the_encoder_knows_them() -> None:
     special = torch.tensor([[True, False, False, True, False, False, True]])
     mask = torch.ones_like(ids)
     with torch.no_grad():
-        ours = encoder.states(encoder.embed(ids), mask, special)
+        ours = encoder.states(encoder.embed(ids), Layout.of(mask, special))
         types = torch.tensor([[0, 0, 0, 0, 1, 1, 1]])
         theirs = encoder.model(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
     assert torch.allclose(ours, theirs, atol=1e-6)
@@ -99,11 +100,11 @@ def test_trimming_is_exact(offline: EncoderConfig) -> None:
     ids, mask, special = batch["input_ids"], batch["attention_mask"], batch["special_tokens_mask"].bool()
     encoder = load_encoder(offline, uses_segments=False)
     with torch.no_grad():
-        full = encoder.states(encoder.embed(ids), mask, special)
+        full = encoder.states(encoder.embed(ids), Layout.of(mask, special))
         kept = kept_rows(np.unique(ids.numpy()), tokenizer)
         trim(encoder, kept)
         renumbered = torch.from_numpy(np.searchsorted(kept, ids.numpy()))
-        trimmed = encoder.states(encoder.embed(renumbered), mask, special)
+        trimmed = encoder.states(encoder.embed(renumbered), Layout.of(mask, special))
     assert encoder.model.get_input_embeddings().num_embeddings == len(kept) < 100
     assert torch.equal(full, trimmed)
 
@@ -145,5 +146,5 @@ def test_what_another_rank_than_0_writes_is_whole(kind: str, tmp_path: Path) -> 
     ids, mask = padded("right")
     special = torch.zeros_like(ids, dtype=torch.bool)
     with torch.no_grad():
-        states = [each.states(each.embed(ids), mask, special) for each in (encoder, again)]
+        states = [each.states(each.embed(ids), Layout.of(mask, special)) for each in (encoder, again)]
     assert torch.equal(*states)

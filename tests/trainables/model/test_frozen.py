@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,7 +107,7 @@ def test_nothing_is_kept_where_something_below_is_trained(materials: Materials, 
 
 def test_an_encoder_of_another_kind_is_always_run_whole(materials: Materials) -> None:
     model = built(materials)
-    model.encoder.model.config.model_type = "rembert"
+    model.encoder.family = replace(model.encoder.family, plain=False)
     model.encoder.freeze(embeddings=True, lower_layers=6)
     lowest = runs(model, 0)
     first, again = logits_of(model, materials), logits_of(model, materials)

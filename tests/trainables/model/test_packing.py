@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from trainables.model.encoder import PLAIN, Encoder, Model
-from trainables.model.packing import Packing
+from trainables.layout import Layout
+from trainables.model import attention
+from trainables.model.encoder import Encoder, Model
+from trainables.model.families import families
 
 SHAPE = {
     "vocab_size": 50,
@@ -19,6 +21,7 @@ SHAPE = {
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.3,
 }
+PLAIN = [kind for family in families() if family.plain for kind in family.kinds]
 LENGTHS = {"mixed": (5, 1, 9, 3), "equal": (4, 4, 4), "with an empty one": (6, 0, 2)}
 
 
@@ -41,7 +44,7 @@ def run(of: Model, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     of.masks.begin(seed)
     of.zero_grad()
     special = (torch.arange(mask.shape[1]) % 3 == 0) & mask.bool()  # so that BERT has segments to tell apart
-    states = of.encoder.states(embeddings, mask, special)
+    states = of.encoder.states(embeddings, Layout.of(mask, special))
     tokens = states[mask.bool()]
     (tokens * torch.randn(tokens.shape, generator=torch.Generator().manual_seed(seed))).sum().backward()
     weight = of.encoder.model.encoder.layer[0].attention.self.query.weight.grad
@@ -59,7 +62,7 @@ def test_states_and_gradients_are_those_of_the_padded_batch(
 ) -> None:
     of, mask = model(kind).train(training), mask_of(LENGTHS[lengths], left)
     packed = run(of, mask, 3)
-    monkeypatch.setattr(Encoder, "_packing", lambda *_: None)
+    monkeypatch.setattr(Encoder, "packs", lambda *_: False)
     for mine, padded in zip(packed, run(of, mask, 3), strict=True):
         torch.testing.assert_close(mine, padded, rtol=1e-4, atol=1e-6)
 
@@ -80,21 +83,37 @@ def test_layers_see_no_padding() -> None:
 
 
 def test_other_kinds_and_shown_attention_keep_their_padding() -> None:
-    of, mask = model("bert"), mask_of(LENGTHS["mixed"])
-    assert of.encoder._packing(mask) is not None
+    mask = mask_of(LENGTHS["mixed"])
+    layout, full = Layout.of(mask, mask.bool()), Layout.of(torch.ones_like(mask), mask.bool())
+    of, other = model("bert"), model("ernie")
+    assert of.encoder.packs(layout) and not of.encoder.packs(full) and not other.encoder.packs(layout)
     of.encoder.show_attention(0)
-    assert of.encoder._packing(mask) is None
-    other = model("bert")
-    other.encoder.model.config.model_type = "deberta"
-    assert other.encoder._packing(mask) is None
+    assert not of.encoder.packs(layout)
     decoder = model("roberta")
     decoder.encoder.model.config.is_decoder = True  # whose attention is told from the mask
-    assert decoder.encoder._packing(mask) is None
+    assert not decoder.encoder.packs(layout)
+
+
+@pytest.mark.parametrize("lengths", ["mixed", "equal"])
+def test_kernels_of_variable_length_give_the_same(lengths: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    of, mask = model("xlm-roberta").eval(), mask_of(LENGTHS[lengths])
+    padded = run(of, mask, 3)
+    monkeypatch.setattr(attention, "runs_packed", lambda query: True)  # which is so on CUDA alone
+    for mine, expected in zip(run(of, mask, 3), padded, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_unpacking_undoes_packing() -> None:
     mask = mask_of(LENGTHS["with an empty one"])
     values = torch.randn(*mask.shape, 2) * mask[..., None]
-    packing = Packing.of(mask)
-    assert packing.pack(values).shape == (1, 8, 2)
-    assert torch.equal(packing.unpack(packing.pack(values)), values)
+    layout = Layout.of(mask, mask.bool())
+    assert layout.pack(values).shape == (1, 8, 2)
+    assert torch.equal(layout.unpack(layout.pack(values)[0]), values)
+
+
+def test_a_layout_says_where_tokens_and_sequences_are() -> None:
+    mask = mask_of((2, 0, 3), left=True)
+    layout = Layout.of(mask, torch.zeros_like(mask).bool())
+    assert (layout.longest, layout.is_full, layout.bounds.tolist()) == (3, False, [0, 2, 2, 5])
+    assert layout.places.tolist() == [1, 2, 6, 7, 8]
+    assert layout.ranks.tolist() == [[0, 0, 1], [0, 0, 0], [0, 1, 2]]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
+from trainables.layout import Layout
 from trainables.model.encoder import Encoder
 from trainables.perturbation.base import Perturbable
 
@@ -59,7 +60,7 @@ class Setting:
     def logits(self, embeddings: Tensor) -> Tensor:
         self.points.append(embeddings.detach())
         torch.manual_seed(7)
-        states = self.encoder.states(embeddings, self.attention, torch.zeros_like(self.mask))
+        states = self.encoder.states(embeddings, Layout.of(self.attention, torch.zeros_like(self.mask)))
         if self.shape == "tagging":
             return self.head(states)
         if self.shape == "spans":

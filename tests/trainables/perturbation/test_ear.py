@@ -16,7 +16,8 @@ def inside(setting, ids, attention, layer):
     """One pass of the tiny encoder that shows its inside."""
     setting.encoder.model.set_attn_implementation("eager")
     embeddings = setting.encoder.embed(ids)
-    positions = (attention.cumsum(1) - 1).clamp_min(0) + setting.encoder.first_position
+    first = setting.encoder.family.first_position(setting.encoder.model.config.pad_token_id)
+    positions = (attention.cumsum(1) - 1).clamp_min(0) + first
     out = setting.encoder.model(
         inputs_embeds=embeddings,
         attention_mask=attention,

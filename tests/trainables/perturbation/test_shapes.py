@@ -64,7 +64,7 @@ def case(request, make, kind, tokenizer) -> tuple[Any, TaskShape, Tensor, Callab
 
     def forward(embeddings: Tensor) -> Tensor:
         s.points.append(embeddings.detach())
-        return head(s.encoder.states(embeddings, batch.attention_mask, batch.special), batch.attention_mask)
+        return head(s.encoder.states(embeddings, batch.layout), batch.attention_mask)
 
     def view() -> Perturbable:
         return Perturbable(

@@ -1,0 +1,95 @@
+"""Where the tokens of a padded batch lie: what the encoder needs to know of it, computed once and on the CPU.
+
+Batches go through the layers without their padding where they can: all tokens in one row, so that nothing but attention
+computes what nobody reads. Only attention looks at sequences; everything else in an encoder is a function of one token.
+So the tokens go through the layers as one sequence, as for kernels of variable length (Dao, arXiv 2307.08691), and
+are laid out as a padded batch for attention alone. Exact: padding never took part in what comes out.
+
+Suffixes: s sequences, t tokens of the longest, n tokens of all without padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from trainables.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens of one batch lie. Padding may be on either side."""
+
+    mask: Tensor
+    """(s, t), true where there is a token."""
+    ranks: Tensor
+    """(s, t), each token's number in its sequence, from 0; 0 at the padding."""
+    segments: Tensor
+    """(s, t), token types of BERT's pairs: 0 up to and including the first separator, 1 after it."""
+    places: Tensor
+    """(n,), the tokens' places in the flattened batch."""
+    bounds: Tensor
+    """(s + 1,): where each sequence begins among all tokens, and where the last one ends."""
+    longest: int
+    """Tokens of the longest sequence."""
+    is_full: bool
+    """Whether there is no padding."""
+    _hidden: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, attention_mask: Tensor, special: Tensor) -> Layout:
+        """Of a batch whose mask (s, t) is nonzero at its tokens, with its special tokens (s, t).
+
+        Reads back from the device that the mask is on: to be called on the CPU.
+        """
+        mask = attention_mask.bool()
+        lengths = mask.sum(1)
+        before = special.long().cumsum(1) - special.long()
+        bounds = torch.zeros(len(mask) + 1, dtype=torch.int64, device=mask.device)
+        bounds[1:] = lengths.cumsum(0)
+        return cls(
+            mask=mask,
+            ranks=(mask.cumsum(1) - 1).clamp_min(0),
+            segments=(before >= 2).long(),
+            places=mask.flatten().nonzero().squeeze(1),
+            bounds=bounds,
+            longest=int(lengths.max()),
+            is_full=bool(mask.all()),
+        )
+
+    def to(self, device: torch.device) -> Layout:
+        """The same on a device."""
+        moved: dict[str, Any] = {
+            each.name: value.to(device, non_blocking=True)
+            for each in fields(self)
+            if isinstance(value := getattr(self, each.name), torch.Tensor)
+        }
+        return replace(self, _hidden={}, **moved)
+
+    @property
+    def attention_mask(self) -> Tensor | None:
+        """Which keys are attended to, (s, 1, 1, t); None: all."""
+        return None if self.is_full else self.mask[:, None, None, :]
+
+    def hidden(self, heads: int) -> Tensor:
+        """What is added to the scores of attention, fp32: -inf at the keys of padding, else 0; (s * heads, 1, t)."""
+        if heads not in self._hidden:
+            hidden = torch.zeros(self.mask.shape, device=self.mask.device).masked_fill_(~self.mask, -torch.inf)
+            self._hidden[heads] = hidden.repeat_interleave(heads, dim=0)[:, None]
+        return self._hidden[heads]
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """(1, n, …) of (s, t, …)."""
+        flat = padded.flatten(0, 1)
+        return (flat if self.is_full else flat.index_select(0, self.places))[None]
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """(…, s, t, d) of (…, n, d), zero at the padding."""
+        shape = (*packed.shape[:-2], *self.mask.shape, packed.shape[-1])
+        if self.is_full:
+            return packed.reshape(shape)
+        flat = packed.new_zeros(*packed.shape[:-2], self.mask.numel(), packed.shape[-1])
+        return flat.index_copy(-2, self.places, packed).view(shape)
