@@ -90,6 +90,9 @@ class TrainingConfig(Config):
     """Examples per optimiser step, over all workers together."""
     micro_batch_size: PositiveInt | None = None
     """Most examples in one forward pass of one worker; larger batches accumulate gradients. None: no limit."""
+    micro_batch_tokens: PositiveInt | None = None
+    """Most tokens, padding included, in one forward pass of one worker, one example always; larger batches accumulate
+    gradients. None: no limit."""
     length_pool: PositiveInt = 1
     """Batches that are drawn together and sorted by length: less padding, but they teach worse. 1: random batches."""
     budget: Budget = Budget(steps=60)
@@ -106,8 +109,14 @@ class TrainingConfig(Config):
     """What the learning rate does after the warm-up."""
     max_grad_norm: Positive | None = 1.0
     """Gradient clipping by global norm; none: no clipping."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the forward and backward passes (autocast); weights stay fp32."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the forward and backward passes: fp32, its products in TF32 where the device has that, or half
+    precision by autocast; weights stay fp32."""
+    gradient_checkpointing: bool = False
+    """Keep what enters each layer, and compute the layer again in the backward pass: the same results, less memory, a
+    forward pass more for each backward pass."""
+    compile: bool = False
+    """Compile each layer (torch.compile), where the installed torch and its compiler can: the first steps take long."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Root of the separate random streams: data order, head initialisation, dropout, perturbation."""
 
@@ -210,7 +219,9 @@ class EvaluationConfig(Config):
     intermediate_examples_per_language: PositiveInt | None = None
     """Examples of each language in earlier evaluations; none: as in the last."""
     token_budget: Annotated[int, Field(ge=64)] = 1024
-    """Most tokens, padding included, in one evaluation batch."""
+    """Most tokens, padding included, in one evaluation batch on a CPU."""
+    accelerator_token_budget: Annotated[int, Field(ge=64)] = 16384
+    """As token_budget, on an accelerator."""
     checkpoint: Literal["last", "best_source_validation"] = "last"
     """Which evaluation is the trial's result: the last, or the one best on the source language."""
     attack: AttackConfig | None = None

@@ -17,7 +17,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
 from trainables.batch import Batch
@@ -110,8 +109,23 @@ class Encoder(nn.Module):
         inputs = self._inputs(layout, packs)
         if packs:
             return self.model(inputs_embeds=layout.pack(embeddings), layout=layout, **inputs, **options)
-        mask = None if layout.is_full else layout.mask.long()
+        mask = self._mask(layout, embeddings.dtype)
         return self.model(inputs_embeds=embeddings, attention_mask=mask, **inputs, **options)
+
+    def _mask(self, layout: Layout, dtype: torch.dtype) -> Tensor | None:
+        """What the library is told of the padding; None: there is none.
+
+        Plain families take what their attention wants (s, 1, 1, t): to make it of (s, t) the library reads that back
+        from the device, in each pass.
+        """
+        if layout.is_full:
+            return None
+        if not self.family.plain:
+            return layout.mask.long()
+        seen = layout.mask[:, None, None, :]
+        if self.attention != "eager":
+            return seen
+        return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
 
     def _inputs(self, layout: Layout, packs: bool) -> dict[str, Tensor]:
         """What the encoder is given beside embeddings and mask: the same for all passes over a batch."""
@@ -160,11 +174,8 @@ class Encoder(nn.Module):
         """Last hidden states (s, t, d) from the states that leave the last frozen layer (`above_frozen`)."""
         owner, _, name = self.family.layers[0].rpartition(".")
         stack = self.model.get_submodule(owner)
-        options: dict[str, Any] = {"layout": layout}
-        if not self.packs(layout):
-            mask = None if layout.is_full else layout.mask.long()
-            mask = create_bidirectional_mask(config=self.model.config, inputs_embeds=states, attention_mask=mask)
-            options = {"attention_mask": mask}
+        packs = self.packs(layout)
+        options = {"layout": layout} if packs else {"attention_mask": self._mask(layout, states.dtype)}
         whole = getattr(stack, name)
         setattr(stack, name, whole[self.frozen_layers :])
         try:
@@ -172,6 +183,22 @@ class Encoder(nn.Module):
         finally:
             setattr(stack, name, whole)
         return self._padded(last, layout)
+
+    def recompute(self) -> None:
+        """Keep only what enters each layer for the backward pass, and compute the layer again there.
+
+        Raises `UserError` where the library cannot do that with this encoder.
+        """
+        if not self.model.supports_gradient_checkpointing:
+            kind = self.model.config.model_type
+            raise UserError(f"training.gradient_checkpointing: the library cannot do that for its kind (got {kind!r})")
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def compile_layers(self) -> None:
+        """Compile each layer at its first use."""
+        for layer in self.family.layers_of(self.model):
+            for module in layer:
+                module.compile(dynamic=True)
 
     def set_dropout(self, probability: float) -> None:
         """Set every dropout probability of the encoder, attention included."""

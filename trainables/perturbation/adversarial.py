@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainables.perturbation.ascent import AscentMethod, describe_ascent
-from trainables.perturbation.base import Diagnostics, Perturbable, register
+from trainables.perturbation.base import Measured, Perturbable, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,7 @@ class Adversarial(AscentMethod):
     name = "adversarial"
     description = "training at the worst point that projected gradient finds in the ball (PGD)"
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
         ascent = self._maximise(batch, magnitude, batch.loss, self._steps(magnitude))
         logits = batch.forward(batch.embeddings + ascent.delta)
         loss = batch.loss(logits)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeAlias
 
 from trainables.lazy import torch
 from trainables.perturbation.balls import Ball, ball, gaussian
-from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation
+from trainables.perturbation.base import Diagnostics, Measured, Perturbable, Perturbation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,8 @@ def inputs_only(values: Tensor, point: Tensor, retain_graph: bool = False) -> Te
 def _is_half(point: Tensor) -> bool:
     """Whether passes from here are computed in fp16."""
     device = point.device.type
-    return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+    casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return casts and torch.get_autocast_dtype(device) == torch.float16
 
 
 def _without_overflows(gradient: Tensor) -> Tensor:
@@ -89,19 +90,19 @@ def ascend(
     return Ascent(ball, delta, clipped, first)
 
 
-def describe(batch: Perturbable, delta: Tensor) -> Diagnostics:
+def describe(batch: Perturbable, delta: Tensor) -> Measured:
     """The norms of a perturbation (s, t, d)."""
     return _collect(_norms(batch, delta))
 
 
-def describe_ascent(batch: Perturbable, ascent: Ascent, values: Tensor, logits: Tensor) -> Diagnostics:
+def describe_ascent(batch: Perturbable, ascent: Ascent, values: Tensor, logits: Tensor) -> Measured:
     """Norms, clipping, and what the ascent did: `values` (n,) and `logits` are objective and logits at its end."""
     sums = [*_norms(batch, ascent.delta), ascent.clipped, ascent.ball.count]
     if ascent.start is not None:
         before, logits_before = ascent.start
         changed = batch.answers(logits_before) != batch.answers(logits.detach())
         flipped = changed.flatten(1).any(1) if changed.dim() > 1 else changed
-        sums += [(values.detach() - before).sum(), flipped.sum(), torch.tensor(len(values))]
+        sums += [(values.detach() - before).sum(), flipped.sum(), values.new_full((), len(values))]
     return _collect(sums)
 
 
@@ -110,9 +111,10 @@ def _norms(batch: Perturbable, delta: Tensor) -> list[Tensor]:
     return [norms.square().sum(), batch.mask.sum(), norms.max()]
 
 
-def _collect(sums: list[Tensor]) -> Diagnostics:
-    """In the order of the fields, in one transfer from the device."""
-    return Diagnostics(*torch.stack([value.to(sums[0].device, torch.float64) for value in sums]).tolist())
+def _collect(sums: list[Tensor]) -> Measured:
+    """In the order of the fields; what was not measured is zero."""
+    absent = [sums[0].new_zeros(())] * (len(fields(Diagnostics)) - len(sums))
+    return Measured(torch.stack([*sums, *absent]))
 
 
 class AscentMethod(Perturbation):

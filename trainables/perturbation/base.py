@@ -7,7 +7,7 @@ neither the encoder nor the task. Suffixes: s sequences, n items, t tokens, d em
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -84,6 +84,33 @@ class Diagnostics:
             mine = getattr(self, name)
             setattr(self, name, max(mine, value) if name == "norm_max" else mine + value)
 
+    def read(self) -> Diagnostics:
+        """The same: they are here."""
+        return self
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Diagnostics that are still on the device: reading them waits for it, so that is done for many steps at once."""
+
+    values: Tensor
+    """(8,), in the order of the fields."""
+
+    def read(self) -> Diagnostics:
+        """The numbers."""
+        return Diagnostics(*self.values.tolist())
+
+
+def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
+    """All of them added up, in one transfer from the device."""
+    total, measured = Diagnostics(), [each.values for each in found if isinstance(each, Measured)]
+    for values in torch.stack(measured).tolist() if measured else ():
+        total.add(Diagnostics(*values))
+    for each in found:
+        if isinstance(each, Diagnostics):
+            total.add(each)
+    return total
+
 
 class Perturbation(ABC):
     """A robust training method. One class, registered by `register`; immutable once built."""
@@ -104,13 +131,15 @@ class Perturbation(ABC):
         return []
 
     @abstractmethod
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
-        """Per-item training loss (n,) with its graph, and diagnostics.
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
+        """Per-item training loss (n,) with its graph, and diagnostics. Nothing is read back from the device.
 
         `magnitude` in [0, 1] multiplies the radius or sigma (warm-up and decay).
         """
 
-    def backward(self, batch: Perturbable, magnitude: float, scale: float) -> tuple[Tensor, Diagnostics]:
+    def backward(
+        self, batch: Perturbable, magnitude: float, scale: float | Tensor
+    ) -> tuple[Tensor, Diagnostics | Measured]:
         """Accumulate the gradient of ``scale * sum(loss)`` in the leaves; return the detached per-item loss (n,).
 
         Methods whose weight gradients come from several points (FreeLB) override this.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError
 from trainables.perturbation.ascent import AscentMethod, describe, describe_ascent
-from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation, register
+from trainables.perturbation.base import Measured, Perturbable, Perturbation, register
 from trainables.perturbation.random_perturbation import random_delta
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _WorstDivergence(AscentMethod):
     def _divergence(self, batch: Perturbable, clean: Tensor, moved: Tensor) -> Tensor:
         """Per-item divergence (n,) of two outputs."""
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
         clean = batch.forward(batch.embeddings)
         held = clean.detach()
         ascent = self._maximise(
@@ -91,7 +91,7 @@ class R3F(Perturbation):
     name = "r3f"
     description = "clean loss plus the symmetric KL at one random point (R3F)"
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
         delta = random_delta(self.config, self.reference_norm, batch, magnitude)
         clean, moved = batch.forward(batch.embeddings), batch.forward(batch.embeddings + delta)
         return batch.loss(clean) + self.config.weight * symmetric(batch, clean, moved), describe(batch, delta)

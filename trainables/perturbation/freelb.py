@@ -9,7 +9,7 @@ from trainables.config import PerturbationConfig
 from trainables.errors import UserError
 from trainables.lazy import torch
 from trainables.perturbation.ascent import AscentMethod, describe_ascent, inputs_only
-from trainables.perturbation.base import Diagnostics, Perturbable, register
+from trainables.perturbation.base import Measured, Perturbable, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ class FreeLB(AscentMethod):
         if config.ascent_steps < 1:
             raise UserError(f"perturbation.ascent_steps: freelb needs at least 1 (got {config.ascent_steps})")
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
         """One graph of all K passes; `backward` accumulates the same gradient in the memory of one."""
         losses: list[Tensor] = []
 
@@ -43,7 +43,7 @@ class FreeLB(AscentMethod):
         losses.append(batch.loss(logits))
         return torch.stack(losses).mean(dim=0), describe_ascent(batch, ascent, losses[-1], logits)
 
-    def backward(self, batch: Perturbable, magnitude: float, scale: float) -> tuple[Tensor, Diagnostics]:
+    def backward(self, batch: Perturbable, magnitude: float, scale: float | Tensor) -> tuple[Tensor, Measured]:
         # Cut off at the embeddings, whose own graph all K passes share and the first of them would free.
         inner = replace(batch, embeddings=batch.embeddings.detach())
         points = self._points(magnitude)

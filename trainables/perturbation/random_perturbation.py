@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trainables.config import PerturbationConfig
 from trainables.perturbation.ascent import describe
 from trainables.perturbation.balls import ball, gaussian
-from trainables.perturbation.base import Diagnostics, Perturbable, Perturbation, register
+from trainables.perturbation.base import Measured, Perturbable, Perturbation, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ class RandomPerturbation(Perturbation):
     name = "random_perturbation"
     description = "training at a random point: Gaussian noise, or a uniform draw from the ball"
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
         delta = random_delta(self.config, self.reference_norm, batch, magnitude)
         return batch.loss(batch.forward(batch.embeddings + delta)), describe(batch, delta)
 

@@ -22,22 +22,35 @@ from trainables.tasks.base import collate
 Predictions = dict[str, list[Any]]
 """Language -> one prediction per item of the evaluated subset, in item order."""
 
-Respond = Callable[[Batch], dict[str, list[Any]]]
-"""A batch's predictions, item by item, under one or several names."""
+Respond = Callable[[Batch], Callable[[], dict[str, list[Any]]]]
+"""What reads a batch's predictions, item by item, under one or several names, once they are computed."""
 
 
 def predict(
     model: Model, materials: Materials, split: Split, plan: Stream, group: Group, respond: Respond
 ) -> dict[str, Predictions]:
-    """Predictions for every planned item, on every worker, by name. Leaves the model in evaluation mode."""
+    """Predictions for every planned item, on every worker, by name. Leaves the model in evaluation mode.
+
+    A batch is read once the next one has been asked for: a device has something to compute meanwhile.
+    """
     model.eval()
     c = materials.shape.sequences_per_item
     mine: list[tuple[str, tuple[str, int], Any]] = []
+
+    def take(keys: list[tuple[str, int]], answers: Callable[[], dict[str, list[Any]]]) -> None:
+        for name, found in answers().items():
+            mine.extend((name, key, answer) for key, answer in zip(keys, found, strict=True))
+
+    late: tuple[list[tuple[str, int]], Callable[[], dict[str, list[Any]]]] | None = None
     for keys in plan.batches[group.rank :: group.world]:
         joined = join([(materials.evaluation[split][k], item) for k, item in keys], c)
         batch = collate(materials.shape, joined, range(len(keys)), materials.pad_id).to(group.device)
-        for name, answers in respond(batch).items():
-            mine.extend((name, key, answer) for key, answer in zip(keys, answers, strict=True))
+        asked = respond(batch)
+        if late is not None:
+            take(*late)
+        late = keys, asked
+    if late is not None:
+        take(*late)
     found: dict[str, Predictions] = {}
     for name, representative, prediction in (each for part in group.gather(mine) for each in part):
         if name not in found:
@@ -45,6 +58,27 @@ def predict(
         for language, position in plan.copies[representative]:
             found[name][language][position] = prediction
     return found
+
+
+def on_host(*tensors: Tensor) -> Callable[[], list[Tensor]]:
+    """Begin to copy tensors from their device; what is returned waits for them to be there."""
+    device = tensors[0].device
+    copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
+    if device.type == "cpu":
+        return lambda: copies
+    done = torch.Event(device.type)
+    done.record()
+
+    def wait() -> list[Tensor]:
+        done.synchronize()
+        return copies
+
+    return wait
+
+
+def token_budget(config: EvaluationConfig, group: Group) -> int:
+    """Most tokens in one batch of an evaluation, by device."""
+    return config.token_budget if group.device.type == "cpu" else config.accelerator_token_budget
 
 
 def score(materials: Materials, split: Split, plan: Stream, predictions: Predictions) -> dict[str, LanguageScores]:
@@ -64,12 +98,15 @@ def evaluate(
     model: Model, materials: Materials, split: Split, examples: int | None, config: EvaluationConfig, group: Group
 ) -> tuple[dict[str, LanguageScores], Predictions, Stream]:
     """Score every language of a split; `examples` rows each (None: all)."""
-    plan = planned(materials, split, examples, config.token_budget)
-    logits = _clean_logits(model, materials, group, (split, examples, config.token_budget))
+    budget = token_budget(config, group)
+    plan = planned(materials, split, examples, budget)
+    logits = _clean_logits(model, materials, group, (split, examples, budget))
 
-    @torch.inference_mode()
-    def respond(batch: Batch) -> dict[str, list[Any]]:
-        return {"clean": materials.shape.predict(logits(batch), batch.labels)}
+    # Not in inference mode, in which autocast would cast each weight anew in each batch.
+    @torch.no_grad()
+    def respond(batch: Batch) -> Callable[[], dict[str, list[Any]]]:
+        arrived = on_host(logits(batch), batch.labels)
+        return lambda: {"clean": materials.shape.predict(*arrived())}
 
     predictions = predict(model, materials, split, plan, group, respond)["clean"]
     return score(materials, split, plan, predictions), predictions, plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -20,7 +21,7 @@ from trainables.perturbation.attack import attacked_logits
 from trainables.perturbation.base import Perturbable
 from trainables.perturbation.certify import certify, nearest_word_distance, noisy_answers
 from trainables.scores import LanguageScores, Split
-from trainables.scoring.evaluation import predict, score
+from trainables.scoring.evaluation import predict, score, token_budget
 from trainables.scoring.stream import planned
 from trainables.seeds import derive
 from trainables.tasks.base import TaskShape
@@ -31,27 +32,29 @@ def robust_scores(
 ) -> dict[str, LanguageScores]:
     """What `evaluation.attack` and `evaluation.certify` ask for, by metric name. Raises UserError for other shapes."""
     scores: dict[str, LanguageScores] = {}
+    budget = token_budget(config, group)
     if config.attack is not None:
-        scores |= _attacked(model, materials, split, config.attack, config.token_budget, group)
+        scores |= _attacked(model, materials, split, config.attack, budget, group)
     if config.certify is not None:
-        scores |= _certified(model, materials, split, config.certify, config.token_budget, group)
+        scores |= _certified(model, materials, split, config.certify, budget, group)
     return scores
 
 
 def _attacked(
-    model: Model, materials: Materials, split: Split, config: AttackConfig, token_budget: int, group: Group
+    model: Model, materials: Materials, split: Split, config: AttackConfig, budget: int, group: Group
 ) -> dict[str, LanguageScores]:
     """``attacked_<metric>`` where there is one radius, else ``attacked_<metric>_<radius>`` for each."""
     shape = materials.shape
     _only_single_answers(shape, "evaluation.attack")
-    plan = planned(materials, split, config.examples_per_language, token_budget, labelled=True)
+    plan = planned(materials, split, config.examples_per_language, budget, labelled=True)
 
-    def respond(batch: Batch) -> dict[str, list[Any]]:
+    def respond(batch: Batch) -> Callable[[], dict[str, list[Any]]]:
         def right(logits: Tensor) -> Tensor:
             return shape.answers(logits, batch.labels) == shape.gold(batch.labels)
 
         found = attacked_logits(_view(model, batch, shape), config, materials.reference_norm, right)
-        return {f"{epsilon:g}": shape.predict(logits, batch.labels) for epsilon, logits in found.items()}
+        answers = {f"{epsilon:g}": shape.predict(logits, batch.labels) for epsilon, logits in found.items()}
+        return lambda: answers
 
     by_radius = predict(model, materials, split, plan, group, respond)
     return {
@@ -62,7 +65,7 @@ def _attacked(
 
 
 def _certified(
-    model: Model, materials: Materials, split: Split, config: CertifyConfig, token_budget: int, group: Group
+    model: Model, materials: Materials, split: Split, config: CertifyConfig, budget: int, group: Group
 ) -> dict[str, LanguageScores]:
     """``certified_accuracy`` (the smoothed classifier is right and does not abstain), ``certified_radius``, and
     ``certified_word_distance`` to read it against: from an item to the nearest with another word.
@@ -71,11 +74,11 @@ def _certified(
     """
     shape = materials.shape
     _only_single_answers(shape, "evaluation.certify")
-    plan = planned(materials, split, config.examples_per_language, token_budget, labelled=True)
+    plan = planned(materials, split, config.examples_per_language, budget, labelled=True)
     classes = shape.sequences_per_item if shape.sequences_per_item > 1 else len(shape.labels)
     distances = WordDistances(model.encoder.table, shape.sequences_per_item)
 
-    def respond(batch: Batch) -> dict[str, list[Any]]:
+    def respond(batch: Batch) -> Callable[[], dict[str, list[Any]]]:
         view = _view(model, batch, shape)
         sigma = config.sigma * materials.reference_norm / math.sqrt(view.embeddings.shape[-1])
         certificates = certify(
@@ -89,11 +92,12 @@ def _certified(
         correct = certificates.correct(shape.gold(batch.labels).cpu().numpy())
         radius = np.where(correct, certificates.radius, 0.0) / materials.reference_norm
         distance = distances.of(batch.input_ids, view.mask) / materials.reference_norm
-        return {
+        answers = {
             "accuracy": correct.astype(float).tolist(),
             "radius": radius.tolist(),
             "word_distance": distance.tolist(),
         }
+        return lambda: answers
 
     return {
         f"certified_{name}": LanguageScores(

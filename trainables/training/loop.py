@@ -20,8 +20,12 @@ from trainables.scoring.evaluation import Predictions, evaluate
 from trainables.scoring.robustness import robust_scores
 from trainables.scoring.stream import Stream
 from trainables.storage import checkpoint as checkpoints
-from trainables.training.step import DivergedError, Interrupted, autocast, train_step
+from trainables.training.step import DivergedError, Interrupted, arithmetic, read, train_step
 from trainables.training.trial import Meters, Say, Trial, start
+
+READING = 10
+"""Steps between two readings of an accelerator, which computes meanwhile. On a CPU each step is read: it waits for
+nothing."""
 
 Predicted = Callable[[Materials, list[tuple[Split, Stream, Predictions]]], None]
 """Given the predictions of the last evaluation of each split, before the trial's last checkpoint is written."""
@@ -67,9 +71,12 @@ def fit(
     """
     yield from trial.resumed
     every = trial.config.evaluation.every or trial.steps
+    apart = READING if trial.group.device.type != "cpu" else 1
     while trial.step < trial.steps:
         began = time.perf_counter()
-        loss, stop = train_step(trial, interrupted)
+        train_step(trial)
+        reads = trial.step == trial.steps or trial.step % every == 0 or trial.step % apart == 0
+        loss, stop = read(trial, interrupted) if reads else (0.0, False)
         trial.meters.seconds += time.perf_counter() - began
         if not math.isfinite(loss):
             raise DivergedError(f"the training loss is {loss} at step {trial.step}")
@@ -115,7 +122,7 @@ def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tupl
     if trial.step < trial.steps and config.intermediate_examples_per_language is not None:
         examples = config.intermediate_examples_per_language
     began = time.perf_counter()
-    with autocast(trial.config.training, trial.group.device):
+    with arithmetic(trial.config.training, trial.group.device):
         scores, predictions, plan = evaluate(trial.model, trial.materials, split, examples, config, trial.group)
         if trial.step == trial.steps:
             scores = scores | robust_scores(trial.model, trial.materials, split, config, trial.group)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from trainables.batch import Batch
 from trainables.config import TrainingConfig
-from trainables.perturbation.base import Diagnostics, Inside, Perturbable
+from trainables.perturbation.base import Diagnostics, Inside, Measured, Perturbable
+from trainables.perturbation.base import read as diagnostics_of
 from trainables.seeds import derive
-from trainables.tasks.base import collate
 from trainables.training.compared import Compared
 from trainables.training.optimiser import learning_rate_factor
-from trainables.training.trial import Trial
+from trainables.training.passes import Items
+from trainables.training.trial import Trial, Unread
 
 Interrupted = Callable[[], bool]
 """Asked after every step; a true answer checkpoints the trial and ends the generator without a final evaluation."""
@@ -28,29 +28,49 @@ class DivergedError(RuntimeError):
     """The training loss is no longer a finite number."""
 
 
-def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> tuple[float, bool]:
-    """One optimiser step on this worker's share of the batch.
+def train_step(trial: Trial) -> None:
+    """One optimiser step on this worker's share of the batch; its loss and diagnostics wait in `trial.unread`.
 
-    Returns the mean loss over the whole batch, and whether any worker was interrupted: the same on every worker.
+    Nothing is read back from the device, so that the next step can be asked for while this one is computed.
     """
     trial.model.train()
     items = trial.batches.at(trial.step)
     share = _share(trial, items)
-    local, diagnostics = _accumulate(trial, share, trial.scaler.get_scale() / len(items))
-    trial.meters.diagnostics.add(diagnostics)
+    losses, diagnostics = _accumulate(trial, share, _scale(trial, len(items)))
     _update(trial)
-    total, interruptions = trial.group.sum(local, float(interrupted()))
-    trial.meters.loss += total
-    trial.meters.items += len(items)
+    trial.unread.items += len(items)
+    trial.unread.losses += losses
+    trial.unread.diagnostics += diagnostics
     trial.step += 1
-    return total / len(items), interruptions > 0
+
+
+def read(trial: Trial, interrupted: Interrupted = lambda: False) -> tuple[float, bool]:
+    """Wait for the steps since the last reading and take their sums into `trial.meters`.
+
+    Returns their mean loss, over all workers, and whether any worker was interrupted: the same on every worker.
+    """
+    unread, trial.unread = trial.unread, Unread()
+    local = sum(torch.stack(unread.losses).tolist()) if unread.losses else 0.0
+    total, interruptions = trial.group.sum(local, float(interrupted()))
+    trial.meters.diagnostics.add(diagnostics_of(unread.diagnostics))
+    trial.meters.loss += total
+    trial.meters.items += unread.items
+    return total / max(1, unread.items), interruptions > 0
+
+
+def _scale(trial: Trial, items: int) -> float | Tensor:
+    """What the sum of a batch's losses is multiplied by; under fp16 it has a factor that only the device knows."""
+    if not trial.scaler.is_enabled():
+        return 1.0 / items
+    scale: Tensor = trial.scaler.scale(torch.full((), 1.0 / items, device=trial.group.device))
+    return scale
 
 
 @dataclass(frozen=True)
 class Share:
     """What a worker computes of a batch."""
 
-    items: npt.NDArray[np.int64]
+    items: Items
     sizes: tuple[int, ...] | None = None
     """Items of all workers, where an item's loss depends on the others'."""
     part: float = 1.0
@@ -59,7 +79,7 @@ class Share:
     """Whether its diagnostics count."""
 
 
-def _share(trial: Trial, items: npt.NDArray[np.int64]) -> Share:
+def _share(trial: Trial, items: Items) -> Share:
     rank, world = trial.group.rank, trial.group.world
     if world == 1 or not trial.materials.shape.compares_items:
         return Share(items[rank::world])
@@ -68,46 +88,58 @@ def _share(trial: Trial, items: npt.NDArray[np.int64]) -> Share:
     return Share(items[rank::world], tuple(len(items[each::world]) for each in range(world)))
 
 
-def _accumulate(trial: Trial, share: Share, scale: float) -> tuple[float, Diagnostics]:
-    """Loss summed over a share, whose gradient is accumulated in micro-batches, and diagnostics.
+def _accumulate(trial: Trial, share: Share, scale: float | Tensor) -> tuple[list[Tensor], list[Diagnostics | Measured]]:
+    """Sums of the losses over the micro-batches of a share, whose gradient is accumulated, and diagnostics.
 
     Memory that does not suffice halves the micro-batches, once in a trial.
     """
-    size = trial.micro_batch or max(1, len(share.items))
-    local, diagnostics = 0.0, Diagnostics()
+    losses: list[Tensor] = []
+    diagnostics: list[Diagnostics | Measured] = []
+    parts = _cut(trial, share.items)
     try:
-        for begin in range(0, len(share.items), size):
-            loss, found = _backward(trial, share.items[begin : begin + size], scale * share.part, share.sizes)
-            local += float(loss.sum()) * share.part
+        for part, following in zip_longest(parts, parts[1:]):
+            loss, found = _backward(trial, part, scale * share.part, share.sizes, following)
+            losses.append(loss.sum() * share.part)
             if share.counts:
-                diagnostics.add(found)
+                diagnostics.append(found)
+        return losses, diagnostics
     except torch.OutOfMemoryError as error:
-        half = min(size, len(share.items)) // 2
-        if trial.halved or half == 0 or trial.materials.shape.compares_items:
-            error.add_note("training.micro_batch_size: a smaller one needs less memory")
+        smaller = None if trial.materials.shape.compares_items else trial.limits.half(len(share.items))
+        if smaller is None:
+            error.add_note("training.micro_batch_tokens: fewer tokens at once need less memory")
             raise
-        trial.micro_batch, trial.halved = half, True
-    else:
-        return local, diagnostics
+        trial.limits, words = smaller
     # Not within the handler, where the error's traceback still holds what was computed.
-    trial.say(f"out of memory with {size} examples at once: goes on with {half} (training.micro_batch_size: {half})")
+    trial.say(words)
     trial.optimizer.zero_grad(set_to_none=True)
     if trial.group.device.type == "cuda":
         torch.cuda.empty_cache()
     return _accumulate(trial, share, scale)
 
 
+def _cut(trial: Trial, items: Items) -> list[Items]:
+    """A worker's share in micro-batches; items that are compared with each other stay together."""
+    if trial.materials.shape.compares_items:
+        return [items] if len(items) else []
+    return trial.limits.cut(items, trial.batches.lengths[items] * trial.materials.shape.sequences_per_item)
+
+
 def _backward(
-    trial: Trial, items: npt.NDArray[np.int64], scale: float, sizes: Sequence[int] | None = None
-) -> tuple[Tensor, Diagnostics]:
+    trial: Trial,
+    items: Items,
+    scale: float | Tensor,
+    sizes: Sequence[int] | None = None,
+    following: Items | None = None,
+) -> tuple[Tensor, Diagnostics | Measured]:
     """Accumulate the gradient of ``scale`` times the sum of the items' losses, which are returned (n,), detached.
 
-    `sizes` are those of all workers' shares where an item's loss depends on the others'.
+    `sizes` are those of all workers' shares where an item's loss depends on the others'; `following` the micro-batch
+    that comes next in this step.
     """
     config, model = trial.config, trial.model
     shape = trial.materials.shape if sizes is None else Compared(trial.materials.shape, trial.group, sizes)
-    batch, copies = _collated(trial, items.tolist())
-    perturbed = batch.attention_mask.bool()
+    batch, copies = trial.feed.take(items, lambda: _first(trial) if following is None else following)
+    perturbed = batch.layout.mask
     if not config.perturbation.perturb_special_tokens:
         perturbed = perturbed & ~batch.special
     dropout_seed = derive(config.training.seed, "dropout", trial.step, int(items[0]))
@@ -119,9 +151,9 @@ def _backward(
 
     def look(part: Batch, layer: int) -> Inside:
         torch.manual_seed(dropout_seed)
-        return Inside(*model.inside(model.embed(part), part, layer), part.attention_mask.bool())
+        return Inside(*model.inside(model.embed(part), part, layer), part.layout.mask)
 
-    with autocast(config.training, trial.group.device):
+    with arithmetic(config.training, trial.group.device):
         view = Perturbable(
             forward=forward,
             embeddings=model.embed(batch),
@@ -136,22 +168,27 @@ def _backward(
         return trial.perturbation.backward(view, magnitude(trial), scale)
 
 
-def _collated(trial: Trial, items: list[int]) -> tuple[Batch, Batch | None]:
-    """A batch of training items; for a method that compares the two, of originals, and one of copies, as wide."""
-    materials, device = trial.materials, trial.group.device
-    shape, pad_id = materials.shape, materials.pad_id
-    if materials.originals is None:
-        return collate(shape, materials.train, items, pad_id).to(device), None
-    sides = [(materials.originals, [j // trial.config.augmentation.copies for j in items]), (materials.train, items)]
-    width = max(collate(shape, *side, pad_id).input_ids.shape[1] for side in sides)
-    own, copies = (collate(shape, *side, pad_id, least=width).to(device) for side in sides)
-    return own, copies
+def _first(trial: Trial) -> Items | None:
+    """The micro-batch with which the next step begins, if there is one."""
+    if trial.step + 1 >= trial.steps:
+        return None
+    parts = _cut(trial, _share(trial, trial.batches.at(trial.step + 1)).items)
+    return parts[0] if parts else None
 
 
-def autocast(config: TrainingConfig, device: torch.device) -> AbstractContextManager[object]:
-    if config.precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16 if config.precision == "bf16" else torch.float16)
+@contextmanager
+def arithmetic(config: TrainingConfig, device: torch.device) -> Iterator[None]:
+    """Within, passes are computed in a trial's precision."""
+    if config.precision in ("bf16", "fp16"):
+        with torch.autocast(device.type, dtype=torch.bfloat16 if config.precision == "bf16" else torch.float16):
+            yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if config.precision == "tf32" else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def magnitude(trial: Trial) -> float:

@@ -5,25 +5,30 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from trainables.batch import Encoded
+from trainables.batch import Batch, Encoded
 from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.materials.batches import Batches, total_steps
 from trainables.materials.materials import Materials
 from trainables.model.encoder import Encoder, Model, load_encoder
 from trainables.perturbation import create
-from trainables.perturbation.base import Diagnostics, Perturbation
+from trainables.perturbation.base import Diagnostics, Measured, Perturbation
 from trainables.scores import Evaluation
 from trainables.seeds import derive
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
+from trainables.tasks.base import collate
+from trainables.training.feed import Feed
 from trainables.training.optimiser import build_optimizer, loss_scaler
+from trainables.training.passes import Items, Limits
 
 Say = Callable[[str], object]
 """Hears what a trial's user should know of it while it goes on."""
@@ -42,6 +47,16 @@ class Meters:
 
 
 @dataclass
+class Unread:
+    """Steps whose results are still on the device."""
+
+    losses: list[Tensor] = field(default_factory=list)
+    diagnostics: list[Diagnostics | Measured] = field(default_factory=list)
+    items: int = 0
+    """Of the whole batches, all workers' shares."""
+
+
+@dataclass
 class Trial:
     """One trial's state on one worker."""
 
@@ -54,15 +69,14 @@ class Trial:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     batches: Batches
+    feed: Feed[tuple[Batch, Batch | None]]
+    limits: Limits
     steps: int
     step: int = 0
     best: tuple[int, float] | None = None
     meters: Meters = field(default_factory=Meters)
+    unread: Unread = field(default_factory=Unread)
     resumed: tuple[Evaluation, ...] = ()
-    micro_batch: int | None = None
-    """Most examples in one pass; None: no limit."""
-    halved: bool = False
-    """Whether memory did not suffice, and `micro_batch` is half of what it was."""
     say: Say = lambda words: None
     """Hears what the trial's user should know."""
     lost: tuple[int, ...] = ()
@@ -71,14 +85,19 @@ class Trial:
 
 def start(config: TrialConfig, materials: Materials, group: Group, directory: Path) -> Trial:
     """A trial ready to train: at step 0, or where its newest whole checkpoint left off."""
+    training = config.training
     pristine: Encoder = materials.remember(
         "encoder", lambda: load_encoder(config.encoder, materials.uses_segments, materials.encoder_folder)
     )
-    model = build_model(config, materials, pristine).to(group.device)
+    # It stays where it is needed: a copy within the device, not half a gigabyte from the host for each trial.
+    model = build_model(config, materials, pristine.to(group.device)).to(group.device)
+    if training.gradient_checkpointing:
+        model.encoder.recompute()
+    if training.compile:
+        model.encoder.compile_layers()
     perturbation = create(config.perturbation, materials.reference_norm)
     if perturbation.paired:
         model.encoder.show_attention(config.perturbation.attention_layer)
-    training = config.training
     batches = Batches(_item_lengths(materials), training.batch_size, training.seed, training.length_pool)
     trial = Trial(
         config=config,
@@ -90,8 +109,9 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
         optimizer=build_optimizer(model, config.training),
         scaler=loss_scaler(config.training, group.device),
         batches=batches,
+        feed=Feed(partial(collated, config, materials, group.device), ahead=group.device.type == "cuda"),
+        limits=Limits.of(training),
         steps=total_steps(config.training.budget, batches.per_epoch, perturbation.forward_equivalents),
-        micro_batch=training.micro_batch_size,
     )
     _resume(trial)
     return trial
@@ -108,6 +128,19 @@ def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) ->
         torch.manual_seed(derive(config.training.seed, "head"))
         head = materials.shape.head(encoder.hidden_size, config.encoder.pooling, dropout)
     return Model(encoder, head)
+
+
+def collated(
+    config: TrialConfig, materials: Materials, device: torch.device, items: Items
+) -> tuple[Batch, Batch | None]:
+    """Training items on a device; for a method that compares the two, originals, and copies padded as wide."""
+    shape, pad_id, chosen = materials.shape, materials.pad_id, items.tolist()
+    if materials.originals is None:
+        return collate(shape, materials.train, chosen, pad_id).to(device), None
+    sides = [(materials.originals, [j // config.augmentation.copies for j in chosen]), (materials.train, chosen)]
+    width = max(collate(shape, *side, pad_id).input_ids.shape[1] for side in sides)
+    own, copies = (collate(shape, *side, pad_id, least=width).to(device) for side in sides)
+    return own, copies
 
 
 def _resume(trial: Trial) -> None:

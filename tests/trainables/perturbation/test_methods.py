@@ -54,7 +54,8 @@ def step(setting, perturbation, magnitude=1.0, scale=1.0, draw=5):
     """Weight gradients, per-item loss and diagnostics of one training step."""
     out = []
     gradients = setting.gradients(lambda: out.append(perturbation.backward(setting.view(draw), magnitude, scale)))
-    return gradients, *out[0]
+    loss, diagnostics = out[0]
+    return gradients, loss, diagnostics.read()
 
 
 def assert_same(ours, theirs, **tolerance):

@@ -69,7 +69,7 @@ class Real:
         _, diagnostics = create(PerturbationConfig(method=method, **options), self.m).backward(self.view(), 1.0, 0.1)
         clean = self.model.embed(self.batch).detach()
         gradients = [p.grad.clone() for p in self.model.parameters() if p.grad is not None]
-        return diagnostics, [point - clean for point in self.points], gradients
+        return diagnostics.read(), [point - clean for point in self.points], gradients
 
 
 @pytest.fixture(scope="module")

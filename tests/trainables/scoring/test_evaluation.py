@@ -7,7 +7,7 @@ seen. Texts are shared within and across languages; workers, budgets and subsets
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
@@ -212,10 +212,10 @@ def test_each_input_is_read_once_by_all_workers_together(name: str, world: int) 
         materials = case.materials
         plan = stream(materials, "validation", None, 60)
 
-        def respond(batch: Batch) -> dict[str, list[Any]]:
+        def respond(batch: Batch) -> Callable[[], dict[str, list[Any]]]:
             logits = hashing.logits(hashing.embed(batch), batch)
             answers = materials.shape.predict(logits, batch.labels)
-            return {"own": answers, "again": [[each] for each in answers]}
+            return lambda: {"own": answers, "again": [[each] for each in answers]}
 
         found = together(world, lambda group: predict(hashing, materials, "validation", plan, group, respond))
         expected = case.predictions()

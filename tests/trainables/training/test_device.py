@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.trainables.steps import stepped
 from tests.trainables.training.test_workers import BASE, PERTURBING, begun
 from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.loading import apply_point
 from trainables.storage import checkpoint
-from trainables.training.step import train_step
 from trainables.training.trial import Trial, start
 
 
@@ -25,12 +25,12 @@ def on(device: torch.device, config: TrialConfig, folder: Path) -> Trial:
 def test_a_trial_is_resumed_where_it_computes(method: str, device: torch.device, tmp_path: Path) -> None:
     config = apply_point(BASE, {"perturbation.method": method})
     alone = on(torch.device("cpu"), config, tmp_path / "alone")
-    expected = [train_step(alone)[0] for _ in range(4)]
+    expected = [stepped(alone)[0] for _ in range(4)]
     first = on(device, config, tmp_path / "trial")
-    losses = [train_step(first)[0] for _ in range(2)]
+    losses = [stepped(first)[0] for _ in range(2)]
     checkpoint.save(first.directory, first.step, first.model, first.optimizer, [])
     again = on(device, config, tmp_path / "trial")
     assert again.step == 2
     assert {p.device.type for p in again.model.parameters()} == {device.type}
-    losses += [train_step(again)[0] for _ in range(2)]
+    losses += [stepped(again)[0] for _ in range(2)]
     assert losses == pytest.approx(expected, rel=1e-3)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainables.steps import stepped
 from trainables.augmentation import augment
 from trainables.augmentation.words import words_of
 from trainables.config import TrialConfig
@@ -23,7 +24,7 @@ from trainables.seeds import derive
 from trainables.tasks.base import Row
 from trainables.tasks.task import load_task
 from trainables.training.loop import fit
-from trainables.training.step import _backward, train_step
+from trainables.training.step import _backward
 from trainables.training.trial import Trial, start
 
 PUSH, PULL, LAYER = 3.0, 40.0, 2
@@ -107,7 +108,7 @@ def test_a_training_step_is_the_formula(config: TrialConfig, materials: Material
             parameters[name].grad, gradient, rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
         )
     trial.optimizer.zero_grad()
-    loss, _ = train_step(trial)  # in micro-batches, padded each to its own width
+    loss, _ = stepped(trial)  # in micro-batches, padded each to its own width
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from tests.trainables import texts
+from tests.trainables.steps import stepped
 from tests.trainables.team import together
 from tests.trainables.texts import Item
 from trainables.config import TrialConfig
@@ -58,7 +59,7 @@ def test_the_magnitude_rises_at_the_start_and_falls_at_the_end(tmp_path: Path) -
     for share in expected:
         assert magnitude(trial) == pytest.approx(share)
         trial.meters = Meters()
-        train_step(trial)
+        stepped(trial)
         # A step as long as the radius from the middle of the ball ends at its edge.
         assert trial.meters.diagnostics.norm_max == pytest.approx(0.3 * M * share, rel=1e-3)
 
@@ -116,7 +117,7 @@ def test_the_seed_decides_with_which_head_a_trial_begins_and_nothing_of_the_enco
 
 def trained(trial: Trial, steps: int) -> tuple[list[float], dict[str, Tensor]]:
     """Losses, and the weights in the end."""
-    losses = [train_step(trial)[0] for _ in range(steps)]
+    losses = [stepped(trial)[0] for _ in range(steps)]
     return losses, {name: tensor.clone() for name, tensor in trainable_weights(trial.model).items()}
 
 
@@ -145,6 +146,6 @@ def test_an_interruption_of_one_worker_reaches_all(tmp_path: Path) -> None:
     def work(group: Group) -> list[bool]:
         trial = trials[group.rank]
         trial.group = group
-        return [train_step(trial, lambda: group.rank == 1 and trial.step == 1)[1] for _ in range(3)]
+        return [stepped(trial, lambda: group.rank == 1 and trial.step == 2)[1] for _ in range(3)]
 
     assert together(2, work) == [[False, True, False]] * 2

@@ -2,86 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import XLMRobertaConfig, XLMRobertaModel
 
-from tests.trainables import texts
+from tests.trainables.shaped import BASE, PERTURBING, SHAPES, begun
+from tests.trainables.steps import stepped
 from tests.trainables.team import together
-from tests.trainables.texts import Item
 from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import materials as materials_of
-from trainables.model.encoder import Encoder
-from trainables.perturbation import METHODS
 from trainables.storage.checkpoint import trainable_weights
-from trainables.tasks.base import IGNORED, TaskShape
-from trainables.tasks.choice import MultipleChoice
-from trainables.tasks.classification import Classification
-from trainables.tasks.retrieval import Retrieval
-from trainables.tasks.span import SpanAnswering
-from trainables.tasks.tagging import Tagging
-from trainables.training.step import train_step
-from trainables.training.trial import Trial, start
+from trainables.training.trial import Trial
 
 NO_GRADIENT = "head.score.linear.bias"
 """One number added to every choice changes no loss: AdamW makes steps of what rounding leaves of its gradient."""
 
-ITEMS, STEPS = 7, 4
+STEPS = 4
 """Batches of five and of two: every second one has less than an item for each of three workers."""
-
-BASE = TrialConfig.model_validate(
-    {
-        "encoder": {"dropout": 0.0},
-        "training": {"batch_size": 5, "budget": {"steps": 8}, "learning_rate": 1e-3, "warmup_fraction": 0.0},
-        "perturbation": {"epsilon": 0.3, "ascent_steps": 2},
-    }
-)
-
-
-def words(row: int, more: int = 0) -> tuple[int, ...]:
-    """A text of four to six tokens."""
-    return (0, 5 + row, 9 + row % 3, *range(12, 12 + row % 3 + more), 2)
-
-
-def span(row: int) -> tuple[int, ...]:
-    return (row % 2 + 1, 2, 1, len(words(row)) - 2)
-
-
-SHAPES: dict[str, tuple[TaskShape, Callable[[int], Item]]] = {
-    "classification": (Classification(("no", "yes"), pair=False), lambda i: Item((words(i),), (i % 2,), i)),
-    "tagging": (
-        Tagging(("a", "b", "c")),
-        lambda i: Item((words(i),), (IGNORED, *((i + k) % 3 for k in range(len(words(i)) - 2)), IGNORED), i),
-    ),
-    "span": (SpanAnswering("squad"), lambda i: Item((words(i),), span(i), i)),
-    "choice": (MultipleChoice(("1", "2"), 2), lambda i: Item((words(i), words(i + 1, 1)), (i % 2, 2), i)),
-    "retrieval": (Retrieval("pairs", "accuracy"), lambda i: Item((words(i), words(i + 1, 1)), (0, 0, i), i)),
-}
-
-PERTURBING = sorted(name for name, method in METHODS.items() if not method.paired)
-
-
-def encoder() -> Encoder:
-    torch.manual_seed(0)
-    sizes: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    sizes |= {"intermediate_size": 16, "vocab_size": 40, "max_position_embeddings": 20, "type_vocab_size": 1}
-    return Encoder(XLMRobertaModel(XLMRobertaConfig(**sizes), add_pooling_layer=False), uses_segments=False).eval()
-
-
-def begun(config: TrialConfig, shape: str, folder: Path) -> Trial:
-    task, make = SHAPES[shape]
-    train = [make(row) for row in range(ITEMS)]
-    materials = texts.write(task, {"en": train}, {"en": [{} for _ in train]}, train, 0.5)
-    materials.remember("encoder", encoder)
-    return start(config, materials, Group(), folder)
 
 
 Result = tuple[list[float], dict[str, Tensor], dict[str, float]]
@@ -89,7 +33,7 @@ Result = tuple[list[float], dict[str, Tensor], dict[str, float]]
 
 def trained(trial: Trial) -> Result:
     """Losses, weights in the end, and the diagnostics of all workers that add up."""
-    losses = [train_step(trial)[0] for _ in range(STEPS)]
+    losses = [stepped(trial)[0] for _ in range(STEPS)]
     parts = trial.group.gather(trial.meters.diagnostics)
     sums = {name: sum(getattr(each, name) for each in parts) for name in ("tokens", "items", "squared_norm")}
     return losses, {name: tensor.clone() for name, tensor in trainable_weights(trial.model).items()}, sums
@@ -164,4 +108,4 @@ def test_memory_that_does_not_suffice_halves_the_micro_batches_once(tmp_path: Pa
     out_of_memory_beyond(hopeless, 0)
     with pytest.raises(torch.OutOfMemoryError) as caught:
         trained(hopeless)
-    assert "training.micro_batch_size" in "".join(caught.value.__notes__)
+    assert "training.micro_batch_tokens" in "".join(caught.value.__notes__)

@@ -1,0 +1,83 @@
+"""Tiny trials of every shape of task, and of every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import XLMRobertaConfig, XLMRobertaModel
+
+from tests.trainables import texts
+from tests.trainables.texts import Item
+from trainables.config import TrialConfig
+from trainables.distributed import Group
+from trainables.materials.materials import Materials
+from trainables.model.encoder import Encoder
+from trainables.perturbation import METHODS
+from trainables.tasks.base import IGNORED, TaskShape
+from trainables.tasks.choice import MultipleChoice
+from trainables.tasks.classification import Classification
+from trainables.tasks.retrieval import Retrieval
+from trainables.tasks.span import SpanAnswering
+from trainables.tasks.tagging import Tagging
+from trainables.training.trial import Trial, start
+
+ITEMS = 7
+"""Texts, which make a batch of five and one of two."""
+
+BASE = TrialConfig.model_validate(
+    {
+        "encoder": {"dropout": 0.0},
+        "training": {"batch_size": 5, "budget": {"steps": 8}, "learning_rate": 1e-3, "warmup_fraction": 0.0},
+        "perturbation": {"epsilon": 0.3, "ascent_steps": 2},
+    }
+)
+
+
+def words(row: int, more: int = 0) -> tuple[int, ...]:
+    """A text of four to six tokens."""
+    return (0, 5 + row, 9 + row % 3, *range(12, 12 + row % 3 + more), 2)
+
+
+def span(row: int) -> tuple[int, ...]:
+    """Where the answer is, as such tasks label it."""
+    return (row % 2 + 1, 2, 1, len(words(row)) - 2)
+
+
+SHAPES: dict[str, tuple[TaskShape, Callable[[int], Item]]] = {
+    "classification": (Classification(("no", "yes"), pair=False), lambda i: Item((words(i),), (i % 2,), i)),
+    "tagging": (
+        Tagging(("a", "b", "c")),
+        lambda i: Item((words(i),), (IGNORED, *((i + k) % 3 for k in range(len(words(i)) - 2)), IGNORED), i),
+    ),
+    "span": (SpanAnswering("squad"), lambda i: Item((words(i),), span(i), i)),
+    "choice": (MultipleChoice(("1", "2"), 2), lambda i: Item((words(i), words(i + 1, 1)), (i % 2, 2), i)),
+    "retrieval": (Retrieval("pairs", "accuracy"), lambda i: Item((words(i), words(i + 1, 1)), (0, 0, i), i)),
+}
+
+PERTURBING = sorted(name for name, method in METHODS.items() if not method.paired)
+
+
+def encoder() -> Encoder:
+    """One layer of random weights."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 16, "vocab_size": 40, "max_position_embeddings": 20, "type_vocab_size": 1}
+    return Encoder(XLMRobertaModel(XLMRobertaConfig(**sizes), add_pooling_layer=False), uses_segments=False).eval()
+
+
+def materials(shape: str) -> Materials:
+    """Seven items of a shape, which train and are scored."""
+    task, make = SHAPES[shape]
+    train = [make(row) for row in range(ITEMS)]
+    return texts.write(task, {"en": train}, {"en": [{} for _ in train]}, train, 0.5)
+
+
+def begun(config: TrialConfig, shape: str, folder: Path, device: str = "cpu", **other: Any) -> Trial:
+    """A trial of a tiny encoder on them; `other` materials may be given."""
+    made = replace(materials(shape), **other)
+    made.remember("encoder", encoder)
+    return start(config, made, Group(device=torch.device(device)), folder)
