@@ -69,18 +69,33 @@ def _cached(encoder: EncoderConfig) -> Path | None:
 
 def longest_input(encoder: EncoderConfig) -> int | None:
     """Tokens, special ones included, that an encoder has positions for; None where that is not known from here."""
-    if encoder.name_or_path.startswith(OFFLINE):
-        from trainables.offline.encoder import shapes
+    known = architecture(encoder)
+    try:
+        return int(known["max_position_embeddings"]) - _offset(known)
+    except (KeyError, ValueError, TypeError):
+        return None
 
-        return next((shape[0] for name, shape in shapes().items() if "position_embeddings" in name), None)
-    local = Path(encoder.name_or_path)
-    folder = local if local.is_dir() else _cached(encoder) if is_hub_id(encoder.name_or_path) else None
+
+def architecture(encoder: EncoderConfig) -> Mapping[str, Any]:
+    """What an encoder's ``config.json`` says; nothing where it is not on this machine."""
+    if encoder.name_or_path.startswith(OFFLINE):
+        from trainables.offline.encoder import architecture
+
+        return architecture()
+    folder = _folder(encoder)
     try:
         known = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder is not None else {}
-        positions = known.get("max_position_embeddings")
-        return None if positions is None else int(positions) - _offset(known)
-    except (OSError, ValueError, TypeError):
-        return None
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _folder(encoder: EncoderConfig) -> Path | None:
+    """Where the files of an encoder are that is not embedded; None where they are not on this machine."""
+    local = Path(encoder.name_or_path)
+    if local.is_dir():
+        return local
+    return _cached(encoder) if is_hub_id(encoder.name_or_path) else None
 
 
 def _offset(known: Mapping[str, Any]) -> int:
@@ -101,41 +116,59 @@ def trained(config: TrialConfig) -> int | None:
 
 def count(shapes: Shapes, encoder: EncoderConfig) -> int:
     """Of parameters by name, the number that is not frozen."""
-    total = 0
-    for name, shape in shapes.items():
-        if (part := PART.search(name)) is None:
-            continue
-        layer = part[1]
-        frozen = encoder.freeze_embeddings if layer is None else int(layer) < encoder.freeze_lower_layers
-        total += 0 if frozen else math.prod(shape)
-    return total
+    return sum(map(math.prod, unfrozen(shapes, encoder).values()))
+
+
+def unfrozen(shapes: Shapes, encoder: EncoderConfig) -> Shapes:
+    """Those of a trial's parameters that it changes, its head's apart."""
+    found = {}
+    for name, shape in own(shapes).items():
+        layer = layer_of(name)
+        if not (encoder.freeze_embeddings if layer is None else layer < encoder.freeze_lower_layers):
+            found[name] = shape
+    return found
+
+
+def own(shapes: Shapes) -> Shapes:
+    """Those that a trial has: not the pooler's, nor those of pretraining heads."""
+    return {name: shape for name, shape in shapes.items() if PART.search(name)}
+
+
+def layer_of(name: str) -> int | None:
+    """The layer that a trial's parameter is of, counted from 0; None for the embeddings."""
+    part = PART.search(name)
+    return None if part is None or part[1] is None else int(part[1])
 
 
 def whole(encoder: EncoderConfig) -> int | None:
     """Parameters of an encoder with its whole vocabulary; None where its weights are not on this machine."""
     shapes = _published(encoder)
-    return None if shapes is None else sum(math.prod(s) for name, s in shapes.items() if PART.search(name))
+    return None if shapes is None else sum(map(math.prod, own(shapes).values()))
+
+
+def loaded(config: TrialConfig) -> Shapes | None:
+    """The parameters of the encoder that a trial loads; None where it is not on this machine.
+
+    A vocabulary that is to be trimmed counts in full until the data has been prepared. Raises `UserError` for a task
+    that does not exist.
+    """
+    folder = prepared(config) if config.encoder.trim_vocabulary else None
+    shapes = _published(config.encoder) if folder is None else stored(folder / "encoder")
+    return None if shapes is None else own(shapes)
 
 
 def _shapes(config: TrialConfig) -> Shapes | None:
-    """Of what a trial would load: the prepared copy where only that tells, else the encoder as it was published."""
-    encoder = config.encoder
-    trims_trained = encoder.trim_vocabulary and not encoder.freeze_embeddings
-    if trims_trained and (folder := prepared(config)) is not None:
-        return stored(folder / "encoder")
-    return _published(encoder)
+    """As `loaded`; as published where the vocabulary is frozen and does not count."""
+    return _published(config.encoder) if config.encoder.freeze_embeddings else loaded(config)
 
 
 def _published(encoder: EncoderConfig) -> Shapes | None:
     """Of an encoder as it was published."""
-    name = encoder.name_or_path
-    if name.startswith(OFFLINE):
+    if encoder.name_or_path.startswith(OFFLINE):
         from trainables.offline.encoder import shapes
 
         return shapes()
-    if Path(name).is_dir():
-        return stored(Path(name))
-    folder = _cached(encoder) if is_hub_id(name) else None
+    folder = _folder(encoder)
     return None if folder is None else stored(folder)
 
 

@@ -1,0 +1,266 @@
+"""The memory that a trial needs of a device, before it runs: a sum of named terms, each with the reason for its size.
+
+Nothing is loaded and nothing computed. What a step keeps for its backward pass is held against what autograd really
+saves (tests/trainables/training/test_memory.py) for the passes over an encoder of the BERT or RoBERTa kind: another
+kind keeps more, such as DeBERTa's attention. All sizes are bytes.
+
+Suffixes: s sequences, t tokens of the longest, n tokens of all without padding, d hidden size, f feed-forward size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import nn
+
+from trainables.config import TrialConfig
+from trainables.materials import weights
+from trainables.materials.weights import Shapes
+from trainables.model.encoder import PLAIN
+from trainables.model.frozen import LIMIT_BYTES
+from trainables.model.heads import TokenHead
+
+FULL, HALF = 4, 2
+"""Bytes of a number in fp32, and in what autocast computes in."""
+
+MOMENTS = 2
+"""Numbers that AdamW keeps for each that is trained."""
+
+GRAPHS: Mapping[str, tuple[int, bool]] = {
+    "none": (1, False),
+    "random_perturbation": (1, False),
+    "adversarial": (1, True),
+    "freelb": (1, True),
+    "smart": (2, True),
+    "vat": (2, True),
+    "r3f": (2, False),
+    "ear": (2, False),
+}
+"""Of each method: the passes whose graphs it keeps at once, and whether one of them is differentiated to its inputs
+(an ascent's). A graph of an ascent is gone before the next pass: projected gradient keeps one, as FreeLB does."""
+
+UNKNOWN = (2, True)
+"""Of a method that is registered elsewhere: the most that ours need."""
+
+SLACK = {"cpu": 0.4}
+"""What an allocator holds beside what is saved, as a part of it, by device: on a CPU it was 0.27 to 0.55 (12 layers of
+384, batches of 16 and 32 texts of 16 and 64 tokens, five methods and precisions). Not measured on others: none."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What of an encoder and a head memory depends on."""
+
+    layers: int
+    hidden: int
+    heads: int
+    feed_forward: int
+    kind: str
+    drops: bool
+    """Whether training drops out."""
+    shapes: Shapes
+    """The encoder's parameters."""
+    head: nn.Module
+    """Only its kind and the shapes of its parameters are looked at: it may be on the device ``meta``."""
+
+    @classmethod
+    def of(cls, known: Mapping[str, Any], shapes: Shapes, head: nn.Module, dropout: float | None = None) -> Network:
+        """From what an encoder's ``config.json`` says; `dropout` where that is not the encoder's own.
+
+        Raises KeyError where it says less than an encoder of the BERT kind.
+        """
+        own = max(known.get("hidden_dropout_prob", 0.0), known.get("attention_probs_dropout_prob", 0.0))
+        return cls(
+            layers=known["num_hidden_layers"],
+            hidden=known["hidden_size"],
+            heads=known["num_attention_heads"],
+            feed_forward=known["intermediate_size"],
+            kind=known["model_type"],
+            drops=(own if dropout is None else dropout) > 0.0,
+            shapes=shapes,
+            head=head,
+        )
+
+    @property
+    def matrices(self) -> int:
+        """Numbers in the weights of one layer: four of attention, two of the feed-forward."""
+        return 4 * self.hidden**2 + 2 * self.hidden * self.feed_forward
+
+
+@dataclass(frozen=True)
+class Load:
+    """The largest batch that goes through a network at once."""
+
+    sequences: int
+    longest: int
+    """t."""
+    tokens: int
+    """n; at most s t."""
+
+    @classmethod
+    def of(cls, sequences: int, longest: int) -> Load:
+        """All as long as the longest: the most there can be."""
+        return cls(sequences, longest, sequences * longest)
+
+    @property
+    def padded(self) -> int:
+        """s t."""
+        return self.sequences * self.longest
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by what they are for, at the moment of a step at which they are most."""
+
+    parameters: int = 0
+    """Of encoder and head, in fp32; whatever is frozen is there all the same."""
+    gradients: int = 0
+    """Of what is trained."""
+    optimizer: int = 0
+    """AdamW's two moments, and one number of steps a tensor."""
+    exchange: int = 0
+    """The flat copy of the gradients that several workers add up."""
+    norms: int = 0
+    """Inputs of layer norms, which autocast leaves in fp32, and their means and deviations."""
+    inputs: int = 0
+    """Inputs of trained linear layers. Autocast casts one for queries, keys and values each."""
+    activation: int = 0
+    """Inputs of the feed-forward's GELU."""
+    attention: int = 0
+    """Queries, keys, values, and what else the kernel keeps: probabilities before and after dropout, or its output."""
+    layout: int = 0
+    """Queries, keys and values as they were before they were laid out for attention."""
+    masks: int = 0
+    """Dropout's, of all layers: one of each for all passes over a batch."""
+    casts: int = 0
+    """Weights as autocast computes with them."""
+    head: int = 0
+    """States that the head pools or classifies, and logits."""
+    states: int = 0
+    """At most what is kept of frozen layers from evaluation to evaluation."""
+    working: int = 0
+    """What comes and goes within one layer's backward pass, or one parameter's."""
+    slack: int = 0
+    """What the allocator holds and nobody uses."""
+
+    @property
+    def saved(self) -> int:
+        """What waits for the backward pass."""
+        names = ("norms", "inputs", "activation", "attention", "layout", "masks", "casts", "head")
+        return sum(getattr(self, name) for name in names)
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(getattr(self, each.name) for each in fields(self))
+
+
+def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "cpu", world: int = 1) -> Memory:
+    """What one worker's share of a trial needs on a `device` (``cpu``, ``cuda``), as one of `world` workers."""
+    trained = [*weights.unfrozen(network.shapes, config.encoder).values(), *_shapes(network.head)]
+    gradients = FULL * _count(trained)
+    step = _step(config, network, load, device)
+    return Memory(
+        parameters=FULL * _count([*network.shapes.values(), *_shapes(network.head)]),
+        gradients=gradients,
+        optimizer=MOMENTS * gradients + FULL * len(trained),
+        exchange=gradients if world > 1 else 0,
+        states=LIMIT_BYTES if config.encoder.freeze_embeddings and config.encoder.freeze_lower_layers else 0,
+        working=max(_within_layer(config, network, load, device), *(FULL * math.prod(each) for each in trained)),
+        slack=int(SLACK.get(device, 0.0) * sum(step.values())),
+        **step,
+    )
+
+
+def _step(config: TrialConfig, network: Network, load: Load, device: str) -> dict[str, int]:
+    """What waits for the backward pass, at the moment at which it is most."""
+    kept, ascends = GRAPHS.get(config.perturbation.method, UNKNOWN)
+    to_words = not config.encoder.freeze_embeddings
+    clean = _graph(config, network, load, device, to_words)
+    # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
+    last = _graph(config, network, load, device, True) if ascends else clean
+    found = {name: (kept - 1) * clean[name] + last[name] for name in clean}
+    found["masks"] = _masks(config, network, load, device)
+    found["casts"] = _casts(config, network, kept, ascends)
+    return found
+
+
+def _graph(config: TrialConfig, network: Network, load: Load, device: str, to_words: bool) -> dict[str, int]:
+    """What one pass keeps; `to_words`: down to the embeddings, or to the lowest layer that is trained."""
+    n, padded, d, f = load.tokens, load.padded, network.hidden, network.feed_forward
+    a = _width(config)
+    trained = network.layers - min(config.encoder.freeze_lower_layers, network.layers)
+    passed = network.layers if to_words else trained
+    scores = network.heads * load.sequences * load.longest**2
+    explicit = computes_attention(config, network, device)
+    of_attention = (
+        3 * padded * d * a + 2 * scores * a if explicit else 4 * padded * d * a + FULL * padded * network.heads
+    )
+    kept_inputs = (3 if a == FULL else 5) * n * d * a + n * f * a
+    states = padded * d * (FULL + a if isinstance(network.head, TokenHead) else FULL)
+    return {
+        "norms": (2 * passed + to_words) * n * (d + 2) * FULL,
+        "inputs": trained * kept_inputs,
+        "activation": passed * n * f * a,
+        "attention": passed * of_attention,
+        "layout": passed * 3 * n * d * a if packs(config, network) else 0,
+        "head": states + 3 * _logits(network, load) * FULL,
+    }
+
+
+def _masks(config: TrialConfig, network: Network, load: Load, device: str) -> int:
+    if not network.drops:
+        return 0
+    a = _width(config)
+    hidden = load.tokens * network.hidden
+    scores = network.heads * load.sequences * load.longest**2
+    in_layer = 2 * hidden + (scores if computes_attention(config, network, device) else 0)
+    return network.layers * in_layer * a + hidden * FULL
+
+
+def _casts(config: TrialConfig, network: Network, kept: int, ascends: bool) -> int:
+    """Autocast casts a trained weight once a step, and one that is frozen in every pass that goes through it."""
+    if _width(config) == FULL:
+        return 0
+    encoder = config.encoder
+    frozen = min(encoder.freeze_lower_layers, network.layers)
+    passes = ascends if encoder.freeze_embeddings else kept
+    return HALF * network.matrices * (network.layers - frozen + frozen * passes)
+
+
+def _within_layer(config: TrialConfig, network: Network, load: Load, device: str) -> int:
+    a = _width(config)
+    scores = network.heads * load.sequences * load.longest**2
+    of_attention = 3 * scores * a if computes_attention(config, network, device) else 0
+    return max(of_attention, 2 * load.tokens * network.feed_forward * a) + 2 * load.tokens * network.hidden * FULL
+
+
+def computes_attention(config: TrialConfig, network: Network, device: str) -> bool:
+    """Whether attention's probabilities are there in full: on a CPU with dropout, and where a method reads them."""
+    return config.perturbation.method == "ear" or (device == "cpu" and network.drops)
+
+
+def packs(config: TrialConfig, network: Network) -> bool:
+    """Whether a batch goes through the layers without its padding."""
+    return network.kind in PLAIN and config.perturbation.method != "ear"
+
+
+def _width(config: TrialConfig) -> int:
+    return HALF if config.training.precision in ("bf16", "fp16") else FULL
+
+
+def _logits(network: Network, load: Load) -> int:
+    """Numbers that the head gives."""
+    out = max((shape[0] for shape in _shapes(network.head)), default=network.hidden)
+    return out * (load.padded if isinstance(network.head, TokenHead) else load.sequences)
+
+
+def _shapes(head: nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(each.shape) for each in head.parameters()]
+
+
+def _count(shapes: Iterable[tuple[int, ...]]) -> int:
+    return sum(map(math.prod, shapes))
