@@ -19,7 +19,7 @@ import ray
 from ray._private.worker import get_dashboard_url
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.execution.cluster import cluster
+from study.execution.cluster import cluster, machines
 from study.execution.concurrency import GROWING, concurrency, concurrency_words
 from study.planning.finding import Finding
 from study.question.config import ScalingConfig
@@ -65,7 +65,7 @@ def _trials(scaling: ScalingConfig | None) -> Iterator[Finding]:
     if scaling is None:
         return
     try:
-        at_once = concurrency(scaling, ray.cluster_resources())
+        at_once = concurrency(scaling, machines())
     except UserError as error:
         cure = "more or larger machines, or smaller scaling.…_per_trial and …_per_worker"
         yield Finding("failure", "trials", error.lines[0], cure)
