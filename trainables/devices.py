@@ -38,15 +38,28 @@ def cards() -> list[Device]:
     return [Device("cuda", card.name, card.total_memory, (card.major, card.minor)) for card in found]
 
 
+def reported(lines: str) -> list[Device]:
+    """Cards as ``nvidia-smi --query-gpu=name,memory.total,compute_cap --format=csv,noheader,nounits`` lists them.
+
+    That takes hold of none, and sees those that are hidden from a process.
+    """
+    found = []
+    for line in lines.splitlines():
+        if line.count(",") >= 2:
+            name, memory, capability = (part.strip() for part in line.rsplit(",", 2))
+            major, _, minor = capability.partition(".")
+            found.append(Device("cuda", name, int(float(memory) * 2**20), (int(major), int(minor or 0))))
+    return found
+
+
 def processor() -> Device:
     """The CPUs of this machine as one device."""
-    import psutil
     import torch
 
     said = torch.cpu.get_capabilities()
     name = str(said.get("cpu_name") or platform.processor() or platform.machine())
     sets = frozenset(key for key, there in said.items() if there is True)
-    return Device("cpu", name, psutil.virtual_memory().total, cores=machine.cpus(), instructions=sets)
+    return Device("cpu", name, machine.memory(), cores=machine.cpus(), instructions=sets)
 
 
 def precisions(device: Device) -> tuple[str, ...]:

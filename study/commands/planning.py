@@ -58,7 +58,7 @@ def doctor(config: str | None, overrides: Sequence[str], root: Path, as_json: bo
     if address is not None:
         from study.planning import cluster_doctor
 
-        findings += cluster_doctor.examine(address, root, study.scaling if study is not None else None)
+        findings += cluster_doctor.examine(address, root, study)
     text, status = doctor.report(findings, as_json)
     click.echo(text)
     return status

@@ -49,6 +49,15 @@ def test_the_cards_are_those_that_torch_has(monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
+def test_cards_as_their_driver_lists_them() -> None:
+    lines = "NVIDIA A10G, 23028, 8.6\nNVIDIA H200, 143771, 9.0\n"
+    assert devices.reported(lines) == [
+        Device("cuda", "NVIDIA A10G", 23028 << 20, (8, 6)),
+        Device("cuda", "NVIDIA H200", 143771 << 20, (9, 0)),
+    ]
+    assert devices.reported("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n") == []
+
+
 def test_this_machine_has_a_processor() -> None:
     cpu = devices.processor()
     assert cpu.name
