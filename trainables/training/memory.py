@@ -42,6 +42,9 @@ GRAPHS: Mapping[str, tuple[int, bool]] = {
 """Of each method: the passes whose graphs it keeps at once, and whether one of them is differentiated to its inputs
 (an ascent's). A graph of an ascent is gone before the next pass: projected gradient keeps one, as FreeLB does."""
 
+READING = "ear"
+"""The method that reads attention: computed in the open, its softmax in fp32, and one layer's compared."""
+
 UNKNOWN = (2, True)
 """Of a method that is registered elsewhere: the most that ours need."""
 
@@ -190,22 +193,22 @@ def _step(config: TrialConfig, network: Network, load: Load, device: str) -> dic
 
 def _graph(config: TrialConfig, network: Network, load: Load, device: str, to_words: bool) -> dict[str, int]:
     """What one pass keeps; `to_words`: down to the embeddings, or to the lowest layer that is trained."""
-    n, padded, d, f = load.tokens, load.padded, network.hidden, network.feed_forward
+    n, padded, d, f = computed(config, network, load), load.padded, network.hidden, network.feed_forward
     a = _width(config)
     trained = network.layers - min(config.encoder.freeze_lower_layers, network.layers)
     passed = network.layers if to_words else trained
     scores = network.heads * load.sequences * load.longest**2
-    explicit = computes_attention(config, network, device)
-    of_attention = (
-        3 * padded * d * a + 2 * scores * a if explicit else 4 * padded * d * a + FULL * padded * network.heads
-    )
+    reads = config.perturbation.method == READING
+    of_attention = 4 * padded * d * a + FULL * padded * network.heads
+    if computes_attention(config, network, device):
+        of_attention = 3 * padded * d * a + scores * (a + (FULL if reads else a))
     kept_inputs = (3 if a == FULL else 5) * n * d * a + n * f * a
     states = padded * d * (FULL + a if isinstance(network.head, TokenHead) else FULL)
     return {
         "norms": (2 * passed + to_words) * n * (d + 2) * FULL,
         "inputs": trained * kept_inputs,
         "activation": passed * n * f * a,
-        "attention": passed * of_attention,
+        "attention": passed * of_attention + (2 * scores * FULL if reads else 0),
         "layout": passed * 3 * n * d * a if packs(config, network) else 0,
         "head": states + 3 * _logits(network, load) * FULL,
     }
@@ -215,7 +218,7 @@ def _masks(config: TrialConfig, network: Network, load: Load, device: str) -> in
     if not network.drops:
         return 0
     a = _width(config)
-    hidden = load.tokens * network.hidden
+    hidden = computed(config, network, load) * network.hidden
     scores = network.heads * load.sequences * load.longest**2
     in_layer = 2 * hidden + (scores if computes_attention(config, network, device) else 0)
     return network.layers * in_layer * a + hidden * FULL
@@ -235,17 +238,23 @@ def _within_layer(config: TrialConfig, network: Network, load: Load, device: str
     a = _width(config)
     scores = network.heads * load.sequences * load.longest**2
     of_attention = 3 * scores * a if computes_attention(config, network, device) else 0
-    return max(of_attention, 2 * load.tokens * network.feed_forward * a) + 2 * load.tokens * network.hidden * FULL
+    n = computed(config, network, load)
+    return max(of_attention, 2 * n * network.feed_forward * a) + 2 * n * network.hidden * FULL
 
 
 def computes_attention(config: TrialConfig, network: Network, device: str) -> bool:
     """Whether attention's probabilities are there in full: on a CPU with dropout, and where a method reads them."""
-    return config.perturbation.method == "ear" or (device == "cpu" and network.drops)
+    return config.perturbation.method == READING or (device == "cpu" and network.drops)
 
 
 def packs(config: TrialConfig, network: Network) -> bool:
     """Whether a batch goes through the layers without its padding."""
-    return network.kind in PLAIN and config.perturbation.method != "ear"
+    return network.kind in PLAIN and config.perturbation.method != READING
+
+
+def computed(config: TrialConfig, network: Network, load: Load) -> int:
+    """Tokens that go through the layers: with their padding, where it is not left out."""
+    return load.tokens if packs(config, network) else load.padded
 
 
 def _width(config: TrialConfig) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,8 @@ def begun(point: dict[str, Any], size: str, kind: str, shape: str, dropout: floa
     }
     task, train = shapes[shape]
     materials = texts.write(task, {"en": train}, {"en": [{} for _ in train]}, train, 0.5)
+    if METHODS[point.get("perturbation.method", "none")].paired:
+        materials = replace(materials, originals=materials.train)
     materials.remember("encoder", encoder)
     return start(apply_point(BASE, point), materials, Group(), folder)
 
@@ -116,7 +119,7 @@ def predicted(trial: Trial) -> Memory:
     model = trial.model
     shapes = {name: tuple(parameter.shape) for name, parameter in model.encoder.model.named_parameters()}
     network = Network.of(model.encoder.model.config.to_dict(), shapes, model.head, trial.config.encoder.dropout)
-    lengths = [end - begin for begin, end in itertools.pairwise(trial.materials.train.offsets)]
+    lengths = [int(end - begin) for begin, end in itertools.pairwise(trial.materials.train.offsets)]
     return memory.needed(trial.config, network, Load(len(lengths), max(lengths), sum(lengths)))
 
 
@@ -161,6 +164,13 @@ def test_other_heads_and_other_parts_that_are_frozen(
     trial = begun({"perturbation.method": method, **point}, "ragged", "xlm-roberta", shape, 0.1, tmp_path)
     items = 2 if shape == "choice" else 1
     assert len(trial.materials.train.offsets) - 1 == items * len(SIZES["ragged"][1])
+    assert predicted(trial).saved == pytest.approx(measured(trial), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("point", [{}, FROZEN, {"training.precision": "bf16"}], ids=["whole", "frozen", "bf16"])
+def test_a_method_that_reads_attention(point: dict[str, Any], tmp_path: Path) -> None:
+    own = {"perturbation.method": "ear", "perturbation.attention_layer": 1, "augmentation.copies": 1}
+    trial = begun(own | point, "ragged", "xlm-roberta", "classification", 0.1, tmp_path)
     assert predicted(trial).saved == pytest.approx(measured(trial), rel=TOLERANCE)
 
 
