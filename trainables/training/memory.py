@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import nn
@@ -165,7 +165,10 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
     """What one worker's share of a trial needs on a `device` (``cpu``, ``cuda``), as one of `world` workers."""
     trained = [*weights.unfrozen(network.shapes, config.encoder).values(), *_shapes(network.head)]
     gradients = FULL * _count(trained)
-    step = _step(config, network, load, device)
+    moments = [_step(config, network, load, device)]
+    if config.evaluation.attack is not None:
+        moments.append(_attack(config, network, load.longest, device))
+    step = max(moments, key=lambda each: sum(each.values()))
     return Memory(
         parameters=FULL * _count([*network.shapes.values(), *_shapes(network.head)]),
         gradients=gradients,
@@ -189,6 +192,12 @@ def _step(config: TrialConfig, network: Network, load: Load, device: str) -> dic
     found["masks"] = _masks(config, network, load, device)
     found["casts"] = _casts(config, network, kept, ascends)
     return found
+
+
+def _attack(config: TrialConfig, network: Network, longest: int, device: str) -> dict[str, int]:
+    """What waits for the backward pass of an attack on the trained model: to the inputs, without dropout."""
+    whole, batch = replace(network, drops=False), Load.of(max(1, config.evaluation.token_budget // longest), longest)
+    return _graph(config, whole, batch, device, True) | {"masks": 0, "casts": _casts(config, network, 1, True)}
 
 
 def _graph(config: TrialConfig, network: Network, load: Load, device: str, to_words: bool) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from trainables.distributed import Group
 from trainables.loading import apply_point
 from trainables.model.encoder import Encoder
 from trainables.perturbation import METHODS
+from trainables.scoring.robustness import robust_scores
 from trainables.tasks.base import IGNORED, TaskShape
 from trainables.tasks.choice import MultipleChoice
 from trainables.tasks.classification import Classification
@@ -71,7 +73,8 @@ class Saved:
     """A tensor that autograd has saved, for as long as it does."""
 
     def __init__(self, tensor: Tensor, book: Book) -> None:
-        self.tensor, self.book = tensor, book
+        # Detached: an output that its own node saves would keep itself alive.
+        self.tensor, self.book = tensor.detach(), book
         book.add(tensor)
 
     def __del__(self) -> None:
@@ -108,22 +111,23 @@ def begun(point: dict[str, Any], size: str, kind: str, shape: str, dropout: floa
         ),
     }
     task, train = shapes[shape]
-    materials = texts.write(task, {"en": train}, {"en": [{} for _ in train]}, train, 0.5)
+    materials = texts.write(task, {"en": train}, {"en": [{"label": item.labels[0]} for item in train]}, train, 0.5)
     if METHODS[point.get("perturbation.method", "none")].paired:
         materials = replace(materials, originals=materials.train)
     materials.remember("encoder", encoder)
     return start(apply_point(BASE, point), materials, Group(), folder)
 
 
-def predicted(trial: Trial) -> Memory:
+def predicted(trial: Trial, load: Load | None = None) -> Memory:
+    """By default for all texts at once."""
     model = trial.model
     shapes = {name: tuple(parameter.shape) for name, parameter in model.encoder.model.named_parameters()}
     network = Network.of(model.encoder.model.config.to_dict(), shapes, model.head, trial.config.encoder.dropout)
     lengths = [int(end - begin) for begin, end in itertools.pairwise(trial.materials.train.offsets)]
-    return memory.needed(trial.config, network, Load(len(lengths), max(lengths), sum(lengths)))
+    return memory.needed(trial.config, network, load or Load(len(lengths), max(lengths), sum(lengths)))
 
 
-def measured(trial: Trial) -> int:
+def measured(trial: Trial, act: Callable[[Trial], object] = train_step) -> int:
     """Most bytes that wait for a backward pass during a step: what autograd saves, and masks until the next batch."""
     book = Book(trial)
     factors = trial.model.masks.factors
@@ -135,7 +139,7 @@ def measured(trial: Trial) -> int:
 
     trial.model.masks.factors = kept  # type: ignore[method-assign]
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: Saved(tensor, book), lambda saved: saved.tensor):
-        train_step(trial)
+        act(trial)
     return book.peak
 
 
@@ -172,6 +176,22 @@ def test_a_method_that_reads_attention(point: dict[str, Any], tmp_path: Path) ->
     own = {"perturbation.method": "ear", "perturbation.attention_layer": 1, "augmentation.copies": 1}
     trial = begun(own | point, "ragged", "xlm-roberta", "classification", 0.1, tmp_path)
     assert predicted(trial).saved == pytest.approx(measured(trial), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("point", [{}, FROZEN], ids=["whole", "frozen"])
+def test_an_attack_in_the_end_that_takes_more_than_a_step(point: dict[str, Any], tmp_path: Path) -> None:
+    small = {"evaluation.token_budget": 192, "training.micro_batch_size": 1}
+    trial = begun(small | point, "long", "bert", "classification", 0.0, tmp_path)
+    plain = predicted(trial, Load.of(1, 90)).saved
+    trial.config = apply_point(trial.config, {"evaluation.attack": {"examples_per_language": 4}})
+    config = trial.config.evaluation
+
+    def attack(trial: Trial) -> object:
+        return robust_scores(trial.model.eval(), trial.materials, "validation", config, trial.group)
+
+    found = predicted(trial, Load.of(1, 90)).saved
+    assert found > 1.2 * plain
+    assert found == pytest.approx(measured(trial, attack), rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("frozen", [{}, FROZEN, {"encoder.freeze_lower_layers": 1}])
