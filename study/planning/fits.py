@@ -32,8 +32,14 @@ and the libraries on a card (assumed)."""
 SAFE = 0.8
 """Part of a device's memory that a trial may need by the formula without a word: it leaves out what nobody foresees."""
 
-VARYING = ("perturbation.method", "training.batch_size", "training.micro_batch_size", "training.precision")
-"""Beside those of the encoder, the dimensions of a space that memory depends on."""
+VARYING = (
+    "perturbation.method",
+    "training.batch_size",
+    "training.micro_batch_size",
+    "training.precision",
+    "encoder.dropout",
+)
+"""Dimensions of a space that memory depends on; of those of the encoder the lowest value needs most, but of dropout."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,8 @@ def _corners(config: StudyConfig) -> Iterator[TrialConfig]:
 
 
 def _values(dimension: Dimension) -> Sequence[object]:
-    return dimension.choices or (int(dimension.low), int(dimension.high))
+    ends = (dimension.low, dimension.high)
+    return dimension.choices or (tuple(map(int, ends)) if dimension.kind == "int" else ends)
 
 
 def _parts(trial: TrialConfig, scaling: ScalingConfig, kind: Kind) -> str:

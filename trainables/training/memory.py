@@ -165,109 +165,120 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
     """What one worker's share of a trial needs on a `device` (``cpu``, ``cuda``), as one of `world` workers."""
     trained = [*weights.unfrozen(network.shapes, config.encoder).values(), *_shapes(network.head)]
     gradients = FULL * _count(trained)
-    moments = [_step(config, network, load, device)]
+    passes = Passes(config, network, load, device)
+    moments = [passes.of_step()]
     if config.evaluation.attack is not None:
-        moments.append(_attack(config, network, load.longest, device))
-    step = max(moments, key=lambda each: sum(each.values()))
+        scored = Load.of(max(1, config.evaluation.token_budget // load.longest), load.longest)
+        moments.append(Passes(config, replace(network, drops=False), scored, device).of_attack())
+    most = max(moments, key=lambda each: sum(each.values()))
     return Memory(
         parameters=FULL * _count([*network.shapes.values(), *_shapes(network.head)]),
         gradients=gradients,
         optimizer=MOMENTS * gradients + FULL * len(trained),
         exchange=gradients if world > 1 else 0,
         states=LIMIT_BYTES if config.encoder.freeze_embeddings and config.encoder.freeze_lower_layers else 0,
-        working=max(_within_layer(config, network, load, device), *(FULL * math.prod(each) for each in trained)),
-        slack=int(SLACK.get(device, 0.0) * sum(step.values())),
-        **step,
+        working=max(passes.within_layer(), *(FULL * math.prod(each) for each in trained)),
+        slack=int(SLACK.get(device, 0.0) * sum(most.values())),
+        **most,
     )
 
 
-def _step(config: TrialConfig, network: Network, load: Load, device: str) -> dict[str, int]:
-    """What waits for the backward pass, at the moment at which it is most."""
-    kept, ascends = GRAPHS.get(config.perturbation.method, UNKNOWN)
-    to_words = not config.encoder.freeze_embeddings
-    clean = _graph(config, network, load, device, to_words)
-    # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
-    last = _graph(config, network, load, device, True) if ascends else clean
-    found = {name: (kept - 1) * clean[name] + last[name] for name in clean}
-    found["masks"] = _masks(config, network, load, device)
-    found["casts"] = _casts(config, network, kept, ascends)
-    return found
+@dataclass(frozen=True)
+class Passes:
+    """The passes of one batch through a network, as a trial's configuration has them computed on a device."""
 
+    config: TrialConfig
+    network: Network
+    load: Load
+    device: str
 
-def _attack(config: TrialConfig, network: Network, longest: int, device: str) -> dict[str, int]:
-    """What waits for the backward pass of an attack on the trained model: to the inputs, without dropout."""
-    whole, batch = replace(network, drops=False), Load.of(max(1, config.evaluation.token_budget // longest), longest)
-    return _graph(config, whole, batch, device, True) | {"masks": 0, "casts": _casts(config, network, 1, True)}
+    def of_step(self) -> dict[str, int]:
+        """What waits for the backward pass at the moment of a training step at which it is most."""
+        kept, ascends = GRAPHS.get(self.config.perturbation.method, UNKNOWN)
+        clean = self.graph(to_words=not self.config.encoder.freeze_embeddings)
+        # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
+        last = self.graph(to_words=True) if ascends else clean
+        found = {name: (kept - 1) * clean[name] + last[name] for name in clean}
+        return found | {"masks": self.masks(), "casts": self.casts(kept, ascends)}
 
+    def of_attack(self) -> dict[str, int]:
+        """The same of an attack on the trained model."""
+        return self.graph(to_words=True) | {"masks": self.masks(), "casts": self.casts(1, True)}
 
-def _graph(config: TrialConfig, network: Network, load: Load, device: str, to_words: bool) -> dict[str, int]:
-    """What one pass keeps; `to_words`: down to the embeddings, or to the lowest layer that is trained."""
-    n, padded, d, f = computed(config, network, load), load.padded, network.hidden, network.feed_forward
-    a = _width(config)
-    trained = network.layers - min(config.encoder.freeze_lower_layers, network.layers)
-    passed = network.layers if to_words else trained
-    scores = network.heads * load.sequences * load.longest**2
-    reads = config.perturbation.method == READING
-    of_attention = 4 * padded * d * a + FULL * padded * network.heads
-    if computes_attention(config, network, device):
-        of_attention = 3 * padded * d * a + scores * (a + (FULL if reads else a))
-    kept_inputs = (3 if a == FULL else 5) * n * d * a + n * f * a
-    states = padded * d * (FULL + a if isinstance(network.head, TokenHead) else FULL)
-    return {
-        "norms": (2 * passed + to_words) * n * (d + 2) * FULL,
-        "inputs": trained * kept_inputs,
-        "activation": passed * n * f * a,
-        "attention": passed * of_attention + (2 * scores * FULL if reads else 0),
-        "layout": passed * 3 * n * d * a if packs(config, network) else 0,
-        "head": states + 3 * _logits(network, load) * FULL,
-    }
+    def graph(self, to_words: bool) -> dict[str, int]:
+        """What one pass keeps: down to the embeddings, or to the lowest layer that is trained."""
+        n, padded, d, a = self.tokens, self.load.padded, self.network.hidden, self.width
+        of_feed_forward = n * self.network.feed_forward * a
+        trained = self.network.layers - self.frozen
+        passed = self.network.layers if to_words else trained
+        if self.in_full:
+            of_attention = 3 * padded * d * a + self.scores * (a + (FULL if self.reads else a))
+        else:
+            of_attention = 4 * padded * d * a + FULL * padded * self.network.heads
+        states = padded * d * (FULL + a if isinstance(self.network.head, TokenHead) else FULL)
+        return {
+            "norms": (2 * passed + to_words) * n * (d + 2) * FULL,
+            "inputs": trained * ((3 if a == FULL else 5) * n * d * a + of_feed_forward),
+            "activation": passed * of_feed_forward,
+            "attention": passed * of_attention + (2 * self.scores * FULL if self.reads else 0),
+            "layout": passed * 3 * n * d * a if self.packs else 0,
+            "head": states + 3 * _logits(self.network, self.load) * FULL,
+        }
 
+    def masks(self) -> int:
+        """Of dropout: after the embeddings, and of each layer twice, and in its attention."""
+        if not self.network.drops:
+            return 0
+        hidden = self.tokens * self.network.hidden
+        in_layer = 2 * hidden + (self.scores if self.in_full else 0)
+        return self.network.layers * in_layer * self.width + hidden * FULL
 
-def _masks(config: TrialConfig, network: Network, load: Load, device: str) -> int:
-    if not network.drops:
-        return 0
-    a = _width(config)
-    hidden = computed(config, network, load) * network.hidden
-    scores = network.heads * load.sequences * load.longest**2
-    in_layer = 2 * hidden + (scores if computes_attention(config, network, device) else 0)
-    return network.layers * in_layer * a + hidden * FULL
+    def casts(self, kept: int, ascends: bool) -> int:
+        """Autocast casts a trained weight once a step, and one that is frozen in every pass that goes through it."""
+        passes = ascends if self.config.encoder.freeze_embeddings else kept
+        layers = self.network.layers - self.frozen + self.frozen * passes
+        return 0 if self.width == FULL else HALF * self.network.matrices * layers
 
+    def within_layer(self) -> int:
+        """Gradients of what one layer keeps, while it is gone through backwards."""
+        of_attention = 3 * self.scores * self.width if self.in_full else 0
+        of_feed_forward = 2 * self.tokens * self.network.feed_forward * self.width
+        return max(of_attention, of_feed_forward) + 2 * self.tokens * self.network.hidden * FULL
 
-def _casts(config: TrialConfig, network: Network, kept: int, ascends: bool) -> int:
-    """Autocast casts a trained weight once a step, and one that is frozen in every pass that goes through it."""
-    if _width(config) == FULL:
-        return 0
-    encoder = config.encoder
-    frozen = min(encoder.freeze_lower_layers, network.layers)
-    passes = ascends if encoder.freeze_embeddings else kept
-    return HALF * network.matrices * (network.layers - frozen + frozen * passes)
+    @property
+    def width(self) -> int:
+        """Bytes of a number that a linear layer gives."""
+        return HALF if self.config.training.precision in ("bf16", "fp16") else FULL
 
+    @property
+    def frozen(self) -> int:
+        """Layers that are not trained."""
+        return min(self.config.encoder.freeze_lower_layers, self.network.layers)
 
-def _within_layer(config: TrialConfig, network: Network, load: Load, device: str) -> int:
-    a = _width(config)
-    scores = network.heads * load.sequences * load.longest**2
-    of_attention = 3 * scores * a if computes_attention(config, network, device) else 0
-    n = computed(config, network, load)
-    return max(of_attention, 2 * n * network.feed_forward * a) + 2 * n * network.hidden * FULL
+    @property
+    def scores(self) -> int:
+        """Attention probabilities of one layer."""
+        return self.network.heads * self.load.sequences * self.load.longest**2
 
+    @property
+    def reads(self) -> bool:
+        """Whether the method looks at attention."""
+        return self.config.perturbation.method == READING
 
-def computes_attention(config: TrialConfig, network: Network, device: str) -> bool:
-    """Whether attention's probabilities are there in full: on a CPU with dropout, and where a method reads them."""
-    return config.perturbation.method == READING or (device == "cpu" and network.drops)
+    @property
+    def in_full(self) -> bool:
+        """Whether attention's probabilities are there as a tensor: on a CPU with dropout, and where they are read."""
+        return self.reads or (self.device == "cpu" and self.network.drops)
 
+    @property
+    def packs(self) -> bool:
+        """Whether a batch goes through the layers without its padding."""
+        return self.network.kind in PLAIN and not self.reads
 
-def packs(config: TrialConfig, network: Network) -> bool:
-    """Whether a batch goes through the layers without its padding."""
-    return network.kind in PLAIN and config.perturbation.method != READING
-
-
-def computed(config: TrialConfig, network: Network, load: Load) -> int:
-    """Tokens that go through the layers: with their padding, where it is not left out."""
-    return load.tokens if packs(config, network) else load.padded
-
-
-def _width(config: TrialConfig) -> int:
-    return HALF if config.training.precision in ("bf16", "fp16") else FULL
+    @property
+    def tokens(self) -> int:
+        """What goes through the layers."""
+        return self.load.tokens if self.packs else self.load.padded
 
 
 def _logits(network: Network, load: Load) -> int:

@@ -112,6 +112,17 @@ def test_what_the_space_may_propose_counts(encoder: Path) -> None:
         assert words in on_cards(config, 80 * GB).found
 
 
+def test_a_space_that_may_drop_out_needs_room_for_masks(encoder: Path) -> None:
+    dropout = {"encoder.dropout": {"type": "float", "low": 0.0, "high": 0.3}}
+    searched = study(encoder, {"encoder": {"dropout": 0.0}}, search={"space": dropout})
+    levels = []
+    for probability in (0.0, 0.3):
+        alone = study(encoder, {"encoder": {"dropout": probability}})
+        room = Device("cpu", "a CPU", int((fits.needed(alone.trial, alone.scaling, "cpu") or 0) / fits.SAFE) + 1)
+        levels.append(fits.examine(searched, [room], 1).level)
+    assert levels == ["failure", "ok"]
+
+
 def test_what_is_not_known_is_no_reason_to_fail(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = study(encoder, {"encoder": {"name_or_path": "nobody/nothing"}})
     assert fits.examine(unknown, [Device("cpu", "a CPU", GB)], 1) == Finding(
