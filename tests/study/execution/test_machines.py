@@ -42,8 +42,11 @@ def head(cluster: Cluster, **resources: float) -> None:
 
 def machine(cluster: Cluster, num_cpus: int = 1, **options: Any) -> Any:
     node = cluster.add_node(wait=False, include_dashboard=False, num_cpus=num_cpus, **options)
-    alive = lambda: any(n["NodeID"] == node.node_id and n["Alive"] for n in cluster.global_state.node_table())  # noqa: E731
-    wait_for(alive, 120, "a machine joins the cluster")
+
+    def is_alive() -> bool:
+        return any(n["NodeID"] == node.node_id and n["Alive"] for n in cluster.global_state.node_table())
+
+    wait_for(is_alive, 120, "a machine joins the cluster")
     return node
 
 
