@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from study.execution.concurrency import concurrency, concurrency_words, held
+from study.execution.concurrency import concurrency, concurrency_words, held, on_a_card
+from study.planning import describe
 from study.question.config import ScalingConfig
 from trainables.errors import UserError
 
@@ -41,6 +42,14 @@ def test_a_fraction_of_a_gpu_lies_on_one_card(gpus: float, trials: int) -> None:
     """Two cards hold two workers of 0.6, though there is 1.2 and 0.8 of them left."""
     scaling = ScalingConfig(gpus_per_worker=gpus, cpus_per_worker=0.1)
     assert held(scaling, [EIGHT]) == trials
+
+
+@pytest.mark.parametrize(("gpus", "workers"), [(0, 0), (0.5, 2), (0.6, 1), (1 / 3, 3), (1, 0), (2, 0)])
+def test_how_many_share_a_card_is_described(gpus: float, workers: int) -> None:
+    scaling = ScalingConfig(gpus_per_worker=gpus)
+    assert on_a_card(scaling) == workers
+    (_, last) = describe._workers(scaling)
+    assert (f"{workers} on each" in last) == (workers > 1)
 
 
 def test_a_worker_lies_on_one_machine() -> None:
