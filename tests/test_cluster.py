@@ -160,13 +160,13 @@ def test_amazon_would_be_asked_for_what_the_file_says(amazon: str) -> None:
 def test_a_cluster_that_grows_is_not_judged_by_what_it_holds_yet() -> None:
     empty = {"CPU": 0.0, "trial_driver": 1000.0}
     eight = ScalingConfig(concurrent_trials=8, gpus_per_worker=1)
-    assert concurrency(eight, {**empty, GROWING: 1.0}) == 8
+    assert concurrency(eight, [{**empty, GROWING: 1.0}]) == 8
     with pytest.raises(UserError, match="the cluster has 0 CPU, 0 GPU"):
-        concurrency(eight, empty)
+        concurrency(eight, [empty])
     with pytest.raises(UserError, match=r"scaling\.concurrent_trials: .*grow to"):
-        concurrency(ScalingConfig(), {**empty, GROWING: 1.0})
-    assert concurrency(ScalingConfig(), {"CPU": 4.0, GROWING: 1.0}) == 4
-    assert concurrency(eight, {"CPU": 4.0, "GPU": 2.0}) == 2
+        concurrency(ScalingConfig(), [{**empty, GROWING: 1.0}])
+    assert concurrency(ScalingConfig(), [{"CPU": 4.0, GROWING: 1.0}]) == 4
+    assert concurrency(eight, [{"CPU": 4.0, "GPU": 2.0}]) == 2
 
 
 def commands_of_the_page() -> list[list[str]]:

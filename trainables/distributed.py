@@ -45,6 +45,14 @@ def together() -> Iterator[None]:
         raise PeerLostError(str(error)) from error
 
 
+def backend(device: str) -> str:
+    """Of torch.distributed, what workers on a kind of device (``cpu``, ``cuda``) meet by.
+
+    NCCL moves tensors from card to card, and wants a card for each worker; gloo serves CPUs.
+    """
+    return "nccl" if device == "cuda" else "gloo"
+
+
 @dataclass(frozen=True)
 class Group:
     """One worker's view of its group: rank in [0, world), and the device it computes on."""

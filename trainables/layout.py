@@ -25,12 +25,16 @@ class Layout:
 
     mask: Tensor
     """(s, t), true where there is a token."""
+    seen: Tensor
+    """(s, t), what is attended to: the tokens, or all where there is none, since attention to nothing is no number."""
     ranks: Tensor
     """(s, t), each token's number in its sequence, from 0; 0 at the padding."""
     segments: Tensor
     """(s, t), token types of BERT's pairs: 0 up to and including the first separator, 1 after it."""
     places: Tensor
     """(n,), the tokens' places in the flattened batch."""
+    sources: Tensor
+    """(s t,), of each place in the flattened batch the token that is there, by its number; at the padding the first."""
     bounds: Tensor
     """(s + 1,): where each sequence begins among all tokens, and where the last one ends."""
     longest: int
@@ -52,9 +56,11 @@ class Layout:
         bounds[1:] = lengths.cumsum(0)
         return cls(
             mask=mask,
+            seen=mask | ~mask.any(1, keepdim=True),
             ranks=(mask.cumsum(1) - 1).clamp_min(0),
             segments=(before >= 2).long(),
             places=mask.flatten().nonzero().squeeze(1),
+            sources=(mask.flatten().cumsum(0) - 1).mul_(mask.flatten()),
             bounds=bounds,
             longest=int(lengths.max()),
             is_full=bool(mask.all()),
@@ -72,12 +78,12 @@ class Layout:
     @property
     def attention_mask(self) -> Tensor | None:
         """Which keys are attended to, (s, 1, 1, t); None: all."""
-        return None if self.is_full else self.mask[:, None, None, :]
+        return None if self.is_full else self.seen[:, None, None, :]
 
     def hidden(self, heads: int) -> Tensor:
         """What is added to the scores of attention, fp32: -inf at the keys of padding, else 0; (s * heads, 1, t)."""
         if heads not in self._hidden:
-            hidden = torch.zeros(self.mask.shape, device=self.mask.device).masked_fill_(~self.mask, -torch.inf)
+            hidden = torch.zeros(self.seen.shape, device=self.seen.device).masked_fill_(~self.seen, -torch.inf)
             self._hidden[heads] = hidden.repeat_interleave(heads, dim=0)[:, None]
         return self._hidden[heads]
 
@@ -85,6 +91,14 @@ class Layout:
         """(1, n, …) of (s, t, …)."""
         flat = padded.flatten(0, 1)
         return (flat if self.is_full else flat.index_select(0, self.places))[None]
+
+    def spread(self, packed: Tensor) -> Tensor:
+        """(…, s, t, d) of (…, n, d), some token's at the padding: for who looks at none of that.
+
+        Nothing is kept for its backward pass, unlike for `unpack`'s.
+        """
+        found: Tensor = packed.index_select(-2, self.sources)
+        return found.view(*packed.shape[:-2], *self.mask.shape, packed.shape[-1])
 
     def unpack(self, packed: Tensor) -> Tensor:
         """(…, s, t, d) of (…, n, d), zero at the padding."""

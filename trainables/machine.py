@@ -32,8 +32,22 @@ def cpu_limits(proc: Path = Path("/proc/self/cgroup"), mounted: Path = CGROUPS) 
     return limits
 
 
+def memory(proc: Path = Path("/proc/self/cgroup"), mounted: Path = CGROUPS) -> int:
+    """Bytes of memory that are ours: the least of the machine's and of our cgroup's limit."""
+    import psutil
+
+    limits = (_limit(folder) for folder in _groups("memory", proc, mounted))
+    return min([psutil.virtual_memory().total, *(limit for limit in limits if limit is not None)])
+
+
 def _quotas(proc: Path, mounted: Path) -> Iterator[float]:
-    """CPUs of each quota that holds for this process: of its cgroup and of all above it (versions 2 and 1)."""
+    """CPUs of each quota that holds for this process."""
+    quotas = (_quota(folder) for folder in _groups("cpu", proc, mounted))
+    yield from (quota for quota in quotas if quota is not None)
+
+
+def _groups(controller: str, proc: Path, mounted: Path) -> Iterator[Path]:
+    """Folders of what a controller holds this process to: of its cgroup and of all above it (versions 2 and 1)."""
     try:
         lines = proc.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -41,18 +55,25 @@ def _quotas(proc: Path, mounted: Path) -> Iterator[float]:
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = mounted / controllers if (mounted / controllers).is_dir() else mounted / "cpu"
+        root = mounted / controllers if (mounted / controllers).is_dir() else mounted / controller
         base = root if controllers else mounted
         inner = base / path.lstrip("/")
         # In a container the path may be that of its host; then the mount itself is our cgroup.
         for folder in (inner, *inner.parents) if inner.is_dir() else (base,):
-            quota = _quota(folder)
-            if quota is not None:
-                yield quota
+            yield folder
             if folder == base:
                 break
+
+
+def _limit(folder: Path) -> int | None:
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        try:
+            return int((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # no limit is written "max"
+            continue
+    return None
 
 
 def _quota(folder: Path) -> float | None:

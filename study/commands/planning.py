@@ -47,17 +47,18 @@ def plan(config: str, overrides: Sequence[str], root: Path, pilot: str | None, e
 def doctor(config: str | None, overrides: Sequence[str], root: Path, as_json: bool, address: str | None) -> int:
     """Look at this machine, and at a cluster: versions, scripts, devices, disks; each line with its cure.
 
-    With a CONFIG, also whether the cluster has what that study needs, and whether its MLflow server answers.
+    With a CONFIG, also whether its trials fit into the memory of their devices, whether the cluster has what that study
+    needs, and whether its MLflow server answers.
     """
     from study.planning import doctor
     from study.question import catalogue
 
     study = catalogue.study_config(config, overrides) if config else None
-    findings = doctor.examine(root, study)
+    findings = doctor.examine(root, study, address)
     if address is not None:
         from study.planning import cluster_doctor
 
-        findings += cluster_doctor.examine(address, root, study.scaling if study is not None else None)
+        findings += cluster_doctor.examine(address, root, study)
     text, status = doctor.report(findings, as_json)
     click.echo(text)
     return status

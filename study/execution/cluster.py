@@ -101,6 +101,11 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
             _end(theirs)
 
 
+def machines() -> list[dict[str, float]]:
+    """The resources of each machine of the cluster that is connected to, as it was started."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def _children(processes: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
     """All that are under others."""
     for process in processes:

@@ -14,7 +14,7 @@ from ray import tune
 
 from study.execution.adapters import Listener, TrialSearcher, TrialVerdicts
 from study.execution.checkpoints import Checkpoints
-from study.execution.cluster import cluster
+from study.execution.cluster import cluster, machines
 from study.execution.concurrency import concurrency, concurrency_words
 from study.execution.interrupts import interruptible
 from study.execution.retry import reopen
@@ -115,14 +115,13 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
 
     # MLflow catches up before Ray goes: a connection that Ray leaves behind may end this process a minute later.
     with cluster(address, lost) as scratch, tracked(trials.config, checkpoints.folder.parents[1]):
-        resources = ray.cluster_resources()
-        if "trial_driver" not in resources:
+        if "trial_driver" not in ray.cluster_resources():
             raise UserError(
                 "address: the cluster has no custom resource trial_driver, which places the trial drivers; "
                 """start its head with ray start --head --resources '{"trial_driver": 1000}'"""
             )
         scaling = trials.config.scaling
-        at_once = concurrency(scaling, resources)
+        at_once = concurrency(scaling, machines())
         hear({"event": "note", "words": concurrency_words(scaling, at_once)})
         searcher = TrialSearcher(trials, checkpoints, at_once)
         mailbox = ray.remote(num_cpus=0, resources={"trial_driver": 0.001}, max_concurrency=1000)(Mailbox).remote(

@@ -19,11 +19,13 @@ import ray
 from ray._private.worker import get_dashboard_url
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.execution.cluster import cluster
+from study.execution.cluster import cluster, machines
 from study.execution.concurrency import GROWING, concurrency, concurrency_words
 from study.planning.finding import Finding
-from study.question.config import ScalingConfig
+from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
+from trainables import devices
+from trainables.devices import Device
 from trainables.errors import UserError
 from trainables.storage.store import Store, is_uri
 
@@ -39,11 +41,14 @@ SAME = ("ray", "torch", "transformers")
 INSTALL = "install this project there, with its constraints.txt"
 
 
-def examine(address: str, root: Path, scaling: ScalingConfig | None) -> list[Finding]:
+def examine(address: str, root: Path, config: StudyConfig | None) -> list[Finding]:
     """Everything there is to say about the cluster at an address, a root on it, and what a study needs of it."""
+    cards: list[Device] = []
     try:
         with cluster(address, lambda process: None):
-            return [*_ray(address), *_trials(scaling), *_access(), *_machines(root)]
+            scaling = None if config is None else config.scaling
+            findings = [*_ray(address), *_trials(scaling), *_access(), *_machines(root, cards)]
+            return [*findings, *_fits(config, cards)]
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         cure = "start it (docs/clusters.md); where it asks for a token: export RAY_AUTH_MODE=token"
@@ -65,12 +70,20 @@ def _trials(scaling: ScalingConfig | None) -> Iterator[Finding]:
     if scaling is None:
         return
     try:
-        at_once = concurrency(scaling, ray.cluster_resources())
+        at_once = concurrency(scaling, machines())
     except UserError as error:
         cure = "more or larger machines, or smaller scaling.…_per_trial and …_per_worker"
         yield Finding("failure", "trials", error.lines[0], cure)
     else:
         yield Finding("ok", "trials", concurrency_words(scaling, at_once))
+
+
+def _fits(config: StudyConfig | None, cards: Sequence[Device]) -> Iterator[Finding]:
+    """Whether a study's trials fit the cards of the cluster, where they use any and it has them by now."""
+    if config is not None and config.scaling.gpus_per_worker and cards:
+        from study.planning import fits
+
+        yield fits.examine(config, cards, 1)
 
 
 def _access() -> Iterator[Finding]:
@@ -108,15 +121,16 @@ def look(probe: str) -> dict[str, Any]:
         "versions": {name: version(name) for name in SAME},
         "open_token": token.exists() and bool(token.stat().st_mode & 0o077),
         "unwritable": problem,
-        "gpus": _gpus(),
+        "cards": _cards(),
     }
 
 
-def _gpus() -> int:
-    """GPUs of this machine, as its driver counts them."""
+def _cards() -> list[Device]:
+    """GPUs of this machine, as its driver has them."""
     if shutil.which("nvidia-smi") is None:
-        return 0
-    return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30).stdout.count("GPU ")
+        return []
+    asked = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+    return devices.reported(subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False).stdout)
 
 
 def look_again(probes: Sequence[str]) -> dict[str, Any]:
@@ -134,8 +148,8 @@ def _is_there(probe: str) -> bool:
     return True
 
 
-def _machines(root: Path) -> Iterator[Finding]:
-    """What each machine says of itself, and whether all of them share the root."""
+def _machines(root: Path, cards: list[Device]) -> Iterator[Finding]:
+    """What each machine says of itself, and whether all of them share the root. Appends to `cards` all there are."""
     nodes = {n["NodeID"]: f"{n['NodeManagerHostname']} ({n['NodeManagerAddress']})" for n in ray.nodes() if n["Alive"]}
     gpus = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]}
     folder = root.absolute()
@@ -156,6 +170,7 @@ def _machines(root: Path) -> Iterator[Finding]:
                 yield Finding("failure", name, answer.found, answer.cure)
             else:
                 said[node] = answer
+                cards += answer["cards"]
                 yield from _told(name, answer, gpus[node])
         unwritable = [nodes[node] for node, answer in said.items() if answer["unwritable"]]
         written = [probes[node] for node, answer in said.items() if not answer["unwritable"]]
@@ -197,10 +212,12 @@ def _told(name: str, answer: Mapping[str, Any], gpus: int) -> Iterator[Finding]:
         findings.append(Finding("failure", name, f"has {', '.join(other)}, this machine another", INSTALL))
     if answer["open_token"]:
         findings.append(Finding("warning", name, "others can read its token", "chmod 600 ~/.ray/auth_token"))
-    if answer["gpus"] != gpus:
-        found = f"its driver counts {answer['gpus']} GPUs, Ray {gpus}"
+    cards: list[Device] = answer["cards"]
+    if len(cards) != gpus:
+        found = f"its driver counts {len(cards)} GPUs, Ray {gpus}"
         findings.append(Finding("warning", name, found, "start Ray there with --num-gpus"))
     yield from findings or [Finding("ok", name, f"the same versions, {gpus} GPUs")]
+    yield from (Finding("ok", f"{name} gpu {number}", devices.words(card)) for number, card in enumerate(cards))
 
 
 def _ask(node: str, question: Any, argument: Any) -> Any:

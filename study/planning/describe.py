@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import search_spaces
+from study.execution.concurrency import on_a_card
 from study.planning import needs, preflight
 from study.question import objectives
 from study.question.config import ScalingConfig, StudyConfig
@@ -114,7 +115,8 @@ def _workers(scaling: ScalingConfig) -> Iterator[str]:
         cpus = machine.cpus()
         yield f"as many trials at a time as fit: {needs.at_once(scaling)} on {cpus} CPU{'s' * (cpus > 1)} here"
     else:
-        yield "as many trials at a time as the cluster's GPUs hold"
+        shared = on_a_card(scaling)
+        yield f"as many trials at a time as the cluster's GPUs hold{f', {shared} on each' if shared > 1 else ''}"
 
 
 def _time(config: StudyConfig, root: Path) -> Iterator[str]:

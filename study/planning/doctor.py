@@ -24,7 +24,8 @@ from study.record import roots
 from study.record.version import DISTRIBUTION
 from study.tracking.answers import reason
 from study.tracking.server import public
-from trainables import machine
+from trainables import devices, machine
+from trainables.devices import Device
 from trainables.environment import environment, past_proxies
 from trainables.errors import UserError
 from trainables.storage.cache import cache_root
@@ -40,11 +41,18 @@ MEMORY = 4 * 2**30
 """Bytes that two small trials at a time need, with Ray's own processes."""
 
 
-def examine(root: Path, config: StudyConfig | None = None) -> list[Finding]:
-    """Everything there is to say about this machine, a studies' root, and what a study needs of them."""
-    findings = [*_versions(), script_tune(Path(sys.executable).parent), *_machine(), _cache(), _root(root)]
+def examine(root: Path, config: StudyConfig | None = None, address: str | None = None) -> list[Finding]:
+    """Everything there is to say about this machine, a studies' root, and what a study needs of them.
+
+    Of a study on a cluster at an `address` trials run elsewhere: see `cluster_doctor`.
+    """
+    there = [devices.processor(), *devices.cards()]
+    findings = [*_versions(), script_tune(Path(sys.executable).parent), *_machine(there), _cache(), _root(root)]
     if config is not None:
+        from study.planning import fits  # imports torch and transformers, and a study's start imports this module
+
         findings += tracking(config.tracking.uri)
+        findings += [fits.examine(config, there, needs.at_once(config.scaling))] if address is None else []
     return findings
 
 
@@ -106,9 +114,7 @@ def script_tune(folder: Path) -> Finding:
     return Finding("warning", "tune", "Ray's own, without run", cure)
 
 
-def _machine() -> Iterator[Finding]:
-    import torch
-
+def _machine(found: Sequence[Device]) -> Iterator[Finding]:
     usual = Path(tempfile.gettempdir())
     try:
         there = socket_folder()
@@ -117,9 +123,17 @@ def _machine() -> Iterator[Finding]:
     except UserError as error:
         yield Finding("failure", "temporary files", str(error), "export TMPDIR=/a/short/folder")
     yield Finding("ok", "cpus", machine.words() or str(machine.cpus()))
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    yield Finding("ok", "gpus", ", ".join(gpus) or "none, trials run on CPUs")
+    yield from of_devices(found)
     yield _memory()
+
+
+def of_devices(there: Sequence[Device]) -> Iterator[Finding]:
+    """Each device: its memory, precisions and attention kernels."""
+    cards = [device for device in there if device.kind == "cuda"]
+    yield from (Finding("ok", "cpu", devices.words(device)) for device in there if device.kind == "cpu")
+    yield from (Finding("ok", f"gpu {number}", devices.words(card)) for number, card in enumerate(cards))
+    if not cards:
+        yield Finding("ok", "gpus", "none, trials run on CPUs")
 
 
 def _memory() -> Finding:

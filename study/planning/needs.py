@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import search_spaces
+from study.execution.concurrency import held
 from study.question.config import ScalingConfig, StudyConfig, study_directory
 from study.record import roots
 from study.record.lines import LEDGER, Tail
@@ -121,11 +122,9 @@ def gpus() -> int:
 
 def at_once(scaling: ScalingConfig) -> int:
     """Trials at a time on this machine; 1 where not even one fits."""
-    fit = machine.cpus() / (scaling.workers_per_trial * scaling.cpus_per_worker)
-    if scaling.gpus_per_worker:
-        fit = min(fit, gpus() / (scaling.workers_per_trial * scaling.gpus_per_worker))
+    here = {"CPU": machine.cpus(), "GPU": gpus() if scaling.gpus_per_worker else 0}
     most = math.inf if scaling.concurrent_trials == "auto" else scaling.concurrent_trials
-    return max(1, int(min(fit, most)))
+    return max(1, int(min(held(scaling, [here]), most)))
 
 
 # Time

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from search_spaces import load
 from search_spaces.dimensions import Space
 from study.question import rules, selection_problems
-from study.question.config import StudyConfig
+from study.question.config import ScalingConfig, StudyConfig
 from trainables.config import TrialConfig
 from trainables.errors import UserError, shown, suggestion
 from trainables.fields import field_at
@@ -38,6 +38,7 @@ def check(config: StudyConfig, languages: Sequence[str] | None = None, tested: S
     found += _search_problems(config, space)
     found += _pruner_problems(config)
     found += _metric_problems(config)
+    found += _scaling_problems(config.scaling)
     if found:
         raise UserError(*found)
 
@@ -128,6 +129,18 @@ def _pruner_problems(config: StudyConfig) -> Iterator[str]:
         yield f"search.pruner: several objectives can't be pruned by (got {search.pruner!r})"
     if config.trial.evaluation.every is None:
         yield f"search.pruner: needs trial.evaluation.every, or there is nothing to prune by (got {search.pruner!r})"
+
+
+def _scaling_problems(scaling: ScalingConfig) -> Iterator[str]:
+    """GPUs that no worker, or no group of workers, can have."""
+    gpus, workers = scaling.gpus_per_worker, scaling.workers_per_trial
+    if gpus > 1 and gpus != int(gpus):
+        yield f"scaling.gpus_per_worker: must be a fraction below 1, or whole (got {gpus:g})"
+    if 0 < gpus < 1 and workers > 1:
+        yield (
+            "scaling.gpus_per_worker: several workers of a trial need a GPU each, since NCCL lets no two meet on one "
+            f"card; whole numbers, or scaling.workers_per_trial=1 (got {gpus:g} for each of {workers})"
+        )
 
 
 def _metric_problems(config: StudyConfig) -> Iterator[str]:

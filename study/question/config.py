@@ -105,7 +105,7 @@ class ScalingConfig(Config):
     cpus_per_worker: Positive = 1
     """CPUs, and compute threads, of each worker."""
     gpus_per_worker: Annotated[float, Field(ge=0.0)] = 0
-    """GPUs of each worker; fractions share one."""
+    """GPUs of each worker; with a fraction below 1, of trials with one worker each, several trials share one."""
     concurrent_trials: Literal["auto"] | PositiveInt = "auto"
     """Trials at a time; `auto`: as many as the cluster's CPUs and GPUs hold at the start. A number is a limit, and on a
     cluster that grows what it grows to."""

@@ -85,6 +85,15 @@ def prepared(config: TrialConfig) -> Path | None:
     return cache.found(f"materials-{materials_key(config, ('validation',))}")
 
 
+def longest(config: TrialConfig) -> int | None:
+    """Tokens of the longest training text of a trial configuration, if its materials are in the cache already."""
+    folder = prepared(config)
+    if folder is None:
+        return None
+    files = (folder / part / "offsets.npy" for part in ("train", "originals"))
+    return max(int(np.diff(np.load(file)).max()) for file in files if file.exists())
+
+
 def fingerprints(materials: Path) -> dict[str, str]:
     """What the scores of a trial rest on: hashes of the rows and the pretrained encoder of its materials."""
     meta = json.loads((materials / "meta.json").read_text(encoding="utf-8"))

@@ -67,33 +67,40 @@ def _cached(encoder: EncoderConfig) -> Path | None:
 
 def longest_input(encoder: EncoderConfig) -> int | None:
     """Tokens, special ones included, that an encoder has positions for; None where that is not known from here."""
-    if encoder.name_or_path.startswith(OFFLINE):
-        from trainables.offline.encoder import shapes
-
-        return next((shape[0] for name, shape in shapes().items() if "position_embeddings" in name), None)
-    known = _known(encoder)
+    known = architecture(encoder)
     try:
-        family, positions = family_of(str(known.get("model_type", ""))), known.get("max_position_embeddings")
-        return None if positions is None else family.longest(int(positions), int(known.get("pad_token_id") or 0))
-    except (UserError, ValueError, TypeError):
+        family, pad_id = family_of(known["model_type"]), int(known.get("pad_token_id") or 0)
+        return family.longest(int(known["max_position_embeddings"]), pad_id)
+    except (KeyError, ValueError, TypeError, UserError):
         return None
 
 
-def _known(encoder: EncoderConfig) -> Mapping[str, Any]:
-    """An encoder's configuration, as far as it can be had from here."""
-    local = Path(encoder.name_or_path)
-    folder = local if local.is_dir() else _cached(encoder) if is_hub_id(encoder.name_or_path) else None
+def architecture(encoder: EncoderConfig) -> Mapping[str, Any]:
+    """What an encoder's ``config.json`` says; nothing where it is not on this machine."""
+    if encoder.name_or_path.startswith(OFFLINE):
+        from trainables.offline.encoder import architecture
+
+        return architecture()
+    folder = _folder(encoder)
     try:
         known = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder is not None else {}
-        return known if isinstance(known, dict) else {}
     except (OSError, ValueError):
         return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _folder(encoder: EncoderConfig) -> Path | None:
+    """Where the files of an encoder are that is not embedded; None where they are not on this machine."""
+    local = Path(encoder.name_or_path)
+    if local.is_dir():
+        return local
+    return _cached(encoder) if is_hub_id(encoder.name_or_path) else None
 
 
 def _family(encoder: EncoderConfig) -> Family:
     """Of an encoder whose configuration can be had from here; else the one that most encoders are built like."""
     try:
-        return family_of(str(_known(encoder).get("model_type", "")))
+        return family_of(str(architecture(encoder).get("model_type", "")))
     except UserError:
         return family_of("bert")
 
@@ -110,40 +117,55 @@ def trained(config: TrialConfig) -> int | None:
 
 def count(shapes: Shapes, encoder: EncoderConfig) -> int:
     """Of parameters by name, the number that is not frozen."""
-    family, total = _family(encoder), 0
-    for name, shape in shapes.items():
+    return sum(map(math.prod, unfrozen(shapes, encoder).values()))
+
+
+def unfrozen(shapes: Shapes, encoder: EncoderConfig) -> Shapes:
+    """Those of a trial's parameters that it changes, its head's apart."""
+    family, found = _family(encoder), {}
+    for name, shape in own(shapes, encoder).items():
         part = family.part(name)
-        if part is None or (part == EMBEDDINGS and encoder.freeze_embeddings):
-            continue
-        total += 0 if 0 <= part < encoder.freeze_lower_layers else math.prod(shape)
-    return total
+        assert part is not None
+        if not (encoder.freeze_embeddings if part == EMBEDDINGS else 0 <= part < encoder.freeze_lower_layers):
+            found[name] = shape
+    return found
+
+
+def own(shapes: Shapes, encoder: EncoderConfig) -> Shapes:
+    """Those that a trial has: not the pooler's, nor those of pretraining heads."""
+    family = _family(encoder)
+    return {name: shape for name, shape in shapes.items() if family.part(name) is not None}
 
 
 def whole(encoder: EncoderConfig) -> int | None:
     """Parameters of an encoder with its whole vocabulary; None where its weights are not on this machine."""
-    shapes, family = _published(encoder), _family(encoder)
-    return None if shapes is None else sum(math.prod(s) for name, s in shapes.items() if family.part(name) is not None)
+    shapes = _published(encoder)
+    return None if shapes is None else sum(map(math.prod, own(shapes, encoder).values()))
+
+
+def loaded(config: TrialConfig) -> Shapes | None:
+    """The parameters of the encoder that a trial loads; None where it is not on this machine.
+
+    A vocabulary that is to be trimmed counts in full until the data has been prepared. Raises `UserError` for a task
+    that does not exist.
+    """
+    folder = prepared(config) if config.encoder.trim_vocabulary else None
+    shapes = _published(config.encoder) if folder is None else stored(folder / "encoder")
+    return None if shapes is None else own(shapes, config.encoder)
 
 
 def _shapes(config: TrialConfig) -> Shapes | None:
-    """Of what a trial would load: the prepared copy where only that tells, else the encoder as it was published."""
-    encoder = config.encoder
-    trims_trained = encoder.trim_vocabulary and not encoder.freeze_embeddings
-    if trims_trained and (folder := prepared(config)) is not None:
-        return stored(folder / "encoder")
-    return _published(encoder)
+    """As `loaded`; as published where the vocabulary is frozen and does not count."""
+    return _published(config.encoder) if config.encoder.freeze_embeddings else loaded(config)
 
 
 def _published(encoder: EncoderConfig) -> Shapes | None:
     """Of an encoder as it was published."""
-    name = encoder.name_or_path
-    if name.startswith(OFFLINE):
+    if encoder.name_or_path.startswith(OFFLINE):
         from trainables.offline.encoder import shapes
 
         return shapes()
-    if Path(name).is_dir():
-        return stored(Path(name))
-    folder = _cached(encoder) if is_hub_id(name) else None
+    folder = _folder(encoder)
     return None if folder is None else stored(folder)
 
 

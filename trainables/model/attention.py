@@ -49,7 +49,7 @@ def attention(
     if layout is not None:
         heads, size = query.shape[1], query.shape[3]
         rows = torch.cat([each.transpose(1, 2).flatten(2) for each in (query, key, value)])
-        padded = layout.unpack(rows)
+        padded = layout.spread(rows)
         padded = padded.view(*padded.shape[:-1], heads, size).transpose(2, 3)
         query, key, value = padded.contiguous() if is_open else padded
         attention_mask = layout.attention_mask

@@ -115,6 +115,11 @@ def family_of(kind: str) -> Family:
     return _FAMILIES[kind]
 
 
+def is_plain(kind: str) -> bool:
+    """Whether encoders of a `model_type` are known to be plain."""
+    return kind in _FAMILIES and _FAMILIES[kind].plain
+
+
 register(Family(kinds=("bert",), plain=True))
 register(Family(kinds=("ernie", "roc_bert")))
 register(Family(kinds=("electra",), above=("embeddings_project",)))

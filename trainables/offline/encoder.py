@@ -74,6 +74,12 @@ def shapes() -> Mapping[str, tuple[int, ...]]:
     return {name: shape for name, (_, shape) in _layout(read(_weights_file())).items()}
 
 
+@cache
+def architecture() -> Mapping[str, Any]:
+    """What its ``config.json`` says, without building the checkpoint. Raises `UserError` without the package."""
+    return _config(read(_weights_file()))
+
+
 def state_dict(source: E5S1) -> dict[str, Tensor]:
     """Parameters under the names of ``BertModel`` without its pooler."""
     layout = _layout(source)

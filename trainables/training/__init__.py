@@ -4,5 +4,6 @@ loop       `run_trial`: a generator of evaluations; start here
 trial      a trial's state, its start and resumption; step: one optimiser step; optimiser: AdamW and its rate
 passes     a batch cut into micro-batches; feed: those on the device, the next one ahead
 compared   items that are compared with each other, over several workers
+memory     what a trial needs of a device's, by a formula
 export     a finished trial's model as a folder that transformers loads
 """

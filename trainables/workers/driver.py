@@ -156,6 +156,7 @@ class WorkerGroup:
                 "trials": scaling["trials"],
                 "growth_mb": scaling["growth_mb"],
                 "threads": max(1, int(scaling["cpus_per_worker"])),
+                "gpus": gpus,
                 "meeting": scaling["meeting"],
             },
             scaling_config=ScalingConfig(

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import ray
 
-from trainables.distributed import Group
+from trainables.distributed import Group, backend
 
 PATIENCE = timedelta(minutes=30)
 """Longest wait in a collective; also Ray Train's."""
@@ -34,8 +34,8 @@ def meeting(mailbox: Any, slot: str, group: Group, folder: str | None) -> Iterat
     # A file of its own for each meeting: one that earlier workers have used would let these wait for them.
     name = ray.get(mailbox.meet.remote(slot, group.rank, group.world))
     place = (Path(folder) / f"meeting-{name}").as_uri()
-    backend = "nccl" if group.device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=place, rank=group.rank, world_size=group.world, timeout=PATIENCE)
+    by = backend(group.device.type)
+    dist.init_process_group(by, init_method=place, rank=group.rank, world_size=group.world, timeout=PATIENCE)
     try:
         yield
     finally:

@@ -9,6 +9,8 @@ from typing import Any
 import ray
 from ray.train import RunConfig, UserCallback
 
+from trainables.distributed import backend
+
 
 class Deaths(UserCallback):
     """Tells the mailbox what a slot's workers died of; part of their controller."""
@@ -35,7 +37,7 @@ def trainer(
     With `meets` it lets several workers meet, else they see to it themselves.
     """
     options["run_config"] = RunConfig(callbacks=[Deaths(mailbox, slot)], **run)
-    process_group = "nccl" if gpus else "gloo"
+    process_group = backend("cuda" if gpus else "cpu")
     # Ray Train's module for torch imports it, which is why it is not at the top.
     try:
         from trainables.workers.lean import LeanTrainer

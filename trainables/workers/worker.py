@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from trainables.config import TrialConfig
+from trainables.config import TrainingConfig, TrialConfig
 from trainables.distributed import Group, PeerLostError
 from trainables.storage.scratch import scratch
 from trainables.storage.store import Store, insist, is_uri
@@ -41,6 +41,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """Errors of the disk, which any other trial would meet as well."""
 
 
+MEMORY_KEYS = (
+    *(f"training.{name}" for name in ("micro_batch_size", "micro_batch_tokens") if name in TrainingConfig.model_fields),
+    "evaluation.token_budget",
+)
+"""What decides how much of a trial is in memory at once, in training and where it is scored."""
+
 BLIP_SECONDS = 300.0
 """Longest time that the network may be away before a worker gives up on its mailbox."""
 
@@ -49,14 +55,14 @@ def serve(config: dict[str, Any]) -> None:
     """Train function of a worker group.
 
     `config`: mailbox (actor handle), slot, folder (the driver's), trials (how many before the group is replaced),
-    growth_mb (or after how much growth of a worker's memory), threads, meeting (a folder that all share, where the
-    workers are on one machine; None where Ray Train lets them meet).
+    growth_mb (or after how much growth of a worker's memory), threads, gpus (of each worker; a fraction is its part of
+    one), meeting (a folder that all share, where the workers are on one machine; None where Ray Train lets them meet).
     """
     from ray import train
 
     _search_last(config["folder"])
     context = train.get_context()
-    group = Group(context.get_world_rank(), context.get_world_size(), device())
+    group = Group(context.get_world_rank(), context.get_world_size(), device(config["gpus"]))
     ray.get(config["mailbox"].serving.remote(config["slot"], group.rank, _stderr()))
     with meeting(config["mailbox"], config["slot"], group, config["meeting"]):
         _serve(config, group)
@@ -92,15 +98,22 @@ def _stderr() -> str:
         return ""
 
 
-def device() -> torch.device:
-    """Where this worker computes: its accelerator, or the CPU."""
+def device(gpus: float) -> torch.device:
+    """Where this worker computes: the accelerator of which it has `gpus`, or the CPU.
+
+    Of one that it shares it takes no more memory than its part: what goes beyond fails here, not in another trial.
+    """
     import torch
 
-    if not torch.cuda.is_available():
+    if not gpus or not torch.cuda.is_available():
         return torch.device("cpu")
     from ray.train.torch import get_device  # no attribute of ray.train until somebody imports it
 
     accelerator: torch.device = get_device()
+    # Ray Train's own groups do this; one that meets at a file, or a single worker, has nobody else to.
+    torch.cuda.set_device(accelerator)
+    if gpus < 1:
+        torch.cuda.set_per_process_memory_fraction(gpus, accelerator)
     return accelerator
 
 
@@ -148,6 +161,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
     except PeerLostError:
         raise  # the group is replaced, and the trial goes on as the next attempt
     except Exception as error:
+        _advise(error)
         # Posted by whoever failed: with several workers the others may be stuck in a collective that never completes.
         item = {"kind": "failed", "error": f"{traceback.format_exc()}"}
         if isinstance(error, OSError) and error.errno in FULL:
@@ -157,6 +171,15 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
             raise
         return
     post({"kind": "done" if final else "interrupted"})
+
+
+def _advise(error: Exception) -> None:
+    """Name the keys by which a trial needs less memory, where it had too little and nobody has named one."""
+    short = type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "can't allocate memory" in str(error)
+    if short and not getattr(error, "__notes__", []):
+        error.add_note(
+            f"{', '.join(MEMORY_KEYS)}: a smaller one needs less memory; study doctor says how much there is"
+        )
 
 
 def _tell(config: dict[str, Any], job: dict[str, Any], words: str) -> None:

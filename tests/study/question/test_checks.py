@@ -30,6 +30,26 @@ def complaints(config: StudyConfig) -> list[str]:
 
 
 @pytest.mark.parametrize(
+    ("workers", "gpus", "complaint"),
+    [
+        (1, 0.5, None),
+        (2, 1, None),
+        (2, 0, None),
+        (2, 3, None),
+        (2, 0.5, "(got 0.5 for each of 2)"),
+        (1, 1.5, "must be a fraction below 1, or whole (got 1.5)"),
+    ],
+)
+def test_a_card_is_shared_by_trials_and_not_by_the_workers_of_one(
+    workers: int, gpus: float, complaint: str | None
+) -> None:
+    found = complaints(study({}, scaling={"workers_per_trial": workers, "gpus_per_worker": gpus}))
+    assert len(found) == (complaint is not None)
+    if complaint is not None:
+        assert found[0].startswith("scaling.gpus_per_worker: ") and complaint in found[0]
+
+
+@pytest.mark.parametrize(
     ("search", "complaint"),
     [
         ({"space": "adverserial"}, "search.space: unknown space, did you mean 'adversarial'?"),

@@ -232,7 +232,7 @@ def test_a_group_is_what_the_study_asks_for(
     assert function is serve and fitted == ("fitted", {})
     assert options["train_loop_config"] == {
         "mailbox": "the mailbox", "slot": "slot-1", "folder": "/of/the/driver", "trials": 7, "growth_mb": 99,
-        "threads": threads, "meeting": "/where/all/meet",
+        "threads": threads, "gpus": resources.get("GPU", 0), "meeting": "/where/all/meet",
     }  # fmt: skip
     assert (options["gpus"], options["meets"]) == ("GPU" in resources, False)
     scaling, run = options["scaling_config"], SimpleNamespace(**options["run"])

@@ -6,13 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from tests.conftest import REPOSITORY
 from tests.trainables.workers.conftest import Post
+from trainables.distributed import Group
 from trainables.workers import mailbox
-from trainables.workers.meeting import loopback
+from trainables.workers.meeting import loopback, meeting
 
 SLOT = "slot-1"
 
@@ -50,6 +53,23 @@ def test_two_workers_exchange_and_listen_on_loopback_only(tmp_path: Path) -> Non
     assert [total for total, _ in found] == [[3.0], [3.0]]
     for _, addresses in found:
         assert {address.removeprefix("::ffff:") for address in addresses} <= {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(("device", "by"), [("cuda:1", "nccl"), ("cpu", "gloo")])
+def test_they_meet_by_what_their_device_takes(
+    device: str, by: str, post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda name, **options: made.append((name, options)))
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: None)
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.setenv(name, "")  # and as it was after the test
+    other = post.ask("meet", SLOT, 0, 2)
+    with meeting(post, SLOT, Group(1, 2, torch.device(device)), str(tmp_path)):
+        pass
+    other.result(10)
+    ((name, options),) = made
+    assert (name, options["rank"], options["world_size"]) == (by, 1, 2)
 
 
 def test_all_are_told_one_name_that_nobody_was_told_before(post: Post) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def test_a_single_worker_finds_its_accelerator() -> None:
         "import sys, torch; from ray import train; from trainables.workers.worker import device\n"
         "assert 'ray.train.torch' not in sys.modules\n"
         "torch.cuda.is_available = lambda: True\n"
-        "device()"
+        "device(1)"
     )
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=120, check=False)
     assert "`get_device` cannot be used outside of a Ray Train training function" in done.stderr  # so it was found
@@ -40,7 +41,42 @@ def test_a_single_worker_finds_its_accelerator() -> None:
 
 def test_without_one_it_computes_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert worker.device() == torch.device("cpu")
+    assert worker.device(0.5) == torch.device("cpu")
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """A pretended second card, and what torch is told of it."""
+    told: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cuda:1"))
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: told.append(("device", device)))
+    monkeypatch.setattr(
+        "torch.cuda.set_per_process_memory_fraction", lambda part, device: told.append(("memory", part, device))
+    )
+    return told
+
+
+@pytest.mark.parametrize("gpus", [0.25, 1, 2])
+def test_of_a_shared_card_a_worker_takes_no_more_than_its_part(gpus: float, card: list[tuple[Any, ...]]) -> None:
+    second = torch.device("cuda:1")
+    assert worker.device(gpus) == second
+    assert card == [("device", second), *([("memory", 0.25, second)] if gpus == 0.25 else [])]
+
+
+def test_who_was_given_no_gpu_takes_none(card: list[tuple[Any, ...]]) -> None:
+    """Ray hides them from such a worker, and warns that it will not for ever."""
+    assert worker.device(0) == torch.device("cpu")
+    assert card == []
+
+
+@pytest.mark.parametrize(("gpus", "by"), [(True, "nccl"), (False, "gloo")])
+def test_workers_on_several_machines_meet_by_what_their_device_takes(gpus: bool, by: str) -> None:
+    two = ScalingConfig(num_workers=2)
+    made = trainer(print, None, "slot", gpus=gpus, meets=True, run={}, scaling_config=two)
+    assert made.backend_config.backend == by
+    alone = trainer(print, None, "slot", gpus=gpus, meets=True, run={}, scaling_config=ScalingConfig(num_workers=1))
+    assert not hasattr(alone.backend_config, "backend"), "has nobody to meet"
 
 
 def test_a_trainer_that_cannot_be_made_ends_its_group_with_the_cause() -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import ray
 import torch
 
+from study.record import faults
 from tests.trainables import texts
 from tests.trainables.team import together
 from tests.trainables.texts import Item
@@ -59,7 +61,7 @@ class Stage:
         )
         patch.setattr("ray.train.get_context", lambda: context)
         patch.setattr("trainables.training.loop.run_trial", self._run_trial)
-        patch.setattr(worker, "device", lambda: torch.device("cpu"))
+        patch.setattr(worker, "device", lambda gpus: torch.device("cpu"))
         self.config = {
             "mailbox": post,
             "slot": SLOT,
@@ -67,6 +69,7 @@ class Stage:
             "trials": 5,
             "growth_mb": 10**6,
             "threads": 1,
+            "gpus": 0,
             "meeting": None,
         }
 
@@ -223,6 +226,36 @@ def test_a_process_that_cannot_be_trusted_any_more_ends(stage: Stage, error: Exc
     with pytest.raises(type(error)):
         stage.serve()
     assert [item["kind"] for item in stage.post.take_all(SLOT)] == ["started", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OutOfMemoryError("no room"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (ValueError("the loss is not finite"), False),
+    ],
+)
+def test_too_little_memory_names_the_keys_to_turn(stage: Stage, error: Exception, named: bool) -> None:
+    stage.submit(1, fails(error))
+    with pytest.raises(type(error)) if isinstance(error, OutOfMemoryError) else nullcontext():
+        served = stage.serve_aside()
+        failed = stage.items()[-1]
+        stage.post.call("close", SLOT)
+        served.result(20)
+    assert faults.own(failed["error"]) != named
+    keys = ("training.micro_batch_size", "evaluation.token_budget")
+    assert all((key in faults.last_line(failed["error"])) == named for key in keys)
+
+
+def test_a_key_that_was_named_already_is_not_named_again(stage: Stage) -> None:
+    error = OutOfMemoryError("no room")
+    error.add_note("training.micro_batch_size: a smaller one needs less memory")
+    stage.submit(1, fails(error))
+    with pytest.raises(OutOfMemoryError):
+        stage.serve()
+    failed = stage.post.take_all(SLOT)[-1]
+    assert failed["error"].count("micro_batch_size") == 1
 
 
 @pytest.mark.parametrize(

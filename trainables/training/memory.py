@@ -1,0 +1,292 @@
+"""The memory that a trial needs of a device, before it runs: a sum of named terms, each with the reason for its size.
+
+Nothing is loaded and nothing computed. What a step keeps for its backward pass is held against what autograd really
+saves (tests/trainables/training/test_memory.py) for the passes over an encoder of the BERT or RoBERTa kind: another
+kind keeps more, such as DeBERTa's attention. All sizes are bytes.
+
+Suffixes: s sequences, t tokens of the longest, n tokens of all without padding, d hidden size, f feed-forward size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from torch import nn
+
+from trainables.config import TrialConfig
+from trainables.materials import weights
+from trainables.materials.weights import Shapes
+from trainables.model.families import is_plain
+from trainables.model.frozen import LIMIT_BYTES
+from trainables.model.heads import TokenHead
+
+FULL, HALF = 4, 2
+"""Bytes of a number in fp32, and in what autocast computes in."""
+
+MOMENTS = 2
+"""Numbers that AdamW keeps for each that is trained."""
+
+GRAPHS: Mapping[str, tuple[int, bool]] = {
+    "none": (1, False),
+    "random_perturbation": (1, False),
+    "adversarial": (1, True),
+    "freelb": (1, True),
+    "smart": (2, True),
+    "vat": (2, True),
+    "r3f": (2, False),
+    "ear": (2, False),
+}
+"""Of each method: the passes whose graphs it keeps at once, and whether one of them is differentiated to its inputs
+(an ascent's). A graph of an ascent is gone before the next pass: projected gradient keeps one, as FreeLB does."""
+
+READING = "ear"
+"""The method that reads attention: computed in the open, its softmax in fp32, and one layer's compared."""
+
+UNKNOWN = (2, True)
+"""Of a method that is registered elsewhere: the most that ours need."""
+
+SLACK = {"cpu": 0.4}
+"""What an allocator holds beside what is saved, as a part of it, by device: on a CPU it was 0.27 to 0.55 (12 layers of
+384, batches of 16 and 32 texts of 16 and 64 tokens, five methods and precisions). Not measured on others: none."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What of an encoder and a head memory depends on."""
+
+    layers: int
+    hidden: int
+    heads: int
+    feed_forward: int
+    kind: str
+    drops: bool
+    """Whether training drops out."""
+    shapes: Shapes
+    """The encoder's parameters."""
+    head: nn.Module
+    """Only its kind and the shapes of its parameters are looked at: it may be on the device ``meta``."""
+
+    @classmethod
+    def of(cls, known: Mapping[str, Any], shapes: Shapes, head: nn.Module, dropout: float | None = None) -> Network:
+        """From what an encoder's ``config.json`` says; `dropout` where that is not the encoder's own.
+
+        Raises KeyError where it says less than an encoder of the BERT kind.
+        """
+        own = max(known.get("hidden_dropout_prob", 0.0), known.get("attention_probs_dropout_prob", 0.0))
+        return cls(
+            layers=known["num_hidden_layers"],
+            hidden=known["hidden_size"],
+            heads=known["num_attention_heads"],
+            feed_forward=known["intermediate_size"],
+            kind=known["model_type"],
+            drops=(own if dropout is None else dropout) > 0.0,
+            shapes=shapes,
+            head=head,
+        )
+
+    @property
+    def matrices(self) -> int:
+        """Numbers in the weights of one layer: four of attention, two of the feed-forward."""
+        return 4 * self.hidden**2 + 2 * self.hidden * self.feed_forward
+
+
+@dataclass(frozen=True)
+class Load:
+    """The largest batch that goes through a network at once."""
+
+    sequences: int
+    longest: int
+    """t."""
+    tokens: int
+    """n; at most s t."""
+
+    @classmethod
+    def of(cls, sequences: int, longest: int) -> Load:
+        """All as long as the longest: the most there can be."""
+        return cls(sequences, longest, sequences * longest)
+
+    @property
+    def padded(self) -> int:
+        """s t."""
+        return self.sequences * self.longest
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by what they are for, at the moment of a step at which they are most."""
+
+    parameters: int = 0
+    """Of encoder and head, in fp32; whatever is frozen is there all the same."""
+    gradients: int = 0
+    """Of what is trained."""
+    optimizer: int = 0
+    """AdamW's two moments, and one number of steps a tensor."""
+    exchange: int = 0
+    """The flat copy of the gradients that several workers add up."""
+    norms: int = 0
+    """Inputs of layer norms, which autocast leaves in fp32, and their means and deviations."""
+    inputs: int = 0
+    """Inputs of trained linear layers. Autocast casts one for queries, keys and values each."""
+    activation: int = 0
+    """Inputs of the feed-forward's GELU."""
+    attention: int = 0
+    """Queries, keys, values, and what else the kernel keeps: probabilities before and after dropout, or its output."""
+    masks: int = 0
+    """Dropout's, of all layers: one of each for all passes over a batch."""
+    casts: int = 0
+    """Weights as autocast computes with them."""
+    head: int = 0
+    """States that the head pools or classifies, and logits."""
+    states: int = 0
+    """At most what is kept of frozen layers from evaluation to evaluation."""
+    working: int = 0
+    """What comes and goes within one layer's backward pass, or one parameter's."""
+    slack: int = 0
+    """What the allocator holds and nobody uses."""
+
+    @property
+    def saved(self) -> int:
+        """What waits for the backward pass."""
+        names = ("norms", "inputs", "activation", "attention", "masks", "casts", "head")
+        return sum(getattr(self, name) for name in names)
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(getattr(self, each.name) for each in fields(self))
+
+
+def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "cpu", world: int = 1) -> Memory:
+    """What one worker's share of a trial needs on a `device` (``cpu``, ``cuda``), as one of `world` workers."""
+    trained = [*weights.unfrozen(network.shapes, config.encoder).values(), *_shapes(network.head)]
+    gradients = FULL * _count(trained)
+    passes = Passes(config, network, load, device)
+    moments = [passes.of_step()]
+    if config.evaluation.attack is not None:
+        scored = Load.of(max(1, config.evaluation.token_budget // load.longest), load.longest)
+        moments.append(Passes(config, replace(network, drops=False), scored, device).of_attack())
+    most = max(moments, key=lambda each: sum(each.values()))
+    return Memory(
+        parameters=FULL * _count([*network.shapes.values(), *_shapes(network.head)]),
+        gradients=gradients,
+        optimizer=MOMENTS * gradients + FULL * len(trained),
+        exchange=gradients if world > 1 else 0,
+        states=LIMIT_BYTES if config.encoder.freeze_embeddings and config.encoder.freeze_lower_layers else 0,
+        working=max(passes.within_layer(), *(FULL * math.prod(each) for each in trained)),
+        slack=int(SLACK.get(device, 0.0) * sum(most.values())),
+        **most,
+    )
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes of one batch through a network, as a trial's configuration has them computed on a device."""
+
+    config: TrialConfig
+    network: Network
+    load: Load
+    device: str
+
+    def of_step(self) -> dict[str, int]:
+        """What waits for the backward pass at the moment of a training step at which it is most."""
+        kept, ascends = GRAPHS.get(self.config.perturbation.method, UNKNOWN)
+        clean = self.graph(to_words=not self.config.encoder.freeze_embeddings)
+        # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
+        last = self.graph(to_words=True) if ascends else clean
+        found = {name: (kept - 1) * clean[name] + last[name] for name in clean}
+        return found | {"masks": self.masks(), "casts": self.casts(kept, ascends)}
+
+    def of_attack(self) -> dict[str, int]:
+        """The same of an attack on the trained model."""
+        return self.graph(to_words=True) | {"masks": self.masks(), "casts": self.casts(1, True)}
+
+    def graph(self, to_words: bool) -> dict[str, int]:
+        """What one pass keeps: down to the embeddings, or to the lowest layer that is trained."""
+        n, padded, d, a = self.tokens, self.load.padded, self.network.hidden, self.width
+        of_feed_forward = n * self.network.feed_forward * a
+        trained = self.network.layers - self.frozen
+        passed = self.network.layers if to_words else trained
+        if self.in_full:
+            of_attention = 3 * padded * d * a + self.scores * (a + (FULL if self.reads else a))
+        else:
+            of_attention = 4 * padded * d * a + FULL * padded * self.network.heads
+        states = padded * d * (FULL + a if isinstance(self.network.head, TokenHead) else FULL)
+        return {
+            "norms": (2 * passed + to_words) * n * (d + 2) * FULL,
+            "inputs": trained * ((3 if a == FULL else 5) * n * d * a + of_feed_forward),
+            "activation": passed * of_feed_forward,
+            "attention": passed * of_attention + (2 * self.scores * FULL if self.reads else 0),
+            "head": states + 3 * _logits(self.network, self.load) * FULL,
+        }
+
+    def masks(self) -> int:
+        """Of dropout: after the embeddings, and of each layer twice, and in its attention."""
+        if not self.network.drops:
+            return 0
+        hidden = self.tokens * self.network.hidden
+        in_layer = 2 * hidden + (self.scores if self.in_full else 0)
+        return (self.network.layers * in_layer + hidden) * FULL
+
+    def casts(self, kept: int, ascends: bool) -> int:
+        """Autocast casts a trained weight once a step, and one that is frozen in every pass that goes through it."""
+        passes = ascends if self.config.encoder.freeze_embeddings else kept
+        layers = self.network.layers - self.frozen + self.frozen * passes
+        return 0 if self.width == FULL else HALF * self.network.matrices * layers
+
+    def within_layer(self) -> int:
+        """Gradients of what one layer keeps, while it is gone through backwards."""
+        of_attention = 3 * self.scores * self.width if self.in_full else 0
+        of_feed_forward = 2 * self.tokens * self.network.feed_forward * self.width
+        return max(of_attention, of_feed_forward) + 2 * self.tokens * self.network.hidden * FULL
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number that a linear layer gives."""
+        return HALF if self.config.training.precision in ("bf16", "fp16") else FULL
+
+    @property
+    def frozen(self) -> int:
+        """Layers that are not trained."""
+        return min(self.config.encoder.freeze_lower_layers, self.network.layers)
+
+    @property
+    def scores(self) -> int:
+        """Attention probabilities of one layer."""
+        return self.network.heads * self.load.sequences * self.load.longest**2
+
+    @property
+    def reads(self) -> bool:
+        """Whether the method looks at attention."""
+        return self.config.perturbation.method == READING
+
+    @property
+    def in_full(self) -> bool:
+        """Whether attention's probabilities are there as a tensor: on a CPU with dropout, and where they are read."""
+        return self.reads or (self.device == "cpu" and self.network.drops)
+
+    @property
+    def packs(self) -> bool:
+        """Whether a batch goes through the layers without its padding."""
+        return is_plain(self.network.kind) and not self.reads
+
+    @property
+    def tokens(self) -> int:
+        """What goes through the layers."""
+        return self.load.tokens if self.packs else self.load.padded
+
+
+def _logits(network: Network, load: Load) -> int:
+    """Numbers that the head gives."""
+    out = max((shape[0] for shape in _shapes(network.head)), default=network.hidden)
+    return out * (load.padded if isinstance(network.head, TokenHead) else load.sequences)
+
+
+def _shapes(head: nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(each.shape) for each in head.parameters()]
+
+
+def _count(shapes: Iterable[tuple[int, ...]]) -> int:
+    return sum(map(math.prod, shapes))
