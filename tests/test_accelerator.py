@@ -21,6 +21,7 @@ ENCODERS = ["XLM-R large", "XLM-R base", "e5-small"]
 @pytest.fixture(autouse=True)
 def repository_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
 
 
 def rows(output: str) -> list[dict[str, object]]:
