@@ -191,7 +191,7 @@ class Sides:
         @torch.inference_mode()
         def run() -> None:
             for batch in ids.split(ALONE * setting.texts):
-                model(input_ids=batch, attention_mask=torch.ones_like(batch))
+                model(input_ids=batch)  # no mask, since there is no padding
 
         return Timed(self.watch.rounds(run, 1, 1), ids.numel(), 2.0 * self.parameters * ids.numel())
 
