@@ -17,10 +17,8 @@ from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
-import langcodes
-from langcodes.data_dicts import LIKELY_SUBTAGS
-
 from trainables.errors import UserError, suggestion
+from trainables.lazy import langcodes
 
 LOW_RESOURCE = (0, 1, 2)
 """Resource classes that count as low-resource."""
@@ -142,6 +140,8 @@ def _script(tag: _Tag) -> str | None:
     """The script that a tag says, or that is known to be its language's."""
     if tag.script is not None:
         return tag.script
+    from langcodes.data_dicts import LIKELY_SUBTAGS
+
     names = [tag.language, *(langcodes.standardize_tag(tag.language, macro=macro) for macro in (False, True))]
     known = next((name for name in names if langcodes.Language.get(name).language in LIKELY_SUBTAGS), None)
     return _likely_script(known) if known is not None else None

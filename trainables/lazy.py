@@ -18,7 +18,8 @@ class Lazy(ModuleType):
 
 
 if TYPE_CHECKING:
+    import langcodes as langcodes
     import torch as torch
     from torch.nn import functional as functional
 else:
-    torch, functional = Lazy("torch"), Lazy("torch.nn.functional")
+    langcodes, torch, functional = Lazy("langcodes"), Lazy("torch"), Lazy("torch.nn.functional")

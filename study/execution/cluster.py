@@ -41,6 +41,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    # Trial drivers start side by side, where Ray would start one at a time; the searcher says how many there are.
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TOKENIZERS_PARALLELISM": "false",
@@ -52,6 +54,7 @@ LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Ray's own metrics are for its dashboard, of which nothing can be looked at here.
     "RAY_enable_metrics_collection": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
 }
 
 UNHEARD = {"PYTHONWARNINGS": ""}
@@ -160,11 +163,16 @@ def _start_ray(**arguments: Any) -> None:
 
 @contextmanager
 def _small() -> Iterator[None]:
-    """Within, a cluster is started with LOCAL_PARAMETERS, for which `ray.init` has no arguments.
+    """Within, a cluster is started with LOCAL_PARAMETERS, for which `ray.init` has no arguments, and without what is
+    left of a dashboard that is not included, which nobody asks for anything.
 
     A Ray that has them elsewhere starts all its processes.
     """
-    with _set("ray._private.parameter", "RayParams", lambda usual: partial(usual, **LOCAL_PARAMETERS)):
+    with (
+        _set("ray._private.parameter", "RayParams", lambda usual: partial(usual, **LOCAL_PARAMETERS)),
+        _set("ray._private.services", "start_api_server", lambda usual: lambda *_, **__: (None, None)),
+        _set("ray._private.utils", "get_dashboard_dependency_error", lambda usual: lambda: ImportError("left out")),
+    ):
         yield
 
 
@@ -191,9 +199,12 @@ def _staying_local() -> Iterator[None]:
     token = {} if has_token else {"RAY_AUTH_TOKEN": _token()}
     # Ray turns 127.0.0.1 into the machine's address unless it takes itself to be confined to one machine. It read the
     # variable in LOCAL_ENVIRONMENT when it was imported; its child processes read it later.
+    # Trial drivers inherit all variables here. To be handed some, their processes would start twice.
     with (
         environment(LOCAL_ENVIRONMENT | token, also=["RAY_AUTH_MODE"]),
         _set("ray._private.ray_constants", "ENABLE_RAY_CLUSTER", lambda usual: False),
+        _set("ray.tune.execution.class_cache", "DEFAULT_ENV_VARS", lambda usual: {}),
+        _set("ray.tune.execution.class_cache", "ENV_VARS_TO_PROPAGATE", lambda usual: ()),
     ):
         yield
 

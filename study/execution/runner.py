@@ -95,7 +95,7 @@ def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: P
 @contextmanager
 def tracked(config: StudyConfig, root: Path) -> Iterator[None]:
     """Meanwhile, MLflow follows the study's ledger; at the end it gets a bounded time to catch up."""
-    tracker = Tracker(config.tracking.uri, config.name, root)
+    tracker = Tracker(config.tracking.uri, config.name, root, patient=True)
     try:
         yield
     finally:

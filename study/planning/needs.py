@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,8 +114,14 @@ def size(count: float) -> str:
 # Trials at a time
 
 
-def gpus() -> int:
-    """GPUs of this machine."""
+DRIVERS = ("nvidia*", "nvhost*", "nvgpu*", "kfd", "dxg")
+"""What is in /dev on Linux where a driver is loaded for something that torch calls a GPU."""
+
+
+def gpus(devices: Path = Path("/dev")) -> int:
+    """GPUs of this machine. Torch is asked, which takes a second, where there may be one."""
+    if sys.platform == "linux" and not any(found for name in DRIVERS for found in devices.glob(name)):
+        return 0
     import torch
 
     return torch.cuda.device_count()

@@ -33,9 +33,10 @@ def read_study(path: Path) -> StudyRecord:
 class Tail:
     """Reads a ledger that may be growing: each `poll` gives the events since the last one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        """`offset`: bytes of it that are left out, whole lines."""
         self.path = path
-        self._offset = 0
+        self._offset = offset
         self._line = 0
 
     def poll(self) -> Iterator[dict[str, Any]]:

@@ -45,14 +45,19 @@ class Tracker:
     """Keeps MLflow up to date with one study's ledger, in a daemon thread that starts with the object.
 
     `uri` None is the SQLite file under `root`. Connecting imports MLflow and may make its database, which takes
-    seconds: that too happens in the thread. An outage is said in one line, through `say`. As a context manager it
-    closes itself.
+    seconds: that too happens in the thread; with `patient`, not before there is something to see, a report or the end
+    of a trial, so that those seconds are not taken from the start of the trials. An outage is said in one line, through
+    `say`. As a context manager it closes itself.
     """
 
-    def __init__(self, uri: str | None, experiment: str, root: Path, say: Say = to_stderr) -> None:
+    def __init__(
+        self, uri: str | None, experiment: str, root: Path, say: Say = to_stderr, patient: bool = False
+    ) -> None:
         self._settings = ExitStack()
         self._settings.enter_context(settings())
-        self._mirror = Mirror(study_directory(root, experiment) / LEDGER, uri, say)
+        ledger = study_directory(root, experiment) / LEDGER
+        self._mirror = Mirror(ledger, uri, say)
+        self._awaited = Tail(ledger, ledger.stat().st_size if ledger.exists() else 0) if patient else None
         self._say = say
         self._closing, self._abandoned = threading.Event(), threading.Event()
         self._complete = False
@@ -86,7 +91,17 @@ class Tracker:
             f"The ledger has them all; send them with: {command}"
         )
 
+    def _await_something(self) -> None:
+        """Return once the ledger says more than that trials were handed out, or nobody will wait any longer."""
+        while self._awaited is not None and not self._closing.wait(POLL_SECONDS):
+            try:
+                if any(event["event"] in ("report", "finished") for event in self._awaited.poll()):
+                    return
+            except (OSError, UserError):  # said by whoever meets it next
+                return
+
     def _follow(self) -> None:
+        self._await_something()
         failures = last_failures = 0
         while not self._abandoned.is_set():
             try:

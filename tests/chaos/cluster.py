@@ -40,10 +40,10 @@ INTERVAL = EVERY
 """Steps between two checkpoints."""
 
 PLAN: tuple[tuple[str, str], ...] = (
-    *(("local", kind) for kind in ("worker", "driver", "actor", "mailbox", "disk", "controller", "raylet", "gcs")),
+    *(("local", kind) for kind in ("worker", "driver", "actor", "mailbox", "disk", "raylet", "gcs")),
     *(
         ("nodes", kind)
-        for kind in ("worker", "actor", "driver", "torn", "node", "freeze", "mlflow", "worker", "mlflow")
+        for kind in ("worker", "actor", "controller", "driver", "torn", "node", "freeze", "mlflow", "worker", "mlflow")
     ),
     *(("confirm", kind) for kind in ("driver", "worker", "actor")),
     *(("pairs", kind) for kind in ("freeze", "node", "worker")),

@@ -19,7 +19,6 @@ from trainables.materials.materials import Materials
 from trainables.model.encoder import Model
 from trainables.perturbation.attack import attacked_logits
 from trainables.perturbation.base import Perturbable
-from trainables.perturbation.certify import certify, nearest_word_distance, noisy_answers
 from trainables.scores import LanguageScores, Split
 from trainables.scoring.evaluation import predict, score, token_budget
 from trainables.scoring.stream import planned
@@ -72,6 +71,8 @@ def _certified(
 
     Both are means in units of the reference norm m; the radius is 0 where the smoothed classifier is wrong or abstains.
     """
+    from trainables.perturbation.certify import certify, noisy_answers  # needs scipy: a second for who certifies
+
     shape = materials.shape
     _only_single_answers(shape, "evaluation.certify")
     plan = planned(materials, split, config.examples_per_language, budget, labelled=True)
@@ -120,6 +121,8 @@ class WordDistances:
     def of(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Of each item (n,), the distance from any of its words under `mask` (s, t) to the nearest other word; 0 where
         it has none."""
+        from trainables.perturbation.certify import nearest_word_distance
+
         words = torch.unique(ids[mask])
         new = words[self._known[words].isnan()]
         self._known[new] = nearest_word_distance(new, self._table).to(self._known.dtype)

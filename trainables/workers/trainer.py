@@ -49,4 +49,4 @@ def trainer(
         from ray.train.torch import TorchConfig
 
         options["backend_config"] = TorchConfig(backend=process_group)
-    return LeanTrainer(serve, mailbox=mailbox, slot=slot, **options)
+    return LeanTrainer(serve, mailbox=mailbox, slot=slot, local=not meets, **options)

@@ -46,9 +46,11 @@ assert not process.is_running()
 
 LOOK = """
 import json, os, psutil, ray
-from ray._private import parameter, ray_constants, worker
+from ray._private import parameter, ray_constants, services, worker
+from ray.tune.execution import class_cache
 from study.execution.cluster import cluster
 usual, confined, before = parameter.RayParams, ray_constants.ENABLE_RAY_CLUSTER, dict(os.environ)
+others = services.start_api_server, class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
 with cluster(None, print):
     kinds = [kind for kind, _ in worker._global_node.live_processes()]
     mine = psutil.Process()
@@ -56,6 +58,7 @@ with cluster(None, print):
     print(json.dumps([kinds, [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]]))
 assert parameter.RayParams is usual  # for a cluster that this process starts for something else
 assert ray_constants.ENABLE_RAY_CLUSTER == confined
+assert others == (services.start_api_server, class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE)
 assert dict(os.environ) == before
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 with cluster(None, print):  # a second one in one process, which one CPU is left to
@@ -72,7 +75,7 @@ def test_it_is_small_listens_on_loopback_only_and_leaves_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", LOOK], check=True, stdout=subprocess.PIPE, text=True, timeout=180)
     kinds, addresses = json.loads(done.stdout.splitlines()[0])
     assert {"raylet", "gcs_server"} <= set(kinds)
-    assert not {"log_monitor", "monitor"} & set(kinds)
+    assert not {"log_monitor", "monitor", "dashboard"} & set(kinds)
     assert addresses
     assert set(addresses) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 

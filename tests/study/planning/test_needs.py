@@ -36,6 +36,19 @@ def written(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize(
+    ("platform", "device", "found"),
+    [("linux", "nvidia0", 3), ("linux", "kfd", 3), ("linux", "dxg", 3), ("linux", "nvme0", 0), ("darwin", "null", 3)],
+)
+def test_torch_is_asked_for_gpus_where_a_driver_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, device: str, found: int
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    (tmp_path / device).touch()
+    assert needs.gpus(tmp_path) == found
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_checkpoint_is_as_large_as_foretold(tmp_path: Path, frozen: bool) -> None:
     """A model and an optimiser as a trial has them, the vocabulary trimmed, after a step that changed nothing."""

@@ -219,6 +219,36 @@ def test_a_run_whose_creation_seemed_to_fail_is_there_once(
     assert_equals_ledger(dump(server.store, name), ledger.path, config)
 
 
+@pytest.mark.parametrize("kind", ["report", "finished"])
+def test_a_patient_one_waits_for_something_to_see(
+    monkeypatch: pytest.MonkeyPatch, gate: Gate, server: Server, ledger: Ledger, study: list[Event], kind: str
+) -> None:
+    """What was there before it does not count: a study that is resumed has to start its workers too."""
+    monkeypatch.setattr("study.tracking.tracker.POLL_SECONDS", 0.05)
+    first = next(i for i, event in enumerate(study) if event["event"] == kind)
+    append(ledger, study[: first + 1])
+    advanced: list[None] = []
+    monkeypatch.setattr(mirror.Mirror, "advance", lambda self: advanced.append(None))
+    monkeypatch.setattr(mirror.Mirror, "finish", lambda self: None)
+    name = ledger.path.parent.name
+    with Tracker(gate.uri, name, ledger.path.parent.parent, patient=True):
+        append(ledger, [{**study[first], "event": "started"}])
+        time.sleep(0.5)
+        assert not advanced
+        append(ledger, [study[first]])
+        wait_for(lambda: bool(advanced))
+
+
+def test_a_patient_one_waits_no_longer_than_its_study(
+    monkeypatch: pytest.MonkeyPatch, gate: Gate, server: Server, tmp_path: Path, name: str
+) -> None:
+    finished: list[None] = []
+    monkeypatch.setattr(mirror.Mirror, "advance", lambda self: False)
+    monkeypatch.setattr(mirror.Mirror, "finish", lambda self: finished.append(None))
+    assert Tracker(gate.uri, name, tmp_path, patient=True).close(20.0)
+    assert finished
+
+
 def test_a_tracker_without_a_ledger_waits(gate: Gate, server: Server, tmp_path: Path, name: str) -> None:
     said: list[str] = []
     with Tracker(gate.uri, name, tmp_path, said.append):

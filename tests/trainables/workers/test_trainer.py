@@ -11,8 +11,10 @@ import torch
 from ray.train import ScalingConfig
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.worker_group import state, worker_group
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from trainables.workers import worker
+from trainables.workers import lean, worker
 from trainables.workers.driver import WorkerGroup
 from trainables.workers.lean import LeanTrainer, Placed
 from trainables.workers.trainer import trainer
@@ -25,6 +27,44 @@ def test_what_is_left_out_is_left_out() -> None:
     assert any(isinstance(each, Placed) for each in callbacks)
     assert len(callbacks) > 2
     assert not {DatasetsCallback, PlacementGroupCleanerCallback} & {type(each) for each in callbacks}
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_on_one_machine_the_controller_is_no_process(monkeypatch: pytest.MonkeyPatch, local: bool) -> None:
+    """It is run here, asks for no machines and starts no actor to synchronise workers; on a cluster all is as usual."""
+    monkeypatch.setattr(worker_group, "SynchronizationActor", worker_group.SynchronizationActor)
+    monkeypatch.setattr(worker_group, "get_env_vars_to_propagate", worker_group.get_env_vars_to_propagate)
+    monkeypatch.setattr(state, "_shutdown_sync_actor", state._shutdown_sync_actor)
+    before = worker_group.SynchronizationActor
+    usual, own = [], []
+
+    class Controller:
+        def __init__(self, **parts: Any) -> None:
+            own.append(parts)
+
+        async def run(self) -> None:
+            own.append("run")
+
+        def get_result(self) -> str:
+            return "result"
+
+    monkeypatch.setattr(lean, "TrainController", Controller)
+    monkeypatch.setattr(
+        DataParallelTrainer, "_initialize_and_run_controller", lambda self, **parts: usual.append(parts)
+    )
+    options = {"run": {}, "scaling_config": ScalingConfig(num_workers=1)}
+    made = trainer(print, None, "slot", gpus=False, meets=not local, **options)
+    result = made._initialize_and_run_controller(scaling_policy="usual", callbacks=["mine"])
+    if not local:
+        assert (usual, own) == ([{"scaling_policy": "usual", "callbacks": ["mine"]}], [])
+        assert worker_group.SynchronizationActor is before
+        return
+    assert (result, usual) == ("result", [])
+    parts, ran = own
+    assert isinstance(parts["scaling_policy"], lean.OneMachine) and parts["callbacks"] == ["mine"] and ran == "run"
+    assert worker_group.SynchronizationActor.options(label_selector={}).remote(timeout_s=None) is not None
+    state._shutdown_sync_actor("nobody")
+    assert worker_group.get_env_vars_to_propagate() == {}
 
 
 def test_a_single_worker_finds_its_accelerator() -> None:
