@@ -16,7 +16,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-VOCABULARY = "errors lazy seeds environment machine config fields loading languages scores batch distributed"
+VOCABULARY = "errors lazy seeds background environment machine config fields loading languages scores batch distributed"
 DOORS = "launch removal commands cli notebook __main__"
 
 ORDER: Mapping[str, Sequence[Sequence[str]]] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -20,6 +19,7 @@ from study.record.lines import LEDGER, Tail
 from study.tracking.answers import SECONDS, reason, settings
 from study.tracking.mirror import Mirror, Say
 from study.tracking.server import public
+from trainables.background import Background
 from trainables.errors import UserError
 
 POLL_SECONDS = 1.0
@@ -54,20 +54,18 @@ class Tracker:
         self._settings.enter_context(settings())
         self._mirror = Mirror(study_directory(root, experiment) / LEDGER, uri, say)
         self._say = say
-        self._closing, self._abandoned = threading.Event(), threading.Event()
-        self._complete = False
-        self._thread = threading.Thread(target=self._follow, name="mlflow", daemon=True)
-        self._thread.start()
+        self._abandoned = self._complete = False
+        self._thread = Background("mlflow", self._follow)
 
     def close(self, timeout: float = 20.0) -> bool:
         """Send what is left, for at most `timeout` seconds. False, and a line on how to catch up, if some is left."""
-        if not self._abandoned.is_set():
-            self._closing.set()
-            self._thread.join(timeout)
-            self._abandoned.set()
+        if not self._abandoned:
+            self._thread.stop(timeout)
+            self._abandoned = True
             if not self._complete:
                 self._say(self._how_to_catch_up())
         self._settings.close()
+        self._thread.check()
         return self._complete
 
     def __enter__(self) -> Tracker:
@@ -86,14 +84,14 @@ class Tracker:
             f"The ledger has them all; send them with: {command}"
         )
 
-    def _follow(self) -> None:
+    def _follow(self, thread: Background) -> None:
         failures = last_failures = 0
-        while not self._abandoned.is_set():
+        while not self._abandoned:
             try:
-                more = self._step()
+                more = self._step(closing=thread.over)
             except Exception as error:
                 failures += 1
-                last_failures += self._closing.is_set()
+                last_failures += thread.over
                 if failures == WARN_AFTER:
                     self._say(
                         f"MLflow at {public(self._mirror.uri)} {reason(error, self._mirror.uri)}. "
@@ -101,7 +99,10 @@ class Tracker:
                     )
                 if last_failures >= WARN_AFTER:
                     return
-                self._wait(failures)
+                if thread.over:
+                    time.sleep(_pause(1))
+                else:
+                    thread.wait(_pause(failures))
                 continue
             if failures >= WARN_AFTER:
                 self._say(f"MLflow at {public(self._mirror.uri)} answers again.")
@@ -109,23 +110,15 @@ class Tracker:
             if self._complete:
                 return
             if not more:
-                self._closing.wait(POLL_SECONDS)
+                thread.wait(POLL_SECONDS)
 
-    def _step(self) -> bool:
+    def _step(self, closing: bool) -> bool:
         """Send one chunk; at the end, once there is no more, finish. True if there may be more."""
-        closing = self._closing.is_set()
         more = self._mirror.advance()
         if closing and not more:
             self._mirror.finish()
             self._complete = True
         return more
-
-    def _wait(self, failures: int) -> None:
-        """Longer after each failure; briefly when closing."""
-        if self._closing.is_set():
-            time.sleep(_pause(1))
-        else:
-            self._closing.wait(_pause(failures))
 
 
 def rebuild(ledger: Path, uri: str | None = None, say: Say = to_stderr) -> int:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,6 +245,32 @@ def test_of_two_drivers_one_owns_a_study(machines: Machines, events: list[Event]
     assert machines.events("a") == plain(events[:8])
     (left,) = path.parent.glob("ledger.left-*")
     assert plain(read_events(left)) == plain(events[:4] + events[8:])
+
+
+def test_an_upload_that_hangs_does_not_hang_the_driver(
+    machines: Machines, events: list[Event], capsys: pytest.CaptureFixture[str]
+) -> None:
+    released, hanging = threading.Event(), threading.Event()
+    original = Store.write
+
+    def write(store: Store, name: str, content: bytes) -> None:
+        if threading.current_thread().name == "mirror":
+            hanging.set()
+            released.wait(120)
+        original(store, name, content)
+
+    opened = roots.opened(machines.ledger("a"), False, nothing)
+    ledger = opened.__enter__()
+    machines.patch.setattr(Store, "write", write)
+    machines.patch.setattr(segments, "UPLOAD_SECONDS", 0.2)
+    append(ledger, [{**events[0], "event": "stopped", "cause": "enough"}])
+    assert hanging.wait(60)
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=r"lacks the last \d+ bytes of the ledger"):
+        opened.__exit__(None, None, None)
+    assert time.monotonic() - begun < 60
+    assert "thread mirror: has not ended within 0.2 s" in capsys.readouterr().err
+    released.set()
 
 
 def test_a_missing_segment_is_damage(machines: Machines, events: list[Event]) -> None:

@@ -273,15 +273,35 @@ def test_an_interrupted_trial_says_that_it_is_not_done(stage: Stage) -> None:
     served.result(20)
 
 
-@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
-def test_nobody_watches_a_study_whose_driver_is_gone(stage: Stage) -> None:
-    stage.post.lost = ray.exceptions.RayActorError()
-    interrupted = worker._watch(stage.post, SLOT)
-    for thread in threading.enumerate():
-        if thread.name == "interrupts":
-            thread.join(10)
-            assert not thread.is_alive()
-    assert not interrupted()
+def watch() -> threading.Thread:
+    """The thread that asks whether the study is interrupted."""
+    (found,) = [thread for thread in threading.enumerate() if thread.name == "interrupts"]
+    return found
+
+
+def test_nobody_watches_a_study_whose_driver_is_gone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+
+    def asked(answer: Any) -> None:
+        gone.wait(10)
+        raise ray.exceptions.RayActorError()
+
+    monkeypatch.setattr("ray.get", asked)
+    with worker._watching(stage.post, SLOT) as interrupted:
+        thread = watch()
+        gone.set()
+        thread.join(10)
+        assert not thread.is_alive() and not interrupted()
+
+
+def test_a_watch_that_fails_fails_the_trial(stage: Stage) -> None:
+    stage.post.lost = ValueError("a fault of ours")
+    with worker._watching(stage.post, SLOT) as interrupted:
+        for thread in threading.enumerate():
+            if thread.name == "interrupts":
+                thread.join(10)
+        with pytest.raises(ValueError, match="a fault of ours"):
+            interrupted()
     stage.post.lost = None
 
 
@@ -293,14 +313,14 @@ def test_a_network_that_is_away_for_a_while_ends_nothing(stage: Stage, monkeypat
     monkeypatch.setattr(worker.time, "sleep", lambda seconds: time_of.wait(0.01))
     time_of = threading.Event()
     stage.post.lost = unavailable()
-    interrupted = worker._watch(stage.post, SLOT)
-    (watch,) = [thread for thread in threading.enumerate() if thread.name == "interrupts"]
-    watch.join(0.2)
-    assert watch.is_alive()
-    stage.post.lost = None
-    stage.post.call("interrupt")
-    watch.join(10)
-    assert interrupted()
+    with worker._watching(stage.post, SLOT) as interrupted:
+        thread = watch()
+        thread.join(0.2)
+        assert thread.is_alive()
+        stage.post.lost = None
+        stage.post.call("interrupt")
+        thread.join(10)
+        assert interrupted()
 
 
 def test_a_network_that_stays_away_is_given_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
