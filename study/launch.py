@@ -12,11 +12,11 @@ from typing import Any
 from study.planning import doctor, needs, preflight
 from study.question.config import StudyConfig, study_directory
 from study.record import roots
-from study.record.lines import LEDGER, read_events
+from study.record.lines import LEDGER, Reading
 from study.record.record import StudyRecord
 from study.views import layout, tables
 from study.views.found import Study, find
-from study.views.progress import Mode, of_confirm, watched
+from study.views.progress import Mode, watched
 from study.views.values import first_value
 from trainables.errors import UserError, shown
 
@@ -50,20 +50,21 @@ def run(config: StudyConfig, options: Options, learn_from: Sequence[str] = ()) -
         same_configuration(config, existing)
         if existing.condition != "finished":
             raise UserError(_how_to_go_on(existing))
-        return _conclude(options, config.name)
+        return _conclude(options, existing)
     preflight.check(config, options.root, options.address)
-    return _execute(config, options, resume=False, learn_from=[find(options.root, n).record for n in learn_from])
+    reading = Reading(study_directory(options.root, config.name) / LEDGER)
+    return _execute(config, options, reading, learn_from=[find(options.root, n).record for n in learn_from])
 
 
-def resume(name: str, options: Options) -> int:
-    """Go on with an unfinished study under its own configuration, then as `run`."""
-    existing = find(options.root, name)
+def resume(name: str, options: Options, known: Study | None = None) -> int:
+    """Go on with an unfinished study, `known` if it was read already, under its own configuration; then as `run`."""
+    existing = known or find(options.root, name)
     if existing.condition == "running" and not options.take_over:
         raise UserError(_how_to_go_on(existing))
     if existing.condition == "finished":
-        return _conclude(options, name)
+        return _conclude(options, existing)
     preflight.check(existing.config, options.root, options.address)
-    return _execute(existing.config, options, resume=True)
+    return _execute(existing.config, options, existing.reading)
 
 
 def confirm(name: str, options: Options, runners_up: int = 0, again: bool = False) -> int:
@@ -93,14 +94,13 @@ def retry(name: str, options: Options, numbers: Sequence[int] = (), force: bool 
         print(f"not retried: {chosen.left}", file=sys.stderr, flush=True)
     if chosen.phase == "confirm":
         return _confirm(existing, options, retry=chosen.numbers)
-    return _execute(config, options, resume=True, retry=chosen.numbers)
+    return _execute(config, options, existing.reading, retry=chosen.numbers)
 
 
 def _confirm(existing: Study, options: Options, **what: Any) -> int:
     """Run trials of `confirm` and print what the test split says; `what`: see `study.execution.confirm`."""
     name, score = existing.name, first_value(existing.config)
-    log = study_directory(options.root, name) / LOG
-    earlier = of_confirm(read_events(log.with_name(LEDGER)))
+    log, earlier = study_directory(options.root, name) / LOG, existing.record.copied("confirm")
     _announce(existing.config, options)
     with (
         _resumable(f"study confirm {name}", options.root),
@@ -108,19 +108,19 @@ def _confirm(existing: Study, options: Options, **what: Any) -> int:
     ):
         from study.execution.confirm import confirm_study
 
-        confirm_study(name, options.root, take_over=options.take_over, events=events, address=options.address, **what)
-    return _conclude(options, name)
+        what |= {"reading": existing.reading, "take_over": options.take_over, "address": options.address}
+        confirm_study(name, options.root, events=events, **what)
+    return _conclude(options, find(options.root, name, existing.reading))
 
 
 def _execute(
     config: StudyConfig,
     options: Options,
-    resume: bool,
+    reading: Reading,
     learn_from: Sequence[StudyRecord] = (),
     retry: Sequence[int] = (),
 ) -> int:
     folder = study_directory(options.root, config.name)
-    earlier = read_events(folder / LEDGER) if resume else []
     from study.proposals.arms import run_arms
 
     planned, score = sum(arm.proposer.remaining() for arm in run_arms(config)), first_value(config)
@@ -128,14 +128,14 @@ def _execute(
     try:
         with (
             _resumable(f"study resume {config.name}", options.root),
-            watched(config, planned, score, folder / LOG, options.mode, earlier) as events,
+            watched(config, planned, score, folder / LOG, options.mode, reading.record.copied()) as events,
         ):
             from study.execution.runner import run_study
 
             run_study(
                 config,
                 options.root,
-                resume=resume,
+                reading=reading,
                 take_over=options.take_over,
                 events=events,
                 address=options.address,
@@ -145,16 +145,16 @@ def _execute(
             )
     finally:
         _remove_if_nothing_began(folder)
-    _register(config, options)
-    return _conclude(options, config.name)
+    _register(config, options, reading)
+    return _conclude(options, find(options.root, config.name, reading))
 
 
-def _register(config: StudyConfig, options: Options) -> None:
+def _register(config: StudyConfig, options: Options, reading: Reading) -> None:
     """The chosen model to MLflow's registry at the study's end, where that is asked for."""
     if config.tracking.register_model:
         from study.models import models
 
-        models.register_chosen(config.name, options.root)
+        models.register_chosen(config.name, options.root, reading)
 
 
 def _announce(config: StudyConfig, options: Options) -> None:
@@ -177,11 +177,10 @@ def _resumable(command: str, root: Path) -> Iterator[None]:
         raise
 
 
-def _conclude(options: Options, name: str) -> int:
+def _conclude(options: Options, study: Study) -> int:
     """Print a study's result; the exit status that it deserves."""
-    study = find(options.root, name)
     if study.condition != "running":
-        roots.settle(options.root, name)
+        roots.settle(options.root, study.name)
     if options.mode != "json":
         print(tables.result(study, room=layout.width()))
         if study.condition == "finished":

@@ -29,9 +29,10 @@ def run_study(
     options = launch.Options(roots.folder(root), mode="quiet")
     roots.refresh(options.root, study.name)
     is_there = (study_directory(options.root, study.name) / LEDGER).exists()
-    if is_there and find(options.root, study.name).condition == "unfinished":
-        launch.same_configuration(study, find(options.root, study.name))
-        launch.resume(study.name, options)
+    existing = find(options.root, study.name) if is_there else None
+    if existing is not None and existing.condition == "unfinished":
+        launch.same_configuration(study, existing)
+        launch.resume(study.name, options, existing)
     else:
         launch.run(study, options)
     return load_study(study.name, options.root)

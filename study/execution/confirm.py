@@ -17,7 +17,7 @@ from study.proposals.arms import Planned
 from study.question import rules
 from study.question.config import StudyConfig, study_directory
 from study.record import roots
-from study.record.lines import LEDGER, read_study
+from study.record.lines import LEDGER, Reading
 from study.record.record import StudyRecord
 from trainables.config import TrialConfig
 from trainables.errors import UserError
@@ -38,15 +38,18 @@ def confirm_study(
     take_over: bool = False,
     events: Listener | None = None,
     address: str | None = None,
+    reading: Reading | None = None,
 ) -> StudyRecord:
     """Open the test split once, and score the rank-1 configuration, `runners_up` further ones and the controls on it.
 
     What was interrupted goes on; what is complete is left as it is, unless `again` opens the test split once more for
     configurations that were not among those confirmed. Failed trials that `retry` names run again, and nothing that is
-    new does. Raises `UserError` where the study's trials are not all done.
+    new does. `reading` has what is known of the study's ledger already. Raises `UserError` where the study's trials are
+    not all done.
     """
     folder = study_directory(root.resolve(), name)
-    record = read_study(folder / LEDGER)
+    reading = reading or Reading(folder / LEDGER)
+    record = reading.update()
     config = StudyConfig.model_validate(record.config)
     unfinished = [t.number for t in record.trials.values() if t.phase == "run" and not t.ended]
     if unfinished:
@@ -57,8 +60,8 @@ def confirm_study(
     if len(done) < len(planned) and done and not again and all(t.ended for t in done):
         raise UserError(f"{name}: the test split was opened already; --again opens it once more for what is new")
     if retry or len(done) < len(planned) or any(not t.ended for t in done):
-        _execute(config, folder, planned, retry, take_over, events, address)
-        record = read_study(folder / LEDGER)
+        _execute(config, reading, planned, retry, take_over, events, address)
+        record = reading.update()
     results(config, record, folder).to_parquet(folder / RESULTS)
     roots.keep(folder / RESULTS)
     return record
@@ -66,7 +69,7 @@ def confirm_study(
 
 def _execute(
     config: StudyConfig,
-    folder: Path,
+    reading: Reading,
     planned: list[Planned],
     retry: Sequence[int],
     take_over: bool,
@@ -75,8 +78,8 @@ def _execute(
 ) -> None:
     hear = events or (lambda event: None)
     hear({"event": "waiting", "for": "data and encoder, with the test split"})
-    with roots.opened(folder / LEDGER, take_over, hear) as ledger:
-        record = read_study(ledger.path)
+    with roots.opened(reading.path, take_over, hear) as ledger:
+        record = reading.update()
         asked = sum(t.phase == "confirm" for t in record.trials.values())
         if asked < len(planned):
             configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
@@ -84,8 +87,8 @@ def _execute(
             ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
         materials = prepare(config.trial, ("validation", "test"))
         begin(config, ledger, record, materials)
-        checkpoints = Checkpoints(config, record, folder)
-        record = reopen(ledger, record, checkpoints, retry)
+        checkpoints = Checkpoints(config, record, reading.path.parent)
+        record = reopen(ledger, reading, checkpoints, retry)
         execute(Trials(config, ledger, record, planned), checkpoints, hear, address)
 
 

@@ -23,7 +23,7 @@ from study.proposals import warm_start
 from study.question.config import ScalingConfig, StudyConfig, study_directory
 from study.question.rules import protocol_hash
 from study.record.ledger import Ledger
-from study.record.lines import LEDGER, read_study
+from study.record.lines import LEDGER, Reading
 from study.record.record import StudyRecord
 from study.record.roots import opened
 from study.record.version import code_version
@@ -41,7 +41,7 @@ def run_study(
     config: StudyConfig,
     root: Path,
     *,
-    resume: bool = False,
+    reading: Reading | None = None,
     take_over: bool = False,
     events: Listener | None = None,
     address: str | None = None,
@@ -52,9 +52,9 @@ def run_study(
     """Run a study's trials, or go on with them, until its budget is met; returns what the ledger then holds.
 
     The ended trials of `learn_from` become history to a new study's sampler; failed trials that `retry` names run
-    again, before what else is left. `address` is that of a Ray cluster;
-    without one, a local cluster lives as long as the call. Raises `UserError` before anything is written where the
-    study cannot start, and `KeyboardInterrupt` once an interrupted study is checkpointed and can be resumed.
+    again, before what else is left. `reading` has what is known of the study's ledger already. `address` is that of a
+    Ray cluster; without one, a local cluster lives as long as the call. Raises `UserError` before anything is written
+    where the study cannot start, and `KeyboardInterrupt` once an interrupted study is checkpointed and can be resumed.
     """
     if max_failures is not None:
         search = config.search.model_copy(update={"max_failures": max_failures})
@@ -65,18 +65,20 @@ def run_study(
     for other in learn_from:
         warm_start.check(config, fingerprints(materials), other)
     folder = study_directory(root.resolve(), config.name)
+    reading = reading or Reading(folder / LEDGER)
     with opened(folder / LEDGER, take_over, hear) as ledger:
-        record = read_study(ledger.path)
+        record = reading.update()
         if record.uuid is None:
             begin(config, ledger, record, materials)
-            record = read_study(ledger.path)
+            record = reading.update()
             for other in learn_from:
-                count = warm_start.borrow(config, ledger, record, other)
+                count = warm_start.borrow(config, ledger, record.copied(), other)
+                record = reading.update()
                 hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
         checkpoints = Checkpoints(config, record, folder)
-        record = reopen(ledger, record, checkpoints, retry)
+        record = reopen(ledger, reading, checkpoints, retry)
         execute(Trials(config, ledger, record), checkpoints, hear, address)
-    return read_study(folder / LEDGER)
+    return reading.update()
 
 
 def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: Path) -> None:

@@ -82,7 +82,7 @@ def _write(study: Study, root: Path, folder: Path) -> dict[str, int]:
     results = history.load_results(study.name, root)
     if results is not None:
         made["results"] = _results(results)
-    found = findings.find(from_ledger(study.name, root)) if any(t.reports for t in study.trials) else None
+    found = findings.find(from_ledger(study.name, root, study)) if any(t.reports for t in study.trials) else None
     texts = {"headline": headline.headline(found), "endpoint": headline.endpoint(found)} if found else {}
     counts = {}
     for relation in relations.relations():

@@ -11,7 +11,7 @@ from study.proposals import ranking
 from study.question import rules
 from study.question.config import StudyConfig
 from study.record import roots
-from study.record.lines import LEDGER, read_study
+from study.record.lines import LEDGER, Reading
 from study.record.record import StudyRecord, TrialRecord
 from trainables.errors import UserError, suggestion
 from trainables.loading import validate
@@ -25,8 +25,13 @@ class Study:
 
     name: str
     config: StudyConfig
-    record: StudyRecord
+    reading: Reading
     condition: Condition
+
+    @property
+    def record(self) -> StudyRecord:
+        """What its ledger added up to when it was read last."""
+        return self.reading.record
 
     @property
     def trials(self) -> list[TrialRecord]:
@@ -42,8 +47,9 @@ class Study:
             return None
 
 
-def find(root: Path, name: str) -> Study:
-    """The study `name` under `root`. Raises `UserError`, with the near name, where there is none."""
+def find(root: Path, name: str, reading: Reading | None = None) -> Study:
+    """The study `name` under `root`; `reading` has what is known of its ledger already. Raises `UserError`, with the
+    near name, where there is none."""
     folder = root / name
     roots.refresh(root, name)
     if not (folder / LEDGER).is_file():
@@ -51,14 +57,15 @@ def find(root: Path, name: str) -> Study:
         known = roots.names(root)
         near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"
         raise UserError(f"{name}: no such study under {roots.shown(root)}{near}")
-    record = read_study(folder / LEDGER)
+    reading = reading or Reading(folder / LEDGER)
+    record = reading.update()
     if not record.config:
         raise UserError(f"{folder}: its ledger has no study in it yet")
     config = validate(StudyConfig, record.config)
     condition: Condition = (
         "running" if roots.is_owned(root, name) else "finished" if is_finished(config, record) else "unfinished"
     )
-    return Study(name, config, record, condition)
+    return Study(name, config, reading, condition)
 
 
 def is_finished(config: StudyConfig, record: StudyRecord) -> bool:

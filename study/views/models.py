@@ -9,7 +9,6 @@ from pathlib import Path
 from study.proposals import ranking
 from study.question.config import study_directory
 from study.record import roots
-from study.record.lines import LEDGER, Tail
 from study.record.record import TrialRecord
 from study.views.found import Study
 from trainables.config import TrialConfig
@@ -92,12 +91,10 @@ def splits(trial: TrialRecord) -> tuple[Split, ...]:
     return ("validation",) if trial.phase == "run" else ("validation", "test")
 
 
-def check_materials(study: Study, root: Path, trial: TrialRecord, config: TrialConfig) -> None:
+def check_materials(study: Study, trial: TrialRecord, config: TrialConfig) -> None:
     """Raise `UserError` where data or encoder are no longer those that the study was made with."""
-    events = Tail(study_directory(root, study.name) / LEDGER).poll()
-    recorded = [event["fingerprints"] for event in events if event["event"] == "study"]
     for name, mine in fingerprints(prepare(config, splits(trial))).items():
-        theirs = [each[name] for each in recorded if isinstance(each.get(name), str)]
+        theirs = [each[name] for each in study.record.recorded if isinstance(each.get(name), str)]
         if theirs and mine not in theirs:
             raise UserError(
                 f"{study.name}: its {name} must be what it was when the study ran (got another fingerprint)"

@@ -5,7 +5,6 @@ Tune reuses the actor for the next trial (`reset_config`), and with it the worke
 
 from __future__ import annotations
 
-import json
 import uuid
 from contextlib import suppress
 from typing import Any
@@ -29,7 +28,7 @@ LEAVE_SECONDS = 30.0
 
 
 class TrialDriver(tune.Trainable):
-    """A concurrency slot. Results have the keys `kind`, `attempt`, and `evaluation` (JSON text) or `error`.
+    """A concurrency slot. Results have the keys `kind`, `attempt`, and `evaluation` (an `Evaluation`) or `error`.
 
     Beside the kinds of the mailbox there is "waiting": there is no sign of life from the workers, for `minutes`.
     """
@@ -58,8 +57,6 @@ class TrialDriver(tune.Trainable):
             item = self._next_item()
         except ray.exceptions.RayActorError:
             item = {"kind": "halted", "attempt": self.job["attempt"], "error": "the study's mailbox was lost"}
-        if "evaluation" in item:
-            item["evaluation"] = json.dumps(item["evaluation"])
         return {**item, "done": item["kind"] in {"done", "failed", "interrupted", "halted"}}
 
     def _next_item(self) -> dict[str, Any]:

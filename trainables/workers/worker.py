@@ -143,7 +143,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
                 final = final or evaluation.final
                 if group.rank == 0:
                     keep()
-                if post({"kind": "report", "evaluation": evaluation.to_json()}) == "stop":
+                if post({"kind": "report", "evaluation": evaluation}) == "stop":
                     evaluations.close()
                     return
             if group.rank == 0:

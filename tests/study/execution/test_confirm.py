@@ -92,7 +92,7 @@ def test_a_retry_plans_what_was_confirmed_and_nothing_new(tmp_path: Path, monkey
     whole = plan(config, finished(config, tmp_path / "x"), runners_up=2)
     assert sum(each.kind == "runner_up" for each in whole) == 6
     left: dict[str, Any] = {}
-    monkeypatch.setattr(confirm, "_execute", lambda config, folder, planned, retry, *_: left.update(planned=planned))
+    monkeypatch.setattr(confirm, "_execute", lambda config, reading, planned, retry, *_: left.update(planned=planned))
     monkeypatch.setattr(confirm, "results", lambda *_: pd.DataFrame())
     with Ledger.open(tmp_path / "x" / "ledger.jsonl") as ledger:
         ledger.append("test_opened", reason="")

@@ -20,7 +20,7 @@ from study.proposals.arms import Planned
 from study.proposals.search import Search
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
-from study.record.lines import LEDGER, read_events, read_study
+from study.record.lines import LEDGER, Reading, read_events, read_study
 from study.record.record import StudyRecord
 from tests.study.conftest import Event
 from tests.study.execution.test_trials import evaluation, study
@@ -61,8 +61,9 @@ class Bench:
         self.ledger.close()
         chosen = choose("x", self.record, wanted, force)
         self.ledger = Ledger.open(self.path)
-        checkpoints = Checkpoints(self.config, self.record, self.path.parent)
-        record = reopen(self.ledger, self.record, checkpoints, chosen.numbers)
+        reading = Reading(self.path)
+        checkpoints = Checkpoints(self.config, reading.update(), self.path.parent)
+        record = reopen(self.ledger, reading, checkpoints, chosen.numbers)
         self.trials = Trials(self.config, self.ledger, record, planned)
         return self.trials
 

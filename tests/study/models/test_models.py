@@ -257,9 +257,9 @@ def test_a_study_registers_at_its_end_if_asked(tiny_root: Path, monkeypatch: pyt
     """Once its trials are run, whoever ran them."""
     did: list[str] = []
     monkeypatch.setattr("study.execution.runner.run_study", lambda *given, **named: did.append("run"))
-    monkeypatch.setattr(models, "register_chosen", lambda name, root: did.append(f"register {name}"))
+    monkeypatch.setattr(models, "register_chosen", lambda name, *_: did.append(f"register {name}"))
     config = validate(StudyConfig, {**CONFIG, "tracking": {"register_model": asked}})
-    assert launch._execute(config, launch.Options(tiny_root, mode="quiet"), resume=True) == 0
+    assert launch._execute(config, launch.Options(tiny_root, mode="quiet"), find(tiny_root, NAME).reading) == 0
     assert did == ["run", "register small"][: 1 + asked]
 
 

@@ -29,7 +29,7 @@ from study.execution.retry import reopen
 from study.question.config import StudyConfig
 from study.record import roots, segments
 from study.record.ledger import Ledger
-from study.record.lines import LEDGER, read_events, read_study
+from study.record.lines import LEDGER, Reading, read_events, read_study
 from study.record.record import StudyRecord
 from study.views import following, models
 from study.views.found import find
@@ -542,9 +542,10 @@ def test_a_lost_trial_goes_on_from_the_store_and_another_begins_anew(
         shelf.put()
     with roots.opened(machines.ledger("a"), False, nothing) as ledger:
         append(ledger, lost)
-        kept = Checkpoints(config, read_study(ledger.path), machines["b"] / "small")
+        reading = Reading(ledger.path)
+        kept = Checkpoints(config, reading.update(), machines["b"] / "small")
         assert list(kept.left) == [3] and newest(store / 3) == 10 and (store / 4).sizes() == {}
-        reopen(ledger, read_study(ledger.path), kept, (3, 4))
+        reopen(ledger, reading, kept, (3, 4))
         retried = [e for e in read_events(ledger.path) if e["event"] == "retried"]
     assert [(e["trial"], e["fresh"]) for e in retried] == [(3, False), (4, True)]
     kept.restart(3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import pytest
 import ray
 
 from tests.trainables.workers.conftest import Post
+from trainables.scores import Evaluation, LanguageScores
 from trainables.workers import driver as module
 from trainables.workers.driver import TrialDriver, WorkerGroup
 from trainables.workers.worker import serve
@@ -70,7 +70,8 @@ def slot(post: Post, groups: list[Group]) -> TrialDriver:
 
 
 def report(step: int) -> dict[str, Any]:
-    return {"kind": "report", "evaluation": {"step": step, "scores": {"accuracy": {"sw": [0.5, 4]}}}}
+    scores = {"accuracy": LanguageScores({"sw": 0.5}, {"sw": 4})}
+    return {"kind": "report", "evaluation": Evaluation(step, "validation", scores)}
 
 
 def test_a_trial_is_handed_over_and_its_items_come_back_in_order(post: Post, slot: TrialDriver) -> None:
@@ -78,8 +79,7 @@ def test_a_trial_is_handed_over_and_its_items_come_back_in_order(post: Post, slo
     assert slot.step() == {"kind": "started", "attempt": 1, "done": False}
     posting = post.ask("post", slot.slot, 1, report(3))
     result = slot.step()
-    assert json.loads(result.pop("evaluation")) == report(3)["evaluation"]
-    assert result == {"kind": "report", "attempt": 1, "done": False}
+    assert result == {**report(3), "attempt": 1, "done": False}
     assert not posting.done(), "its worker waits for what Tune decides"
     posting.add_done_callback(lambda _: post.ask("post", slot.slot, 1, {"kind": "done"}))
     assert slot.step() == {"kind": "done", "attempt": 1, "done": True}

@@ -146,7 +146,7 @@ def test_one_trial_after_another_is_run_reported_and_done(stage: Stage, world: i
     assert [(item["kind"], item["attempt"]) for item in first] == [
         ("started", 1), ("report", 1), ("report", 1), ("done", 1),
     ]  # fmt: skip
-    assert [Evaluation.from_json(item["evaluation"]) for item in first[1:3]] == [evaluation(2), evaluation(4, True)]
+    assert [item["evaluation"] for item in first[1:3]] == [evaluation(2), evaluation(4, True)]
     stage.submit(2, plays(3), attempt=4)  # as in a study that was resumed
     assert [(item["kind"], item["attempt"]) for item in stage.items()] == [("started", 4), ("report", 4), ("done", 4)]
     stage.post.call("close", SLOT)
@@ -190,7 +190,7 @@ def test_a_trial_that_is_to_stop_takes_no_further_step(stage: Stage, world: int)
 
     stage.submit(1, play)
     served = stage.serve_aside(world)
-    assert stage.items(until=["report"])[-1]["evaluation"]["step"] == 1
+    assert stage.items(until=["report"])[-1]["evaluation"].step == 1
     stage.post.call("stop", SLOT)
     stage.submit(2, plays(1))
     assert [item["kind"] for item in stage.items()] == ["started", "report", "done"]
