@@ -20,10 +20,11 @@ from study.execution.interrupts import interruptible
 from study.execution.retry import reopen
 from study.execution.trials import Trials
 from study.proposals import warm_start
-from study.question.config import ScalingConfig, StudyConfig, study_directory
+from study.question.config import ScalingConfig, StudyConfig
 from study.question.rules import protocol_hash
 from study.record.ledger import Ledger
-from study.record.lines import LEDGER, Reading
+from study.record.lines import Reading
+from study.record.place import Place
 from study.record.record import StudyRecord
 from study.record.roots import opened
 from study.record.version import code_version
@@ -39,7 +40,7 @@ TRACKING_SECONDS = 60.0
 
 def run_study(
     config: StudyConfig,
-    root: Path,
+    place: Place,
     *,
     reading: Reading | None = None,
     take_over: bool = False,
@@ -49,7 +50,7 @@ def run_study(
     learn_from: Sequence[StudyRecord] = (),
     retry: Sequence[int] = (),
 ) -> StudyRecord:
-    """Run a study's trials, or go on with them, until its budget is met; returns what the ledger then holds.
+    """Run a study's trials at `place`, or go on with them, until its budget is met; returns what the ledger then holds.
 
     The ended trials of `learn_from` become history to a new study's sampler; failed trials that `retry` names run
     again, before what else is left. `reading` has what is known of the study's ledger already. `address` is that of a
@@ -64,9 +65,8 @@ def run_study(
     materials = prepare(config.trial)
     for other in learn_from:
         warm_start.check(config, fingerprints(materials), other)
-    folder = study_directory(root.resolve(), config.name)
-    reading = reading or Reading(folder / LEDGER)
-    with opened(folder / LEDGER, take_over, hear) as ledger:
+    reading = reading or Reading(place.ledger)
+    with opened(place, take_over, hear) as ledger:
         record = reading.update()
         if record.uuid is None:
             begin(config, ledger, record, materials)
@@ -75,7 +75,7 @@ def run_study(
                 count = warm_start.borrow(config, ledger, record.copied(), other)
                 record = reading.update()
                 hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
-        checkpoints = Checkpoints(config, record, folder)
+        checkpoints = Checkpoints(config, record, place)
         record = reopen(ledger, reading, checkpoints, retry)
         execute(Trials(config, ledger, record), checkpoints, hear, address)
     return reading.update()
@@ -95,9 +95,9 @@ def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: P
 
 
 @contextmanager
-def tracked(config: StudyConfig, root: Path) -> Iterator[None]:
+def tracked(config: StudyConfig, place: Place) -> Iterator[None]:
     """Meanwhile, MLflow follows the study's ledger; at the end it gets a bounded time to catch up."""
-    tracker = Tracker(config.tracking.uri, config.name, root)
+    tracker = Tracker(config.tracking.uri, place)
     try:
         yield
     finally:
@@ -116,7 +116,7 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
         hear({"event": "note", "words": f"Ray's {process} has died and ends this; go on with study {verb} {name}"})
 
     # MLflow catches up before Ray goes: a connection that Ray leaves behind may end this process a minute later.
-    with cluster(address, lost) as scratch, tracked(trials.config, checkpoints.folder.parents[1]):
+    with cluster(address, lost) as scratch, tracked(trials.config, checkpoints.place):
         resources = ray.cluster_resources()
         if "trial_driver" not in resources:
             raise UserError(

@@ -10,8 +10,7 @@ from safetensors import SafetensorError
 
 from study.models.card import card
 from study.models.scored import Model
-from study.question.config import study_directory
-from study.record.lines import LEDGER, Reading
+from study.record.lines import Reading
 from study.tracking import registry
 from study.tracking.mirror import Say
 from study.tracking.tracker import to_stderr
@@ -44,15 +43,15 @@ def publish(
         raise UserError("model: name a folder with --to, or give --register, or both")
     target = None if to is None else _checked(to)
     study = find(root, name, reading)
-    model = Model(study, models.chosen(study, root, number), history.load_results(name, root))
-    folder, trial = study_directory(root, name), model.trial.number
+    model = Model(study, models.chosen(study, number), history.results_of(study.place))
+    folder, trial = study.place.folder, model.trial.number
     with (
-        models.weights(study, root, model.trial) as checkpoint,
+        models.weights(study, model.trial) as checkpoint,
         _aside(folder if target is None else target.parent) as aside,
     ):
         task = write(model, checkpoint, aside)
         if register:
-            version = registry.register(folder / LEDGER, aside, task, trial)
+            version = registry.register(study.place, aside, task, trial)
             say(f"trial {trial} of {name}: version {version} of the model {name} in MLflow")
         if target is not None:
             aside.rename(target)

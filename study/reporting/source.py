@@ -144,7 +144,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
     trials = history.trial_frame(study)
     metric = _primary_metric(study)
     trials = trials[trials["metric"] == metric].reset_index(drop=True)
-    results = history.load_results(name, root)
+    results = history.results_of(study.place)
     if results is not None:
         results = results[(results["split"] == "test") & (results["metric"] == metric)].reset_index(drop=True)
     confirmed = [t for t in study.trials if t.phase == "confirm"]

@@ -14,8 +14,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
-from study.question.config import StudyConfig, study_directory
-from study.record.lines import LEDGER, Tail
+from study.question.config import StudyConfig
+from study.record.lines import Tail
+from study.record.place import REPORT, Place
 from study.tracking.answers import SECONDS, reason, settings
 from study.tracking.mirror import Mirror, Say
 from study.tracking.server import public
@@ -44,15 +45,15 @@ def to_stderr(line: str) -> None:
 class Tracker:
     """Keeps MLflow up to date with one study's ledger, in a daemon thread that starts with the object.
 
-    `uri` None is the SQLite file under `root`. Connecting imports MLflow and may make its database, which takes
+    `uri` None is the SQLite file under its root. Connecting imports MLflow and may make its database, which takes
     seconds: that too happens in the thread. An outage is said in one line, through `say`. As a context manager it
     closes itself.
     """
 
-    def __init__(self, uri: str | None, experiment: str, root: Path, say: Say = to_stderr) -> None:
+    def __init__(self, uri: str | None, place: Place, say: Say = to_stderr) -> None:
         self._settings = ExitStack()
         self._settings.enter_context(settings())
-        self._mirror = Mirror(study_directory(root, experiment) / LEDGER, uri, say)
+        self._mirror = Mirror(place, uri, say)
         self._say = say
         self._abandoned = self._complete = False
         self._thread = Background("mlflow", self._follow)
@@ -78,7 +79,7 @@ class Tracker:
 
     def _how_to_catch_up(self) -> str:
         mirror = self._mirror
-        command = f"study rebuild {mirror.experiment} --mlflow --root {shlex.quote(str(mirror.root))}"
+        command = f"study rebuild {mirror.place.name} --mlflow --root {shlex.quote(str(mirror.place.root))}"
         return (
             f"MLflow at {public(mirror.uri)} lacks the last {mirror.unsent()} events of this study. "
             f"The ledger has them all; send them with: {command}"
@@ -121,28 +122,28 @@ class Tracker:
         return more
 
 
-def rebuild(ledger: Path, uri: str | None = None, say: Say = to_stderr) -> int:
+def rebuild(place: Place, uri: str | None = None, say: Say = to_stderr) -> int:
     """Write everything that MLflow is to show of a study, from its ledger alone; done again, it changes nothing.
 
     `uri` None is where the study tracks to. Returns the number of events sent. Not while the study runs: its own
     tracker is at work then. Raises `UserError` if there is no ledger or MLflow does not take it.
     """
-    return send_all(ledger, uri, say, lambda mirror: None)
+    return send_all(place, uri, say, lambda mirror: None)
 
 
-def log_artifacts(ledger: Path, paths: Sequence[Path], uri: str | None = None, folder: str = "report") -> None:
+def log_artifacts(place: Place, paths: Sequence[Path], uri: str | None = None, folder: str = REPORT) -> None:
     """Store files and folders in `folder` of the artifacts of a study's parent run, which is written if it is missing.
 
     `uri` None is where the study tracks to. Raises `UserError` if there is no ledger or MLflow does not take them.
     """
-    send_all(ledger, uri, to_stderr, lambda mirror: mirror.keep(paths, folder))
+    send_all(place, uri, to_stderr, lambda mirror: mirror.keep(paths, folder))
 
 
-def send_all(ledger: Path, uri: str | None, say: Say, then: Callable[[Mirror], None], seconds: int = SECONDS) -> int:
+def send_all(place: Place, uri: str | None, say: Say, then: Callable[[Mirror], None], seconds: int = SECONDS) -> int:
     """As `rebuild`, and `then` what is to be done with all of it sent; a request may take so many seconds."""
-    configs = (event["config"] for event in Tail(ledger).poll() if event["event"] == "study")
-    config = StudyConfig.model_validate(next(configs, {"name": ledger.parent.name}))
-    mirror = Mirror(ledger, uri or config.tracking.uri, say)
+    configs = (event["config"] for event in Tail(place.ledger).poll() if event["event"] == "study")
+    config = StudyConfig.model_validate(next(configs, {"name": place.name}))
+    mirror = Mirror(place, uri or config.tracking.uri, say)
     failures = 0
     with settings(seconds):
         while True:

@@ -33,8 +33,8 @@ FINISHED, NOT_FINISHED = 0, 1
 class News:
     """The events of a study since it was found, each once; of its confirmation alone once that has begun."""
 
-    def __init__(self, root: Path, study: Study) -> None:
-        self.root, self.name = root, study.name
+    def __init__(self, study: Study) -> None:
+        self._place = study.place
         self.is_confirm = study.record.phase == "confirm"
         self._reading = study.reading
         self._numbers = {t.number for t in study.trials if t.phase == "confirm"}
@@ -43,7 +43,7 @@ class News:
     def __iter__(self) -> Iterator[Event]:
         """Those since the last time. A store that does not answer is waited for, which is said once."""
         try:
-            roots.refresh(self.root, self.name)
+            roots.refresh(self._place.root, self._place.name)
             self._away = False
         except UserError as error:
             if not self._away:
@@ -57,10 +57,10 @@ class News:
 
         A process that is not seen may be another container's: then, and only then, its lock is asked for.
         """
-        owner = roots.last_owner(self.root, self.name)
+        owner = roots.last_owner(self._place)
         if owner is None or owner.released:
             return None
-        return owner if lives(owner) or roots.is_owned(self.root, self.name) else None
+        return owner if lives(owner) or roots.is_owned(self._place) else None
 
 
 def follow(
@@ -72,11 +72,11 @@ def follow(
     where there is no such study.
     """
     study = find(root, name, reading)
-    news = News(root, study)
+    news = News(study)
     owner = news.owner()
     if owner is None:
         _say(tables.result(study) if mode != "json" else "", mode)
-        return _conclude(study, roots.last_owner(root, name), mode)
+        return _conclude(study, roots.last_owner(study.place), mode)
     pause = interval or (SECONDS if roots.store(root) is None else STORE_SECONDS)
     view = _view(study)
     try:
@@ -89,7 +89,7 @@ def follow(
     ended = find(root, name, study.reading)
     if ended.condition == "running":  # by the next driver
         return follow(root, name, mode, interval, ended.reading)
-    return _conclude(ended, roots.last_owner(root, name), mode)
+    return _conclude(ended, roots.last_owner(study.place), mode)
 
 
 def _view(study: Study) -> View:

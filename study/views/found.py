@@ -11,7 +11,8 @@ from study.proposals import ranking
 from study.question import rules
 from study.question.config import StudyConfig
 from study.record import roots
-from study.record.lines import LEDGER, Reading
+from study.record.lines import Reading
+from study.record.place import Place
 from study.record.record import StudyRecord, TrialRecord
 from trainables.errors import UserError, suggestion
 from trainables.loading import validate
@@ -23,10 +24,15 @@ Condition = Literal["running", "finished", "unfinished"]
 class Study:
     """A study as it was found on disk."""
 
-    name: str
+    place: Place
     config: StudyConfig
     reading: Reading
     condition: Condition
+
+    @property
+    def name(self) -> str:
+        """Under its root."""
+        return self.place.name
 
     @property
     def record(self) -> StudyRecord:
@@ -50,22 +56,22 @@ class Study:
 def find(root: Path, name: str, reading: Reading | None = None) -> Study:
     """The study `name` under `root`; `reading` has what is known of its ledger already. Raises `UserError`, with the
     near name, where there is none."""
-    folder = root / name
+    place = roots.place(root, name)
     roots.refresh(root, name)
-    if not (folder / LEDGER).is_file():
+    if not place.ledger.is_file():
         roots.refresh(root)
         known = roots.names(root)
         near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"
         raise UserError(f"{name}: no such study under {roots.shown(root)}{near}")
-    reading = reading or Reading(folder / LEDGER)
+    reading = reading or Reading(place.ledger)
     record = reading.update()
     if not record.config:
-        raise UserError(f"{folder}: its ledger has no study in it yet")
+        raise UserError(f"{place.folder}: its ledger has no study in it yet")
     config = validate(StudyConfig, record.config)
     condition: Condition = (
-        "running" if roots.is_owned(root, name) else "finished" if is_finished(config, record) else "unfinished"
+        "running" if roots.is_owned(place) else "finished" if is_finished(config, record) else "unfinished"
     )
-    return Study(name, config, reading, condition)
+    return Study(place, config, reading, condition)
 
 
 def is_finished(config: StudyConfig, record: StudyRecord) -> bool:

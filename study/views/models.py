@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from study.proposals import ranking
-from study.question.config import study_directory
-from study.record import roots
+from study.record.place import Place
 from study.record.record import TrialRecord
 from study.views.found import Study
 from trainables.config import TrialConfig
@@ -23,7 +22,7 @@ SCRATCH = "study-model"
 """How the temporary folders begin in which weights lie that come from an object store."""
 
 
-def chosen(study: Study, root: Path, number: int | None = None) -> TrialRecord:
+def chosen(study: Study, number: int | None = None) -> TrialRecord:
     """The trial of that number, or the one that ranks first by the selection rule; of its replicates one with weights.
 
     Raises `UserError` where there is none, or it is not complete.
@@ -31,7 +30,7 @@ def chosen(study: Study, root: Path, number: int | None = None) -> TrialRecord:
     trials = study.record.trials
     if number is None:
         winner = ranking.choose(study.config, study.record).winner.numbers
-        there = kept(root, study.name)
+        there = kept(study.place)
         return trials[next((n for n in winner if n in there), winner[0])]
     if number not in trials:
         known = f"its trials are 0 to {max(trials)}" if trials else "it has none yet"
@@ -43,10 +42,10 @@ def chosen(study: Study, root: Path, number: int | None = None) -> TrialRecord:
     return trial
 
 
-def kept(root: Path, name: str) -> list[int]:
+def kept(place: Place) -> list[int]:
     """Trials that have weights, sorted."""
-    folder = roots.checkpoints(study_directory(root, name))
-    if (store := roots.beside(folder)) is not None:
+    folder = place.checkpoints
+    if (store := place.stored(folder)) is not None:
         with _told(store):
             names = list(store.folders())
     else:
@@ -55,21 +54,21 @@ def kept(root: Path, name: str) -> list[int]:
 
 
 @contextmanager
-def weights(study: Study, root: Path, trial: TrialRecord) -> Iterator[Path]:
+def weights(study: Study, trial: TrialRecord) -> Iterator[Path]:
     """The folder of a trial's checkpoints, brought here meanwhile where they are in a store.
 
     Raises `UserError` where they were not kept.
     """
-    if trial.number not in (there := kept(root, study.name)):
+    if trial.number not in (there := kept(study.place)):
         others = f"of trials {', '.join(map(str, there))}" if there else "of none"
         raise UserError(
             f"models.keep: a study keeps as many trained models, {study.name} has those {others} and not that of trial "
             f"{trial.number}; all keeps every one (got {study.config.models.keep})"
         )
-    place = roots.checkpoints(study_directory(root, study.name)) / str(trial.number)
-    store = roots.beside(place)
+    own = study.place.checkpoints / str(trial.number)
+    store = study.place.stored(own)
     if store is None:
-        yield place
+        yield own
         return
     with scratch(SCRATCH) as folder:
         with _told(store):

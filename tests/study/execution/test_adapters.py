@@ -19,6 +19,7 @@ from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_study
 from study.record.record import TrialRecord
+from tests.study.conftest import place_of
 from trainables.loading import validate
 from trainables.scores import Evaluation
 
@@ -35,7 +36,7 @@ class Bench:
         config = validate(StudyConfig, {"name": "x", "trial": trial, "search": search})
         record = read_study(self.path)
         self.trials = Trials(config, ledger, record)
-        self.searcher = TrialSearcher(self.trials, Checkpoints(config, record, folder), 2)
+        self.searcher = TrialSearcher(self.trials, Checkpoints(config, record, place_of(folder)), 2)
         self.heard: list[dict[str, Any]] = []
         self.verdicts = TrialVerdicts(self.trials, self.searcher.lost, lambda event: self.heard.append(dict(event)))
 
