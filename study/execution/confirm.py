@@ -9,7 +9,7 @@ import pandas as pd
 from study.execution.adapters import Listener
 from study.execution.checkpoints import Checkpoints
 from study.execution.retry import reopen
-from study.execution.runner import begin, execute
+from study.execution.runner import execute, write_study
 from study.execution.trials import Trials
 from study.proposals import ranking
 from study.proposals.arms import Planned
@@ -83,7 +83,7 @@ def _execute(
             reason = f"confirm {', '.join(configurations)} over {config.protocol.confirm_seeds} seeds"
             ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
         materials = prepare(config.trial, ("validation", "test"))
-        begin(config, ledger, record, materials)
+        write_study(config, ledger, record, materials)
         checkpoints = Checkpoints(config, record, place)
         record = reopen(ledger, reading, checkpoints, retry)
         execute(Trials(config, ledger, record, planned), checkpoints, hear, address)

@@ -69,7 +69,7 @@ def run_study(
     with opened(place, take_over, hear) as ledger:
         record = reading.update()
         if record.uuid is None:
-            begin(config, ledger, record, materials)
+            write_study(config, ledger, record, materials)
             record = reading.update()
             for other in learn_from:
                 count = warm_start.borrow(config, ledger, record.copied(), other)
@@ -81,7 +81,7 @@ def run_study(
     return reading.update()
 
 
-def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: Path) -> None:
+def write_study(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: Path) -> None:
     """Write what the study is."""
     ledger.append(
         "study",

@@ -36,9 +36,9 @@ class Reading:
     def __init__(self, path: Path) -> None:
         """Reads nothing yet."""
         self.path = path
-        self._begin()
+        self._start_over()
 
-    def _begin(self) -> None:
+    def _start_over(self) -> None:
         self.record = StudyRecord()
         self._tail = Tail(self.path)
 
@@ -51,7 +51,7 @@ class Reading:
     def update(self) -> StudyRecord:
         """`record` with all that the ledger has: the same object, unless another file took its place. `UserError`."""
         if self._tail.is_replaced():
-            self._begin()
+            self._start_over()
         for _ in self.news():
             pass
         return self.record

@@ -101,7 +101,7 @@ def refresh(root: Path, name: str | None = None) -> None:
     there = store(root)
     if there is None:
         return
-    with told():
+    with store_errors():
         # A study that is here alone may have been removed from the store.
         for each in sorted({*there.folders(), *names(root)}) if name is None else [name]:
             study = Place(root, each, there / each)
@@ -116,7 +116,7 @@ def is_owned(study: Place) -> bool:
         return True
     if study.store is None:
         return False
-    with told():
+    with store_errors():
         return segments.owned(study.store)
 
 
@@ -124,7 +124,7 @@ def last_owner(study: Place) -> Owner | None:
     """The driver that holds a study, or held it last, wherever it is; takes no lock."""
     if study.store is None:
         return ownership.last_owner(owner_path(study.ledger))
-    with told():
+    with store_errors():
         return segments.last_owner(study.store)
 
 
@@ -141,7 +141,7 @@ def opened(study: Place, take_over: bool, hear: Callable[[Mapping[str, Any]], No
             ledger.heard = hear
             yield ledger
         return
-    with told(), _locked(study):
+    with store_errors(), _locked(study):
         running = running_owner(owner_path(study.ledger))
         if running is not None and not take_over:
             raise UserError(f"{study.folder}: owned by {running.describe()} and running; stop it first")
@@ -174,7 +174,7 @@ def settle(study: Place) -> None:
     """Bring what only this machine has of a study to its store: the last events of a driver that could not."""
     if study.store is None:
         return
-    with told():
+    with store_errors():
         last = segments.last(study.store)
     if study.ledger.stat().st_size > (last.end if last else 0):
         with opened(study, False, lambda event: None):
@@ -184,7 +184,7 @@ def settle(study: Place) -> None:
 def keep(study: Place, file: Path) -> None:
     """Bring a file of a study's folder to its store; a plain folder has it already."""
     if (there := study.stored(file)) is not None:
-        with told():
+        with store_errors():
             there.upload(file)
 
 
@@ -192,7 +192,7 @@ def bring(study: Place, file: Path) -> None:
     """Bring a file of a study's folder here from its store, unless it is here."""
     there = None if file.exists() else study.stored(file)
     if there is not None:
-        with told(), files.replaced(file) as aside:
+        with store_errors(), files.replaced(file) as aside:
             there.download("", aside)
 
 
@@ -216,7 +216,7 @@ def _locked(study: Place) -> Iterator[None]:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
     """A store's errors as the user's."""
     try:
         yield

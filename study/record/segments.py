@@ -268,8 +268,8 @@ def _owner(store: Store, identity: str) -> Owner:
 # Writing
 
 
-class Mirror:
-    """Uploads what a driver appends to its ledger, in a thread; see `begin` and `close`."""
+class Uploader:
+    """Uploads what a driver appends to its ledger, in a thread; see `start` and `close`."""
 
     def __init__(self, ledger: Ledger, tenure: Tenure, last: Segment | None, say: Callable[[str], None]) -> None:
         """`last` is the segment up to which the store has the ledger; `say` hears, in a line, of one that is away."""
@@ -281,7 +281,7 @@ class Mirror:
         self._failed = False
         self._thread: Background | None = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Upload what there is, and go on doing so in the thread. Raises `OSError` and `UserError`."""
         self.flush()
         self._thread = Background("mirror", self._follow)
@@ -363,11 +363,11 @@ class Mirror:
 
 
 @contextmanager
-def mirrored(ledger: Ledger, tenure: Tenure, last: Segment | None, say: Callable[[str], None]) -> Iterator[Mirror]:
+def mirrored(ledger: Ledger, tenure: Tenure, last: Segment | None, say: Callable[[str], None]) -> Iterator[Uploader]:
     """A mirror of a ledger that this process writes, complete at the end. What goes wrong then hides no other error."""
-    mirror = Mirror(ledger, tenure, last, say)
+    mirror = Uploader(ledger, tenure, last, say)
     try:
-        mirror.begin()
+        mirror.start()
     except OSError as error:
         with suppress(OSError):
             tenure.release()

@@ -99,7 +99,7 @@ def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
     search = config.search
     if search.max_hours is None and search.max_forward_equivalents is None and search.patience is None:
         return False
-    from study.proposals.outcomes import told
+    from study.proposals.outcomes import feedback_of
     from study.proposals.spending import Spending  # as the arms, these need Optuna, which nothing else here does
 
     spending = Spending(config, record.active_seconds)
@@ -108,7 +108,7 @@ def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
         if trial.reports:
             spending.report(trial.number, trial.reports[-1].evaluation)
         if trial.kind != "baseline" and trial.control is None:
-            spending.end(told(config, trial))
+            spending.end(feedback_of(config, trial))
     return spending.cause() is not None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from study.proposals import ranking
 from study.record.place import Place
 from study.record.record import TrialRecord
+from study.record.roots import store_errors
 from study.views.found import Study
 from trainables.config import TrialConfig
 from trainables.errors import UserError
@@ -16,7 +17,6 @@ from trainables.materials.materials import fingerprints, prepare
 from trainables.scores import Split
 from trainables.storage.scratch import scratch
 from trainables.storage.shelf import Shelf
-from trainables.storage.store import Store
 
 SCRATCH = "study-model"
 """How the temporary folders begin in which weights lie that come from an object store."""
@@ -46,7 +46,7 @@ def kept(place: Place) -> list[int]:
     """Trials that have weights, sorted."""
     folder = place.checkpoints
     if (store := place.stored(folder)) is not None:
-        with _told(store):
+        with store_errors():
             names = list(store.folders())
     else:
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -71,18 +71,9 @@ def weights(study: Study, trial: TrialRecord) -> Iterator[Path]:
         yield own
         return
     with scratch(SCRATCH) as folder:
-        with _told(store):
+        with store_errors():
             Shelf(store, folder / "checkpoints").fetch()
         yield folder / "checkpoints"
-
-
-@contextmanager
-def _told(store: Store) -> Iterator[None]:
-    """A store's errors as the user's."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{store.uri}: {error.strerror or error}") from error
 
 
 def splits(trial: TrialRecord) -> tuple[Split, ...]:

@@ -26,7 +26,7 @@ Respond = Callable[[Batch], dict[str, list[Any]]]
 """A batch's predictions, item by item, under one or several names."""
 
 
-def predict(
+def predict_stream(
     model: Model, materials: Materials, split: Split, plan: Stream, group: Group, respond: Respond
 ) -> dict[str, Predictions]:
     """Predictions for every planned item, on every worker, by name. Leaves the model in evaluation mode."""
@@ -71,7 +71,7 @@ def evaluate(
     def respond(batch: Batch) -> dict[str, list[Any]]:
         return {"clean": materials.shape.predict(logits(batch), batch.labels)}
 
-    predictions = predict(model, materials, split, plan, group, respond)["clean"]
+    predictions = predict_stream(model, materials, split, plan, group, respond)["clean"]
     return score(materials, split, plan, predictions), predictions, plan
 
 

@@ -137,7 +137,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
                 final_split=job["final_split"],
                 predicted=_keep_predictions(job["predictions"]),
                 interrupted=interrupted,
-                say=lambda words: _tell(config, job, words),
+                say=lambda words: _note(config, job, words),
             )
             for evaluation in evaluations:
                 final = final or evaluation.final
@@ -162,7 +162,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
     post({"kind": "done" if final else "interrupted"})
 
 
-def _tell(config: dict[str, Any], job: dict[str, Any], words: str) -> None:
+def _note(config: dict[str, Any], job: dict[str, Any], words: str) -> None:
     """Let the study's user know something of this trial."""
     item = {"kind": "note", "words": f"trial {job['number']}: {words}"}
     _asked(config["mailbox"].post, config["slot"], job["attempt"], item)

@@ -227,7 +227,7 @@ def test_of_two_drivers_one_owns_a_study(machines: Machines, events: list[Event]
     path = machines.ledger("a")
     said: list[str] = []
     with Ledger.open(path) as first:
-        mirror = segments.Mirror(first, segments.claim(store), None, said.append)
+        mirror = segments.Uploader(first, segments.claim(store), None, said.append)
         append(first, events[:4])
         mirror.flush()
         with pytest.raises(UserError, match=r"owned by process \d+ .* take over with --take-over"):
@@ -328,13 +328,13 @@ def test_a_store_that_is_away(server: ThreadedMotoServer, machines: Machines, ev
     path = machines.ledger("a")
     said: list[Any] = []
     tries: list[bool] = []
-    original = segments.Mirror._try
+    original = segments.Uploader._try
 
-    def counted(mirror: segments.Mirror) -> bool:
+    def counted(mirror: segments.Uploader) -> bool:
         tries.append(original(mirror))
         return tries[-1]
 
-    machines.patch.setattr(segments.Mirror, "_try", counted)
+    machines.patch.setattr(segments.Uploader, "_try", counted)
     machines.patch.setattr(segments, "SECONDS", 0.1)
     with roots.opened(place_of(path.parent), False, said.append) as ledger:
         append(ledger, events[:4])
