@@ -19,6 +19,7 @@ TRAINING_KEYS = (
     "perturbation_norm",
     "perturbation_norm_max",
     "perturbation_norm_relative",
+    "effective_epsilon",
     "clip_rate",
     "loss_rise",
     "answers_flipped",

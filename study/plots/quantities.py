@@ -42,6 +42,7 @@ SIGNALS = {
     "perturbation_norm": "norm of the perturbation (RMS per token, embedding units)",
     "perturbation_norm_max": "largest norm of a token's perturbation (embedding units)",
     "perturbation_norm_relative": "norm of the perturbation (RMS per token, over the mean embedding norm)",
+    "effective_epsilon": "epsilon, or sigma of Gaussian noise, after warm-up and decay",
     "clip_rate": "clipped by the last projection (share of balls)",
     "loss_rise": "rise of the loss by the ascent (nats per item)",
     "answers_flipped": "answers flipped by the ascent (share of items)",

@@ -151,6 +151,7 @@ def _training_metrics(trial: Trial) -> dict[str, float]:
             "perturbation_norm": rms,
             "perturbation_norm_relative": rms / norm,
             "perturbation_norm_max": total.norm_max,
+            "effective_epsilon": trial.perturbation.strength * meters.magnitude / meters.steps,
         }
     if total.balls:
         metrics["clip_rate"] = total.clipped / total.balls

@@ -42,6 +42,8 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> tuple[
     total, interruptions = trial.group.sum(local, float(interrupted()))
     trial.meters.loss += total
     trial.meters.items += len(items)
+    trial.meters.steps += 1
+    trial.meters.magnitude += magnitude(trial)
     trial.step += 1
     return total / len(items), interruptions > 0
 
