@@ -94,7 +94,7 @@ def relative_norm(trial: TrialRecord, method: str, step: int) -> float:
         return 0.0
     reported: dict[int, Evaluation] = {r.step: r.evaluation for r in trial.reports if r.step <= step}
     steps = sorted(reported)
-    norms = [reported[s].training.get("perturbation_norm_relative", np.nan) for s in steps]
+    norms = [reported[s].training.get("relative_norm", np.nan) for s in steps]
     lengths = np.diff([0, *steps])
     known = ~np.isnan(norms) & (lengths > 0)
     return float(np.average(np.array(norms)[known], weights=lengths[known])) if known.any() else float("nan")

@@ -74,7 +74,7 @@ def validation(proposal: Proposal) -> Evaluation:
         60,
         "validation",
         {"accuracy": LanguageScores(values, dict.fromkeys(LANGUAGES, EXAMPLES))},
-        {"perturbation_norm_relative": norm},
+        {"relative_norm": norm},
         {"forward_equivalents": 60 * per_step, "train_seconds": 40.0},
         final=True,
     )

@@ -79,7 +79,7 @@ def test_a_trial_scores_every_language_at_every_evaluation(materials: Materials,
     assert set(evaluations[0].primary.counts.values()) == {2}
     training = evaluations[-1].training
     assert training["loss_rise"] > 0
-    assert 0 < training["perturbation_norm_relative"] <= 0.1 * (1 + 1e-6)
+    assert 0 < training["relative_norm"] <= 0.1 * (1 + 1e-6)
     assert evaluations[-1].cost["forward_equivalents"] == 4 * (3 + 2 * 2)
 
 
