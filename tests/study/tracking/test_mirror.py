@@ -417,8 +417,9 @@ asked = []
 socket.getaddrinfo = lambda *address, **options: asked.append(address) or []
 socket.socket.connect = lambda self, address: asked.append(address)
 from pathlib import Path
+from study.record.place import Place
 from study.tracking.tracker import rebuild
-assert rebuild(Path({str(ledger.path)!r})) == {len(events) + 1}
+assert rebuild(Place(Path({str(ledger.path.parent.parent)!r}), {ledger.path.parent.name!r})) == {len(events) + 1}
 time.sleep(1.0)
 print(asked)
 """
