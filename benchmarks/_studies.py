@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study.question.config import StudyConfig
-from study.record.lines import LEDGER, read_study
+from study.record import roots
 from study.record.record import StudyRecord
 from trainables.loading import validate
 
@@ -89,5 +89,5 @@ def timed(config: StudyConfig, root: Path) -> tuple[StudyRecord, float]:
     from study.execution.runner import run_study  # imports Ray, which a measurement of memory does without
 
     began = time.perf_counter()
-    run_study(config, root)
-    return read_study(root / config.name / LEDGER), time.perf_counter() - began
+    record = run_study(config, roots.place(root, config.name))
+    return record, time.perf_counter() - began

@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 from study.question.config import StudyConfig
+from study.record import roots
 from study.record.lines import LEDGER, encode
 from study.tracking.mirror import Mirror
 from study.tracking.server import QUIET
@@ -46,11 +47,12 @@ def main() -> None:
         size = ledger.stat().st_size / 1e6
         print(f"{options.trials} trials x {options.languages} languages x {options.reports} reports, {size:.1f} MB")
         with server(root) if options.server else _nothing() as uri:
-            mirror = Mirror(ledger, uri, print)
+            place = roots.place(root / "studies", "all")
+            mirror = Mirror(place, uri, print)
             seconds, _ = timed(lambda: mirror.store.client.search_experiments())
             print(f"{'first connection':32} {seconds:8.1f} s")
             report("all of it", options.trials, *timed(lambda: send(mirror)))
-            report("once more: nothing to do", options.trials, *timed(lambda: send(Mirror(ledger, uri, print))))
+            report("once more: nothing to do", options.trials, *timed(lambda: send(Mirror(place, uri, print))))
             small = write(root / "studies", "beside", BESIDE, options.languages, options.reports)
             latencies(small, uri)
         memory = psutil.Process().memory_info().rss / 1e6
@@ -79,7 +81,7 @@ def report(what: str, trials: int, wall: float, cpu: float) -> None:
 def latencies(ledger: Path, uri: str | None) -> None:
     """Rows on the loop, without and with a tracker at work in the same process."""
     for busy in (False, True):
-        tracker = Tracker(uri, ledger.parent.name, ledger.parent.parent) if busy else None
+        tracker = Tracker(uri, roots.place(ledger.parent.parent, ledger.parent.name)) if busy else None
         late = []
         for _ in range(600):
             began = time.perf_counter()

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from study.planning import doctor, needs, preflight
-from study.question.config import StudyConfig, study_directory
+from study.question.config import StudyConfig
 from study.record import roots
-from study.record.lines import LEDGER, read_events
+from study.record.lines import Reading
+from study.record.place import Place
 from study.record.record import StudyRecord
 from study.views import layout, tables
 from study.views.found import Study, find
-from study.views.progress import Mode, of_confirm, watched
+from study.views.progress import Mode, watched
 from study.views.values import first_value
 from trainables.errors import UserError, shown
-
-LOG = "log.txt"
-"""Beside the ledger: what Ray, transformers and others have to say."""
 
 NO_PART_OF_A_STUDY = ("search.max_failures",)
 """Keys that an option of a command may have changed, and that change no result."""
@@ -45,25 +43,27 @@ def run(config: StudyConfig, options: Options, learn_from: Sequence[str] = ()) -
     Returns the exit status: 0 done, 1 failed. Raises `UserError` for anything that forbids to start.
     """
     roots.refresh(options.root, config.name)
-    if (study_directory(options.root, config.name) / LEDGER).exists():
+    place = roots.place(options.root, config.name)
+    if place.ledger.exists():
         existing = find(options.root, config.name)
         same_configuration(config, existing)
         if existing.condition != "finished":
             raise UserError(_how_to_go_on(existing))
-        return _conclude(options, config.name)
+        return _conclude(options, existing)
     preflight.check(config, options.root, options.address)
-    return _execute(config, options, resume=False, learn_from=[find(options.root, n).record for n in learn_from])
+    others = [find(options.root, n).record for n in learn_from]
+    return _execute(config, place, options, Reading(place.ledger), learn_from=others)
 
 
-def resume(name: str, options: Options) -> int:
-    """Go on with an unfinished study under its own configuration, then as `run`."""
-    existing = find(options.root, name)
+def resume(name: str, options: Options, known: Study | None = None) -> int:
+    """Go on with an unfinished study, `known` if it was read already, under its own configuration; then as `run`."""
+    existing = known or find(options.root, name)
     if existing.condition == "running" and not options.take_over:
         raise UserError(_how_to_go_on(existing))
     if existing.condition == "finished":
-        return _conclude(options, name)
+        return _conclude(options, existing)
     preflight.check(existing.config, options.root, options.address)
-    return _execute(existing.config, options, resume=True)
+    return _execute(existing.config, existing.place, options, existing.reading)
 
 
 def confirm(name: str, options: Options, runners_up: int = 0, again: bool = False) -> int:
@@ -93,14 +93,13 @@ def retry(name: str, options: Options, numbers: Sequence[int] = (), force: bool 
         print(f"not retried: {chosen.left}", file=sys.stderr, flush=True)
     if chosen.phase == "confirm":
         return _confirm(existing, options, retry=chosen.numbers)
-    return _execute(config, options, resume=True, retry=chosen.numbers)
+    return _execute(config, existing.place, options, existing.reading, retry=chosen.numbers)
 
 
 def _confirm(existing: Study, options: Options, **what: Any) -> int:
     """Run trials of `confirm` and print what the test split says; `what`: see `study.execution.confirm`."""
     name, score = existing.name, first_value(existing.config)
-    log = study_directory(options.root, name) / LOG
-    earlier = of_confirm(read_events(log.with_name(LEDGER)))
+    log, earlier = existing.place.log, existing.record.copied("confirm")
     _announce(existing.config, options)
     with (
         _resumable(f"study confirm {name}", options.root),
@@ -108,19 +107,19 @@ def _confirm(existing: Study, options: Options, **what: Any) -> int:
     ):
         from study.execution.confirm import confirm_study
 
-        confirm_study(name, options.root, take_over=options.take_over, events=events, address=options.address, **what)
-    return _conclude(options, name)
+        what |= {"reading": existing.reading, "take_over": options.take_over, "address": options.address}
+        confirm_study(existing.place, events=events, **what)
+    return _conclude(options, find(options.root, name, existing.reading))
 
 
 def _execute(
     config: StudyConfig,
+    place: Place,
     options: Options,
-    resume: bool,
+    reading: Reading,
     learn_from: Sequence[StudyRecord] = (),
     retry: Sequence[int] = (),
 ) -> int:
-    folder = study_directory(options.root, config.name)
-    earlier = read_events(folder / LEDGER) if resume else []
     from study.proposals.arms import run_arms
 
     planned, score = sum(arm.proposer.remaining() for arm in run_arms(config)), first_value(config)
@@ -128,14 +127,14 @@ def _execute(
     try:
         with (
             _resumable(f"study resume {config.name}", options.root),
-            watched(config, planned, score, folder / LOG, options.mode, earlier) as events,
+            watched(config, planned, score, place.log, options.mode, reading.record.copied()) as events,
         ):
             from study.execution.runner import run_study
 
             run_study(
                 config,
-                options.root,
-                resume=resume,
+                place,
+                reading=reading,
                 take_over=options.take_over,
                 events=events,
                 address=options.address,
@@ -144,17 +143,17 @@ def _execute(
                 retry=retry,
             )
     finally:
-        _remove_if_nothing_began(folder)
-    _register(config, options)
-    return _conclude(options, config.name)
+        _remove_if_nothing_began(place)
+    _register(config, options, reading)
+    return _conclude(options, find(options.root, config.name, reading))
 
 
-def _register(config: StudyConfig, options: Options) -> None:
+def _register(config: StudyConfig, options: Options, reading: Reading) -> None:
     """The chosen model to MLflow's registry at the study's end, where that is asked for."""
     if config.tracking.register_model:
         from study.models import models
 
-        models.register_chosen(config.name, options.root)
+        models.register_chosen(config.name, options.root, reading)
 
 
 def _announce(config: StudyConfig, options: Options) -> None:
@@ -177,11 +176,10 @@ def _resumable(command: str, root: Path) -> Iterator[None]:
         raise
 
 
-def _conclude(options: Options, name: str) -> int:
+def _conclude(options: Options, study: Study) -> int:
     """Print a study's result; the exit status that it deserves."""
-    study = find(options.root, name)
     if study.condition != "running":
-        roots.settle(options.root, name)
+        roots.settle(study.place)
     if options.mode != "json":
         print(tables.result(study, room=layout.width()))
         if study.condition == "finished":
@@ -220,10 +218,10 @@ def _root(root: Path) -> str:
     return "" if root == Path("studies") else f" --root {roots.shown(root)}"
 
 
-def _remove_if_nothing_began(folder: Path) -> None:
+def _remove_if_nothing_began(place: Place) -> None:
     """Where a start was refused there is nothing but the log: no trace is left."""
-    if not (folder / LEDGER).exists():
-        (folder / LOG).unlink(missing_ok=True)
-        for path in (folder, folder.parent):
+    if not place.ledger.exists():
+        place.log.unlink(missing_ok=True)
+        for path in (place.folder, place.root):
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()

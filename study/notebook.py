@@ -9,9 +9,8 @@ import pandas as pd
 
 from study import launch
 from study.question import catalogue
-from study.question.config import StudyConfig, study_directory
+from study.question.config import StudyConfig
 from study.record import roots
-from study.record.lines import LEDGER
 from study.views.found import find
 from study.views.history import load_study
 
@@ -28,10 +27,11 @@ def run_study(
     study = config if isinstance(config, StudyConfig) else catalogue.study_config(str(config), overrides)
     options = launch.Options(roots.folder(root), mode="quiet")
     roots.refresh(options.root, study.name)
-    is_there = (study_directory(options.root, study.name) / LEDGER).exists()
-    if is_there and find(options.root, study.name).condition == "unfinished":
-        launch.same_configuration(study, find(options.root, study.name))
-        launch.resume(study.name, options)
+    is_there = roots.place(options.root, study.name).ledger.exists()
+    existing = find(options.root, study.name) if is_there else None
+    if existing is not None and existing.condition == "unfinished":
+        launch.same_configuration(study, existing)
+        launch.resume(study.name, options, existing)
     else:
         launch.run(study, options)
     return load_study(study.name, options.root)

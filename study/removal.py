@@ -9,7 +9,7 @@ from pathlib import Path
 
 from study.planning.needs import size
 from study.record import removal, roots
-from study.record.lines import LEDGER
+from study.record.place import Place
 from study.tracking import removal as tracking
 from study.tracking.server import default_uri, public
 from study.views import layout
@@ -26,10 +26,10 @@ def remove(root: Path, name: str, yes: bool = False, checkpoints_only: bool = Fa
     Returns 0 once it is removed, 1 if it is not to be. Raises `UserError` where there is no such study, a driver holds
     it (`take_over`: even so), or nobody can be asked.
     """
-    study = _found(root, name)
+    study, place = _found(root, name), roots.place(root, name)
     if study is not None and study.condition == "running" and not take_over:
         raise UserError(f"name: {name} is being run by another process; stop it first, or, if it is gone, --take-over")
-    print("\n".join(_inventory(root, name, study)))
+    print("\n".join(_inventory(place, study)))
     if checkpoints_only:
         print(_without_checkpoints(study))
     what = f"the checkpoints of the study {name}" if checkpoints_only else f"the study {name} for good"
@@ -37,11 +37,11 @@ def remove(root: Path, name: str, yes: bool = False, checkpoints_only: bool = Fa
         print("nothing was removed")
         return KEPT
     if checkpoints_only:
-        removal.remove_checkpoints(root, name, take_over)
+        removal.remove_checkpoints(place, take_over)
         print(f"removed the checkpoints of the study {name}")
         return REMOVED
     try:
-        removal.remove(root, name, take_over, lambda: _discard_runs(root, name, study))
+        removal.remove(place, take_over, lambda: _discard_runs(root, name, study))
     except KeyboardInterrupt:
         print(f"interrupted; study rm {name} completes the removal", file=sys.stderr)
         raise
@@ -56,19 +56,20 @@ def _found(root: Path, name: str) -> Study | None:
     try:
         return find(root, name)
     except UserError:
-        if (root / name / LEDGER).is_file() or removal.is_pending(root, name):
+        if roots.place(root, name).ledger.is_file() or removal.is_pending(roots.place(root, name)):
             return None
         raise
 
 
-def _inventory(root: Path, name: str, study: Study | None) -> Iterator[str]:
-    for place, kinds in removal.contents(root, name).items():
+def _inventory(place: Place, study: Study | None) -> Iterator[str]:
+    for where, kinds in removal.contents(place).items():
         total = sum(kinds.values())
-        yield f"{place}: {size(total)}"
+        yield f"{where}: {size(total)}"
         by_size = sorted(kinds.items(), key=lambda item: -item[1])
         yield layout.columns([[f"  {kind}", size(count)] for kind, count in by_size])
-    if _is_tracked_here(root, study):
-        yield f"MLflow: {tracking.runs(root, name)} runs, {size(tracking.artifact_bytes(root, name))} of artifacts"
+    if _is_tracked_here(place.root, study):
+        count, weight = tracking.runs(place.root, place.name), tracking.artifact_bytes(place.root, place.name)
+        yield f"MLflow: {count} runs, {size(weight)} of artifacts"
 
 
 def _without_checkpoints(study: Study | None) -> str:

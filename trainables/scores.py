@@ -18,13 +18,17 @@ TRAINING_KEYS = (
     "loss",
     "perturbation_norm",
     "perturbation_norm_max",
-    "perturbation_norm_relative",
+    "relative_norm",
+    "effective_epsilon",
     "clip_rate",
     "loss_rise",
     "answers_flipped",
     "examples_per_second",
 )
 """What a trial reports about its training since the last evaluation, under ``training/``."""
+
+FORMER = {"perturbation_norm_relative": "relative_norm"}
+"""What keys were called in ledgers and checkpoints of earlier versions."""
 
 COST_KEYS = ("train_seconds", "evaluation_seconds", "forward_equivalents")
 """What a trial reports about its cost since its start, under ``cost/``."""
@@ -98,7 +102,8 @@ class Evaluation:
             m: LanguageScores({k: v[0] for k, v in s.items()}, {k: v[1] for k, v in s.items()})
             for m, s in data["scores"].items()
         }
-        return cls(data["step"], data["split"], scores, data["training"], data["cost"], data["final"])
+        training = {FORMER.get(k, k): v for k, v in data["training"].items()}
+        return cls(data["step"], data["split"], scores, training, data["cost"], data["final"])
 
     def to_metrics(self) -> dict[str, float]:
         """Flat metric keys -> values, as tracking shows them (counts and reductions are not part of it)."""

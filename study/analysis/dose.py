@@ -37,7 +37,7 @@ def dose_gains(trials: pd.DataFrame, searched: bool = False) -> pd.DataFrame:
 
     `trials` is a trial frame of one study and one metric. Columns: trial, point (its parameters but the seed, in
     words), series (method, and what else of kind rather than size varies, as the number of ascent steps), seed,
-    language, dose, score, gain, paired (whether the baseline has this seed; else its mean is subtracted).
+    language, relative_norm, score, gain, paired (whether the baseline has this seed; else its mean is subtracted).
     Search samples are left out unless `searched`; nothing may be concluded from their shape.
     """
     mine = trials[(trials["phase"] == "run") & (trials["state"] == "COMPLETE") & (trials["split"] == "validation")]
@@ -55,7 +55,7 @@ def dose_gains(trials: pd.DataFrame, searched: bool = False) -> pd.DataFrame:
     dosed["paired"] = dosed["paired_score"].notna()
     dosed["gain"] = dosed["score"] - dosed["paired_score"].fillna(dosed["mean_score"])
     columns = ["trial", "point", "series", "seed", "language", "relative_norm", "score", "gain", "paired"]
-    return dosed[columns].rename(columns={"relative_norm": "dose"}).dropna(subset="gain").reset_index(drop=True)
+    return dosed[columns].dropna(subset="gain").reset_index(drop=True)
 
 
 def varied(trials: pd.DataFrame) -> list[str]:
@@ -102,9 +102,9 @@ def by_unit(gains: pd.DataFrame, units: Mapping[str, str], variant_of: Mapping[s
     """Mean gain of each trial in each unit (a group, or a language itself): variants count once within their language.
 
     `units` maps language codes to unit names; languages without one are left out. Columns: unit, trial, point, series,
-    seed, dose, gain, paired, languages.
+    seed, relative_norm, gain, paired, languages.
     """
-    keys = ["unit", "trial", "point", "series", "seed", "dose", "paired"]
+    keys = ["unit", "trial", "point", "series", "seed", "relative_norm", "paired"]
     rows = gains.assign(unit=gains["language"].map(units))
     rows["language"] = rows["language"].map(lambda code: (variant_of or {}).get(code) or code)
     per_language = rows.dropna(subset="unit").groupby([*keys, "language"])[["gain"]].mean().reset_index()
@@ -119,7 +119,8 @@ class Response:
     series: str
     languages: int
     levels: pd.DataFrame
-    """One row per level, by rising dose: dose, gain, low, high (95 % t interval), values (number the mean is over)."""
+    """One row per level, by rising dose: relative_norm, gain, low, high (95 % t interval), values (how many the mean is
+    over)."""
     over: str
     """What the values of a level are: ``seeds``, or ``points`` of similar dose where the design has too few seeds."""
     paired: bool
@@ -154,7 +155,7 @@ def _response(unit: str, series: str, part: pd.DataFrame) -> Response:
         unit,
         series,
         languages=int(part["languages"].max()),
-        levels=pd.DataFrame({"dose": dose, "gain": gain, "low": low, "high": high, "values": counts}),
+        levels=pd.DataFrame({"relative_norm": dose, "gain": gain, "low": low, "high": high, "values": counts}),
         over=over,
         paired=bool(part["paired"].all()),
         harm_from=float(dose[harmful]) if harmful is not None else float("nan"),
@@ -171,7 +172,8 @@ def level_values(part: pd.DataFrame) -> tuple[Floats, Floats, str]:
     Where every point of one unit and series has `FEWEST` seeds it is a level, with a value per seed. Else points of
     neighbouring doses make up a level, with a value per point, or per seed where there are seeds enough.
     """
-    points = part.groupby("point").agg(dose=("dose", "mean"), seeds=("seed", "nunique")).sort_values("dose")
+    points = part.groupby("point").agg(relative_norm=("relative_norm", "mean"), seeds=("seed", "nunique"))
+    points = points.sort_values("relative_norm")
     order = np.arange(len(points))
     if points["seeds"].min() >= FEWEST:
         points["level"] = order
@@ -181,7 +183,7 @@ def level_values(part: pd.DataFrame) -> tuple[Floats, Floats, str]:
     rows = part.merge(points[["level"]], left_on="point", right_index=True)
     rows["key"] = rows["seed"] if over == "seeds" else rows["point"]
     values = rows.groupby(["key", "level"])["gain"].mean().unstack("level")
-    return points.groupby("level")["dose"].mean().to_numpy(dtype=float), values.to_numpy(dtype=float), over
+    return points.groupby("level")["relative_norm"].mean().to_numpy(dtype=float), values.to_numpy(dtype=float), over
 
 
 def bands(values: Floats) -> tuple[Floats, Floats, Floats]:
@@ -232,10 +234,10 @@ def language_map(gains: pd.DataFrame) -> pd.DataFrame:
 
     Each method has its own bins, since one norm means another thing to another method. Doses of a method's series that
     agree to two digits share a bin; where those are more than `MOST_LEVELS`, so many bins hold nearly equal numbers of
-    points. Columns: language, method, bin (counted through all methods), dose (mean in the bin), gain, seeds, p, q. A
-    cell's p is a t test over seeds, its points of one seed averaged first; NaN with fewer than `FEWEST` seeds.
+    points. Columns: language, method, bin (counted through all methods), relative_norm (mean in the bin), gain, seeds,
+    p, q. A cell's p is a t test over seeds, its points of one seed averaged first; NaN with fewer than `FEWEST` seeds.
     """
-    points = gains.groupby(["series", "point"])[["dose"]].mean().reset_index()
+    points = gains.groupby(["series", "point"])[["relative_norm"]].mean().reset_index()
     points["method"] = points["series"].map(method_of)
     points = pd.concat([_binned(part) for _, part in points.groupby("method", sort=True)], ignore_index=True)
     points["bin"] = points.groupby(["method", "bin"], sort=True).ngroup()
@@ -247,9 +249,9 @@ def language_map(gains: pd.DataFrame) -> pd.DataFrame:
     p = 2 * stats.t.sf(np.abs(gain) / error, free)
     table = cells.index.to_frame(index=False).assign(gain=gain, seeds=cells.notna().sum(axis=1).to_numpy(), p=p)
     table["q"] = significance.benjamini_hochberg(p)
-    table["dose"] = table["bin"].map(rows.groupby("bin")["dose"].mean())
+    table["relative_norm"] = table["bin"].map(rows.groupby("bin")["relative_norm"].mean())
     table["method"] = table["bin"].map(rows.groupby("bin")["method"].first())
-    columns = ["language", "method", "bin", "dose", "gain", "seeds", "p", "q"]
+    columns = ["language", "method", "bin", "relative_norm", "gain", "seeds", "p", "q"]
     return table.sort_values(["bin", "language"], ignore_index=True)[columns]
 
 
@@ -260,9 +262,9 @@ def method_of(series: str) -> str:
 
 def _binned(points: pd.DataFrame) -> pd.DataFrame:
     """Points of one method with their bins."""
-    points = points.sort_values("dose")
+    points = points.sort_values("relative_norm")
     # Points of one dose stay together: those of a grid differ in it only by how well the ascent fills the ball.
-    same = points["dose"].map(lambda d: float(f"{d:.1e}")).rank(method="dense").to_numpy(dtype=int) - 1
+    same = points["relative_norm"].map(lambda d: float(f"{d:.1e}")).rank(method="dense").to_numpy(dtype=int) - 1
     order = np.arange(len(points))
     return points.assign(bin=same if same.max() < MOST_LEVELS else order * MOST_LEVELS // len(points))
 
@@ -270,18 +272,18 @@ def _binned(points: pd.DataFrame) -> pd.DataFrame:
 def resource_trend(cells: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     """Spearman correlation of gain with resource class over languages, at each magnitude of a `language_map`.
 
-    Variants count once. Columns: method, dose, rho, low, high (95 %), p, languages, q (Benjamini and Hochberg over all
-    magnitudes).
+    Variants count once. Columns: method, relative_norm, rho, low, high (95 %), p, languages, q (Benjamini and Hochberg
+    over all magnitudes).
     """
     resource = facts.set_index("language")["resource_class"]
     rows = []
-    for (method, dose), part in cells.groupby(["method", "dose"], sort=True):
+    for (method, dose), part in cells.groupby(["method", "relative_norm"], sort=True):
         gains = collapse_variants(part.set_index("language")[["gain"]].T, facts).iloc[0]
         rho, band, p, n = groups.spearman(
             resource.reindex(gains.index).to_numpy(dtype=float), gains.to_numpy(dtype=float)
         )
         found = {"rho": rho, "low": band.low, "high": band.high, "p": p, "languages": n}
-        rows.append({"method": method, "dose": dose, **found})
+        rows.append({"method": method, "relative_norm": dose, **found})
     table = pd.DataFrame(rows)
     table["q"] = significance.benjamini_hochberg(table["p"].to_numpy())
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +15,6 @@ from ray.tune.search import Searcher
 from study.execution.checkpoints import Checkpoints
 from study.execution.trials import Trials
 from study.proposals import ranking
-from trainables.scores import Evaluation
 
 Listener = Callable[[Mapping[str, Any]], None]
 """Hears every ledger event as it is appended, and transient notices ({"event": "waiting", "for": "…"},
@@ -111,8 +109,7 @@ class TrialVerdicts(Disposable, FIFOScheduler):
         if result["kind"] == "started":
             self.trials.started(number, attempt)
         elif result["kind"] == "report":
-            evaluation = Evaluation.from_json(json.loads(result["evaluation"]))
-            if self.trials.report(number, attempt, evaluation) == "stop":
+            if self.trials.report(number, attempt, result["evaluation"]) == "stop":
                 return str(TrialScheduler.STOP)
         elif result["kind"] == "note":
             logging.getLogger(__name__).warning(result["words"])

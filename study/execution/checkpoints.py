@@ -12,7 +12,8 @@ from study.proposals.proposer import Outcome
 from study.question import objectives
 from study.question.config import StudyConfig
 from study.question.rules import visible
-from study.record import faults, roots
+from study.record import faults
+from study.record.place import Place
 from study.record.record import StudyRecord
 from trainables.errors import UserError
 from trainables.storage import checkpoint
@@ -25,19 +26,14 @@ KEPT = 3
 """Failed trials that keep their checkpoints."""
 
 
-def predictions_path(study: Path, number: int) -> Path:
-    """Parquet file with a confirm trial's example-level predictions."""
-    return study / "predictions" / f"{number}.parquet"
-
-
 class Checkpoints:
     """The folder ``checkpoints/<trial>/<step>`` of a study. Under a URI it is in the store, and what is here of it are
     the meta files of trials that have ended."""
 
-    def __init__(self, config: StudyConfig, record: StudyRecord, study: Path) -> None:
+    def __init__(self, config: StudyConfig, record: StudyRecord, place: Place) -> None:
         """Takes up what an earlier driver left: finished trials it had no time to tidy up."""
-        self.config, self.folder = config, roots.checkpoints(study)
-        self.store = roots.beside(self.folder)
+        self.config, self.place, self.folder = config, place, place.checkpoints
+        self.store = place.stored(self.folder)
         self.ranks: dict[int, Rank] = {}
         self.left: dict[int, None] = {}
         """Failed trials that can go on from where they were, in the order in which they failed."""
@@ -53,13 +49,11 @@ class Checkpoints:
 
     def place_of(self, name: int | str) -> str:
         """Where workers find a trial's checkpoints, or another part of the folder: a path, or a URI."""
-        return str(self.folder / str(name)) if self.store is None else (self.store / name).uri
+        return self.place.address(self.folder / str(name))
 
     def predictions_of(self, number: int) -> str:
         """Where the workers of a confirm trial leave its example-level predictions: a path, or a URI."""
-        path = predictions_path(self.folder.parent, number)
-        place = roots.beside(path)
-        return str(path) if place is None else place.uri
+        return self.place.address(self.place.predictions(number))
 
     def finished(self, number: int, outcome: Outcome | None, competes: bool = True, error: str | None = None) -> None:
         """Reduce a trial that has ended to its weights if it is among the best, else to nothing.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
@@ -16,6 +15,7 @@ import psutil
 import ray
 
 from trainables import machine
+from trainables.background import Background
 from trainables.environment import environment, past_proxies
 from trainables.errors import UserError
 from trainables.storage.scratch import scratch, socket_folder
@@ -73,7 +73,7 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
     `lost` hears the name of an essential process of a local cluster that has died: Ray ends this process soon after,
     raylet in seconds and gcs_server in about a minute, and leaves no time to say a word then.
     """
-    over, mine = threading.Event(), psutil.Process()
+    mine = psutil.Process()
     before, started = set(mine.children()), list[psutil.Process]()
     variables = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()} | UNHEARD
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
@@ -93,12 +93,11 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
                     **quiet,
                 )
                 started = [each for each in mine.children() if each not in before]
-                threading.Thread(target=_watch, args=(started, over, lost), name="ray-watch", daemon=True).start()
             else:
                 ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
-            yield folder
+            with Background("ray-watch", partial(_watch, started, lost)) if started else nullcontext():
+                yield folder
         finally:
-            over.set()
             theirs = [*started, *_children(started)]
             ray.shutdown()
             _end(theirs)
@@ -124,11 +123,11 @@ def _end(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
-def _watch(started: Iterable[psutil.Process], over: threading.Event, lost: Callable[[str], object]) -> None:
+def _watch(started: Iterable[psutil.Process], lost: Callable[[str], object], thread: Background) -> None:
     essential = {process: name for process in started for name in ESSENTIAL if name in _name(process)}
-    while not over.wait(WATCH_SECONDS):
+    while thread.wait(WATCH_SECONDS):
         for process, name in essential.items():
-            if _name(process) == "" and not over.is_set():
+            if _name(process) == "" and not thread.over:
                 lost(name)
                 return
 

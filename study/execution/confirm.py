@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from study.execution.adapters import Listener
-from study.execution.checkpoints import Checkpoints, predictions_path
+from study.execution.checkpoints import Checkpoints
 from study.execution.retry import reopen
-from study.execution.runner import begin, execute
+from study.execution.runner import execute, write_study
 from study.execution.trials import Trials
 from study.proposals import ranking
 from study.proposals.arms import Planned
 from study.question import rules
-from study.question.config import StudyConfig, study_directory
+from study.question.config import StudyConfig
 from study.record import roots
-from study.record.lines import LEDGER, read_study
+from study.record.lines import Reading
+from study.record.place import Place
 from study.record.record import StudyRecord
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials.materials import prepare
 
-RESULTS = roots.RESULTS
-"""In the study's folder: one row per configuration x seed x language x example (see `study.analysis.frames`)."""
-
 
 def confirm_study(
-    name: str,
-    root: Path,
+    place: Place,
     *,
     runners_up: int = 0,
     again: bool = False,
@@ -38,15 +34,18 @@ def confirm_study(
     take_over: bool = False,
     events: Listener | None = None,
     address: str | None = None,
+    reading: Reading | None = None,
 ) -> StudyRecord:
     """Open the test split once, and score the rank-1 configuration, `runners_up` further ones and the controls on it.
 
     What was interrupted goes on; what is complete is left as it is, unless `again` opens the test split once more for
     configurations that were not among those confirmed. Failed trials that `retry` names run again, and nothing that is
-    new does. Raises `UserError` where the study's trials are not all done.
+    new does. `reading` has what is known of the study's ledger already. Raises `UserError` where the study's trials are
+    not all done.
     """
-    folder = study_directory(root.resolve(), name)
-    record = read_study(folder / LEDGER)
+    name = place.name
+    reading = reading or Reading(place.ledger)
+    record = reading.update()
     config = StudyConfig.model_validate(record.config)
     unfinished = [t.number for t in record.trials.values() if t.phase == "run" and not t.ended]
     if unfinished:
@@ -57,16 +56,17 @@ def confirm_study(
     if len(done) < len(planned) and done and not again and all(t.ended for t in done):
         raise UserError(f"{name}: the test split was opened already; --again opens it once more for what is new")
     if retry or len(done) < len(planned) or any(not t.ended for t in done):
-        _execute(config, folder, planned, retry, take_over, events, address)
-        record = read_study(folder / LEDGER)
-    results(config, record, folder).to_parquet(folder / RESULTS)
-    roots.keep(folder / RESULTS)
+        _execute(config, place, reading, planned, retry, take_over, events, address)
+        record = reading.update()
+    results(config, record, place).to_parquet(place.results)
+    roots.keep(place, place.results)
     return record
 
 
 def _execute(
     config: StudyConfig,
-    folder: Path,
+    place: Place,
+    reading: Reading,
     planned: list[Planned],
     retry: Sequence[int],
     take_over: bool,
@@ -75,17 +75,17 @@ def _execute(
 ) -> None:
     hear = events or (lambda event: None)
     hear({"event": "waiting", "for": "data and encoder, with the test split"})
-    with roots.opened(folder / LEDGER, take_over, hear) as ledger:
-        record = read_study(ledger.path)
+    with roots.opened(place, take_over, hear) as ledger:
+        record = reading.update()
         asked = sum(t.phase == "confirm" for t in record.trials.values())
         if asked < len(planned):
             configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
             reason = f"confirm {', '.join(configurations)} over {config.protocol.confirm_seeds} seeds"
             ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
         materials = prepare(config.trial, ("validation", "test"))
-        begin(config, ledger, record, materials)
-        checkpoints = Checkpoints(config, record, folder)
-        record = reopen(ledger, record, checkpoints, retry)
+        write_study(config, ledger, record, materials)
+        checkpoints = Checkpoints(config, record, place)
+        record = reopen(ledger, reading, checkpoints, retry)
         execute(Trials(config, ledger, record, planned), checkpoints, hear, address)
 
 
@@ -122,19 +122,19 @@ def _point(config: StudyConfig, trial: TrialConfig, seed: int) -> dict[str, obje
     return rules.difference(config.trial, trial.model_copy(update={"training": training, "evaluation": evaluation}))
 
 
-def results(config: StudyConfig, record: StudyRecord, folder: Path) -> pd.DataFrame:
+def results(config: StudyConfig, record: StudyRecord, place: Place) -> pd.DataFrame:
     """The results frame of all complete confirm trials (columns: see `study.analysis.frames`)."""
-    frames = list(_results(config, record, folder))
+    frames = list(_results(config, record, place))
     if not frames:
         raise UserError(f"{config.name}: no confirm trial is complete")
     return pd.concat(frames, ignore_index=True)
 
 
-def _results(config: StudyConfig, record: StudyRecord, folder: Path) -> Iterator[pd.DataFrame]:
+def _results(config: StudyConfig, record: StudyRecord, place: Place) -> Iterator[pd.DataFrame]:
     for trial in record.trials.values():
         if trial.phase == "confirm" and trial.state == "COMPLETE":
-            path = predictions_path(folder, trial.number)
-            roots.bring(path)
+            path = place.predictions(trial.number)
+            roots.bring(place, path)
             frame = pd.read_parquet(path)
             frame.insert(0, "study", config.name)
             frame.insert(1, "configuration", trial.attributes["configuration"])

@@ -11,6 +11,10 @@ from typing import Any
 
 from study.execution.adapters import Listener, TrialSearcher
 from study.record.signals import HELD
+from trainables.background import Background
+
+IDLE_SECONDS = 60.0
+"""Longest wait of the thread that passes signals on."""
 
 
 @contextmanager
@@ -20,30 +24,30 @@ def interruptible(searcher: TrialSearcher, mailbox: Any, hear: Listener, grace: 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked, over = threading.Event(), threading.Event()
+    asked = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         searcher.interrupted = True
         asked.set()
+        thread.wake()
 
-    def pass_on() -> None:
-        asked.wait()
-        if over.is_set():
+    def pass_on(thread: Background) -> None:
+        while thread.wait(IDLE_SECONDS) and not asked.is_set():
+            pass
+        if thread.over:
             return
         hear({"event": "waiting", "for": "running trials to write their checkpoints (again to stop at once)"})
         mailbox.interrupt.remote()
-        if not over.wait(grace):
+        if thread.wait(grace):
             signal.raise_signal(signal.SIGINT)
 
     wanted = [number for number in HELD if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in wanted}
-    threading.Thread(target=pass_on, name="interrupts", daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
-        asked.set()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with Background("signals", pass_on) as thread:
+        before = {number: signal.signal(number, handle) for number in wanted}
+        try:
+            yield
+        finally:  # before the thread is told to stop: a handler that wakes it meanwhile would wait for itself
+            for number, handler in before.items():
+                signal.signal(number, handler)

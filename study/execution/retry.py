@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from study.execution.checkpoints import Checkpoints
 from study.record import faults
 from study.record.ledger import Ledger
-from study.record.lines import read_study
+from study.record.lines import Reading
 from study.record.record import RETRYING, Phase, StudyRecord, TrialRecord
 from study.record.version import code_version
 from trainables.errors import UserError
@@ -64,12 +64,13 @@ def check_failures(most: int | None, record: StudyRecord, numbers: Sequence[int]
         )
 
 
-def reopen(ledger: Ledger, record: StudyRecord, checkpoints: Checkpoints, numbers: Sequence[int]) -> StudyRecord:
+def reopen(ledger: Ledger, reading: Reading, checkpoints: Checkpoints, numbers: Sequence[int]) -> StudyRecord:
     """Take back the failures of these trials; returns the ledger's record after that.
 
-    `record` and `checkpoints` are as this driver found them. Whoever is killed in between has lost nothing: a trial
+    `reading` and `checkpoints` are as this driver found them. Whoever is killed in between has lost nothing: a trial
     has failed still, or waits to be handed out.
     """
+    record = reading.record
     failed = [record.trials[n] for n in numbers if record.trials[n].state == "FAIL"]
     if not failed:
         return record
@@ -88,7 +89,7 @@ def reopen(ledger: Ledger, record: StudyRecord, checkpoints: Checkpoints, number
         if fresh:
             checkpoints.restart(trial.number)
         ledger.append("retried", trial=trial.number, attempt=trial.attempts + 1, fresh=fresh)
-    return read_study(ledger.path)
+    return reading.update()
 
 
 def _check_failed(name: str, record: StudyRecord, wanted: Sequence[int]) -> None:

@@ -20,10 +20,11 @@ from study.execution.interrupts import interruptible
 from study.execution.retry import reopen
 from study.execution.trials import Trials
 from study.proposals import warm_start
-from study.question.config import ScalingConfig, StudyConfig, study_directory
+from study.question.config import ScalingConfig, StudyConfig
 from study.question.rules import protocol_hash
 from study.record.ledger import Ledger
-from study.record.lines import LEDGER, read_study
+from study.record.lines import Reading
+from study.record.place import Place
 from study.record.record import StudyRecord
 from study.record.roots import opened
 from study.record.version import code_version
@@ -39,9 +40,9 @@ TRACKING_SECONDS = 60.0
 
 def run_study(
     config: StudyConfig,
-    root: Path,
+    place: Place,
     *,
-    resume: bool = False,
+    reading: Reading | None = None,
     take_over: bool = False,
     events: Listener | None = None,
     address: str | None = None,
@@ -49,12 +50,12 @@ def run_study(
     learn_from: Sequence[StudyRecord] = (),
     retry: Sequence[int] = (),
 ) -> StudyRecord:
-    """Run a study's trials, or go on with them, until its budget is met; returns what the ledger then holds.
+    """Run a study's trials at `place`, or go on with them, until its budget is met; returns what the ledger then holds.
 
     The ended trials of `learn_from` become history to a new study's sampler; failed trials that `retry` names run
-    again, before what else is left. `address` is that of a Ray cluster;
-    without one, a local cluster lives as long as the call. Raises `UserError` before anything is written where the
-    study cannot start, and `KeyboardInterrupt` once an interrupted study is checkpointed and can be resumed.
+    again, before what else is left. `reading` has what is known of the study's ledger already. `address` is that of a
+    Ray cluster; without one, a local cluster lives as long as the call. Raises `UserError` before anything is written
+    where the study cannot start, and `KeyboardInterrupt` once an interrupted study is checkpointed and can be resumed.
     """
     if max_failures is not None:
         search = config.search.model_copy(update={"max_failures": max_failures})
@@ -64,22 +65,23 @@ def run_study(
     materials = prepare(config.trial)
     for other in learn_from:
         warm_start.check(config, fingerprints(materials), other)
-    folder = study_directory(root.resolve(), config.name)
-    with opened(folder / LEDGER, take_over, hear) as ledger:
-        record = read_study(ledger.path)
+    reading = reading or Reading(place.ledger)
+    with opened(place, take_over, hear) as ledger:
+        record = reading.update()
         if record.uuid is None:
-            begin(config, ledger, record, materials)
-            record = read_study(ledger.path)
+            write_study(config, ledger, record, materials)
+            record = reading.update()
             for other in learn_from:
-                count = warm_start.borrow(config, ledger, record, other)
+                count = warm_start.borrow(config, ledger, record.copied(), other)
+                record = reading.update()
                 hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
-        checkpoints = Checkpoints(config, record, folder)
-        record = reopen(ledger, record, checkpoints, retry)
+        checkpoints = Checkpoints(config, record, place)
+        record = reopen(ledger, reading, checkpoints, retry)
         execute(Trials(config, ledger, record), checkpoints, hear, address)
-    return read_study(folder / LEDGER)
+    return reading.update()
 
 
-def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: Path) -> None:
+def write_study(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: Path) -> None:
     """Write what the study is."""
     ledger.append(
         "study",
@@ -93,9 +95,9 @@ def begin(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: P
 
 
 @contextmanager
-def tracked(config: StudyConfig, root: Path) -> Iterator[None]:
+def tracked(config: StudyConfig, place: Place) -> Iterator[None]:
     """Meanwhile, MLflow follows the study's ledger; at the end it gets a bounded time to catch up."""
-    tracker = Tracker(config.tracking.uri, config.name, root, patient=True)
+    tracker = Tracker(config.tracking.uri, place, patient=True)
     try:
         yield
     finally:
@@ -114,7 +116,7 @@ def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: s
         hear({"event": "note", "words": f"Ray's {process} has died and ends this; go on with study {verb} {name}"})
 
     # MLflow catches up before Ray goes: a connection that Ray leaves behind may end this process a minute later.
-    with cluster(address, lost) as scratch, tracked(trials.config, checkpoints.folder.parents[1]):
+    with cluster(address, lost) as scratch, tracked(trials.config, checkpoints.place):
         if "trial_driver" not in ray.cluster_resources():
             raise UserError(
                 "address: the cluster has no custom resource trial_driver, which places the trial drivers; "

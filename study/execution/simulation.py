@@ -40,7 +40,7 @@ class Simulated:
             step=step,
             split="validation",
             scores={"accuracy": LanguageScores(values, dict.fromkeys(self.languages, 100))},
-            training={"loss": 1.0 - height, "perturbation_norm_relative": trial.perturbation.epsilon},
+            training={"loss": 1.0 - height, "relative_norm": trial.perturbation.epsilon},
             cost={"forward_equivalents": step * self.cost(trial), "train_seconds": step * 0.1},
             final=step == self.steps,
         )

@@ -18,7 +18,7 @@ from typing import Literal
 
 from search_spaces.dimensions import Point
 from study.proposals.arms import Arm, Planned, confirm_arm, run_arms
-from study.proposals.outcomes import ending, intermediate, measure, told
+from study.proposals.outcomes import ending, feedback_of, intermediate, measure
 from study.proposals.proposer import Fixed, Outcome, Proposed
 from study.proposals.search import Search
 from study.proposals.spending import Spending
@@ -242,10 +242,12 @@ class Trials:
         main = next((a.proposer for a in self._arms if a.name == "main"), None)
         if isinstance(main, Search):
             for record in borrowed:
-                main.learn(Proposed("borrowed", record.point, record.distributions), told(self.config, record))
+                main.learn(Proposed("borrowed", record.point, record.distributions), feedback_of(self.config, record))
 
     def _restore(self, records: Iterable[TrialRecord]) -> None:
-        known = [(record, self._arm_of(record.kind, record.control), told(self.config, record)) for record in records]
+        known = [
+            (record, self._arm_of(record.kind, record.control), feedback_of(self.config, record)) for record in records
+        ]
         for record, arm, heard in known:
             proposed = Proposed(record.kind, record.point, record.distributions, record.attributes, record.control)
             try:

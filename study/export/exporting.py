@@ -79,10 +79,10 @@ def _earlier(to: Path, study: Study) -> set[str]:
 def _write(study: Study, root: Path, folder: Path) -> dict[str, int]:
     """All tables; name of each -> its rows."""
     made: dict[str, Iterable[Row]] = {name: make() for name, make in rows(study).items()}
-    results = history.load_results(study.name, root)
+    results = history.results_of(study.place)
     if results is not None:
         made["results"] = _results(results)
-    found = findings.find(from_ledger(study.name, root)) if any(t.reports for t in study.trials) else None
+    found = findings.find(from_ledger(study.name, root, study)) if any(t.reports for t in study.trials) else None
     texts = {"headline": headline.headline(found), "endpoint": headline.endpoint(found)} if found else {}
     counts = {}
     for relation in relations.relations():

@@ -10,8 +10,7 @@ from safetensors import SafetensorError
 
 from study.models.card import card
 from study.models.scored import Model
-from study.question.config import study_directory
-from study.record.lines import LEDGER
+from study.record.lines import Reading
 from study.tracking import registry
 from study.tracking.mirror import Say
 from study.tracking.tracker import to_stderr
@@ -26,7 +25,15 @@ ASIDE = ".study-model"
 """How the folders begin in which a model is written before it is where it belongs."""
 
 
-def publish(name: str, root: Path, number: int | None, to: Path | None, register: bool, say: Say = print) -> None:
+def publish(
+    name: str,
+    root: Path,
+    number: int | None,
+    to: Path | None,
+    register: bool,
+    say: Say = print,
+    reading: Reading | None = None,
+) -> None:
     """Write the model of a trial, or of the chosen one, into a new or empty folder, register it in MLflow, or both.
 
     `say` hears what was done. Raises `UserError`, with nothing written, for a folder that is not empty, a trial that
@@ -35,25 +42,25 @@ def publish(name: str, root: Path, number: int | None, to: Path | None, register
     if to is None and not register:
         raise UserError("model: name a folder with --to, or give --register, or both")
     target = None if to is None else _checked(to)
-    study = find(root, name)
-    model = Model(study, models.chosen(study, root, number), history.load_results(name, root))
-    folder, trial = study_directory(root, name), model.trial.number
+    study = find(root, name, reading)
+    model = Model(study, models.chosen(study, number), history.results_of(study.place))
+    folder, trial = study.place.folder, model.trial.number
     with (
-        models.weights(study, root, model.trial) as checkpoint,
+        models.weights(study, model.trial) as checkpoint,
         _aside(folder if target is None else target.parent) as aside,
     ):
-        task = write(model, root, checkpoint, aside)
+        task = write(model, checkpoint, aside)
         if register:
-            version = registry.register(folder / LEDGER, aside, task, trial)
+            version = registry.register(study.place, aside, task, trial)
             say(f"trial {trial} of {name}: version {version} of the model {name} in MLflow")
         if target is not None:
             aside.rename(target)
             say(f"trial {trial} of {name}: {to}")
 
 
-def write(model: Model, root: Path, checkpoint: Path, folder: Path) -> str:
+def write(model: Model, checkpoint: Path, folder: Path) -> str:
     """Write a trial's model with its card into an empty folder; the hub's name of its task."""
-    models.check_materials(model.study, root, model.trial, model.config)
+    models.check_materials(model.study, model.trial, model.config)
     from trainables.training.export import export
 
     exported = export(model.config, checkpoint, folder, models.splits(model.trial))
@@ -61,13 +68,13 @@ def write(model: Model, root: Path, checkpoint: Path, folder: Path) -> str:
     return exported.hub_task
 
 
-def register_chosen(name: str, root: Path) -> None:
+def register_chosen(name: str, root: Path, reading: Reading | None = None) -> None:
     """Register the chosen trial's model at a study's end. What forbids it is one line, and nothing fails by it.
 
     What is said goes to standard error: standard output is the study's result, or its events.
     """
     try:
-        publish(name, root, None, None, register=True, say=to_stderr)
+        publish(name, root, None, None, register=True, say=to_stderr, reading=reading)
     except Exception as error:  # whatever MLflow, a plug-in of it, or the disk may raise
         words = str(error).strip().splitlines() or [type(error).__name__]
         to_stderr(f"no model registered: {words[0]}; once that is mended: study model {name} --register")

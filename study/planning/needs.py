@@ -11,9 +11,9 @@ from pathlib import Path
 
 import search_spaces
 from study.execution.concurrency import held
-from study.question.config import ScalingConfig, StudyConfig, study_directory
+from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
-from study.record.lines import LEDGER, Tail
+from study.record.lines import Tail
 from study.views.found import Study, find
 from trainables import machine
 from trainables.config import TrialConfig
@@ -70,7 +70,7 @@ def encoders(config: StudyConfig) -> list[TrialConfig]:
 
 def used(config: StudyConfig, root: Path) -> int:
     """Bytes that the checkpoints of this study take already."""
-    files = roots.checkpoints(study_directory(root, config.name)).rglob("*")
+    files = roots.place(root, config.name).checkpoints.rglob("*")
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
@@ -82,8 +82,8 @@ def registered(config: StudyConfig) -> str:
 
 def disk(config: StudyConfig, root: Path) -> str:
     """What the checkpoints and a registered model take, and what is free, in words."""
-    folder, most = study_directory(root, config.name), checkpoints(config)
-    if roots.store(root) is not None:
+    place, most = roots.place(root, config.name), checkpoints(config)
+    if place.store is not None:
         return f"{'checkpoints' if most is None else f'at most {size(most)} of checkpoints'} under {roots.shown(root)}"
     free = size(shutil.disk_usage(existing(root)).free)
     if most is None:
@@ -91,7 +91,7 @@ def disk(config: StudyConfig, root: Path) -> str:
     count, most_kept = at_once(config.scaling), config.models.keep
     whose = f"all {kept(config)}, confirmed ones too" if most_kept == "all" else f"the best {most_kept}"
     return (
-        f"at most {size(most)} of checkpoints under {folder} ({count} running trial{'s' * (count > 1)}, "
+        f"at most {size(most)} of checkpoints under {place.folder} ({count} running trial{'s' * (count > 1)}, "
         f"the weights of {whose}){registered(config)}; {free} free"
     )
 
@@ -210,7 +210,7 @@ def _comparable(config: StudyConfig, root: Path) -> Iterator[Study]:
     roots.refresh(root)
     for name in roots.names(root):
         try:
-            events = Tail(study_directory(root, name) / LEDGER).poll()
+            events = Tail(roots.place(root, name).ledger).poll()
             began = next((e["config"] for e in events if e["event"] == "study"), None)
             if began is None or not _is_comparable(config, began):
                 continue

@@ -14,10 +14,8 @@ from matplotlib import rc_context
 from study.plots import chart, quantities, scatter
 from study.plots.chart import Chart, Request
 from study.plots.quantities import SECTIONS, Quantity, Seen
-from study.question.config import study_directory
 from study.reporting.files import replace_bytes, replace_text
 from study.reporting.page import document
-from study.reporting.publishing import FOLDER
 from study.views import layout
 from study.views.found import find
 from trainables.errors import UserError
@@ -36,8 +34,9 @@ def plot(root: Path, name: str, request: Request, out: Path | None = None) -> No
 
     `out` by its ending; None: an SVG file in the study's report folder, named after what it shows. Raises `UserError`.
     """
-    target = out or study_directory(root, name) / FOLDER / f"{_stem(request)}.svg"
-    drawn = chart.chart(find(root, name), request)
+    study = find(root, name)
+    target = out or study.place.report / f"{_stem(request)}.svg"
+    drawn = chart.chart(study, request)
     write(drawn, target)
     print(target)
 

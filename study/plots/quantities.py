@@ -41,7 +41,8 @@ SIGNALS = {
     "loss": "training loss (nats per item)",
     "perturbation_norm": "norm of the perturbation (RMS per token, embedding units)",
     "perturbation_norm_max": "largest norm of a token's perturbation (embedding units)",
-    "perturbation_norm_relative": "norm of the perturbation (RMS per token, over the mean embedding norm)",
+    "relative_norm": "norm of the perturbation (RMS per token, over the mean embedding norm)",
+    "effective_epsilon": "epsilon, or sigma of Gaussian noise, after warm-up and decay",
     "clip_rate": "clipped by the last projection (share of balls)",
     "loss_rise": "rise of the loss by the ascent (nats per item)",
     "answers_flipped": "answers flipped by the ascent (share of items)",
@@ -269,7 +270,9 @@ def _signals() -> Iterator[Quantity]:
     for key in COST_KEYS:
         yield Quantity(key, "cost", COSTS[key], _cost(key))
     for key in TRAINING_KEYS:
-        yield Quantity(key, "training", SIGNALS[key], _signal(key))
+        # The norm since the evaluation before goes by its former name: `relative_norm` is that of the whole training.
+        name = "perturbation_norm_relative" if key == "relative_norm" else key
+        yield Quantity(name, "training", SIGNALS[key], _signal(key))
     label = "achieved norm of the perturbation (over the mean embedding norm)"
     yield Quantity("relative_norm", "training", label, _relative_norm)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.proposals.proposer import Outcome, Told
+from study.proposals.proposer import Feedback, Outcome
 from study.question import objectives, rules
 from study.question.config import StudyConfig
 from study.record.record import TrialRecord, result_of
@@ -55,7 +55,7 @@ def intermediate(config: StudyConfig, measured: Measured) -> float | None:
     return optimised[0] if len(optimised) == 1 and not measured.broken else None
 
 
-def told(config: StudyConfig, record: TrialRecord) -> Told:
+def feedback_of(config: StudyConfig, record: TrialRecord) -> Feedback:
     """What an optimiser hears of a recorded trial of phase `run`."""
     evaluations = [r.evaluation for r in record.reports if r.split == "validation"]
     measured = {e.step: measure(config, e) for e in evaluations}
@@ -64,41 +64,41 @@ def told(config: StudyConfig, record: TrialRecord) -> Told:
     outcome: Outcome
     match record.state:
         case "asked" | "running":
-            return Told(None, None, known)
+            return Feedback(None, None, known)
         case "COMPLETE" | "PRUNED" | "FAIL" as ended:
             outcome = ended
     result = record.result(config.trial) if outcome == "COMPLETE" else None
     if result is None or record.phase == "confirm":
-        return Told(outcome, None, known)
+        return Feedback(outcome, None, known)
     final = _final(config, measure(config, result), known)
-    return final if final is not None else Told("FAIL", None, known)  # completed under objectives that were others
+    return final if final is not None else Feedback("FAIL", None, known)  # completed under objectives that were others
 
 
 def ending(
     config: StudyConfig, evaluations: Sequence[Evaluation], stopped: bool, problem: str | None
-) -> tuple[Told, str | None]:
+) -> tuple[Feedback, str | None]:
     """How a trial ended, as the optimiser and as the ledger hear it; the latter is why it failed, or None.
 
     `evaluations` are those on the split that decides, in the order of their steps; `problem` is why it failed, if that
     is known already.
     """
     if problem is not None:
-        return Told("FAIL"), problem
+        return Feedback("FAIL"), problem
     if stopped:
-        return Told("PRUNED"), None
+        return Feedback("PRUNED"), None
     result = result_of(evaluations, config.trial)
     if result is None:
-        return Told("FAIL"), "it ended without a final evaluation"
+        return Feedback("FAIL"), "it ended without a final evaluation"
     if result.split == "test":
-        return Told("COMPLETE"), None
+        return Feedback("COMPLETE"), None
     measured = measure(config, result)
     final = _final(config, measured, {})
     if final is None:
-        return Told("FAIL"), f"no objective: {measured.missing or measured.broken}"
+        return Feedback("FAIL"), f"no objective: {measured.missing or measured.broken}"
     return final, None
 
 
-def _final(config: StudyConfig, measured: Measured, known: dict[int, float]) -> Told | None:
+def _final(config: StudyConfig, measured: Measured, known: dict[int, float]) -> Feedback | None:
     """A completed trial with values and violations of constraints, or None where one of them is no number."""
     values, constraints = [], {}
     for objective, value in zip(config.search.objectives, measured.values, strict=True):
@@ -108,4 +108,4 @@ def _final(config: StudyConfig, measured: Measured, known: dict[int, float]) -> 
             values.append(value)
         else:
             constraints[objectives.words(objective)] = objectives.violation(objective, value)
-    return Told("COMPLETE", tuple(values), known, constraints)
+    return Feedback("COMPLETE", tuple(values), known, constraints)

@@ -24,7 +24,7 @@ class Proposed:
 
 
 @dataclass(frozen=True)
-class Told:
+class Feedback:
     """What an optimiser is told of a trial: values of the objectives, in their order and own directions."""
 
     outcome: Outcome | None
@@ -47,7 +47,7 @@ class Proposer(Protocol):
         """The next point, for the trial of this number."""
         ...
 
-    def restore(self, number: int, proposed: Proposed, told: Told) -> None:
+    def restore(self, number: int, proposed: Proposed, feedback: Feedback) -> None:
         """Take in a trial of the ledger that this proposer made in an earlier process, in the order of asking.
 
         Raises ValueError if this proposer can't have made it.
@@ -58,7 +58,7 @@ class Proposer(Protocol):
         """Hear an intermediate value; whether the trial should stop."""
         ...
 
-    def tell(self, number: int, told: Told) -> None:
+    def tell(self, number: int, feedback: Feedback) -> None:
         """Hear how a trial ended."""
         ...
 
@@ -77,7 +77,7 @@ class Fixed:
         self._next += 1
         return self.planned[self._next - 1]
 
-    def restore(self, number: int, proposed: Proposed, told: Told) -> None:
+    def restore(self, number: int, proposed: Proposed, feedback: Feedback) -> None:
         if self._next >= len(self.planned) or proposed.point != self.planned[self._next].point:
             raise ValueError("is not in this design, the configuration was another when the design was written")
         self._next += 1
@@ -85,5 +85,5 @@ class Fixed:
     def report(self, number: int, step: int, value: float) -> bool:
         return False
 
-    def tell(self, number: int, told: Told) -> None:
+    def tell(self, number: int, feedback: Feedback) -> None:
         pass

@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 
 from study.proposals.frozen import frozen_trial
-from study.proposals.proposer import Proposed, Told
+from study.proposals.proposer import Feedback, Proposed
 from study.question.config import SearchConfig
 
 Direction = Literal["maximize", "minimize"]
@@ -33,23 +33,23 @@ class Stopper:
     def start(self, number: int) -> None:
         self._live[number] = self._study.ask()
 
-    def restore(self, number: int, told: Told) -> None:
-        if told.outcome is None:
+    def restore(self, number: int, feedback: Feedback) -> None:
+        if feedback.outcome is None:
             self.start(number)
-            for step, value in told.intermediate.items():
+            for step, value in feedback.intermediate.items():
                 self._live[number].report(value, step)
         else:
-            self._study.add_trial(frozen_trial(Proposed("", {}), told))
+            self._study.add_trial(frozen_trial(Proposed("", {}), feedback))
 
     def report(self, number: int, step: int, value: float) -> bool:
         with quiet():
             self._live[number].report(value, step)
             return self._live[number].should_prune()
 
-    def end(self, number: int, told: Told) -> None:
-        assert told.outcome is not None, "a trial that has ended has an outcome"
-        values = told.values if told.outcome == "COMPLETE" else None
-        self._study.tell(self._live.pop(number), values=values, state=TrialState[told.outcome])
+    def end(self, number: int, feedback: Feedback) -> None:
+        assert feedback.outcome is not None, "a trial that has ended has an outcome"
+        values = feedback.values if feedback.outcome == "COMPLETE" else None
+        self._study.tell(self._live.pop(number), values=values, state=TrialState[feedback.outcome])
 
 
 def _pruner(config: SearchConfig, every: int | None, steps: int | None) -> BasePruner:

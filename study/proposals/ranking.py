@@ -47,7 +47,7 @@ def control_d(winner: TrialConfig, outcome: Evaluation) -> TrialConfig | None:
     None where the winner perturbs nothing, or is such noise itself: it would be compared with itself. Relative sigma
     is the expected norm of a token's noise (docs/methods.md).
     """
-    norm = outcome.training.get("perturbation_norm_relative", 0.0)
+    norm = outcome.training.get("relative_norm", 0.0)
     if not norm or winner.perturbation.method == "random_perturbation":
         return None
     noise = winner.perturbation.model_copy(

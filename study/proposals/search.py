@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search_spaces.dimensions import Point, Space
 from study.proposals.frozen import distributions_json, frozen_trial
-from study.proposals.proposer import Proposed, Told
+from study.proposals.proposer import Feedback, Proposed
 from study.proposals.pruning import Stopper, quiet
 from study.question.config import SearchConfig
 from trainables.seeds import derive
@@ -100,19 +100,19 @@ class Search:
         left = [point for point in self.space.grid() if _key(point) not in self._seen]
         return left[derive(self.config.seed, self.name, "unseen", self._asked) % len(left)] if left else None
 
-    def restore(self, number: int, proposed: Proposed, told: Told) -> None:
+    def restore(self, number: int, proposed: Proposed, feedback: Feedback) -> None:
         self._asked += 1
-        frozen = frozen_trial(proposed, told, searched_only=self.space)
+        frozen = frozen_trial(proposed, feedback, searched_only=self.space)
         self._study.add_trial(frozen)
         self._seen.add(_key({k: v for k, v in proposed.point.items() if k not in self.extra}))
-        if told.outcome is None:
+        if feedback.outcome is None:
             self._live[number] = self._handle(self._study)
         if self._stopper is not None:
-            self._stopper.restore(number, told)
+            self._stopper.restore(number, feedback)
 
-    def learn(self, proposed: Proposed, told: Told) -> None:
+    def learn(self, proposed: Proposed, feedback: Feedback) -> None:
         """Take in an ended trial of another study: its sampler knows it, its budget does not."""
-        self._study.add_trial(frozen_trial(proposed, told, searched_only=self.space))
+        self._study.add_trial(frozen_trial(proposed, feedback, searched_only=self.space))
         self._seen.add(_key(proposed.point))
 
     def report(self, number: int, step: int, value: float) -> bool:
@@ -123,15 +123,15 @@ class Search:
             trial.report(value, step)
         return self._stopper is not None and self._stopper.report(number, step, value)
 
-    def tell(self, number: int, told: Told) -> None:
+    def tell(self, number: int, feedback: Feedback) -> None:
         trial = self._live.pop(number)
-        for name, violation in told.constraints.items():
+        for name, violation in feedback.constraints.items():
             trial.set_constraint(name, violation)
-        assert told.outcome is not None, "a trial that has ended has an outcome"
-        values = told.values if told.outcome == "COMPLETE" else None
-        self._study.tell(trial, values=values, state=TrialState[told.outcome])
+        assert feedback.outcome is not None, "a trial that has ended has an outcome"
+        values = feedback.values if feedback.outcome == "COMPLETE" else None
+        self._study.tell(trial, values=values, state=TrialState[feedback.outcome])
         if self._stopper is not None:
-            self._stopper.end(number, told)
+            self._stopper.end(number, feedback)
 
     def _new_study(self) -> optuna.Study:
         return optuna.create_study(study_name=self.name, directions=self.directions, sampler=RandomSampler())

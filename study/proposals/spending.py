@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from study.proposals.proposer import Told
+from study.proposals.proposer import Feedback
 from study.question.config import StudyConfig
 from trainables.scores import Evaluation
 
@@ -27,10 +27,10 @@ class Spending:
         """A trial's cost so far."""
         self._cost[number] = evaluation.cost.get("forward_equivalents", 0.0)
 
-    def end(self, told: Told) -> None:
+    def end(self, feedback: Feedback) -> None:
         """A trial of the search itself has ended, with these values."""
-        feasible = all(v <= 0 for v in told.constraints.values())
-        value = self._sign * told.values[0] if told.values and feasible else -math.inf
+        feasible = all(v <= 0 for v in feedback.constraints.values())
+        value = self._sign * feedback.values[0] if feedback.values and feasible else -math.inf
         self._since_best = 0 if value > self._best else self._since_best + 1
         self._best = max(self._best, value)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -158,8 +157,3 @@ class StudyConfig(Config):
     """Trained models."""
     tracking: TrackingConfig = TrackingConfig()
     """MLflow."""
-
-
-def study_directory(root: Path, name: str) -> Path:
-    """Folder of a study under the studies' root: ledger, checkpoints, logs and views live there."""
-    return root / name

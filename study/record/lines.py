@@ -27,7 +27,34 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 
 def read_study(path: Path) -> StudyRecord:
     """What the events of a ledger add up to."""
-    return StudyRecord.of(Tail(path).poll())
+    return Reading(path).update()
+
+
+class Reading:
+    """A ledger and what it adds up to: whoever is handed one reads what was added since, and nothing twice."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads nothing yet."""
+        self.path = path
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self.record = StudyRecord()
+        self._tail = Tail(self.path)
+
+    def news(self) -> Iterator[dict[str, Any]]:
+        """Events since the last one that was read, each once it is part of `record`. Raises `UserError`."""
+        for event in self._tail.poll():
+            self.record.apply(event)
+            yield event
+
+    def update(self) -> StudyRecord:
+        """`record` with all that the ledger has: the same object, unless another file took its place. `UserError`."""
+        if self._tail.is_replaced():
+            self._start_over()
+        for _ in self.news():
+            pass
+        return self.record
 
 
 class Tail:
@@ -38,6 +65,15 @@ class Tail:
         self.path = path
         self._offset = offset
         self._line = 0
+        self._file: tuple[int, int] | None = None
+        """What was read of: device and inode."""
+
+    def is_replaced(self) -> bool:
+        """Whether another file lies at the path than the one that was read (`segments` leaves a ledger aside)."""
+        try:
+            return self._file is not None and self._file != _identity(self.path.stat())
+        except FileNotFoundError:
+            return True
 
     def poll(self) -> Iterator[dict[str, Any]]:
         """New events. Raises `UserError` for a line in the middle that is no event: the file was damaged."""
@@ -46,6 +82,7 @@ class Tail:
         except FileNotFoundError:
             raise UserError(f"{self.path}: no such ledger") from None
         with file:
+            self._file = self._file or _identity(os.fstat(file.fileno()))
             file.seek(self._offset)
             for raw in file:
                 event = decode(raw)
@@ -56,6 +93,10 @@ class Tail:
                 self._offset += len(raw)
                 self._line += 1
                 yield event
+
+
+def _identity(of: os.stat_result) -> tuple[int, int]:
+    return of.st_dev, of.st_ino
 
 
 def encode(row: Mapping[str, Any]) -> bytes:

@@ -127,6 +127,8 @@ class StudyRecord:
     """The resolved study configuration, as JSON types."""
     code_version: str | None = None
     fingerprints: dict[str, Any] = field(default_factory=dict)
+    recorded: list[dict[str, Any]] = field(default_factory=list)
+    """All fingerprints that the study ever had; the last are `fingerprints`."""
     protocol_hash: str | None = None
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     """By number, in the order they were asked."""
@@ -148,6 +150,18 @@ class StudyRecord:
         for event in events:
             record.apply(event)
         return record
+
+    def copied(self, phase: Phase | None = None) -> StudyRecord:
+        """One that can take further events by itself; of one phase's trials alone."""
+        kept = {n: t for n, t in self.trials.items() if phase in (None, t.phase)}
+        return replace(
+            self,
+            trials={n: replace(t, reports=list(t.reports)) for n, t in kept.items()},
+            recorded=list(self.recorded),
+            openings=list(self.openings),
+            sessions=list(self.sessions),
+            borrowed=list(self.borrowed),
+        )
 
     @property
     def epoch(self) -> int:
@@ -187,6 +201,7 @@ class StudyRecord:
         self.config = event["config"]
         self.code_version = event["code_version"]
         self.fingerprints = event["fingerprints"]
+        self.recorded.append(self.fingerprints)
         self.protocol_hash = event["protocol_hash"]
 
     def _test_opened(self, event: Mapping[str, Any]) -> None:

@@ -14,40 +14,39 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from study.record import ownership, roots, segments
-from study.record.lines import LEDGER, owner_path
+from study.record import ownership, place, roots, segments
+from study.record.lines import owner_path
+from study.record.place import Place
 from study.record.segments import REMOVED
 from trainables.errors import UserError
 from trainables.storage.checkpoint import META
 from trainables.storage.store import Store
 
-CHECKPOINTS = "checkpoints"
-
 KINDS = {
     "owners": "ledger",
-    CHECKPOINTS: CHECKPOINTS,
-    "predictions": "predictions",
-    roots.RESULTS: "results of the confirmation",
-    "report": "report",
-    "optuna.db": "optuna.db",
-    "log.txt": "log",
+    place.CHECKPOINTS: "checkpoints",
+    place.PREDICTIONS: "predictions",
+    place.RESULTS: "results of the confirmation",
+    place.REPORT: "report",
+    place.OPTUNA: "optuna.db",
+    place.LOG: "log",
 }
 """First part of a file's name in a study's folder -> what it is; the ledger's files begin so."""
 
 
-def contents(root: Path, name: str) -> dict[str, dict[str, int]]:
-    """Place -> kind -> bytes of what a study holds: in its folder, in what earlier removals have left, in the store.
+def contents(study: Place) -> dict[str, dict[str, int]]:
+    """Folder or URI -> kind -> bytes of what a study holds: in its folder, in what earlier removals left, in the store.
 
     Raises `UserError` where the store does not answer.
     """
     found = {}
-    for folder in (root / name, *_leftovers(root, name)):
+    for folder in (study.folder, *_leftovers(study.folder)):
         files = [path for path in folder.rglob("*") if path.is_file()]
         found[str(folder)] = _by_kind({str(path.relative_to(folder)): path.lstat().st_size for path in files})
-    if (there := roots.store(root)) is not None:
-        with roots.told():
-            found[(there / name).uri] = _by_kind((there / name).sizes())
-    return {place: kinds for place, kinds in found.items() if kinds}
+    if study.store is not None:
+        with roots.store_errors():
+            found[study.store.uri] = _by_kind(study.store.sizes())
+    return {where: kinds for where, kinds in found.items() if kinds}
 
 
 def _by_kind(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -58,55 +57,51 @@ def _by_kind(sizes: Mapping[str, int]) -> dict[str, int]:
     return dict(counted)
 
 
-def is_pending(root: Path, name: str) -> bool:
+def is_pending(study: Place) -> bool:
     """Whether an earlier removal of this study was interrupted, and has left something to delete."""
-    there = roots.store(root)
-    with roots.told():
-        return bool(_leftovers(root, name)) or (there is not None and REMOVED in (there / name).sizes())
+    with roots.store_errors():
+        return bool(_leftovers(study.folder)) or (study.store is not None and REMOVED in study.store.sizes())
 
 
-def remove(root: Path, name: str, take_over: bool = False, first: Callable[[], object] = lambda: None) -> None:
+def remove(study: Place, take_over: bool = False, first: Callable[[], object] = lambda: None) -> None:
     """Remove a study for good, and what earlier removals of it have left. Raises `UserError` where it is owned.
 
     `first` is called once no driver can take the study, before anything is removed.
     """
-    folder, there = root / name, roots.store(root)
-    with roots.told(), _held(root, name, take_over):
+    with roots.store_errors(), _held(study, take_over):
         first()
-        if there is not None:
-            (there / name).write(REMOVED, b"")
-        if folder.exists():
-            folder.rename(_aside(folder))
-        if there is not None:
-            _clear(there / name)
-    _delete(root, name)
+        if study.store is not None:
+            study.store.write(REMOVED, b"")
+        if study.folder.exists():
+            study.folder.rename(_aside(study.folder))
+        if study.store is not None:
+            _clear(study.store)
+    _delete(study.folder)
 
 
-def remove_checkpoints(root: Path, name: str, take_over: bool = False) -> None:
+def remove_checkpoints(study: Place, take_over: bool = False) -> None:
     """Remove a study's checkpoints and nothing else. Raises `UserError` where it is owned."""
-    folder, there = root / name / CHECKPOINTS, roots.store(root)
-    with roots.told(), _held(root, name, take_over):
+    folder = study.checkpoints
+    with roots.store_errors(), _held(study, take_over):
         if folder.exists():
             folder.rename(_aside(folder))
-        if there is not None:
-            store = there / name / CHECKPOINTS
+        if (store := study.stored(folder)) is not None:
             for object_name in store.sizes():
                 if object_name.endswith(f"/{META}"):  # one without it does not count
                     store.remove(object_name)
             store.remove_all()
-        _delete(root / name, CHECKPOINTS)
+        _delete(folder)
 
 
 @contextmanager
-def _held(root: Path, name: str, take_over: bool) -> Iterator[None]:
+def _held(study: Place, take_over: bool) -> Iterator[None]:
     """Own a study, on this machine and in its store, so that no driver takes it meanwhile."""
-    folder, there = root / name, roots.store(root)
     claim = tenure = None
     try:
-        if there is not None:
-            tenure = segments.claim(there / name, take_over)
-        if folder.exists():
-            claim = ownership.claim(owner_path(folder / LEDGER), take_over)
+        if study.store is not None:
+            tenure = segments.claim(study.store, take_over)
+        if study.folder.exists():
+            claim = ownership.claim(owner_path(study.ledger), take_over)
         yield
     finally:
         if claim is not None:
@@ -131,13 +126,13 @@ def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.removed-{uuid.uuid4().hex[:8]}")
 
 
-def _leftovers(folder: Path, name: str) -> list[Path]:
-    return sorted(folder.glob(f".{name}.removed-*"))
+def _leftovers(folder: Path) -> list[Path]:
+    return sorted(folder.parent.glob(f".{folder.name}.removed-*"))
 
 
-def _delete(folder: Path, name: str) -> None:
-    """Delete what was renamed aside."""
-    for path in _leftovers(folder, name):
+def _delete(folder: Path) -> None:
+    """Delete what of a folder was renamed aside."""
+    for path in _leftovers(folder):
         try:
             shutil.rmtree(path)
         except OSError as error:

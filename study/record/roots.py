@@ -1,9 +1,9 @@
 """Where studies lie: a folder, or a URI with a working folder of this machine in its place.
 
-The rest of this package sees a folder in either case. That of a URI is in the cache folder; whoever reads a study there
-calls `refresh` before, and whoever writes it does so through `opened`, which mirrors its ledger (`segments`).
-Checkpoints and predictions are never in it: workers bring them to the store themselves. The log and MLflow's own file
-are only there.
+The rest of this package sees a folder in either case, and each study in it as a `Place`. That of a URI is in the cache
+folder; whoever reads a study there calls `refresh` before, and whoever writes it does so through `opened`, which
+mirrors its ledger (`segments`). Checkpoints and predictions are never in it: workers bring them to the store
+themselves. The log and MLflow's own file are only there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from study.record import ownership, segments
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, owner_path
 from study.record.ownership import Owner, running_owner
+from study.record.place import Place
 from trainables.errors import UserError
 from trainables.storage import files
 from trainables.storage.cache import cache_root
@@ -29,9 +30,6 @@ from trainables.storage.store import Store, check_uri, endpoint, is_uri
 
 MARK = ".uri"
 """File of a working folder that names the URI in whose place it is."""
-
-RESULTS = "results.parquet"
-"""What a confirmation leaves, brought along with the ledger."""
 
 LOCK_SECONDS = 600.0
 
@@ -72,6 +70,12 @@ def store(root: Path) -> Store | None:
     return Store(uri) if uri is not None else None
 
 
+def place(root: Path, name: str) -> Place:
+    """Where the study `name` under `root` lies, or will."""
+    there = store(root)
+    return Place(root, name, None if there is None else there / name)
+
+
 def shown(root: Path) -> str:
     """A root as the user gave it."""
     return _uri(root) or str(root)
@@ -81,11 +85,6 @@ def check_writable(root: Path) -> None:
     """Raise `UserError` where a root is in a store that takes nothing."""
     if (there := store(root)) is not None:
         there.check_writable()
-
-
-def checkpoints(study: Path) -> Path:
-    """Folder of a study that has its trials' checkpoints, ``<trial>/<step>``; under a URI they are in the store."""
-    return study / "checkpoints"
 
 
 def names(root: Path) -> list[str]:
@@ -102,60 +101,57 @@ def refresh(root: Path, name: str | None = None) -> None:
     there = store(root)
     if there is None:
         return
-    with told():
+    with store_errors():
         # A study that is here alone may have been removed from the store.
         for each in sorted({*there.folders(), *names(root)}) if name is None else [name]:
-            with _locked(root / each):
-                if running_owner(owner_path(root / each / LEDGER)) is None:
-                    _refresh(there / each, root / each)
+            study = Place(root, each, there / each)
+            with _locked(study):
+                if running_owner(owner_path(study.ledger)) is None:
+                    _refresh(study)
 
 
-def is_owned(root: Path, name: str) -> bool:
+def is_owned(study: Place) -> bool:
     """Whether a driver anywhere holds a study, as far as can be told from here."""
-    if running_owner(owner_path(root / name / LEDGER)) is not None:
+    if running_owner(owner_path(study.ledger)) is not None:
         return True
-    there = store(root)
-    if there is None:
+    if study.store is None:
         return False
-    with told():
-        return segments.owned(there / name)
+    with store_errors():
+        return segments.owned(study.store)
 
 
-def last_owner(root: Path, name: str) -> Owner | None:
+def last_owner(study: Place) -> Owner | None:
     """The driver that holds a study, or held it last, wherever it is; takes no lock."""
-    there = store(root)
-    if there is None:
-        return ownership.last_owner(owner_path(root / name / LEDGER))
-    with told():
-        return segments.last_owner(there / name)
+    if study.store is None:
+        return ownership.last_owner(owner_path(study.ledger))
+    with store_errors():
+        return segments.last_owner(study.store)
 
 
 @contextmanager
-def opened(path: Path, take_over: bool, hear: Callable[[Mapping[str, Any]], None]) -> Iterator[Ledger]:
-    """Own and write the ledger at `path`; `hear` is told of every event.
+def opened(study: Place, take_over: bool, hear: Callable[[Mapping[str, Any]], None]) -> Iterator[Ledger]:
+    """Own and write a study's ledger; `hear` is told of every event.
 
     Under a URI it is mirrored meanwhile, and complete there at the end. Raises `UserError` as `Ledger.open` does, where
     the store does not answer at the start, or does not take the ledger's end, and where a study of that name is still
     being removed from it.
     """
-    root = store(path.parent.parent)
-    if root is None:
-        with Ledger.open(path, take_over) as ledger:
+    if study.store is None:
+        with Ledger.open(study.ledger, take_over) as ledger:
             ledger.heard = hear
             yield ledger
         return
-    there = root / path.parent.name
-    with told(), _locked(path.parent):
-        running = running_owner(owner_path(path))
+    with store_errors(), _locked(study):
+        running = running_owner(owner_path(study.ledger))
         if running is not None and not take_over:
-            raise UserError(f"{path.parent}: owned by {running.describe()} and running; stop it first")
-        if segments.REMOVED in there.sizes():
-            name = path.parent.name
-            raise UserError(f"{there.uri}: the removal of a study was interrupted; study rm {name} completes it")
-        tenure = segments.claim(there, take_over)
+            raise UserError(f"{study.folder}: owned by {running.describe()} and running; stop it first")
+        if segments.REMOVED in study.store.sizes():
+            words = f"the removal of a study was interrupted; study rm {study.name} completes it"
+            raise UserError(f"{study.store.uri}: {words}")
+        tenure = segments.claim(study.store, take_over)
         try:
-            last = _refresh(there, path.parent)
-            ledger = Ledger.open(path, take_over, tenure.owner.epoch)
+            last = _refresh(study)
+            ledger = Ledger.open(study.ledger, take_over, tenure.owner.epoch)
         except BaseException:
             with suppress(OSError):
                 tenure.release()
@@ -174,61 +170,53 @@ def opened(path: Path, take_over: bool, hear: Callable[[Mapping[str, Any]], None
         yield ledger
 
 
-def settle(root: Path, name: str) -> None:
+def settle(study: Place) -> None:
     """Bring what only this machine has of a study to its store: the last events of a driver that could not."""
-    there, path = store(root), root / name / LEDGER
-    if there is None:
+    if study.store is None:
         return
-    with told():
-        last = segments.last(there / name)
-    if path.stat().st_size > (last.end if last else 0):
-        with opened(path, False, lambda event: None):
+    with store_errors():
+        last = segments.last(study.store)
+    if study.ledger.stat().st_size > (last.end if last else 0):
+        with opened(study, False, lambda event: None):
             pass
 
 
-def keep(file: Path) -> None:
+def keep(study: Place, file: Path) -> None:
     """Bring a file of a study's folder to its store; a plain folder has it already."""
-    if (there := beside(file)) is not None:
-        with told():
+    if (there := study.stored(file)) is not None:
+        with store_errors():
             there.upload(file)
 
 
-def bring(file: Path) -> None:
+def bring(study: Place, file: Path) -> None:
     """Bring a file of a study's folder here from its store, unless it is here."""
-    there = None if file.exists() else beside(file)
+    there = None if file.exists() else study.stored(file)
     if there is not None:
-        with told(), files.replaced(file) as aside:
+        with store_errors(), files.replaced(file) as aside:
             there.download("", aside)
 
 
-def beside(file: Path) -> Store | None:
-    """A file's place in the store of the root that it is under."""
-    for root in file.parents:
-        if (there := store(root)) is not None:
-            return there / file.relative_to(root).as_posix()
-    return None
-
-
-def _refresh(there: Store, study: Path) -> segments.Segment | None:
-    sizes = there.sizes()
+def _refresh(study: Place) -> segments.Segment | None:
+    assert study.store is not None, "a plain folder is up to date"
+    sizes = study.store.sizes()
     if segments.REMOVED in sizes:
         sizes = {}
-    last = segments.refresh(there, study, sizes)
-    results = study / RESULTS
-    if RESULTS in sizes and (not results.exists() or results.stat().st_size != sizes[RESULTS]):
-        there.download(RESULTS, results)
+    last = segments.refresh(study.store, study.folder, sizes)
+    size, results = sizes.get(study.results.name), study.results
+    if size is not None and (not results.exists() or results.stat().st_size != size):
+        study.store.download(results.name, results)
     return last
 
 
 @contextmanager
-def _locked(study: Path) -> Iterator[None]:
+def _locked(study: Place) -> Iterator[None]:
     """Nobody else of this machine brings this study up to date meanwhile, or begins to write it."""
-    with FileLock(study.parent / f".{study.name}.lock", timeout=LOCK_SECONDS):
+    with FileLock(study.root / f".{study.name}.lock", timeout=LOCK_SECONDS):
         yield
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
     """A store's errors as the user's."""
     try:
         yield

@@ -23,7 +23,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +35,7 @@ from typing import Any
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER
 from study.record.ownership import Owner, lives, parse, this_process
+from trainables.background import Background
 from trainables.errors import UserError
 from trainables.storage import files
 from trainables.storage.store import Store
@@ -48,6 +48,9 @@ AT_ONCE = ("study", "finished", "stopped", "test_opened")
 
 PATIENCE_SECONDS = 60.0
 """Time that the store has, at a driver's end, to take what is left."""
+
+UPLOAD_SECONDS = 120.0
+"""Time that an upload has to end which is under way then: a request is repeated a few times."""
 
 LARGEST = 32 << 20
 """Bytes of a segment, unless a single line is longer."""
@@ -265,8 +268,8 @@ def _owner(store: Store, identity: str) -> Owner:
 # Writing
 
 
-class Mirror:
-    """Uploads what a driver appends to its ledger, in a thread; see `begin` and `close`."""
+class Uploader:
+    """Uploads what a driver appends to its ledger, in a thread; see `start` and `close`."""
 
     def __init__(self, ledger: Ledger, tenure: Tenure, last: Segment | None, say: Callable[[str], None]) -> None:
         """`last` is the segment up to which the store has the ledger; `say` hears, in a line, of one that is away."""
@@ -276,18 +279,18 @@ class Mirror:
         self._pending: bytes = b""
         self._lost: UserError | None = None
         self._failed = False
-        self._news, self._over = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="mirror", daemon=True)
+        self._thread: Background | None = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Upload what there is, and go on doing so in the thread. Raises `OSError` and `UserError`."""
         self.flush()
-        self._thread.start()
+        self._thread = Background("mirror", self._follow)
 
     def heard(self, event: Mapping[str, Any]) -> None:
         """The ledger has grown. Never blocks."""
         if event["event"] in AT_ONCE:
-            self._news.set()
+            assert self._thread is not None
+            self._thread.wake()
 
     def guard(self) -> None:
         """Raise `UserError` if another driver is known to have taken the study over."""
@@ -316,12 +319,9 @@ class Mirror:
         self._pending = content[: content.rfind(b"\n") + 1]
         return bool(self._pending)
 
-    def _follow(self) -> None:
-        while not self._over.is_set():
-            self._news.wait(SECONDS)
-            self._news.clear()
-            if not self._over.is_set():
-                self._try()
+    def _follow(self, thread: Background) -> None:
+        while thread.wait(SECONDS):
+            self._try()
 
     def _try(self) -> bool:
         """Whether the store has all there is, or another driver has the study."""
@@ -338,18 +338,15 @@ class Mirror:
         return True
 
     def close(self) -> None:
-        """Upload what is left, within `PATIENCE_SECONDS`, and give the study up.
+        """Upload what is left, within `UPLOAD_SECONDS` and `PATIENCE_SECONDS`, and give the study up.
 
         Raises `UserError` where another driver has the study, or the store does not take it all: it is then given up
         to this machine alone, whose ledger is whole in any case.
         """
-        self._over.set()
-        self._news.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        hangs = self._thread is not None and not self._thread.stop(UPLOAD_SECONDS)
         deadline, pause = time.monotonic() + PATIENCE_SECONDS, 0.5
-        while not self._try():
-            if time.monotonic() + pause > deadline:
+        while hangs or not self._try():  # two at once would upload the same
+            if hangs or time.monotonic() + pause > deadline:
                 self.tenure.abandon()
                 left = self.ledger.end - self.stored
                 raise UserError(
@@ -361,14 +358,16 @@ class Mirror:
         self.guard()
         with suppress(OSError):
             self.tenure.release()
+        if self._thread is not None:
+            self._thread.check()
 
 
 @contextmanager
-def mirrored(ledger: Ledger, tenure: Tenure, last: Segment | None, say: Callable[[str], None]) -> Iterator[Mirror]:
+def mirrored(ledger: Ledger, tenure: Tenure, last: Segment | None, say: Callable[[str], None]) -> Iterator[Uploader]:
     """A mirror of a ledger that this process writes, complete at the end. What goes wrong then hides no other error."""
-    mirror = Mirror(ledger, tenure, last, say)
+    mirror = Uploader(ledger, tenure, last, say)
     try:
-        mirror.begin()
+        mirror.start()
     except OSError as error:
         with suppress(OSError):
             tenure.release()

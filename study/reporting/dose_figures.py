@@ -69,7 +69,7 @@ def panels(source: Source, dosed: Dosed) -> Figure:
     finish(drawing, height, top=70)
     drawing.update_layout(legend={"y": 1.0, "yanchor": "top", "yref": "container"})
     drawing.update_annotations(font={"size": 12.5, "color": INK})
-    drawing.update_xaxes(type="log", **_log_ticks(dosed.gains["dose"]))
+    drawing.update_xaxes(type="log", **_log_ticks(dosed.gains["relative_norm"]))
     drawing.update_yaxes(range=edges)
     for panel in range(len(units)):
         if panel + columns >= len(units):
@@ -123,7 +123,7 @@ def _levels(found: Response, look: dict[str, Any]) -> go.Scatter:
         "arrayminus": 100 * (levels["gain"] - levels["low"]).fillna(0.0), "thickness": 1.5, "width": 3,
     }  # fmt: skip
     return go.Scatter(
-        x=levels["dose"],
+        x=levels["relative_norm"],
         y=100 * levels["gain"],
         mode="lines+markers",
         line={"color": look["marker"]["color"], "width": 1.5},
@@ -138,7 +138,7 @@ def _below(found: Response, look: dict[str, Any], edges: Sequence[float], pixels
     hidden = found.levels[100 * found.levels["gain"] < _floor(edges, pixels)]
     if len(hidden):
         yield go.Scatter(
-            x=hidden["dose"],
+            x=hidden["relative_norm"],
             y=[_floor(edges, pixels)] * len(hidden),
             mode="markers",
             marker={"symbol": "triangle-down-open", "size": 9, "color": look["marker"]["color"]},
@@ -158,13 +158,13 @@ def _floor(edges: Sequence[float], pixels: float) -> float:
 def sampled(source: Source, dosed: Dosed) -> pd.DataFrame:
     """One row per trial of a search: its dose, and its gain averaged over target languages."""
     targets = dosed.gains[dosed.gains["language"].isin(source.targets(dosed.gains["language"].unique()))]
-    return targets.groupby(["series", "trial", "point"])[["dose", "gain"]].mean().reset_index()
+    return targets.groupby(["series", "trial", "point"])[["relative_norm", "gain"]].mean().reset_index()
 
 
 def _samples(part: pd.DataFrame, look: dict[str, Any]) -> go.Scatter:
     """Search samples: one point per trial, nothing joined."""
     return go.Scatter(
-        x=part["dose"],
+        x=part["relative_norm"],
         y=100 * part["gain"],
         mode="markers",
         text=part["point"],
@@ -207,7 +207,7 @@ def compared(all_findings: Sequence[Findings]) -> Figure | None:
     for which, (source, response) in enumerate(found):
         look = _look(f"{source.name}: {response.series}", which, show=True)
         drawing.add_traces([_levels(response, look), *_below(response, look, edges, pixels)])
-    doses = pd.concat([response.levels["dose"] for _, response in found])
+    doses = pd.concat([response.levels["relative_norm"] for _, response in found])
     mark_zero(drawing, "y")
     finish(drawing, 430, top=top)
     drawing.update_xaxes(type="log", title_text="achieved relative norm", **_log_ticks(doses, 2 * NARROW))
@@ -227,14 +227,14 @@ def heat_map(source: Source, dosed: Dosed) -> Figure:
     known = facts["resource_class"].fillna(-1.0)
     order = sorted(dosed.language_map["language"].unique(), key=lambda k: (known[k], str(facts.loc[k, "name"])))
     gains, q = (dosed.language_map.pivot(index="language", columns="bin", values=v).loc[order] for v in ("gain", "q"))
-    bins = dosed.language_map.groupby("bin")[["method", "dose"]].first()
+    bins = dosed.language_map.groupby("bin")[["method", "relative_norm"]].first()
     sizes = np.abs(gains.to_numpy())
     bound = max(float(np.nanquantile(sizes, 0.6)), float(np.nanmax(gains.to_numpy())), 0.01)
     labels = [f"{facts.loc[k, 'name']} · {known[k]:.0f}" if known[k] >= 0 else str(facts.loc[k, "name"]) for k in order]
     bar = {"title": {"text": "gain<br>(points)", "font": {"size": 12}}, "thickness": 12, "len": 0.5, "outlinewidth": 0}
     cells = go.Heatmap(
         z=100 * gains.to_numpy(),
-        x=[[m.replace("_", " ") for m in bins["method"]], [f"{d:.2g}" for d in bins["dose"]]],
+        x=[[m.replace("_", " ") for m in bins["method"]], [f"{d:.2g}" for d in bins["relative_norm"]]],
         y=labels,
         zmin=-100 * bound,
         zmax=100 * bound,

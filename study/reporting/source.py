@@ -136,14 +136,15 @@ def as_evaluation(scores: Mapping[str, float]) -> Evaluation:
     return Evaluation(0, "test", {"score": LanguageScores(scores, dict.fromkeys(scores, 1))})
 
 
-def from_ledger(name: str, root: Path) -> Source:
-    """The study `name` under `root`, with its predictions where it has been confirmed."""
-    study = find(root, name)
+def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
+    """The study `name` under `root`, `known` if it was read already, with its predictions where it has been
+    confirmed."""
+    study = known or find(root, name)
     config, choice = study.config, study.choice
     trials = history.trial_frame(study)
     metric = _primary_metric(study)
     trials = trials[trials["metric"] == metric].reset_index(drop=True)
-    results = history.load_results(name, root)
+    results = history.results_of(study.place)
     if results is not None:
         results = results[(results["split"] == "test") & (results["metric"] == metric)].reset_index(drop=True)
     confirmed = [t for t in study.trials if t.phase == "confirm"]

@@ -243,7 +243,7 @@ def doses(findings: Findings) -> Table:
         for level in response.levels.to_dict("records"):
             interval = words.span(Interval(level["low"], level["high"]))
             values = f"{level['values']:.0f} {response.over}"
-            cells = (f"{level['dose']:.3f}", words.points(level["gain"]), interval, values)
+            cells = (f"{level['relative_norm']:.3f}", words.points(level["gain"]), interval, values)
             rows.append((response.unit, response.series.replace("_", " "), f"{response.languages}", *cells))
     text = (
         f"Gain over no perturbation by dose, validation {findings.source.metric}, in points. "
@@ -260,7 +260,7 @@ def trend(findings: Findings) -> Table:
     assert findings.dosed is not None
     rows = tuple(
         (
-            r["method"].replace("_", " "), f"{r['dose']:.3f}", words.signed(r["rho"]),
+            r["method"].replace("_", " "), f"{r['relative_norm']:.3f}", words.signed(r["rho"]),
             f"{words.signed(r['low'])} to {words.signed(r['high'])}",
             words.p_text(r["p"]), words.p_text(r["q"]), f"{r['languages']}",
         )

@@ -314,7 +314,7 @@ def trend(table: pd.DataFrame) -> str:
         return f"{text}: no trend can be told at any."
     parts = [
         f"{'rises' if r > 0 else 'falls'} with resources at {m.replace('_', ' ')} {d:.2g} ({signed(r)})"
-        for m, d, r in zip(sure["method"], sure["dose"], sure["rho"], strict=True)
+        for m, d, r in zip(sure["method"], sure["relative_norm"], sure["rho"], strict=True)
     ]
     return f"{text}: gain {_and(parts)}."
 
@@ -328,7 +328,7 @@ def response(r: Response) -> str:
 
 
 def _harm(r: Response) -> str:
-    largest = f"{r.levels['dose'].max():.2g}"
+    largest = f"{r.levels['relative_norm'].max():.2g}"
     if not np.isfinite(r.harm_from):
         return f"harm cannot be told at the largest dose tried ({largest})"
     return f"worse than no perturbation at every dose tried from {r.harm_from:.2g} up (the largest was {largest})"

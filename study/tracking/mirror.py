@@ -18,6 +18,7 @@ import yaml
 
 from study.question.config import StudyConfig
 from study.record.lines import Tail
+from study.record.place import Place
 from study.record.record import Report, StudyRecord, TrialRecord
 from study.tracking import agreement, runs
 from study.tracking.answers import is_lost, is_refused, reason
@@ -66,9 +67,9 @@ class Mirror:
     counts the events of the ledger that are in MLflow.
     """
 
-    def __init__(self, ledger: Path, uri: str | None, say: Say) -> None:
-        self.ledger, self.root, self.experiment = ledger, ledger.parent.parent, ledger.parent.name
-        self.store = Store(uri, self.root, self.experiment)
+    def __init__(self, place: Place, uri: str | None, say: Say) -> None:
+        self.place, self.ledger = place, place.ledger
+        self.store = Store(uri, place.root, place.name)
         self.uri = self.store.uri
         self._say = say
         self._said: set[str] = set()
@@ -200,7 +201,7 @@ class Mirror:
         if self._parent is None:
             self._is_new = not self.store.find()
             begun = self.record.sessions[0]["time"] if self.record.sessions else self.record.last_time
-            self._parent = self.store.run(PARENT_KEY, self.experiment, begun or 0.0, {}, look=not self._is_new)
+            self._parent = self.store.run(PARENT_KEY, self.place.name, begun or 0.0, {}, look=not self._is_new)
         self.store.log(self._parent, tags=runs.study_tags(self.record, self._config))
         self._store_configuration()
 

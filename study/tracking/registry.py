@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from study.record.place import Place
 from study.tracking import tracker
 from study.tracking.mirror import Mirror
 from study.tracking.runs import TRIAL, UUID
@@ -27,7 +28,7 @@ MODEL, CARD, LICENCE = "model", "README.md", "LICENSE.txt"
 """Files of a model in MLflow: the exported folder, its card, and where licences are expected."""
 
 
-def register(ledger: Path, folder: Path, task: str, trial: int, uri: str | None = None) -> str:
+def register(place: Place, folder: Path, task: str, trial: int, uri: str | None = None) -> str:
     """Store an exported folder with the study's parent run, and register it; returns the version.
 
     `task` is the hub's name of what the model does, `uri` None is where the study tracks to. Raises `UserError` where
@@ -38,7 +39,7 @@ def register(ledger: Path, folder: Path, task: str, trial: int, uri: str | None 
         packed = aside / f"trial-{trial}"
         _pack(folder, packed, task)
         tracker.send_all(
-            ledger, uri, tracker.to_stderr, lambda mirror: version.append(_version(mirror, packed, trial)), SECONDS
+            place, uri, tracker.to_stderr, lambda mirror: version.append(_version(mirror, packed, trial)), SECONDS
         )
     return version[-1]
 
@@ -65,7 +66,7 @@ def _pack(folder: Path, packed: Path, task: str) -> None:
 
 def _version(mirror: Mirror, packed: Path, trial: int) -> str:
     """Number of the version that has a trial's model; made if there is none."""
-    name, tags = mirror.experiment, {UUID: str(mirror.record.uuid), TRIAL: str(trial)}
+    name, tags = mirror.place.name, {UUID: str(mirror.record.uuid), TRIAL: str(trial)}
     client, run = mirror.parent
     mirror.keep([packed], "models")
     _ensure(client, name)

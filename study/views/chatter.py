@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from study.views.picture import Event
+from trainables.background import Background
 
 NOTICE = "cache: "
 """Lines of the log that begin so tell what a long preparation is doing."""
@@ -59,20 +59,14 @@ def notice(line: str) -> str | None:
 @contextmanager
 def notices(log: Path, listen: Listener, every: float = 0.5) -> Iterator[None]:
     """Turn what preparations write to the log into notices."""
-    ended = threading.Event()
 
-    def follow() -> None:
+    def follow(thread: Background) -> None:
         with log.open(encoding="utf-8", errors="replace") as file:
             file.seek(0, os.SEEK_END)
-            while not ended.wait(every):
+            while thread.wait(every):
                 for line in file:
                     if words := notice(line):
                         listen({"event": "waiting", "for": words, "time": time.time()})
 
-    thread = threading.Thread(target=follow, name="notices", daemon=True)
-    thread.start()
-    try:
+    with Background("notices", follow):
         yield
-    finally:
-        ended.set()
-        thread.join()

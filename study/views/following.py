@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from study.question.config import study_directory
 from study.record import roots
-from study.record.lines import LEDGER, Tail
+from study.record.lines import Reading
 from study.record.ownership import Owner, lives
 from study.views import tables
 from study.views.chatter import Listener
@@ -32,25 +31,25 @@ FINISHED, NOT_FINISHED = 0, 1
 
 
 class News:
-    """The events of a study from its beginning on, each once; of its confirmation alone once that has begun."""
+    """The events of a study since it was found, each once; of its confirmation alone once that has begun."""
 
-    def __init__(self, root: Path, study: Study) -> None:
-        self.root, self.name = root, study.name
+    def __init__(self, study: Study) -> None:
+        self._place = study.place
         self.is_confirm = study.record.phase == "confirm"
-        self._tail = Tail(study_directory(root, study.name) / LEDGER)
-        self._numbers: set[int] = set()
+        self._reading = study.reading
+        self._numbers = {t.number for t in study.trials if t.phase == "confirm"}
         self._away = False
 
     def __iter__(self) -> Iterator[Event]:
         """Those since the last time. A store that does not answer is waited for, which is said once."""
         try:
-            roots.refresh(self.root, self.name)
+            roots.refresh(self._place.root, self._place.name)
             self._away = False
         except UserError as error:
             if not self._away:
                 yield {"event": "note", "time": time.time(), "words": f"{error}; waiting for it"}
             self._away = True
-        events = self._tail.poll()
+        events = self._reading.news()
         yield from of_confirm(events, self._numbers) if self.is_confirm else events
 
     def owner(self) -> Owner | None:
@@ -58,26 +57,28 @@ class News:
 
         A process that is not seen may be another container's: then, and only then, its lock is asked for.
         """
-        owner = roots.last_owner(self.root, self.name)
+        owner = roots.last_owner(self._place)
         if owner is None or owner.released:
             return None
-        return owner if lives(owner) or roots.is_owned(self.root, self.name) else None
+        return owner if lives(owner) or roots.is_owned(self._place) else None
 
 
-def follow(root: Path, name: str, mode: Mode = "auto", interval: float | None = None) -> int:
+def follow(
+    root: Path, name: str, mode: Mode = "auto", interval: float | None = None, reading: Reading | None = None
+) -> int:
     """Show a study until its driver has ended; one that is not running once. Ctrl-C ends the showing alone.
 
     `interval`: seconds between two looks. Returns 0 if the study is finished, or goes on, else 1. Raises `UserError`
     where there is no such study.
     """
-    study = find(root, name)
-    news = News(root, study)
+    study = find(root, name, reading)
+    news = News(study)
     owner = news.owner()
     if owner is None:
         _say(tables.result(study) if mode != "json" else "", mode)
-        return _conclude(study, roots.last_owner(root, name), mode)
+        return _conclude(study, roots.last_owner(study.place), mode)
     pause = interval or (SECONDS if roots.store(root) is None else STORE_SECONDS)
-    view = _view(study, news)
+    view = _view(study)
     try:
         with drawn(view, sys.stdout, mode) as show:
             _note(show, f"study {name}, run by {owner.describe()}: {view.summary(time.time())}")
@@ -85,19 +86,19 @@ def follow(root: Path, name: str, mode: Mode = "auto", interval: float | None = 
     except KeyboardInterrupt:
         _say(f"the study goes on; watch it again with study watch {name}", mode)
         return FINISHED
-    ended = find(root, name)
+    ended = find(root, name, study.reading)
     if ended.condition == "running":  # by the next driver
-        return follow(root, name, mode, interval)
-    return _conclude(ended, roots.last_owner(root, name), mode)
+        return follow(root, name, mode, interval, ended.reading)
+    return _conclude(ended, roots.last_owner(study.place), mode)
 
 
-def _view(study: Study, news: News) -> View:
+def _view(study: Study) -> View:
     """The picture of what happened so far; its clock began with the present driver."""
-    total = 0 if news.is_confirm else planned(study.config) + tuned(study.config)
+    is_confirm = study.record.phase == "confirm"
+    total = 0 if is_confirm else planned(study.config) + tuned(study.config)
     begun = study.record.sessions[-1]["time"] if study.record.sessions else None
     view = View(study.config, total, first_value(study.config), begun)
-    for event in news:
-        view.hear(event)
+    view.take_up(study.record.copied("confirm" if is_confirm else None))
     return view
 
 

@@ -11,7 +11,8 @@ from study.proposals import ranking
 from study.question import rules
 from study.question.config import StudyConfig
 from study.record import roots
-from study.record.lines import LEDGER, read_study
+from study.record.lines import Reading
+from study.record.place import Place
 from study.record.record import StudyRecord, TrialRecord
 from trainables.errors import UserError, suggestion
 from trainables.loading import validate
@@ -23,10 +24,20 @@ Condition = Literal["running", "finished", "unfinished"]
 class Study:
     """A study as it was found on disk."""
 
-    name: str
+    place: Place
     config: StudyConfig
-    record: StudyRecord
+    reading: Reading
     condition: Condition
+
+    @property
+    def name(self) -> str:
+        """Under its root."""
+        return self.place.name
+
+    @property
+    def record(self) -> StudyRecord:
+        """What its ledger added up to when it was read last."""
+        return self.reading.record
 
     @property
     def trials(self) -> list[TrialRecord]:
@@ -42,23 +53,25 @@ class Study:
             return None
 
 
-def find(root: Path, name: str) -> Study:
-    """The study `name` under `root`. Raises `UserError`, with the near name, where there is none."""
-    folder = root / name
+def find(root: Path, name: str, reading: Reading | None = None) -> Study:
+    """The study `name` under `root`; `reading` has what is known of its ledger already. Raises `UserError`, with the
+    near name, where there is none."""
+    place = roots.place(root, name)
     roots.refresh(root, name)
-    if not (folder / LEDGER).is_file():
+    if not place.ledger.is_file():
         roots.refresh(root)
         known = roots.names(root)
         near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"
         raise UserError(f"{name}: no such study under {roots.shown(root)}{near}")
-    record = read_study(folder / LEDGER)
+    reading = reading or Reading(place.ledger)
+    record = reading.update()
     if not record.config:
-        raise UserError(f"{folder}: its ledger has no study in it yet")
+        raise UserError(f"{place.folder}: its ledger has no study in it yet")
     config = validate(StudyConfig, record.config)
     condition: Condition = (
-        "running" if roots.is_owned(root, name) else "finished" if is_finished(config, record) else "unfinished"
+        "running" if roots.is_owned(place) else "finished" if is_finished(config, record) else "unfinished"
     )
-    return Study(name, config, record, condition)
+    return Study(place, config, reading, condition)
 
 
 def is_finished(config: StudyConfig, record: StudyRecord) -> bool:
@@ -86,7 +99,7 @@ def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
     search = config.search
     if search.max_hours is None and search.max_forward_equivalents is None and search.patience is None:
         return False
-    from study.proposals.outcomes import told
+    from study.proposals.outcomes import feedback_of
     from study.proposals.spending import Spending  # as the arms, these need Optuna, which nothing else here does
 
     spending = Spending(config, record.active_seconds)
@@ -95,7 +108,7 @@ def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
         if trial.reports:
             spending.report(trial.number, trial.reports[-1].evaluation)
         if trial.kind != "baseline" and trial.control is None:
-            spending.end(told(config, trial))
+            spending.end(feedback_of(config, trial))
     return spending.cause() is not None
 
 

@@ -13,15 +13,13 @@ import pandas as pd
 
 from study.analysis.frames import TRIAL_COLUMNS, read_results
 from study.proposals import ranking
-from study.question.config import StudyConfig, study_directory
+from study.question.config import StudyConfig
 from study.record import roots
+from study.record.place import Place
 from study.record.record import TrialRecord
 from study.views.found import Study, find
 from trainables.config import TrialConfig
 from trainables.scores import Evaluation, Split
-
-RESULTS = roots.RESULTS
-"""File of a study that its confirmation leaves: a results frame."""
 
 METHODS = ("perturbation.method", "augmentation.method")
 """Parameters that the trial frame has of every trial, varied or not."""
@@ -40,8 +38,12 @@ def load_results(name: str, root: Path | str = "studies") -> pd.DataFrame | None
     """The results frame that the study's confirmation left, or None if it has none yet."""
     folder = roots.folder(root)
     roots.refresh(folder, name)
-    path = study_directory(folder, name) / RESULTS
-    return read_results(path) if path.exists() else None
+    return results_of(roots.place(folder, name))
+
+
+def results_of(place: Place) -> pd.DataFrame | None:
+    """The same of a study that was found already."""
+    return read_results(place.results) if place.results.exists() else None
 
 
 def trial_frame(study: Study) -> pd.DataFrame:
@@ -92,7 +94,7 @@ def relative_norm(trial: TrialRecord, method: str, step: int) -> float:
         return 0.0
     reported: dict[int, Evaluation] = {r.step: r.evaluation for r in trial.reports if r.step <= step}
     steps = sorted(reported)
-    norms = [reported[s].training.get("perturbation_norm_relative", np.nan) for s in steps]
+    norms = [reported[s].training.get("relative_norm", np.nan) for s in steps]
     lengths = np.diff([0, *steps])
     known = ~np.isnan(norms) & (lengths > 0)
     return float(np.average(np.array(norms)[known], weights=lengths[known])) if known.any() else float("nan")

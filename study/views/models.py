@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from study.proposals import ranking
-from study.question.config import study_directory
-from study.record import roots
-from study.record.lines import LEDGER, Tail
+from study.record.place import Place
 from study.record.record import TrialRecord
+from study.record.roots import store_errors
 from study.views.found import Study
 from trainables.config import TrialConfig
 from trainables.errors import UserError
@@ -18,13 +17,12 @@ from trainables.materials.materials import fingerprints, prepare
 from trainables.scores import Split
 from trainables.storage.scratch import scratch
 from trainables.storage.shelf import Shelf
-from trainables.storage.store import Store
 
 SCRATCH = "study-model"
 """How the temporary folders begin in which weights lie that come from an object store."""
 
 
-def chosen(study: Study, root: Path, number: int | None = None) -> TrialRecord:
+def chosen(study: Study, number: int | None = None) -> TrialRecord:
     """The trial of that number, or the one that ranks first by the selection rule; of its replicates one with weights.
 
     Raises `UserError` where there is none, or it is not complete.
@@ -32,7 +30,7 @@ def chosen(study: Study, root: Path, number: int | None = None) -> TrialRecord:
     trials = study.record.trials
     if number is None:
         winner = ranking.choose(study.config, study.record).winner.numbers
-        there = kept(root, study.name)
+        there = kept(study.place)
         return trials[next((n for n in winner if n in there), winner[0])]
     if number not in trials:
         known = f"its trials are 0 to {max(trials)}" if trials else "it has none yet"
@@ -44,11 +42,11 @@ def chosen(study: Study, root: Path, number: int | None = None) -> TrialRecord:
     return trial
 
 
-def kept(root: Path, name: str) -> list[int]:
+def kept(place: Place) -> list[int]:
     """Trials that have weights, sorted."""
-    folder = roots.checkpoints(study_directory(root, name))
-    if (store := roots.beside(folder)) is not None:
-        with _told(store):
+    folder = place.checkpoints
+    if (store := place.stored(folder)) is not None:
+        with store_errors():
             names = list(store.folders())
     else:
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -56,35 +54,26 @@ def kept(root: Path, name: str) -> list[int]:
 
 
 @contextmanager
-def weights(study: Study, root: Path, trial: TrialRecord) -> Iterator[Path]:
+def weights(study: Study, trial: TrialRecord) -> Iterator[Path]:
     """The folder of a trial's checkpoints, brought here meanwhile where they are in a store.
 
     Raises `UserError` where they were not kept.
     """
-    if trial.number not in (there := kept(root, study.name)):
+    if trial.number not in (there := kept(study.place)):
         others = f"of trials {', '.join(map(str, there))}" if there else "of none"
         raise UserError(
             f"models.keep: a study keeps as many trained models, {study.name} has those {others} and not that of trial "
             f"{trial.number}; all keeps every one (got {study.config.models.keep})"
         )
-    place = roots.checkpoints(study_directory(root, study.name)) / str(trial.number)
-    store = roots.beside(place)
+    own = study.place.checkpoints / str(trial.number)
+    store = study.place.stored(own)
     if store is None:
-        yield place
+        yield own
         return
     with scratch(SCRATCH) as folder:
-        with _told(store):
+        with store_errors():
             Shelf(store, folder / "checkpoints").fetch()
         yield folder / "checkpoints"
-
-
-@contextmanager
-def _told(store: Store) -> Iterator[None]:
-    """A store's errors as the user's."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{store.uri}: {error.strerror or error}") from error
 
 
 def splits(trial: TrialRecord) -> tuple[Split, ...]:
@@ -92,12 +81,10 @@ def splits(trial: TrialRecord) -> tuple[Split, ...]:
     return ("validation",) if trial.phase == "run" else ("validation", "test")
 
 
-def check_materials(study: Study, root: Path, trial: TrialRecord, config: TrialConfig) -> None:
+def check_materials(study: Study, trial: TrialRecord, config: TrialConfig) -> None:
     """Raise `UserError` where data or encoder are no longer those that the study was made with."""
-    events = Tail(study_directory(root, study.name) / LEDGER).poll()
-    recorded = [event["fingerprints"] for event in events if event["event"] == "study"]
     for name, mine in fingerprints(prepare(config, splits(trial))).items():
-        theirs = [each[name] for each in recorded if isinstance(each.get(name), str)]
+        theirs = [each[name] for each in study.record.recorded if isinstance(each.get(name), str)]
         if theirs and mine not in theirs:
             raise UserError(
                 f"{study.name}: its {name} must be what it was when the study ran (got another fingerprint)"

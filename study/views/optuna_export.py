@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from study.proposals.frozen import frozen_trial
-from study.proposals.outcomes import told
+from study.proposals.outcomes import feedback_of
 from study.proposals.proposer import Proposed
 from study.question.config import StudyConfig
 from study.record.record import StudyRecord, TrialRecord
@@ -55,7 +55,7 @@ def _write(storage: optuna.storages.RDBStorage, config: StudyConfig, name: str, 
 def _frozen(config: StudyConfig, trial: TrialRecord) -> FrozenTrial:
     """A trial as the samplers know it, with its times and what else the ledger has of it."""
     proposed = Proposed(trial.kind, trial.point, trial.distributions, trial.attributes)
-    frozen = frozen_trial(proposed, told(config, trial))
+    frozen = frozen_trial(proposed, feedback_of(config, trial))
     frozen.datetime_start = _time(trial.started or trial.asked)
     frozen.datetime_complete = _time(trial.finished or trial.asked)
     rest = {k: v for k, v in trial.point.items() if k not in trial.distributions}

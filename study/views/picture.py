@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -39,6 +40,18 @@ class View:
         self.values: dict[int, float] = {}
         self.waiting = ""
         self.most_at_once = 1
+
+    def take_up(self, record: StudyRecord) -> None:
+        """Begin with what a ledger added up to: of a study that goes on, or is watched. Its own copy from here on."""
+        self.record = record
+        for trial in record.trials.values():
+            last = trial.evaluation()
+            value = None if last is None else self.score(last)
+            if value is not None:
+                self.values[trial.number] = value
+        begun = [(t.started, 1) for t in record.trials.values() if t.started is not None]
+        ended = [(t.finished, -1) for t in record.trials.values() if t.started is not None and t.finished is not None]
+        self.most_at_once = max([1, *accumulate(change for _, change in sorted([*begun, *ended]))])
 
     def hear(self, event: Event) -> None:
         """Take an event in."""

@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from study.question.config import StudyConfig
+from study.record.record import StudyRecord
 from study.views.chatter import Listener, chatter_to, notices
 from study.views.picture import Event, Score, View, clock
 
@@ -26,17 +27,16 @@ Mode = Literal["auto", "plain", "quiet", "json"]
 
 @contextmanager
 def watched(
-    config: StudyConfig, planned: int, score: Score, log: Path, mode: Mode = "auto", earlier: Iterable[Event] = ()
+    config: StudyConfig, planned: int, score: Score, log: Path, mode: Mode = "auto", earlier: StudyRecord | None = None
 ) -> Iterator[Listener]:
     """Show a study while it runs: yields the listener for its events.
 
     Meanwhile whatever is written to this process's standard outputs goes to `log`. `planned` is the number of trials,
-    `score` what they are ranked by, `earlier` are the events of a study that is being resumed.
+    `score` what they are ranked by, `earlier` a copy of what the ledger of a study holds that is being resumed.
     """
     view = View(config, planned, score)
-    for event in earlier:
-        view.hear(event)
-    view.waiting = ""
+    if earlier is not None:
+        view.take_up(earlier)
     with chatter_to(log) as screen, drawn(view, screen, mode) as listen, notices(log, listen):
         yield listen
 

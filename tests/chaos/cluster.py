@@ -336,7 +336,8 @@ class Scene:
             *invariants.proposer(config, record),
         ]
         self.world.live += not list(invariants.mlflow_runs(config, record, uri))
-        from study.views.rebuilding import OPTUNA, rebuild
+        from study.record.place import OPTUNA
+        from study.views.rebuilding import rebuild
 
         rebuild(self.world.root, self.study, optuna=True, mlflow=True)
         wrong += invariants.optuna_file(config, record, self.ledger.with_name(OPTUNA))

@@ -29,7 +29,7 @@ from study.execution.trials import Proposal, Trials
 from study.question.config import StudyConfig
 from study.record import ledger as ledger_module
 from study.record.ledger import Ledger
-from study.record.lines import read_events, read_study
+from study.record.lines import Reading, read_events, read_study
 from tests.chaos import invariants
 from trainables.errors import UserError
 from trainables.loading import validate
@@ -219,12 +219,13 @@ class Driver:
     def run(self, retry: bool = False) -> None:
         """Until the budget is met, or the fault; `retry`: failed trials once more."""
         self.ledger = Ledger.open(self.world.ledger)
-        record = read_study(self.world.ledger)
+        reading = Reading(self.world.ledger)
+        record = reading.update()
         if retry:
             failed = [t.number for t in record.trials.values() if t.state == "FAIL"]
             for number in failed:
                 self.world.log("reopened", number)
-            record = reopen(self.ledger, record, self.world, failed)  # type: ignore[arg-type]
+            record = reopen(self.ledger, reading, self.world, failed)  # type: ignore[arg-type]
         self.retried = {t.number for t in record.trials.values() if t.retries}
         trials = Trials(self.config, self.ledger, record)
         while True:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from study.question.config import StudyConfig
+from study.record import roots
 from study.record.ledger import Ledger
+from study.record.place import Place
 from trainables.loading import validate
 from trainables.scores import Evaluation, LanguageScores
 
@@ -17,6 +19,11 @@ LANGUAGES = ("en", "de", "fr", "sw", "yo", "te", "th")
 BASE = {"en": 0.9, "de": 0.8, "fr": 0.75, "sw": 0.4, "yo": 0.3, "te": 0.5, "th": 0.6}
 
 Event = dict[str, Any]
+
+
+def place_of(folder: Path) -> Place:
+    """Where the study lies whose folder this is."""
+    return roots.place(folder.parent, folder.name)
 
 
 @pytest.fixture

@@ -215,7 +215,7 @@ def test_max_failures_does_not_make_another_study(root: Path, same: Path) -> Non
 def test_confirm_passes_its_options_on(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     heard: dict[str, Any] = {}
     monkeypatch.setattr(
-        "study.execution.confirm.confirm_study", lambda name, root, **named: heard.update(named, name=name)
+        "study.execution.confirm.confirm_study", lambda place, **named: heard.update(named, name=place.name)
     )
     assert study("confirm", "small", "--root", root, "--runners-up", "2", "--again", "--quiet") == 0
     assert (heard["name"], heard["runners_up"], heard["again"], heard["take_over"]) == ("small", 2, True, False)

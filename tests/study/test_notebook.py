@@ -12,6 +12,8 @@ import pytest
 import study
 from study import launch
 from study.question.config import StudyConfig
+from study.record.lines import Reading
+from study.record.place import Place
 from trainables.errors import UserError
 
 Event = dict[str, Any]
@@ -22,8 +24,8 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each study that is started is resumed."""
     seen: list[bool] = []
 
-    def start(config: StudyConfig, options: launch.Options, resume: bool, **named: object) -> int:
-        seen.append(resume)
+    def start(config: StudyConfig, place: Place, options: launch.Options, reading: Reading, **named: object) -> int:
+        seen.append(bool(reading.record.trials))
         return 0
 
     monkeypatch.setattr(launch, "_execute", start)

@@ -14,7 +14,7 @@ from study.cli import commands, execute
 from study.record import removal, roots
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER
-from tests.study.conftest import Event
+from tests.study.conftest import Event, place_of
 from trainables.errors import UserError
 
 
@@ -96,7 +96,7 @@ def test_a_running_study_is_not_removed(root: Path, option: list[str], capsys: A
         assert study("rm", "small", "--root", root, "--yes", *option) == 2
         assert "small is being run by another process; stop it first" in capsys.readouterr().err
         with pytest.raises(UserError, match="owned by process"):  # it began after the question was asked
-            removal.remove(root, "small", first=lambda: pytest.fail("something was removed"))
+            removal.remove(place_of(root / "small"), first=lambda: pytest.fail("something was removed"))
         ledger.append("note")
     assert files(root) == before
 
@@ -131,7 +131,7 @@ def test_an_interrupted_removal_leaves_no_study_and_is_completed(
         patch.setattr(shutil, "rmtree", interrupted)
         assert study("rm", "small", "--root", root, "--yes") == 130
     assert capsys.readouterr().err.startswith("interrupted; study rm small completes the removal\n")
-    assert roots.names(root) == ["other"] and removal.is_pending(root, "small")
+    assert roots.names(root) == ["other"] and removal.is_pending(place_of(root / "small"))
     assert study("show", "small", "--root", root) == 2
     assert study("rm", "small", "--root", root, "--yes") == 0
     assert "checkpoints  3 MiB" in capsys.readouterr().out

@@ -126,6 +126,11 @@ class Perturbation(ABC):
         self.config = config
         self.reference_norm = reference_norm
 
+    @property
+    def strength(self) -> float:
+        """What `magnitude` multiplies: epsilon, or the sigma of Gaussian noise."""
+        return self.config.epsilon
+
     def problems(self, trial: TrialConfig) -> list[str]:
         """What in the rest of a trial's configuration this method cannot work with, one line each."""
         return []

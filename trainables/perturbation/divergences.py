@@ -13,7 +13,7 @@ from trainables.config import PerturbationConfig
 from trainables.errors import UserError
 from trainables.perturbation.ascent import AscentMethod, describe, describe_ascent
 from trainables.perturbation.base import Measured, Perturbable, Perturbation, register
-from trainables.perturbation.random_perturbation import random_delta
+from trainables.perturbation.random_perturbation import noise_strength, random_delta
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,6 +95,10 @@ class R3F(Perturbation):
         delta = random_delta(self.config, self.reference_norm, batch, magnitude)
         clean, moved = batch.forward(batch.embeddings), batch.forward(batch.embeddings + delta)
         return batch.loss(clean) + self.config.weight * symmetric(batch, clean, moved), describe(batch, delta)
+
+    @property
+    def strength(self) -> float:
+        return noise_strength(self.config)
 
     @property
     def forward_equivalents(self) -> float:

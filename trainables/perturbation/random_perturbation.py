@@ -25,8 +25,17 @@ class RandomPerturbation(Perturbation):
         return batch.loss(batch.forward(batch.embeddings + delta)), describe(batch, delta)
 
     @property
+    def strength(self) -> float:
+        return noise_strength(self.config)
+
+    @property
     def forward_equivalents(self) -> float:
         return 3.0
+
+
+def noise_strength(config: PerturbationConfig) -> float:
+    """Sigma of Gaussian noise, epsilon of a uniform draw."""
+    return config.sigma if config.distribution == "gaussian" else config.epsilon
 
 
 def random_delta(config: PerturbationConfig, reference_norm: float, batch: Perturbable, magnitude: float) -> Tensor:

@@ -26,7 +26,7 @@ Respond = Callable[[Batch], Callable[[], dict[str, list[Any]]]]
 """What reads a batch's predictions, item by item, under one or several names, once they are computed."""
 
 
-def predict(
+def predict_stream(
     model: Model, materials: Materials, split: Split, plan: Stream, group: Group, respond: Respond
 ) -> dict[str, Predictions]:
     """Predictions for every planned item, on every worker, by name. Leaves the model in evaluation mode.
@@ -108,7 +108,7 @@ def evaluate(
         arrived = on_host(logits(batch), batch.labels)
         return lambda: {"clean": materials.shape.predict(*arrived())}
 
-    predictions = predict(model, materials, split, plan, group, respond)["clean"]
+    predictions = predict_stream(model, materials, split, plan, group, respond)["clean"]
     return score(materials, split, plan, predictions), predictions, plan
 
 

@@ -20,7 +20,7 @@ from trainables.model.encoder import Model
 from trainables.perturbation.attack import attacked_logits
 from trainables.perturbation.base import Perturbable
 from trainables.scores import LanguageScores, Split
-from trainables.scoring.evaluation import predict, score, token_budget
+from trainables.scoring.evaluation import predict_stream, score, token_budget
 from trainables.scoring.stream import planned
 from trainables.seeds import derive
 from trainables.tasks.base import TaskShape
@@ -55,7 +55,7 @@ def _attacked(
         answers = {f"{epsilon:g}": shape.predict(logits, batch.labels) for epsilon, logits in found.items()}
         return lambda: answers
 
-    by_radius = predict(model, materials, split, plan, group, respond)
+    by_radius = predict_stream(model, materials, split, plan, group, respond)
     return {
         f"attacked_{metric}" + (f"_{radius}" if len(by_radius) > 1 else ""): values
         for radius, predictions in by_radius.items()
@@ -105,7 +105,7 @@ def _certified(
             {language: float(np.mean(values)) for language, values in predictions.items()},
             {language: len(values) for language, values in predictions.items()},
         )
-        for name, predictions in predict(model, materials, split, plan, group, respond).items()
+        for name, predictions in predict_stream(model, materials, split, plan, group, respond).items()
     }
 
 

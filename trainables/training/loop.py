@@ -156,8 +156,9 @@ def _training_metrics(trial: Trial) -> dict[str, float]:
         rms = math.sqrt(total.squared_norm / total.tokens)
         metrics |= {
             "perturbation_norm": rms,
-            "perturbation_norm_relative": rms / norm,
+            "relative_norm": rms / norm,
             "perturbation_norm_max": total.norm_max,
+            "effective_epsilon": trial.perturbation.strength * meters.magnitude / meters.steps,
         }
     if total.balls:
         metrics["clip_rate"] = total.clipped / total.balls

@@ -41,6 +41,8 @@ def train_step(trial: Trial) -> None:
     trial.unread.items += len(items)
     trial.unread.losses += losses
     trial.unread.diagnostics += diagnostics
+    trial.meters.steps += 1
+    trial.meters.magnitude += magnitude(trial)
     trial.step += 1
 
 

@@ -40,6 +40,9 @@ class Meters:
 
     loss: float = 0.0
     items: int = 0
+    steps: int = 0
+    magnitude: float = 0.0
+    """Sum over steps of the share of the perturbation's strength."""
     seconds: float = 0.0
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     train_seconds: float = 0.0

@@ -5,8 +5,6 @@ Tune reuses the actor for the next trial (`reset_config`), and with it the worke
 
 from __future__ import annotations
 
-import json
-import threading
 import uuid
 from contextlib import suppress
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from trainables.background import Background
 from trainables.storage.store import Store, is_uri
 from trainables.workers.worker import serve
 
@@ -24,8 +23,12 @@ SILENCE_SECONDS = 120.0
 """Time without a sign of life from the workers after which a word is said, and again after each such time."""
 
 
+LEAVE_SECONDS = 30.0
+"""Time that workers have to leave."""
+
+
 class TrialDriver(tune.Trainable):
-    """A concurrency slot. Results have the keys `kind`, `attempt`, and `evaluation` (JSON text) or `error`.
+    """A concurrency slot. Results have the keys `kind`, `attempt`, and `evaluation` (an `Evaluation`) or `error`.
 
     Beside the kinds of the mailbox there is "waiting": there is no sign of life from the workers, for `minutes`.
     """
@@ -54,8 +57,6 @@ class TrialDriver(tune.Trainable):
             item = self._next_item()
         except ray.exceptions.RayActorError:
             item = {"kind": "halted", "attempt": self.job["attempt"], "error": "the study's mailbox was lost"}
-        if "evaluation" in item:
-            item["evaluation"] = json.dumps(item["evaluation"])
         return {**item, "done": item["kind"] in {"done", "failed", "interrupted", "halted"}}
 
     def _next_item(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class TrialDriver(tune.Trainable):
     def _restart(self) -> None:
         if self.group is not None and self.group.error is not None:
             error, self.group = self.group.error, None
-            raise RuntimeError(f"the worker group ended: {error}")
+            raise RuntimeError(f"the worker group ended: {error}") from error
         self.group = WorkerGroup(self.mailbox, self.slot, self.scaling)
 
     def cleanup(self) -> None:
@@ -100,7 +101,7 @@ class TrialDriver(tune.Trainable):
         with suppress(ray.exceptions.RayActorError):
             ray.get(self.mailbox.close.remote(self.slot))
         if self.group is not None:
-            self.group.thread.join(timeout=30)
+            self.group.leave()
         with suppress(ray.exceptions.RayActorError):
             ray.get(self.mailbox.free.remote(self.slot))
 
@@ -109,21 +110,22 @@ class WorkerGroup:
     """One long-lived run of Ray Train's trainer in a thread; ends by itself when its workers leave."""
 
     def __init__(self, mailbox: Any, slot: str, scaling: dict[str, Any]) -> None:
-        self.error: BaseException | None = None
         self.arguments = (mailbox, slot, scaling)
-        self.thread = threading.Thread(target=self._fit, name="worker-group", daemon=True)
-        self.thread.start()
+        self._thread = Background("worker-group", lambda thread: self._trainer().fit())
 
     @property
     def ended(self) -> bool:
         """Whether the workers are gone."""
-        return not self.thread.is_alive()
+        return self._thread.ended
 
-    def _fit(self) -> None:
-        try:
-            self._trainer().fit()
-        except BaseException as error:
-            self.error = error
+    @property
+    def error(self) -> BaseException | None:
+        """What the workers' run ended of."""
+        return self._thread.error
+
+    def leave(self) -> None:
+        """Wait for the workers, whom the mailbox has told to leave, for at most `LEAVE_SECONDS`."""
+        self._thread.stop(LEAVE_SECONDS)
 
     def _trainer(self) -> Any:
         # Ray Train is imported by the thread that starts the workers.

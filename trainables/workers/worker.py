@@ -10,12 +10,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from trainables.background import Background
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.distributed import Group, PeerLostError
 from trainables.storage.scratch import scratch
@@ -64,12 +65,14 @@ def serve(config: dict[str, Any]) -> None:
     context = train.get_context()
     group = Group(context.get_world_rank(), context.get_world_size(), device(config["gpus"]))
     ray.get(config["mailbox"].serving.remote(config["slot"], group.rank, _stderr()))
-    with meeting(config["mailbox"], config["slot"], group, config["meeting"]):
-        _serve(config, group)
+    with (
+        meeting(config["mailbox"], config["slot"], group, config["meeting"]),
+        _watching(config["mailbox"], config["slot"]) if group.rank == 0 else nullcontext(bool) as interrupted,
+    ):
+        _serve(config, group, interrupted)
 
 
-def _serve(config: dict[str, Any], group: Group) -> None:
-    interrupted = _watch(config["mailbox"], config["slot"]) if group.rank == 0 else lambda: False
+def _serve(config: dict[str, Any], group: Group, interrupted: Callable[[], bool]) -> None:
     first_peak: int | None = None
     for _ in range(config["trials"]):
         job = _next_job(config, group)
@@ -147,13 +150,13 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
                 final_split=job["final_split"],
                 predicted=_keep_predictions(job["predictions"]),
                 interrupted=interrupted,
-                say=lambda words: _tell(config, job, words),
+                say=lambda words: _note(config, job, words),
             )
             for evaluation in evaluations:
                 final = final or evaluation.final
                 if group.rank == 0:
                     keep()
-                if post({"kind": "report", "evaluation": evaluation.to_json()}) == "stop":
+                if post({"kind": "report", "evaluation": evaluation}) == "stop":
                     evaluations.close()
                     return
             if group.rank == 0:
@@ -182,7 +185,7 @@ def _advise(error: Exception) -> None:
         )
 
 
-def _tell(config: dict[str, Any], job: dict[str, Any], words: str) -> None:
+def _note(config: dict[str, Any], job: dict[str, Any], words: str) -> None:
     """Let the study's user know something of this trial."""
     item = {"kind": "note", "words": f"trial {job['number']}: {words}"}
     _asked(config["mailbox"].post, config["slot"], job["attempt"], item)
@@ -220,20 +223,29 @@ def _keep_predictions(place: str | None) -> Predicted | None:
     return keep
 
 
-def _watch(mailbox: Any, slot: str) -> Callable[[], bool]:
-    """A flag that turns true once the study is interrupted. A thread waits for it, and so gives signs of life."""
+@contextmanager
+def _watching(mailbox: Any, slot: str) -> Iterator[Callable[[], bool]]:
+    """A flag that turns true once the study is interrupted. A thread asks for it, and so gives signs of life."""
     flag = threading.Event()
 
-    def wait() -> None:
-        while not flag.is_set():
+    def ask(thread: Background) -> None:
+        while not (flag.is_set() or thread.over):
             try:
                 if _asked(mailbox.interrupted, slot, 60.0):
                     flag.set()
             except ray.exceptions.RayError:  # the study's driver is gone, and this process with it in a moment
                 return
 
-    threading.Thread(target=wait, name="interrupts", daemon=True).start()
-    return flag.is_set
+    thread = Background("interrupts", ask)
+
+    def interrupted() -> bool:
+        thread.check()
+        return flag.is_set()
+
+    try:
+        yield interrupted
+    finally:
+        thread.dismiss()  # its question may take a minute, and this process ends before
 
 
 def _asked(method: Any, *arguments: Any) -> Any:

@@ -84,7 +84,7 @@ def test_levels_are_scipys_t_intervals_with_variants_counted_once(trials: pd.Dat
     expected = stats.ttest_1samp(by_hand, 0).confidence_interval()
     level = response.levels.iloc[1]
     assert (level["gain"], level["low"], level["high"]) == pytest.approx((by_hand.mean(), expected.low, expected.high))
-    assert level["dose"] == pytest.approx(0.95 * 0.1)
+    assert level["relative_norm"] == pytest.approx(0.95 * 0.1)
     assert (response.languages, response.over, response.paired) == (3, "seeds", True)
 
 
@@ -128,7 +128,9 @@ def simulated(generator: np.random.Generator, truth: Sequence[float], seeds: int
 def as_unit(gains: np.ndarray) -> pd.DataFrame:
     long = pd.DataFrame(gains).rename_axis("seed").reset_index().melt("seed", var_name="point", value_name="gain")
     dose_of = long["point"].astype(float) + 1
-    return long.assign(unit="all", series="m", dose=dose_of, point=long["point"].astype(str), languages=1, paired=True)
+    return long.assign(
+        unit="all", series="m", relative_norm=dose_of, point=long["point"].astype(str), languages=1, paired=True
+    )
 
 
 def test_level_intervals_and_optimum_set_cover() -> None:
@@ -175,7 +177,7 @@ def test_quasi_random_points_are_gathered_into_levels() -> None:
     assert (found.over, found.paired) == ("points", False)
     assert len(found.levels) == 6
     assert (found.levels["values"] >= dose.FEWEST).all()
-    assert found.levels["dose"].is_monotonic_increasing
+    assert found.levels["relative_norm"].is_monotonic_increasing
 
 
 def test_one_value_has_no_interval() -> None:
@@ -191,7 +193,7 @@ def test_trend_is_scipys_spearman_at_each_magnitude_with_variants_once(trials: p
     assert len(table) == 5
     assert set(table["languages"]) == {14}
     gains = dose.dose_gains(trials)
-    small = gains[gains["dose"] < 0.05].groupby(["language", "seed"])["gain"].mean().groupby("language").mean()
+    small = gains[gains["relative_norm"] < 0.05].groupby(["language", "seed"])["gain"].mean().groupby("language").mean()
     small["de"] = (small["de"] + small.pop("de-CH")) / 2
     expected = stats.spearmanr(FACTS.set_index("language").loc[small.index, "resource_class"], small)
     assert (table["rho"].iloc[0], table["p"].iloc[0]) == pytest.approx((expected.statistic, expected.pvalue))
@@ -206,7 +208,7 @@ def test_map_has_every_language_and_magnitude_and_is_corrected(trials: pd.DataFr
     assert (table["q"] >= table["p"] - 1e-12).all()
     cell = table[(table["language"] == "sw") & (table["bin"] == 0)].iloc[0]
     # The first of five bins holds two points: K 1 and K 2 at the smallest epsilon.
-    own = gains[(gains["language"] == "sw") & (gains["dose"] < 0.05)].groupby("seed")["gain"].mean()
+    own = gains[(gains["language"] == "sw") & (gains["relative_norm"] < 0.05)].groupby("seed")["gain"].mean()
     assert cell["gain"] == pytest.approx(own.mean())
     assert cell["p"] == pytest.approx(stats.ttest_1samp(own, 0).pvalue)
 
@@ -218,6 +220,8 @@ def test_methods_share_no_column_of_the_map(trials: pd.DataFrame) -> None:
     assert table.groupby("bin")["method"].nunique().eq(1).all()
     mine = table[table["method"] == "adversarial"].reset_index(drop=True)
     alone = dose.language_map(gains)
-    pd.testing.assert_frame_equal(mine[["language", "dose", "gain", "p"]], alone[["language", "dose", "gain", "p"]])
+    pd.testing.assert_frame_equal(
+        mine[["language", "relative_norm", "gain", "p"]], alone[["language", "relative_norm", "gain", "p"]]
+    )
     trend = dose.resource_trend(table, FACTS)
     assert trend.groupby("method").size().to_dict() == {"adversarial": 5, "random_perturbation": 5}

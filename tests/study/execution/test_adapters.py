@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,9 @@ from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_study
 from study.record.record import TrialRecord
+from tests.study.conftest import place_of
 from trainables.loading import validate
+from trainables.scores import Evaluation
 
 SIMULATED = Simulated(lambda trial: 0.5)
 
@@ -35,7 +36,7 @@ class Bench:
         config = validate(StudyConfig, {"name": "x", "trial": trial, "search": search})
         record = read_study(self.path)
         self.trials = Trials(config, ledger, record)
-        self.searcher = TrialSearcher(self.trials, Checkpoints(config, record, folder), 2)
+        self.searcher = TrialSearcher(self.trials, Checkpoints(config, record, place_of(folder)), 2)
         self.heard: list[dict[str, Any]] = []
         self.verdicts = TrialVerdicts(self.trials, self.searcher.lost, lambda event: self.heard.append(dict(event)))
 
@@ -45,8 +46,8 @@ class Bench:
         return self.verdicts.on_trial_result(None, trial, {"kind": kind, "attempt": attempt, **more})
 
     def report(self, number: int, step: int, attempt: int = 1) -> str:
-        evaluation = SIMULATED.evaluate(self.trials.config.trial, step).to_json()
-        return self.result(number, attempt, "report", evaluation=json.dumps(evaluation))
+        evaluation = SIMULATED.evaluate(self.trials.config.trial, step)
+        return self.result(number, attempt, "report", evaluation=evaluation)
 
     def record(self, number: int) -> TrialRecord:
         return read_study(self.path).trials[number]
@@ -75,6 +76,17 @@ def test_a_completed_trial_is_recorded_with_its_reports(bench: Bench) -> None:
     bench.searcher.on_trial_complete("a", {"kind": "done"})
     assert bench.record(0).state == "COMPLETE"
     assert [report.step for report in bench.record(0).reports] == [10, 20, 30, 40, 50]
+
+
+def test_an_evaluation_is_encoded_once_for_the_ledger(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    did: list[str] = []
+    encode, decode = Evaluation.to_json, Evaluation.from_json
+    monkeypatch.setattr(Evaluation, "to_json", lambda one: did.append("encoded") or encode(one))
+    monkeypatch.setattr(Evaluation, "from_json", lambda data: did.append("decoded") or decode(data))
+    bench.searcher.suggest("a")
+    bench.result(0, 1, "started")
+    bench.report(0, 10)
+    assert did == ["encoded"]
 
 
 def test_an_older_attempt_is_told_to_stop(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from study.execution.checkpoints import KEPT, Checkpoints
 from study.question.config import StudyConfig
 from study.record.record import StudyRecord
+from tests.study.conftest import place_of
 from trainables.loading import validate
 from trainables.scores import Evaluation, LanguageScores
 from trainables.storage import checkpoint
@@ -35,7 +36,7 @@ def written(checkpoints: Checkpoints, number: int, score: float, cost: float) ->
 )
 def test_the_last_weights_of_the_best_trials_stay(tmp_path: Path, objective: dict[str, Any], kept: set[int]) -> None:
     config = validate(StudyConfig, {"name": "x", "search": {"objectives": [objective]}})
-    checkpoints = Checkpoints(config, StudyRecord(), tmp_path)
+    checkpoints = Checkpoints(config, StudyRecord(), place_of(tmp_path))
     for number, (score, cost) in enumerate(TRIALS):
         written(checkpoints, number, score, cost)
         checkpoints.finished(number, "COMPLETE")
@@ -47,7 +48,9 @@ def test_the_last_weights_of_the_best_trials_stay(tmp_path: Path, objective: dic
 def test_as_many_stay_as_the_study_says(tmp_path: Path, keep: Any, kept: set[int]) -> None:
     search = {"objectives": [{"reduce": "source"}]}
     checkpoints = Checkpoints(
-        validate(StudyConfig, {"name": "x", "search": search, "models": {"keep": keep}}), StudyRecord(), tmp_path
+        validate(StudyConfig, {"name": "x", "search": search, "models": {"keep": keep}}),
+        StudyRecord(),
+        place_of(tmp_path),
     )
     for number, (score, cost) in enumerate(TRIALS):
         written(checkpoints, number, score, cost)
@@ -59,7 +62,7 @@ def test_what_may_be_chosen_stays_before_what_may_not(tmp_path: Path) -> None:
     """Trial 3 is the baseline, trial 1 breaks a constraint; both score higher than what is chosen."""
     objectives = [{"reduce": "source"}, {"reduce": "cost:forward_equivalents", "threshold": 15}]
     config = validate(StudyConfig, {"name": "x", "search": {"objectives": objectives}, "models": {"keep": 1}})
-    checkpoints = Checkpoints(config, StudyRecord(), tmp_path)
+    checkpoints = Checkpoints(config, StudyRecord(), place_of(tmp_path))
     for number, (score, cost) in enumerate(TRIALS):
         written(checkpoints, number, score, cost)
         checkpoints.finished(number, "COMPLETE", competes=number != 3)
@@ -68,14 +71,14 @@ def test_what_may_be_chosen_stays_before_what_may_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("outcome", ["FAIL", "PRUNED"])
 def test_a_trial_that_did_not_complete_leaves_nothing(tmp_path: Path, outcome: Any) -> None:
-    checkpoints = Checkpoints(validate(StudyConfig, {"name": "x"}), StudyRecord(), tmp_path)
+    checkpoints = Checkpoints(validate(StudyConfig, {"name": "x"}), StudyRecord(), place_of(tmp_path))
     written(checkpoints, 0, 0.9, 10.0)
     checkpoints.finished(0, outcome)
     assert not checkpoints.of(0).exists()
 
 
 def test_those_that_failed_by_no_fault_of_their_own_keep_theirs(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(validate(StudyConfig, {"name": "x"}), StudyRecord(), tmp_path)
+    checkpoints = Checkpoints(validate(StudyConfig, {"name": "x"}), StudyRecord(), place_of(tmp_path))
     for number in range(KEPT + 2):
         if number != 1:
             written(checkpoints, number, 0.5, 10.0)

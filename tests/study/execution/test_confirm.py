@@ -17,6 +17,7 @@ from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_study
 from study.record.record import StudyRecord
+from tests.study.conftest import place_of
 from trainables.config import EvaluationConfig
 from trainables.loading import apply_point, validate
 
@@ -92,7 +93,7 @@ def test_a_retry_plans_what_was_confirmed_and_nothing_new(tmp_path: Path, monkey
     whole = plan(config, finished(config, tmp_path / "x"), runners_up=2)
     assert sum(each.kind == "runner_up" for each in whole) == 6
     left: dict[str, Any] = {}
-    monkeypatch.setattr(confirm, "_execute", lambda config, folder, planned, retry, *_: left.update(planned=planned))
+    monkeypatch.setattr(confirm, "_execute", lambda config, place, reading, planned, *_: left.update(planned=planned))
     monkeypatch.setattr(confirm, "results", lambda *_: pd.DataFrame())
     with Ledger.open(tmp_path / "x" / "ledger.jsonl") as ledger:
         ledger.append("test_opened", reason="")
@@ -100,5 +101,5 @@ def test_a_retry_plans_what_was_confirmed_and_nothing_new(tmp_path: Path, monkey
             row = {"kind": each.kind, "control": each.control, "point": each.point, "attributes": each.attributes}
             ledger.append("asked", trial=number, phase="confirm", **row)
             ledger.append("finished", trial=number, attempt=1, outcome="FAIL", error="its workers were lost")
-    confirm_study("x", tmp_path, retry=(4,))
+    confirm_study(place_of(tmp_path / "x"), retry=(4,))
     assert left["planned"] == whole[:-1]

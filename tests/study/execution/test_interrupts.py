@@ -42,3 +42,16 @@ def test_a_hangup_that_is_ignored_stays_so() -> None:
         assert not searcher.interrupted
     finally:
         signal.signal(signal.SIGHUP, usual)
+
+
+def test_trials_that_take_longer_than_their_grace_are_left() -> None:
+    searcher = SimpleNamespace(interrupted=False)
+    mailbox = SimpleNamespace(interrupt=SimpleNamespace(remote=lambda: None))
+
+    def interrupted_once() -> None:
+        with interruptible(cast(Any, searcher), mailbox, lambda event: None, 0.05):
+            signal.raise_signal(signal.SIGINT)
+            threading.Event().wait(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_once()

@@ -20,9 +20,9 @@ from study.proposals.arms import Planned
 from study.proposals.search import Search
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
-from study.record.lines import LEDGER, read_events, read_study
+from study.record.lines import LEDGER, Reading, read_events, read_study
 from study.record.record import StudyRecord
-from tests.study.conftest import Event
+from tests.study.conftest import Event, place_of
 from tests.study.execution.test_trials import evaluation, study
 from tests.study.sampled import sampler_trials
 from trainables.errors import UserError
@@ -61,8 +61,9 @@ class Bench:
         self.ledger.close()
         chosen = choose("x", self.record, wanted, force)
         self.ledger = Ledger.open(self.path)
-        checkpoints = Checkpoints(self.config, self.record, self.path.parent)
-        record = reopen(self.ledger, self.record, checkpoints, chosen.numbers)
+        reading = Reading(self.path)
+        checkpoints = Checkpoints(self.config, reading.update(), place_of(self.path.parent))
+        record = reopen(self.ledger, reading, checkpoints, chosen.numbers)
         self.trials = Trials(self.config, self.ledger, record, planned)
         return self.trials
 
@@ -223,7 +224,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What would be run."""
     heard: list[dict[str, Any]] = []
     monkeypatch.setattr("study.launch.preflight.check", lambda *_: None)
-    monkeypatch.setattr("study.execution.runner.run_study", lambda config, root, **named: heard.append(named))
+    monkeypatch.setattr("study.execution.runner.run_study", lambda config, place, **named: heard.append(named))
     return heard
 
 
@@ -272,7 +273,7 @@ def test_the_command_goes_on_with_a_confirmation(
 ) -> None:
     heard: list[dict[str, Any]] = []
     monkeypatch.setattr("study.launch.preflight.check", lambda *_: None)
-    monkeypatch.setattr("study.execution.confirm.confirm_study", lambda name, root, **named: heard.append(named))
+    monkeypatch.setattr("study.execution.confirm.confirm_study", lambda place, **named: heard.append(named))
     asked = {**events[-4], "trial": 4, "phase": "confirm", "time": 1400.0}
     failed = {**events[-1], "trial": 4, "attempt": 1, "error": LOST, "time": 1410.0}
     root = write_study([*events, {"event": "test_opened", "time": 1390.0, "reason": ""}, asked, failed])

@@ -22,6 +22,7 @@ from study.record.lines import read_study
 from study.record.record import StudyRecord
 from study.tracking.tracker import rebuild
 from tests.conftest import REPOSITORY
+from tests.study.conftest import place_of
 from tests.waiting import wait_for
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
@@ -228,7 +229,7 @@ def test_a_killed_driver_is_resumed(tmp_path: Path) -> None:
     assert status == 0, output
     record = assert_consistent(ledger, trials=3, interval=2)
     assert max(t.attempts for t in record.trials.values()) <= 2
-    rebuild(ledger)  # on a busy machine, resume's minute for MLflow may not have been enough
+    rebuild(place_of(ledger.parent))  # on a busy machine, resume's minute for MLflow may not have been enough
     _, runs = mlflow_runs(root)
     assert sorted(runs) == [0, 1, 2]
     assert all(run.info.status == "FINISHED" for run in runs.values())
@@ -349,7 +350,7 @@ def test_a_trial_whose_worker_was_lost_for_good_is_retried_from_its_checkpoint(t
     assert (trial.state, trial.attempts, trial.retries) == ("COMPLETE", 2, 1)
     assert [r.step for r in trial.reports] == [10, 20, 30, 40, 50, 60]
     assert [r.attempt for r in trial.reports[: len(failed.reports)]] == [1] * len(failed.reports)
-    rebuild(ledger)
+    rebuild(place_of(ledger.parent))
     _, children = mlflow_runs(tmp_path)
     assert children[0].info.status == "FINISHED"
 

@@ -12,7 +12,7 @@ import pytest
 from study.execution.simulation import Simulated, run
 from study.execution.trials import Trials
 from study.proposals.arms import Planned
-from study.proposals.outcomes import told
+from study.proposals.outcomes import feedback_of
 from study.proposals.search import Search
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
@@ -495,7 +495,9 @@ def test_a_long_history_is_bounded_for_the_sampler(bench: Bench, monkeypatch: py
     run(trials, SIMULATED, concurrent=3)
     known = sampler_trials(searches(trials)[0])
     assert len(known) <= 25 and all(t.state.is_finished() for t in known)
-    values = {n: told(trials.config, t).values for n, t in read_study(bench.path).trials.items() if t.kind == "sampled"}
+    values = {
+        n: feedback_of(trials.config, t).values for n, t in read_study(bench.path).trials.items() if t.kind == "sampled"
+    }
     best = max(v[0] for v in values.values() if v)
     assert max(t.values[0] for t in known if t.state.name == "COMPLETE") == best
     rebuilt = bench.open(trials.config)
@@ -522,4 +524,4 @@ def test_the_checkpoint_that_is_kept_gives_the_objective(bench: Bench) -> None:
     for step, score in ((10, 0.4), (20, 0.9), (30, 0.9)):  # the best one is scored again at the end
         trials.report(0, 1, evaluation(step, score, final=step == 30))
     trials.finish(0)
-    assert told(config, read_study(bench.path).trials[0]).values == (0.9,)
+    assert feedback_of(config, read_study(bench.path).trials[0]).values == (0.9,)

@@ -25,6 +25,7 @@ from study.record.ledger import Ledger
 from study.record.lines import LEDGER, read_study
 from study.tracking.server import QUIET
 from study.views.found import find
+from tests.study.conftest import place_of
 from tests.trainables import tiny
 from trainables.loading import validate
 from trainables.materials import materials as materials_of
@@ -85,7 +86,7 @@ def ran(root: Path, config: StudyConfig) -> Path:
     with Ledger.open(root / NAME / LEDGER) as ledger:
         begin(config, ledger, read_study(ledger.path), prepare(config.trial))
         record = read_study(ledger.path)
-        trials, kept = Trials(config, ledger, record), Checkpoints(config, record, root / NAME)
+        trials, kept = Trials(config, ledger, record), Checkpoints(config, record, place_of(root / NAME))
         while (proposal := trials.ask()) is not None:
             trials.started(proposal.number, proposal.attempt)
             for evaluation in run_trial(proposal.trial, kept.of(proposal.number)):
@@ -257,9 +258,10 @@ def test_a_study_registers_at_its_end_if_asked(tiny_root: Path, monkeypatch: pyt
     """Once its trials are run, whoever ran them."""
     did: list[str] = []
     monkeypatch.setattr("study.execution.runner.run_study", lambda *given, **named: did.append("run"))
-    monkeypatch.setattr(models, "register_chosen", lambda name, root: did.append(f"register {name}"))
+    monkeypatch.setattr(models, "register_chosen", lambda name, *_: did.append(f"register {name}"))
     config = validate(StudyConfig, {**CONFIG, "tracking": {"register_model": asked}})
-    assert launch._execute(config, launch.Options(tiny_root, mode="quiet"), resume=True) == 0
+    found, options = find(tiny_root, NAME), launch.Options(tiny_root, mode="quiet")
+    assert launch._execute(config, found.place, options, found.reading) == 0
     assert did == ["run", "register small"][: 1 + asked]
 
 

@@ -21,16 +21,16 @@ def test_objectives_on_scores_under_attack_complete_whichever_checkpoint_counts(
             Evaluation(10, "validation", {"accuracy": clean}),
             Evaluation(20, "validation", {"accuracy": clean, "attacked_accuracy": attacked}, final=True),
         ]
-        told, problem = ending(config, evaluations, stopped=False, problem=None)
-        assert (told.outcome, told.values, problem) == ("COMPLETE", (0.4,), None)
+        feedback, problem = ending(config, evaluations, stopped=False, problem=None)
+        assert (feedback.outcome, feedback.values, problem) == ("COMPLETE", (0.4,), None)
 
 
 def test_two_bounds_on_one_reduction_are_two() -> None:
     bounds = [{"reduce": "source", "threshold": 0.5}, {"reduce": "source", "threshold": 0.8, "direction": "minimize"}]
     config = validate(StudyConfig, {"name": "x", "search": {"objectives": [{"reduce": "source"}, *bounds]}})
     scores = LanguageScores({"en": 0.4, "de": 0.3}, {"en": 9, "de": 9})
-    told, _ = ending(config, [Evaluation(10, "validation", {"accuracy": scores}, final=True)], False, None)
-    assert sorted(told.constraints.values()) == [pytest.approx(-0.4), pytest.approx(0.1)]
+    feedback, _ = ending(config, [Evaluation(10, "validation", {"accuracy": scores}, final=True)], False, None)
+    assert sorted(feedback.constraints.values()) == [pytest.approx(-0.4), pytest.approx(0.1)]
 
 
 def test_labels_that_the_rule_hides_measure_nothing() -> None:

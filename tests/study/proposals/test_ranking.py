@@ -34,7 +34,7 @@ class Ledgered:
         )
         self.record.apply({"event": "started", **fields})
         if scores is not None:
-            data = evaluation(scores, perturbation_norm_relative=0.25).to_json()
+            data = evaluation(scores, relative_norm=0.25).to_json()
             self.record.apply({"event": "report", "step": 10, "evaluation": data, **fields})
         outcome = "COMPLETE" if scores is not None else "FAIL"
         self.record.apply({"event": "finished", "outcome": outcome, "error": None, **fields})

@@ -16,7 +16,7 @@ from search_spaces import load
 from study.execution.simulation import Simulated, run
 from study.execution.trials import Trials
 from study.proposals import ranking
-from study.proposals.outcomes import told
+from study.proposals.outcomes import feedback_of
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_study
@@ -89,7 +89,7 @@ def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Labo
 
 
 def values(config: StudyConfig, record: StudyRecord) -> list[tuple[float, ...]]:
-    heard = [told(config, t).values for t in record.trials.values() if t.kind != "baseline"]
+    heard = [feedback_of(config, t).values for t in record.trials.values() if t.kind != "baseline"]
     return [v for v in heard if v is not None]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from study.proposals.proposer import Outcome, Told
+from study.proposals.proposer import Feedback, Outcome
 from study.proposals.spending import Spending
 from study.question.config import StudyConfig
 from trainables.loading import validate
@@ -22,16 +22,16 @@ def spending(objectives: tuple[dict[str, Any], ...] = (SOURCE,), earlier: float 
     return Spending(validate(StudyConfig, data), earlier)
 
 
-def complete(value: float, violation: float | None = None) -> Told:
-    return Told("COMPLETE", (value,), {}, {} if violation is None else {"language:de": violation})
+def complete(value: float, violation: float | None = None) -> Feedback:
+    return Feedback("COMPLETE", (value,), {}, {} if violation is None else {"language:de": violation})
 
 
-def spent(*ends: Told, objectives: tuple[dict[str, Any], ...] = (SOURCE,), patience: int = 2) -> list[bool]:
+def spent(*ends: Feedback, objectives: tuple[dict[str, Any], ...] = (SOURCE,), patience: int = 2) -> list[bool]:
     """After each ended trial, whether patience is at its end."""
     mine = spending(objectives, patience=patience)
     found = []
-    for told in ends:
-        mine.end(told)
+    for feedback in ends:
+        mine.end(feedback)
         found.append(mine.cause() is not None)
     return found
 
@@ -40,8 +40,8 @@ def test_patience_counts_the_trials_since_the_best() -> None:
     ends = [complete(v) for v in (0.5, 0.4, 0.6, 0.6, 0.1)]
     assert spent(*ends) == [False, False, False, False, True]
     mine = spending(patience=2)
-    for told in ends:
-        mine.end(told)
+    for feedback in ends:
+        mine.end(feedback)
     assert mine.cause() == "no improvement over 2 trials, search.patience is 2"
 
 
@@ -69,7 +69,7 @@ def test_the_best_is_that_of_the_objective_without_a_threshold_in_its_own_direct
 
 @pytest.mark.parametrize("outcome", ["FAIL", "PRUNED"])
 def test_trials_without_a_value_try_patience_too(outcome: Outcome) -> None:
-    assert spent(complete(0.5), Told(outcome), complete(0.5)) == [False, False, True]
+    assert spent(complete(0.5), Feedback(outcome), complete(0.5)) == [False, False, True]
 
 
 def evaluation(step: int, cost: float) -> Evaluation:

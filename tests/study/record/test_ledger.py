@@ -16,7 +16,7 @@ import pytest
 
 from study.record import ledger as module
 from study.record.ledger import Ledger
-from study.record.lines import Tail, encode, owner_path, read_events, read_study
+from study.record.lines import Reading, Tail, encode, owner_path, read_events, read_study
 from study.record.ownership import Owner, running_owner
 from trainables.errors import UserError
 
@@ -251,6 +251,45 @@ def test_a_tail_follows_a_growing_ledger(path: Path) -> None:
         with path.open("ab") as file:
             file.write(b'{"event": "no')
         assert [e["n"] for e in tail.poll()] == [1]
+
+
+def test_what_was_read_is_brought_up_to_date(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        reading = Reading(path)
+        record = reading.update()
+        ledger.append("asked", trial=0, **ASKED)
+        assert reading.update() is record and list(record.trials) == [0]
+        ledger.append("asked", trial=1, **ASKED)
+        assert [e["trial"] for e in reading.news()] == [1]
+        assert record == read_study(path)
+
+
+def test_a_ledger_in_place_of_another_is_read_anew(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.append("asked", trial=0, **ASKED)
+    reading = Reading(path)
+    reading.update()
+    path.rename(path.with_name("aside"))
+    with Ledger.open(path) as ledger:
+        for number in (5, 6, 7):
+            ledger.append("asked", trial=number, **ASKED)
+        assert list(reading.update().trials) == [5, 6, 7]
+
+
+def test_a_copy_goes_on_by_itself(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.append("asked", trial=0, **ASKED)
+        ledger.append("asked", trial=1, **{**ASKED, "phase": "confirm"})
+        record = read_study(path)
+        copied, confirmed = record.copied(), record.copied("confirm")
+        assert copied == record and list(confirmed.trials) == [1]
+        before = read_study(path)
+        for event in (
+            ledger.append("started", trial=1, attempt=1),
+            ledger.append("test_opened", protocol_hash="ab", reason=""),
+        ):
+            copied.apply(event)
+    assert record == before != copied
 
 
 def test_no_ledger_is_a_user_error(tmp_path: Path) -> None:

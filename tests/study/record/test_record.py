@@ -189,3 +189,11 @@ def test_a_failure_is_taken_back(fresh: bool) -> None:
 def test_no_other_end_is_taken_back(outcome: str) -> None:
     record = StudyRecord.of([asked(0), finished(0, 1, outcome), event("retried", trial=0, attempt=2, fresh=True)])
     assert (record.trials[0].state, record.trials[0].retries) == (outcome, 0)
+
+
+def test_a_training_signal_is_read_under_its_former_name() -> None:
+    """Earlier versions called the achieved relative norm otherwise, in ledgers and in checkpoints."""
+    scores = {"accuracy": LanguageScores({"sw": 0.5}, {"sw": 4})}
+    now = Evaluation(10, "validation", scores, {"loss": 0.1, "relative_norm": 0.25})
+    then = now.to_json() | {"training": {"loss": 0.1, "perturbation_norm_relative": 0.25}}
+    assert Evaluation.from_json(then) == Evaluation.from_json(now.to_json()) == now

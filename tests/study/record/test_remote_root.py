@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,11 +29,12 @@ from study.execution.retry import reopen
 from study.question.config import StudyConfig
 from study.record import roots, segments
 from study.record.ledger import Ledger
-from study.record.lines import LEDGER, read_events, read_study
+from study.record.lines import LEDGER, Reading, read_events, read_study
+from study.record.place import RESULTS, Place
 from study.record.record import StudyRecord
 from study.views import following, models
 from study.views.found import find
-from tests.study.conftest import Event, evaluation
+from tests.study.conftest import Event, evaluation, place_of
 from tests.study.reporting.conftest import build, configured
 from tests.waiting import wait_for
 from trainables.errors import UserError
@@ -87,8 +89,11 @@ class Machines:
         self.patch.setenv("STUDY_CACHE", str(self.folder / name))
         return roots.folder(self.uri)
 
+    def place(self, name: str) -> Place:
+        return roots.place(self[name], "small")
+
     def ledger(self, name: str) -> Path:
-        return self[name] / "small" / LEDGER
+        return self.place(name).ledger
 
     def events(self, name: str) -> list[Event]:
         """What a reader on the machine sees, but for who opened the ledger and when."""
@@ -169,10 +174,10 @@ def test_refused_credentials_are_one_line(
 
 
 def test_another_machine_goes_on_with_a_study(machines: Machines, events: list[Event]) -> None:
-    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+    with roots.opened(machines.place("a"), False, nothing) as ledger:
         append(ledger, events[:8])
     assert machines.events("b") == plain(events[:8])
-    with roots.opened(machines.ledger("b"), False, nothing) as ledger:
+    with roots.opened(machines.place("b"), False, nothing) as ledger:
         assert ledger.epoch == 2
         append(ledger, events[8:])
     assert machines.events("a") == machines.events("c") == plain(events)
@@ -185,7 +190,7 @@ def test_another_machine_goes_on_with_a_study(machines: Machines, events: list[E
 def test_commands_find_a_study_that_is_nowhere_here(
     machines: Machines, events: list[Event], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+    with roots.opened(machines.place("a"), False, nothing) as ledger:
         append(ledger, events)
     machines.patch.setenv("STUDY_CACHE", str(machines.folder / "b"))
     assert cli.execute(cli.commands, "study", ["ls", "--root", machines.uri]) == 0
@@ -200,22 +205,21 @@ def test_a_confirmation_is_reported_elsewhere(machines: Machines, tmp_path: Path
     """Workers bring predictions to the store, one machine makes the results of them, and another one the report."""
     planted, plain_root = configured(), tmp_path / "plain"
     build(plain_root, planted)
-    with roots.opened(machines["a"] / "planted" / LEDGER, False, nothing) as ledger:
+    with roots.opened(place_of(machines["a"] / "planted"), False, nothing) as ledger:
         append(ledger, plain(read_events(plain_root / "planted" / LEDGER)))
     for file in (plain_root / "planted" / "predictions").iterdir():
         (Store(machines.uri) / "planted/predictions" / file.name).upload(file)
-    folder = machines["b"] / "planted"
-    roots.refresh(folder.parent, "planted")
-    path = folder / roots.RESULTS
-    confirm.results(planted, read_study(folder / LEDGER), folder).to_parquet(path)
-    roots.keep(path)
+    place = place_of(machines["b"] / "planted")
+    roots.refresh(place.root, "planted")
+    confirm.results(planted, read_study(place.ledger), place).to_parquet(place.results)
+    roots.keep(place, place.results)
     machines.patch.setenv("STUDY_CACHE", str(machines.folder / "c"))
     page = tmp_path / "page"
     assert cli.execute(cli.commands, "study", ["report", "planted", "--root", machines.uri, "--out", str(page)]) == 0
-    made = pd.read_parquet(plain_root / "planted" / roots.RESULTS)
-    pd.testing.assert_frame_equal(pd.read_parquet(page / roots.RESULTS)[made.columns], made)
+    made = pd.read_parquet(plain_root / "planted" / RESULTS)
+    pd.testing.assert_frame_equal(pd.read_parquet(page / RESULTS)[made.columns], made)
     with pytest.raises(UserError, match=f"{machines.uri}/planted/predictions/999.parquet: there is no such object"):
-        roots.bring(roots.folder(machines.uri) / "planted" / "predictions" / "999.parquet")
+        roots.bring(place, place.predictions(999))
 
 
 def test_of_two_drivers_one_owns_a_study(machines: Machines, events: list[Event]) -> None:
@@ -223,12 +227,12 @@ def test_of_two_drivers_one_owns_a_study(machines: Machines, events: list[Event]
     path = machines.ledger("a")
     said: list[str] = []
     with Ledger.open(path) as first:
-        mirror = segments.Mirror(first, segments.claim(store), None, said.append)
+        mirror = segments.Uploader(first, segments.claim(store), None, said.append)
         append(first, events[:4])
         mirror.flush()
         with pytest.raises(UserError, match=r"owned by process \d+ .* take over with --take-over"):
-            roots.opened(machines.ledger("b"), False, nothing).__enter__()
-        with roots.opened(machines.ledger("b"), True, nothing) as second:
+            roots.opened(machines.place("b"), False, nothing).__enter__()
+        with roots.opened(machines.place("b"), True, nothing) as second:
             append(second, events[4:8])
             # What the first one was uploading while it was taken over arrives now.
             append(first, events[8:])
@@ -246,8 +250,34 @@ def test_of_two_drivers_one_owns_a_study(machines: Machines, events: list[Event]
     assert plain(read_events(left)) == plain(events[:4] + events[8:])
 
 
+def test_an_upload_that_hangs_does_not_hang_the_driver(
+    machines: Machines, events: list[Event], capsys: pytest.CaptureFixture[str]
+) -> None:
+    released, hanging = threading.Event(), threading.Event()
+    original = Store.write
+
+    def write(store: Store, name: str, content: bytes) -> None:
+        if threading.current_thread().name == "mirror":
+            hanging.set()
+            released.wait(120)
+        original(store, name, content)
+
+    opened = roots.opened(machines.place("a"), False, nothing)
+    ledger = opened.__enter__()
+    machines.patch.setattr(Store, "write", write)
+    machines.patch.setattr(segments, "UPLOAD_SECONDS", 0.2)
+    append(ledger, [{**events[0], "event": "stopped", "cause": "enough"}])
+    assert hanging.wait(60)
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=r"lacks the last \d+ bytes of the ledger"):
+        opened.__exit__(None, None, None)
+    assert time.monotonic() - begun < 60
+    assert "thread mirror: has not ended within 0.2 s" in capsys.readouterr().err
+    released.set()
+
+
 def test_a_missing_segment_is_damage(machines: Machines, events: list[Event]) -> None:
-    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+    with roots.opened(machines.place("a"), False, nothing) as ledger:
         append(ledger, events)
     store = Store(machines.uri) / "small"
     first = min(store.sizes("ledger"))
@@ -265,7 +295,7 @@ from trainables.storage.store import Store
 which, path = sys.argv[1:]
 def kill(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
-with roots.opened(Path(path), False, lambda event: None) as ledger:
+with roots.opened(roots.place(Path(path).parents[1], Path(path).parent.name), False, lambda event: None) as ledger:
     ledger.append("note", number=1)
     ledger.guard.__self__.flush()
     ledger.append("note", number=2)
@@ -287,7 +317,7 @@ def test_a_driver_killed_at_an_upload(machines: Machines, when: str, stored: lis
     assert [e["number"] for e in machines.events("a")] == [1, 2], "what is here is not lost"
     with path.open("ab") as file:
         file.write(b'{"event": "torn')
-    with roots.opened(path, False, nothing) as ledger:
+    with roots.opened(place_of(path.parent), False, nothing) as ledger:
         ledger.append("note", number=3)
     assert [e["number"] for e in machines.events("a")] == [1, 2, 3]
     assert [e["number"] for e in machines.events("b")] == [1, 2, 3]
@@ -298,15 +328,15 @@ def test_a_store_that_is_away(server: ThreadedMotoServer, machines: Machines, ev
     path = machines.ledger("a")
     said: list[Any] = []
     tries: list[bool] = []
-    original = segments.Mirror._try
+    original = segments.Uploader._try
 
-    def counted(mirror: segments.Mirror) -> bool:
+    def counted(mirror: segments.Uploader) -> bool:
         tries.append(original(mirror))
         return tries[-1]
 
-    machines.patch.setattr(segments.Mirror, "_try", counted)
+    machines.patch.setattr(segments.Uploader, "_try", counted)
     machines.patch.setattr(segments, "SECONDS", 0.1)
-    with roots.opened(path, False, said.append) as ledger:
+    with roots.opened(place_of(path.parent), False, said.append) as ledger:
         append(ledger, events[:4])
         server.stop()
         append(ledger, events[4:8])
@@ -317,7 +347,7 @@ def test_a_store_that_is_away(server: ThreadedMotoServer, machines: Machines, ev
     assert machines.events("b") == plain(events)
 
     machines.patch.setattr(segments, "PATIENCE_SECONDS", 0.0)
-    opened = roots.opened(path, False, nothing)
+    opened = roots.opened(place_of(path.parent), False, nothing)
     ledger = opened.__enter__()
     server.stop()
     append(ledger, events[:1])
@@ -325,7 +355,7 @@ def test_a_store_that_is_away(server: ThreadedMotoServer, machines: Machines, ev
         opened.__exit__(None, None, None)
     server.start()
     assert machines.events("b") == plain(events)
-    roots.settle(machines["a"], "small")
+    roots.settle(machines.place("a"))
     assert machines.events("b") == plain(events + events[:1])
 
 
@@ -335,7 +365,7 @@ def test_a_study_is_watched_from_another_machine(
     """Its store is away for a while."""
     path, show = machines.ledger("a"), following._show
     machines.patch.setattr(segments, "SECONDS", 0.1)
-    opened = roots.opened(path, False, nothing)
+    opened = roots.opened(place_of(path.parent), False, nothing)
     ledger = opened.__enter__()
     append(ledger, events[:4])
     ledger.guard.__self__.flush()  # type: ignore[union-attr]
@@ -366,7 +396,7 @@ def test_a_study_is_watched_from_another_machine(
 
 
 def test_a_study_removed_from_the_store_is_gone(machines: Machines, events: list[Event]) -> None:
-    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+    with roots.opened(machines.place("a"), False, nothing) as ledger:
         append(ledger, events)
     (Store(machines.uri) / "small").remove_all()
     roots.refresh(machines["a"], "small")
@@ -381,7 +411,7 @@ def test_rm_removes_a_study_here_and_in_the_store(
     machines: Machines, events: list[Event], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("small", "other"):
-        with roots.opened(machines["a"] / name / LEDGER, False, nothing) as ledger:
+        with roots.opened(place_of(machines["a"] / name), False, nothing) as ledger:
             append(ledger, events)
     store = Store(machines.uri)
     (store / "small").write("checkpoints/2/20/weights.safetensors", bytes(3 << 20))
@@ -393,7 +423,7 @@ def test_rm_removes_a_study_here_and_in_the_store(
         name for name in there if not name.startswith(("checkpoints", "owners"))
     }
     assert machines.events("b") == plain(events)
-    with roots.opened(machines.ledger("a"), False, nothing):
+    with roots.opened(machines.place("a"), False, nothing):
         assert machines["b"] and study("rm", "small", "--root", machines.uri, "--yes") == 2
         assert "small is being run by another process; stop it first" in capsys.readouterr().err
     assert machines["a"] and study("rm", "small", "--root", machines.uri, "--yes") == 0
@@ -401,7 +431,7 @@ def test_rm_removes_a_study_here_and_in_the_store(
     assert "other" in store.folders()
     roots.refresh(machines["b"])
     assert roots.names(machines["b"]) == ["other"], "nobody has it any more"
-    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+    with roots.opened(machines.place("a"), False, nothing) as ledger:
         append(ledger, events[:2])
     assert machines.events("b") == plain(events[:2])
 
@@ -411,7 +441,7 @@ def test_a_removal_from_a_store_that_breaks_off_leaves_no_study(
     machines: Machines, events: list[Event], after: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After so many deletions."""
-    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+    with roots.opened(machines.place("a"), False, nothing) as ledger:
         append(ledger, events)
     (Store(machines.uri) / "small").write("checkpoints/2/20/meta.json", b"{}")
     left = [None] * after
@@ -433,7 +463,7 @@ def test_a_removal_from_a_store_that_breaks_off_leaves_no_study(
     if after < 3:  # all that is left then is the folder itself
         with (
             pytest.raises(UserError, match="study rm small completes it"),
-            roots.opened(machines.ledger("b"), False, nothing),
+            roots.opened(machines.place("b"), False, nothing),
         ):
             pass
         assert study("rm", "small", "--root", machines.uri, "--yes") == 0
@@ -492,7 +522,7 @@ def test_the_best_trials_keep_their_weights(machines: Machines, config: StudyCon
         shelf = Shelf(store / number, tmp_path / str(number))
         shelf.put()
     (store / 1 / 10).remove(checkpoint.META)  # an upload that was never finished
-    kept = Checkpoints(config, StudyRecord(), machines["a"] / "small")
+    kept = Checkpoints(config, StudyRecord(), machines.place("a"))
     assert kept.place_of(3) == f"{machines.uri}/small/checkpoints/3"
     for number in range(len(gains)):
         kept.finished(number, "COMPLETE")
@@ -513,11 +543,12 @@ def test_a_lost_trial_goes_on_from_the_store_and_another_begins_anew(
         save(tmp_path / str(number), 10)
         shelf = Shelf(store / number, tmp_path / str(number))
         shelf.put()
-    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+    with roots.opened(machines.place("a"), False, nothing) as ledger:
         append(ledger, lost)
-        kept = Checkpoints(config, read_study(ledger.path), machines["b"] / "small")
+        reading = Reading(ledger.path)
+        kept = Checkpoints(config, reading.update(), machines.place("b"))
         assert list(kept.left) == [3] and newest(store / 3) == 10 and (store / 4).sizes() == {}
-        reopen(ledger, read_study(ledger.path), kept, (3, 4))
+        reopen(ledger, reading, kept, (3, 4))
         retried = [e for e in read_events(ledger.path) if e["event"] == "retried"]
     assert [(e["trial"], e["fresh"]) for e in retried] == [(3, False), (4, True)]
     kept.restart(3)
@@ -526,21 +557,21 @@ def test_a_lost_trial_goes_on_from_the_store_and_another_begins_anew(
 
 def test_a_trained_model_comes_from_the_store(machines: Machines, events: list[Event], tmp_path: Path) -> None:
     """On a machine that has run nothing; it leaves nothing there."""
-    with roots.opened(machines.ledger("a"), False, nothing) as ledger:
+    with roots.opened(machines.place("a"), False, nothing) as ledger:
         append(ledger, events)
     store = Store(machines.uri) / "small/checkpoints"
     save(tmp_path / "2", 20, 0.05)
     Shelf(store / 2, tmp_path / "2").put()
     root = machines["b"]
     study = find(root, "small")
-    assert (models.kept(root, "small"), models.chosen(study, root).number) == ([2], 2)
-    with models.weights(study, root, study.record.trials[2]) as folder:
+    assert (models.kept(study.place), models.chosen(study).number) == ([2], 2)
+    with models.weights(study, study.record.trials[2]) as folder:
         found = checkpoint.latest(folder)
         assert found is not None and found.step == 20
     assert not folder.exists()
     with (
         pytest.raises(UserError, match="has those of trials 2 and not that of trial 1; all keeps every one"),
-        models.weights(study, root, study.record.trials[1]),
+        models.weights(study, study.record.trials[1]),
     ):
         pass
 

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from study.execution import confirm
-from study.execution.checkpoints import predictions_path
 from study.execution.trials import Proposal, Trials
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_study
+from study.record.place import Place
 from study.reporting.findings import Findings, find
 from study.reporting.source import Source, from_ledger
 from tests.study.simulated import FACTS
@@ -74,7 +74,7 @@ def validation(proposal: Proposal) -> Evaluation:
         60,
         "validation",
         {"accuracy": LanguageScores(values, dict.fromkeys(LANGUAGES, EXAMPLES))},
-        {"perturbation_norm_relative": norm},
+        {"relative_norm": norm},
         {"forward_equivalents": 60 * per_step, "train_seconds": 40.0},
         final=True,
     )
@@ -96,20 +96,20 @@ Fails = Callable[[Proposal], bool]
 
 def build(root: Path, config: StudyConfig, confirmed: bool = True, fails: Fails = lambda proposal: False) -> None:
     """Write ledger and predictions; the trials that are to fail do."""
-    folder = root / config.name
-    with Ledger.open(folder / "ledger.jsonl") as ledger:
+    place = Place(root, config.name)
+    with Ledger.open(place.ledger) as ledger:
         facts: dict[str, Any] = {"uuid": "0" * 32, "code_version": "0.1.0", "fingerprints": {"data": "d0"}}
         ledger.append("study", config=config.model_dump(mode="json"), protocol_hash="ab", **facts)
-        drive(Trials(config, ledger, read_study(ledger.path)), folder, fails)
+        drive(Trials(config, ledger, read_study(ledger.path)), place, fails)
         if confirmed:
             plan = confirm.plan(config, read_study(ledger.path))
             ledger.append("test_opened", protocol_hash="ab", reason="confirm")
-            drive(Trials(config, ledger, read_study(ledger.path), plan), folder, fails)
+            drive(Trials(config, ledger, read_study(ledger.path), plan), place, fails)
     if confirmed:
-        confirm.results(config, read_study(folder / "ledger.jsonl"), folder).to_parquet(folder / confirm.RESULTS)
+        confirm.results(config, read_study(place.ledger), place).to_parquet(place.results)
 
 
-def drive(trials: Trials, folder: Path, fails: Fails) -> None:
+def drive(trials: Trials, place: Place, fails: Fails) -> None:
     while (proposal := trials.ask()) is not None:
         trials.started(proposal.number, proposal.attempt)
         if fails(proposal):
@@ -118,8 +118,9 @@ def drive(trials: Trials, folder: Path, fails: Fails) -> None:
         trials.report(proposal.number, proposal.attempt, validation(proposal))
         if proposal.phase == "confirm":
             table = answers(proposal)
-            predictions_path(folder, proposal.number).parent.mkdir(exist_ok=True)
-            table.to_parquet(predictions_path(folder, proposal.number))
+            path = place.predictions(proposal.number)
+            path.parent.mkdir(exist_ok=True)
+            table.to_parquet(path)
             means = table.groupby("language")["score"].mean()
             scores = LanguageScores({str(k): float(v) for k, v in means.items()}, dict.fromkeys(LANGUAGES, EXAMPLES))
             trials.report(proposal.number, proposal.attempt, Evaluation(60, "test", {"accuracy": scores}, final=True))

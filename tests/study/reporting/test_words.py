@@ -206,7 +206,7 @@ def test_correlation_is_a_trend_only_where_its_interval_says_so() -> None:
 
 def response(**changes: object) -> Response:
     levels = pd.DataFrame(
-        {"dose": [0.05, 0.1, 0.4], "gain": [0.01, 0.02, -0.1], "low": [0.002, 0.01, -0.2], "high": 0.03}
+        {"relative_norm": [0.05, 0.1, 0.4], "gain": [0.01, 0.02, -0.1], "low": [0.002, 0.01, -0.2], "high": 0.03}
     )
     whole = Response(
         "all target languages", "adversarial, ascent steps 2", 40, levels, "seeds", True,
@@ -237,7 +237,7 @@ def test_a_response_without_signs_concludes_nothing() -> None:
 
 
 def test_a_trend_is_told_where_it_stands_after_correction() -> None:
-    table = pd.DataFrame({"method": "adversarial", "dose": [0.05, 0.4], "rho": [-0.6, 0.2], "q": [0.01, 0.4]})
+    table = pd.DataFrame({"method": "adversarial", "relative_norm": [0.05, 0.4], "rho": [-0.6, 0.2], "q": [0.01, 0.4]})
     assert words.trend(table).endswith("gain falls with resources at adversarial 0.05 (−0.60).")
     assert words.trend(table.assign(q=0.2)).endswith("no trend can be told at any.")
 

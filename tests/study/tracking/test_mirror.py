@@ -22,7 +22,7 @@ from study.tracking.answers import reason, settings
 from study.tracking.mirror import Mirror
 from study.tracking.runs import STATUS, milliseconds, points
 from study.tracking.tracker import log_artifacts, rebuild
-from tests.study.conftest import LANGUAGES, evaluation
+from tests.study.conftest import LANGUAGES, evaluation, place_of
 from tests.study.tracking.conftest import Dump, dump
 from tests.study.tracking.test_charts import state
 from trainables.errors import UserError
@@ -84,7 +84,7 @@ def test_a_study_is_there_number_for_number(
 ) -> None:
     events[0]["fingerprints"] = {"data": "d" * 64}
     append(ledger, events)
-    mirror = Mirror(ledger.path, None, pytest.fail)
+    mirror = Mirror(place_of(ledger.path.parent), None, pytest.fail)
     send(mirror)
     shown = dump(store, "small")
     assert_equals_ledger(shown, ledger.path, config)
@@ -105,16 +105,16 @@ def test_rebuilding_again_changes_nothing(
     append(ledger, [*events, {**events[1], "trial": 4, "time": 1400.0}])
     append(ledger, [{**events[2], "trial": 4}, {**events[3], "trial": 4, "time": 1450.0}])
     ledger.append("asked", trial=5, time=1460.0, phase="confirm", kind="control", control="b", point={})
-    assert rebuild(ledger.path) == len(events) + 5
+    assert rebuild(place_of(ledger.path.parent)) == len(events) + 5
     before = dump(store, "small", ids=True)
     assert before["trial 4 baseline"]["status"] == "RUNNING"
     assert before["trial 5 confirm control b"]["tags"]["control"] == "b"
-    assert rebuild(ledger.path) == len(events) + 5
+    assert rebuild(place_of(ledger.path.parent)) == len(events) + 5
     assert dump(store, "small", ids=True) == before
 
     other = tmp_path / "other.db"
     other.write_bytes(empty_store.read_bytes())
-    rebuild(ledger.path, f"sqlite:///{other}")
+    rebuild(place_of(ledger.path.parent), f"sqlite:///{other}")
     without_ids = {
         name: {k: v for k, v in run.items() if k not in ("id", "parent", "experiment")} for name, run in before.items()
     }
@@ -124,14 +124,14 @@ def test_rebuilding_again_changes_nothing(
 def test_following_and_rebuilding_show_the_same(
     store: str, ledger: Ledger, tmp_path: Path, empty_store: Path, events: list[Event], config: StudyConfig
 ) -> None:
-    mirror = Mirror(ledger.path, None, pytest.fail)
+    mirror = Mirror(place_of(ledger.path.parent), None, pytest.fail)
     for event in events:
         append(ledger, [event])
         mirror.advance()
     send(mirror)
     other = tmp_path / "other.db"
     other.write_bytes(empty_store.read_bytes())
-    rebuild(ledger.path, f"sqlite:///{other}")
+    rebuild(place_of(ledger.path.parent), f"sqlite:///{other}")
     assert dump(store, "small") == dump(f"sqlite:///{other}", "small")
 
 
@@ -148,7 +148,7 @@ def test_a_retried_trial_is_there_with_its_new_outcome(
         {**events[4], "time": 1390.0, "trial": 3, "attempt": 3},
         {**events[5], "time": 1391.0, "trial": 3, "attempt": 3},
     ]
-    mirror = Mirror(ledger.path, None, pytest.fail)
+    mirror = Mirror(place_of(ledger.path.parent), None, pytest.fail)
     for event in [*failed, *again]:
         append(ledger, [event])
         mirror.advance()
@@ -160,7 +160,7 @@ def test_a_retried_trial_is_there_with_its_new_outcome(
     assert_equals_ledger(shown, ledger.path, config)
     assert (shown["trial 3"]["status"], shown["trial 3"]["tags"]["attempts"]) == ("FINISHED", "3")
     assert "mlflow.note.content" not in shown["trial 3"]["tags"] and shown["small"]["status"] == "FINISHED"
-    assert rebuild(ledger.path) == len(failed) + len(again) + 1
+    assert rebuild(place_of(ledger.path.parent)) == len(failed) + len(again) + 1
     assert dump(store, "small", ids=True) == shown
 
 
@@ -168,11 +168,11 @@ def test_a_resumed_study_goes_on_in_its_runs(
     store: str, ledger: Ledger, events: list[Event], config: StudyConfig
 ) -> None:
     append(ledger, events[:9])  # trial 1 has its first report
-    send(Mirror(ledger.path, None, pytest.fail))
+    send(Mirror(place_of(ledger.path.parent), None, pytest.fail))
     before = dump(store, "small", ids=True)
     assert before["small"]["status"] == before["trial 1"]["status"] == "RUNNING"
     append(ledger, [{**events[7], "attempt": 2}, *({**event, "attempt": 2} for event in events[9:11]), *events[11:]])
-    send(Mirror(ledger.path, None, pytest.fail))
+    send(Mirror(place_of(ledger.path.parent), None, pytest.fail))
     after = dump(store, "small", ids=True)
     assert_equals_ledger(after, ledger.path, config)
     assert {name: after[name]["id"] for name in before} == {name: run["id"] for name, run in before.items()}
@@ -184,11 +184,11 @@ def test_a_step_that_a_later_attempt_repeats_is_there_once(
     store: str, ledger: Ledger, events: list[Event], config: StudyConfig, is_followed: bool
 ) -> None:
     append(ledger, events[:9])
-    mirror = Mirror(ledger.path, None, pytest.fail)
+    mirror = Mirror(place_of(ledger.path.parent), None, pytest.fail)
     send(mirror)
     again = {**events[8], "attempt": 2, "time": 1170.0, "evaluation": evaluation(10, 0.02, False).to_json()}
     append(ledger, [{**events[7], "attempt": 2}, again])
-    send(mirror if is_followed else Mirror(ledger.path, None, pytest.fail))
+    send(mirror if is_followed else Mirror(place_of(ledger.path.parent), None, pytest.fail))
     shown = dump(store, "small")
     assert shown["trial 1"]["points"]["training/loss"] == [(10, 1170000, "0.1")]
     assert_equals_ledger(shown, ledger.path, config)
@@ -197,7 +197,7 @@ def test_a_step_that_a_later_attempt_repeats_is_there_once(
 def test_training_and_cost_of_a_step_are_there_once(store: str, ledger: Ledger, events: list[Event]) -> None:
     tested = {**events[4]["evaluation"], "split": "test"}
     append(ledger, [*events[:5], {**events[4], "time": 1099.0, "evaluation": tested}])
-    send(Mirror(ledger.path, None, pytest.fail))
+    send(Mirror(place_of(ledger.path.parent), None, pytest.fail))
     shown = dump(store, "small")["trial 0 baseline"]["points"]
     assert [time for _, time, _ in shown["cost/train_seconds"]] == [1050000, 1090000]
     assert [time for _, time, _ in shown["test_accuracy/sw"]] == [1099000]
@@ -209,7 +209,7 @@ def test_scores_that_are_no_numbers_arrive(store: str, ledger: Ledger, events: l
     scores = {"accuracy": LanguageScores(values, broken.primary.counts)}
     events[3]["evaluation"] = Evaluation(10, "validation", scores).to_json()
     append(ledger, events[:4])
-    send(Mirror(ledger.path, None, pytest.fail))
+    send(Mirror(place_of(ledger.path.parent), None, pytest.fail))
     shown = dump(store, "small")["trial 0 baseline"]["points"]
     assert shown["validation_accuracy/sw"] == [(10, 1050000, "nan")]
     assert shown["validation_accuracy/yo"] == [(10, 1050000, "0.15")]
@@ -220,7 +220,7 @@ def test_many_metrics_go_in_many_batches(
 ) -> None:
     monkeypatch.setattr(store_module, "LARGEST_BATCH", 7)
     append(ledger, events)
-    send(Mirror(ledger.path, None, pytest.fail))
+    send(Mirror(place_of(ledger.path.parent), None, pytest.fail))
     assert_equals_ledger(dump(store, "small"), ledger.path, config)
 
 
@@ -234,7 +234,7 @@ def test_runs_of_another_making_are_written_anew(
     append(ledger, events[:4])
     append(ledger, events[6:9])
     append(ledger, events[11:13])
-    first = Mirror(ledger.path, None, pytest.fail)
+    first = Mirror(place_of(ledger.path.parent), None, pytest.fail)
     send(first)
     runs = dump(store, "small", ids=True)
     experiment = client.get_experiment_by_name("small").experiment_id
@@ -246,7 +246,7 @@ def test_runs_of_another_making_are_written_anew(
         client.log_metric(runs["trial 1"]["id"], f"validation_accuracy/{language}", 0.5, step=11, timestamp=5)
     client.create_run(experiment, tags={**tags, "study.trial": "2"}, run_name="twice")
     append(ledger, [*events[4:6], *events[9:11], *events[13:]])
-    send(Mirror(ledger.path, None, pytest.fail))
+    send(Mirror(place_of(ledger.path.parent), None, pytest.fail))
     assert_equals_ledger(dump(store, "small"), ledger.path, config)
 
 
@@ -256,7 +256,7 @@ def test_a_run_deleted_meanwhile_is_written_anew(
     from mlflow import MlflowClient
 
     append(ledger, events[:4])
-    mirror = Mirror(ledger.path, None, pytest.fail)
+    mirror = Mirror(place_of(ledger.path.parent), None, pytest.fail)
     send(mirror)
     MlflowClient(store).delete_run(dump(store, "small", ids=True)["trial 0 baseline"]["id"])
     append(ledger, events[4:])
@@ -268,11 +268,11 @@ def test_a_server_that_lost_everything_gets_everything(
     store: str, ledger: Ledger, tmp_path: Path, empty_store: Path, events: list[Event], config: StudyConfig
 ) -> None:
     append(ledger, events[:9])
-    mirror = Mirror(ledger.path, None, pytest.fail)
+    mirror = Mirror(place_of(ledger.path.parent), None, pytest.fail)
     send(mirror)
     other = tmp_path / "other.db"
     other.write_bytes(empty_store.read_bytes())
-    mirror.store.client = Mirror(ledger.path, f"sqlite:///{other}", pytest.fail).store.client
+    mirror.store.client = Mirror(place_of(ledger.path.parent), f"sqlite:///{other}", pytest.fail).store.client
     append(ledger, events[9:])
     with pytest.raises(Exception, match="not found"):
         send(mirror)
@@ -286,7 +286,7 @@ def test_a_trial_that_cannot_be_shown_does_not_hold_up_the_others(
     events[6]["point"] = {"perturbation.no_such_field": 1}
     append(ledger, events)
     said: list[str] = []
-    send(Mirror(ledger.path, None, said.append))
+    send(Mirror(place_of(ledger.path.parent), None, said.append))
     assert {"trial 0 baseline", "trial 2", "trial 3", "small"} <= dump(store, "small").keys()
     assert len(said) == 1
     assert "trial 1" in said[0]
@@ -304,7 +304,7 @@ def test_events_of_a_driver_that_was_taken_over_change_nothing(
         file.seek(len(text.encode()) - len(row.encode()) - 1)
         file.write(row.replace(f'"epoch":{late["epoch"]}', f'"epoch":{late["epoch"] + 1}').encode() + b"\n")
     append(ledger, events[9:])  # still under the old epoch
-    send(Mirror(ledger.path, None, pytest.fail))
+    send(Mirror(place_of(ledger.path.parent), None, pytest.fail))
     shown = dump(store, "small")
     assert_equals_ledger(shown, ledger.path, config)
     assert shown["trial 1"]["status"] == "RUNNING"
@@ -315,7 +315,7 @@ def test_memory_is_bounded_while_nothing_can_be_sent(
 ) -> None:
     monkeypatch.setattr(mirror_module, "CHUNK", 5)
     append(ledger, events)
-    mirror = Mirror(ledger.path, "http://127.0.0.1:9", pytest.fail)
+    mirror = Mirror(place_of(ledger.path.parent), "http://127.0.0.1:9", pytest.fail)
     for _ in range(3):
         with pytest.raises(Exception, match="refused"):
             mirror.advance()
@@ -325,7 +325,7 @@ def test_memory_is_bounded_while_nothing_can_be_sent(
 
 def test_reports_are_let_go_once_their_trial_is_done(store: str, ledger: Ledger, events: list[Event]) -> None:
     append(ledger, events[:10])
-    mirror = Mirror(ledger.path, None, pytest.fail)
+    mirror = Mirror(place_of(ledger.path.parent), None, pytest.fail)
     send(mirror)
     assert [len(trial.reports) for trial in mirror.record.trials.values()] == [0, 2]
 
@@ -340,17 +340,17 @@ def test_an_experiment_in_the_bin_is_named(
     client.delete_experiment(client.create_experiment("small"))
     append(ledger, events)
     with pytest.raises(UserError, match="mlflow experiments restore --experiment-id 1"):
-        rebuild(ledger.path)
+        rebuild(place_of(ledger.path.parent))
 
 
 def test_a_ledger_that_was_only_opened_shows_nothing(store: str, ledger: Ledger) -> None:
-    send(Mirror(ledger.path, None, pytest.fail))
+    send(Mirror(place_of(ledger.path.parent), None, pytest.fail))
     assert dump(store, "small") == {}
 
 
 def test_the_view_names_what_is_varied(store: str, ledger: Ledger, events: list[Event]) -> None:
     append(ledger, events)
-    send(Mirror(ledger.path, None, pytest.fail))
+    send(Mirror(place_of(ledger.path.parent), None, pytest.fail))
     shown = dump(store, "small", ids=True)
     ((key, value),) = shown["small"]["experiment"].items()
     assert key == f"mlflow.sharedViewState.{'0' * 32}-run"
@@ -365,7 +365,7 @@ def test_artifacts_are_stored_with_the_study(store: str, ledger: Ledger, tmp_pat
     (tmp_path / "figures").mkdir()
     for path in (tmp_path / "report.html", tmp_path / "figures" / "forest.svg"):
         path.write_text("x", encoding="utf-8")
-    log_artifacts(ledger.path, [tmp_path / "report.html", tmp_path / "figures"])
+    log_artifacts(place_of(ledger.path.parent), [tmp_path / "report.html", tmp_path / "figures"])
     folder = next((tmp_path / "studies" / "mlflow-artifacts").rglob("report"))
     assert {str(p.relative_to(folder)) for p in folder.rglob("*.*")} == {"report.html", "figures/forest.svg"}
 
@@ -375,10 +375,10 @@ def test_rebuilding_without_a_ledger_or_a_server(
 ) -> None:
     monkeypatch.setattr(tracker, "INSISTENCE", 2)
     with pytest.raises(UserError, match="no such ledger"):
-        rebuild(tmp_path / "none" / LEDGER)
+        rebuild(place_of(tmp_path / "none"))
     append(ledger, events)
     with pytest.raises(UserError) as caught:
-        rebuild(ledger.path, "http://me:secret@127.0.0.1:9")
+        rebuild(place_of(ledger.path.parent), "http://me:secret@127.0.0.1:9")
     assert caught.value.lines == ["http://me:…@127.0.0.1:9: MLflow is not there (connection refused)"]
 
 
@@ -417,8 +417,9 @@ asked = []
 socket.getaddrinfo = lambda *address, **options: asked.append(address) or []
 socket.socket.connect = lambda self, address: asked.append(address)
 from pathlib import Path
+from study.record.place import Place
 from study.tracking.tracker import rebuild
-assert rebuild(Path({str(ledger.path)!r})) == {len(events) + 1}
+assert rebuild(Place(Path({str(ledger.path.parent.parent)!r}), {ledger.path.parent.name!r})) == {len(events) + 1}
 time.sleep(1.0)
 print(asked)
 """

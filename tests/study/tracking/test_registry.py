@@ -12,6 +12,7 @@ from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER
 from study.tracking import registry
+from tests.study.conftest import place_of
 from tests.study.tracking.conftest import Gate, Server
 from tests.study.tracking.test_mirror import append
 from tests.trainables import tiny
@@ -61,9 +62,9 @@ def test_a_servers_version_is_the_folder_and_is_there_once(
         return ""
 
     gate.fault = fault
-    assert registry.register(ledger, folder, TASK, 2, gate.uri) == "1" and lost
-    assert registry.register(ledger, folder, TASK, 2, gate.uri) == "1"
-    assert registry.register(ledger, folder, TASK, 1, gate.uri) == "2"
+    assert registry.register(place_of(ledger.parent), folder, TASK, 2, gate.uri) == "1" and lost
+    assert registry.register(place_of(ledger.parent), folder, TASK, 2, gate.uri) == "1"
+    assert registry.register(place_of(ledger.parent), folder, TASK, 1, gate.uri) == "2"
     import mlflow
 
     client = mlflow.MlflowClient(gate.uri)
@@ -81,10 +82,10 @@ def test_a_servers_version_is_the_folder_and_is_there_once(
 
 def test_a_task_without_a_pipeline_is_said(folder: Path, ledger: Path, server: Server) -> None:
     with pytest.raises(UserError, match=r"transformers has no pipeline for such tasks \(got multiple-choice\)"):
-        registry.register(ledger, folder, "multiple-choice", 2, server.uri)
+        registry.register(place_of(ledger.parent), folder, "multiple-choice", 2, server.uri)
 
 
 def test_an_absent_server_is_said(folder: Path, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.tracking.tracker.INSISTENCE", 1)
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9: MLflow is not there"):
-        registry.register(ledger, folder, TASK, 2, "http://127.0.0.1:9")
+        registry.register(place_of(ledger.parent), folder, TASK, 2, "http://127.0.0.1:9")

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from study.cli import commands, execute
-from study.record.lines import LEDGER
 from study.tracking.tracker import rebuild
-from tests.study.conftest import Event
+from tests.study.conftest import Event, place_of
 
 
 def test_they_go_to_the_bin_and_its_name_is_free(
@@ -20,7 +19,7 @@ def test_they_go_to_the_bin_and_its_name_is_free(
     root = write_study(events)
     write_study(events, "other")
     for name in ("small", "other"):
-        rebuild(root / name / LEDGER)
+        rebuild(place_of(root / name))
     assert execute(commands, "study", ["rm", "small", "--root", str(root), "--yes"]) == 0
     out = capsys.readouterr().out
     assert "MLflow: 5 runs, " in out and "MLflow has its runs in the bin, as small-removed-" in out
@@ -28,5 +27,5 @@ def test_they_go_to_the_bin_and_its_name_is_free(
     assert client.get_experiment_by_name("small") is None
     assert client.get_experiment_by_name("other").lifecycle_stage == "active"
     write_study(events[:8])
-    rebuild(root / "small" / LEDGER)
+    rebuild(place_of(root / "small"))
     assert len(client.search_runs([client.get_experiment_by_name("small").experiment_id])) == 3

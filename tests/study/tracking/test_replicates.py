@@ -18,7 +18,7 @@ from study.tracking.answers import settings
 from study.tracking.mirror import Mirror
 from study.tracking.replicates import Aggregates, Replicates
 from study.tracking.tracker import rebuild
-from tests.study.conftest import evaluation
+from tests.study.conftest import evaluation, place_of
 from tests.study.tracking.conftest import Dump, dump
 from tests.study.tracking.test_charts import state
 from tests.study.tracking.test_mirror import append, send
@@ -131,7 +131,7 @@ def below(shown: Dump) -> Dump:
 @pytest.fixture
 def shown(store: str, ledger: Ledger, rows: list[Event]) -> Dump:
     append(ledger, rows)
-    send(Mirror(ledger.path, None, pytest.fail))
+    send(Mirror(place_of(ledger.path.parent), None, pytest.fail))
     return dump(store, "small", ids=True)
 
 
@@ -155,7 +155,7 @@ def test_following_resuming_and_rebuilding_show_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(mirror_module, "CHUNK", 16)  # the seeds of a point lie in several chunks
-    rebuild(ledger.path)
+    rebuild(place_of(ledger.path.parent))
     again = dump(store, "small", ids=True)
     points = {name for name, run in shown.items() if "study.point" in run["tags"]}
     assert {name: again[name]["id"] for name in points} == {name: shown[name]["id"] for name in points}
@@ -164,13 +164,13 @@ def test_following_resuming_and_rebuilding_show_the_same(
     other.mkdir(parents=True)
     (other / "mlflow.db").write_bytes(empty_store.read_bytes())
     with Ledger.open(other / "small" / LEDGER) as followed:
-        mirror = Mirror(followed.path, None, pytest.fail)
+        mirror = Mirror(place_of(followed.path.parent), None, pytest.fail)
         for number, row in enumerate(rows):
             append(followed, [row])
             mirror.advance()
             if number == 22:  # between two seeds of the point
                 send(mirror)
-                mirror = Mirror(followed.path, None, pytest.fail)
+                mirror = Mirror(place_of(followed.path.parent), None, pytest.fail)
         send(mirror)
     followed_shown = dump(f"sqlite:///{other / 'mlflow.db'}", "small", ids=True)
     assert below(again) == below(followed_shown) == below(shown)
@@ -182,7 +182,7 @@ def test_a_mean_the_ledger_does_not_have_is_written_anew(
     from mlflow import MlflowClient
 
     MlflowClient(store).log_metric(shown["point 3 epsilon=0.2"]["id"], "replicates", 9, timestamp=5, step=9)
-    rebuild(ledger.path)
+    rebuild(place_of(ledger.path.parent))
     again = dump(store, "small", ids=True)
     assert again["point 3 epsilon=0.2"]["points"] == shown["point 3 epsilon=0.2"]["points"]
     assert again["trial 5"]["parent"] == again["point 3 epsilon=0.2"]["id"] != shown["point 3 epsilon=0.2"]["id"]

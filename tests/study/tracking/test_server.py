@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from study.record.lines import LEDGER
 from study.tracking.server import default_uri, serve_ui, validate_uri
 from study.tracking.tracker import rebuild
+from tests.study.conftest import place_of
 from tests.study.tracking.conftest import free_port
 from trainables.errors import UserError
 
@@ -104,7 +104,7 @@ def test_the_pages_are_served_until_interrupted(
     store: str, events: list[dict[str, Any]], write_study: Callable[..., Path], end: signal.Signals
 ) -> None:
     root = write_study(events)
-    rebuild(root / "small" / LEDGER)
+    rebuild(place_of(root / "small"))
     port = free_port()
     code = (
         f"from pathlib import Path; from study.tracking.server import serve_ui; serve_ui(Path({str(root)!r}), {port})"

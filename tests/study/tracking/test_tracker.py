@@ -17,6 +17,7 @@ from study.record.lines import LEDGER
 from study.tracking import mirror
 from study.tracking import tracker as tracker_module
 from study.tracking.tracker import Tracker, rebuild
+from tests.study.conftest import place_of
 from tests.study.tracking.conftest import Gate, Server, dump, glimpse, wait_for
 from tests.study.tracking.test_mirror import append, assert_equals_ledger
 
@@ -44,7 +45,7 @@ def study(events: list[Event], config: StudyConfig, name: str) -> list[Event]:
 
 
 def follow(gate: Gate, ledger: Ledger, said: list[str]) -> Tracker:
-    return Tracker(gate.uri, ledger.path.parent.name, ledger.path.parent.parent, said.append)
+    return Tracker(gate.uri, place_of(ledger.path.parent), said.append)
 
 
 def has_points(store: str, experiment: str, run: str) -> bool:
@@ -96,7 +97,7 @@ def test_the_environment_is_what_it_was(gate: Gate, server: Server, ledger: Ledg
     with follow(gate, ledger, []):
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
     assert dict(os.environ) == before
-    rebuild(ledger.path, gate.uri, pytest.fail)
+    rebuild(place_of(ledger.path.parent), gate.uri, pytest.fail)
     assert dict(os.environ) == before
 
 
@@ -170,7 +171,7 @@ def test_closing_ends_in_time_and_says_what_is_missing(
     assert any(f"lacks the last {n} events" in said[0] for n in (len(study), len(study) + 1))
     assert f"study rebuild {name} --mlflow --root {ledger.path.parent.parent}" in said[0]
     gate.released.set()
-    rebuild(ledger.path, server.uri)
+    rebuild(place_of(ledger.path.parent), server.uri)
     assert_equals_ledger(dump(server.store, name), ledger.path, config)
 
 
@@ -251,7 +252,7 @@ def test_a_patient_one_waits_no_longer_than_its_study(
 
 def test_a_tracker_without_a_ledger_waits(gate: Gate, server: Server, tmp_path: Path, name: str) -> None:
     said: list[str] = []
-    with Tracker(gate.uri, name, tmp_path, said.append):
+    with Tracker(gate.uri, place_of(tmp_path / name), said.append):
         pass
     assert said == []
     assert glimpse(server.store, name) == {}
@@ -268,7 +269,7 @@ def test_a_killed_server_that_comes_back_gets_the_rest(
     said: list[str] = []
     try:
         own.start()
-        tracker = Tracker(own.uri, name, ledger.path.parent.parent, said.append)
+        tracker = Tracker(own.uri, place_of(ledger.path.parent), said.append)
         append(ledger, study[:8])
         wait_for(lambda: has_points(own.store, name, "trial 0 baseline"))
         own.kill()

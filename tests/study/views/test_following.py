@@ -194,9 +194,9 @@ def test_of_a_confirmation_its_own_trials_are_shown(
 
 
 def test_watching_takes_no_lock(root: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    news = following.News(root, following.find(root, "small"))
+    news = following.News(following.find(root, "small"))
     monkeypatch.setattr("study.record.ownership._lock", lambda *_, **__: pytest.fail("a lock was asked for"))
-    assert list(news) and news.owner() is not None
+    assert list(news) == [] and news.owner() is not None
 
 
 def test_ctrl_c_ends_the_watching_alone(root: Path, driver: Driver) -> None:
@@ -233,7 +233,7 @@ def test_the_live_table_on_a_terminal(root: Path, driver: Driver, events: list[E
 def test_a_driver_can_begin_while_one_watches(root: Path, write_study: Any, events: list[Event]) -> None:
     write_study(events[:8])
     with Ledger.open(root / "small" / LEDGER):
-        news = following.News(root, following.find(root, "small"))
+        news = following.News(following.find(root, "small"))
         assert news.owner() is not None
     assert news.owner() is None
     with Ledger.open(root / "small" / LEDGER):

@@ -65,7 +65,7 @@ def trial(*norms: tuple[int, float]) -> TrialRecord:
     record = TrialRecord(0, "run", "design", None, {}, {}, {}, 0.0)
     for step, norm in norms:
         scores = {"accuracy": LanguageScores({"en": 0.5}, {"en": 1})}
-        evaluation = Evaluation(step, "validation", scores, {"perturbation_norm_relative": norm})
+        evaluation = Evaluation(step, "validation", scores, {"relative_norm": norm})
         record.reports.append(Report(1, step, "validation", 0.0, json.dumps(evaluation.to_json()).encode()))
     return record
 

@@ -11,7 +11,7 @@ import pytest
 
 from study.execution.simulation import run
 from study.execution.trials import Trials
-from study.proposals.outcomes import told
+from study.proposals.outcomes import feedback_of
 from study.record.ledger import Ledger
 from study.record.lines import read_study
 from study.record.record import StudyRecord
@@ -47,7 +47,7 @@ def test_every_trial_is_there_as_it_is_in_the_ledger(tmp_path: Path, name: str) 
     study = optuna.load_study(study_name="chaos", storage=f"sqlite:///{path}")
     assert [t.number for t in study.trials] == list(record.trials)
     for theirs, mine in zip(study.trials, record.trials.values(), strict=True):
-        heard = told(config, mine)
+        heard = feedback_of(config, mine)
         assert theirs.state.name == mine.state and theirs.user_attrs["trial"] == mine.number
         assert theirs.params == {k: v for k, v in mine.point.items() if k in mine.distributions}
         assert theirs.intermediate_values == heard.intermediate

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from study.question.config import StudyConfig
 from study.record.faults import last_line
+from study.record.record import StudyRecord
 from study.views.chatter import chatter_to, notice
 from study.views.picture import View, clock
 from study.views.progress import watched
@@ -76,6 +77,21 @@ def test_estimate_counts_on_trials_side_by_side(config: StudyConfig, events: lis
     view.hear({**second[-1], "time": 1191.0})
     assert view.most_at_once == 2
     assert view.remaining(1191.0) == pytest.approx(2 * 90 / 2)
+
+
+@pytest.mark.parametrize("count", [2, 4, 6, 11, 99])
+def test_a_picture_of_a_record_is_that_of_its_events(config: StudyConfig, events: list[Event], count: int) -> None:
+    heard, taken = view_of(config, events[:count]), View(config, 4, score, begun=1000.0)
+    taken.take_up(StudyRecord.of(events[:count]))
+    assert (taken.record, taken.values) == (heard.record, heard.values)
+    assert taken.summary(1400.0) == heard.summary(1400.0)
+
+
+def test_two_at_once_are_seen_in_a_record(config: StudyConfig, events: list[Event]) -> None:
+    first, second = [e for e in events if e.get("trial") == 0], [e for e in events if e.get("trial") == 1]
+    view = View(config, 4, score)
+    view.take_up(StudyRecord.of([events[0], *first[:2], second[0], {**second[1], "time": 1050.0}, first[-1]]))
+    assert view.most_at_once == 2
 
 
 def test_events_in_words(config: StudyConfig, events: list[Event]) -> None:
@@ -248,8 +264,7 @@ def test_outputs_are_given_back_after_an_error(tmp_path: Path, capfd: Any) -> No
 
 
 def test_earlier_events_count_on_resume(tmp_path: Path, config: StudyConfig, events: list[Event], capfd: Any) -> None:
-    done = events[:6]
-    with watched(config, 4, score, tmp_path / "log.txt", "plain", done) as listen:
+    with watched(config, 4, score, tmp_path / "log.txt", "plain", StudyRecord.of(events[:6])) as listen:
         for event in events[6:11]:
             listen(event)
     assert "2 of 4 trials" in capfd.readouterr().out

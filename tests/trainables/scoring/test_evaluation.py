@@ -28,7 +28,7 @@ from trainables.distributed import Group
 from trainables.materials.materials import Materials
 from trainables.model.encoder import Model
 from trainables.scores import LanguageScores
-from trainables.scoring.evaluation import Predictions, evaluate, predict
+from trainables.scoring.evaluation import Predictions, evaluate, predict_stream
 from trainables.scoring.stream import Stream, stream
 from trainables.tasks.base import IGNORED, Row, TaskShape
 from trainables.tasks.choice import MultipleChoice
@@ -217,7 +217,7 @@ def test_each_input_is_read_once_by_all_workers_together(name: str, world: int) 
             answers = materials.shape.predict(logits, batch.labels)
             return lambda: {"own": answers, "again": [[each] for each in answers]}
 
-        found = together(world, lambda group: predict(hashing, materials, "validation", plan, group, respond))
+        found = together(world, lambda group: predict_stream(hashing, materials, "validation", plan, group, respond))
         expected = case.predictions()
         for each in found:
             assert each == {"own": expected, "again": {k: [[one] for one in v] for k, v in expected.items()}}

@@ -80,8 +80,28 @@ def test_a_trial_scores_every_language_at_every_evaluation(materials: Materials,
     assert set(evaluations[0].primary.counts.values()) == {2}
     training = evaluations[-1].training
     assert training["loss_rise"] > 0
-    assert 0 < training["perturbation_norm_relative"] <= 0.1 * (1 + 1e-6)
+    assert 0 < training["relative_norm"] <= 0.1 * (1 + 1e-6)
     assert evaluations[-1].cost["forward_equivalents"] == 4 * (3 + 2 * 2)
+
+
+@pytest.mark.parametrize(
+    ("point", "whole"),
+    [
+        ({"perturbation.method": "adversarial", "perturbation.epsilon": 0.2}, 0.2),
+        ({"perturbation.method": "random_perturbation", "perturbation.sigma": 0.3}, 0.3),
+        ({"perturbation.method": "r3f", "perturbation.distribution": "uniform", "perturbation.epsilon": 0.4}, 0.4),
+    ],
+)
+def test_the_epsilon_of_warm_up_and_decay_is_recorded(
+    materials: Materials, tmp_path: Path, point: dict[str, Any], whole: float
+) -> None:
+    """Of four steps at 0, 1/2, 1 and 1 of it, two to an evaluation; of none there is nothing to say."""
+    evaluations, _ = trained(
+        apply_point(BASE, {**point, "perturbation.warmup_fraction": 0.5}), materials, tmp_path / "a"
+    )
+    assert [e.training["effective_epsilon"] for e in evaluations] == pytest.approx([whole / 4, whole])
+    evaluations, _ = trained(BASE, materials, tmp_path / "b")
+    assert all("effective_epsilon" not in e.training for e in evaluations)
 
 
 def test_the_last_evaluation_has_a_size_of_its_own(materials: Materials, tmp_path: Path) -> None:

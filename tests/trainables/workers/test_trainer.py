@@ -121,6 +121,6 @@ def test_workers_on_several_machines_meet_by_what_their_device_takes(gpus: bool,
 
 def test_a_trainer_that_cannot_be_made_ends_its_group_with_the_cause() -> None:
     group = WorkerGroup(None, "slot", {"gpus_per_worker": 0})  # has no place for its storage
-    group.thread.join(60)
+    group.leave()
     assert group.ended
     assert isinstance(group.error, KeyError)

@@ -149,7 +149,7 @@ def test_one_trial_after_another_is_run_reported_and_done(stage: Stage, world: i
     assert [(item["kind"], item["attempt"]) for item in first] == [
         ("started", 1), ("report", 1), ("report", 1), ("done", 1),
     ]  # fmt: skip
-    assert [Evaluation.from_json(item["evaluation"]) for item in first[1:3]] == [evaluation(2), evaluation(4, True)]
+    assert [item["evaluation"] for item in first[1:3]] == [evaluation(2), evaluation(4, True)]
     stage.submit(2, plays(3), attempt=4)  # as in a study that was resumed
     assert [(item["kind"], item["attempt"]) for item in stage.items()] == [("started", 4), ("report", 4), ("done", 4)]
     stage.post.call("close", SLOT)
@@ -193,7 +193,7 @@ def test_a_trial_that_is_to_stop_takes_no_further_step(stage: Stage, world: int)
 
     stage.submit(1, play)
     served = stage.serve_aside(world)
-    assert stage.items(until=["report"])[-1]["evaluation"]["step"] == 1
+    assert stage.items(until=["report"])[-1]["evaluation"].step == 1
     stage.post.call("stop", SLOT)
     stage.submit(2, plays(1))
     assert [item["kind"] for item in stage.items()] == ["started", "report", "done"]
@@ -306,15 +306,35 @@ def test_an_interrupted_trial_says_that_it_is_not_done(stage: Stage) -> None:
     served.result(20)
 
 
-@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
-def test_nobody_watches_a_study_whose_driver_is_gone(stage: Stage) -> None:
-    stage.post.lost = ray.exceptions.RayActorError()
-    interrupted = worker._watch(stage.post, SLOT)
-    for thread in threading.enumerate():
-        if thread.name == "interrupts":
-            thread.join(10)
-            assert not thread.is_alive()
-    assert not interrupted()
+def watch() -> threading.Thread:
+    """The thread that asks whether the study is interrupted."""
+    (found,) = [thread for thread in threading.enumerate() if thread.name == "interrupts"]
+    return found
+
+
+def test_nobody_watches_a_study_whose_driver_is_gone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+
+    def asked(answer: Any) -> None:
+        gone.wait(10)
+        raise ray.exceptions.RayActorError()
+
+    monkeypatch.setattr("ray.get", asked)
+    with worker._watching(stage.post, SLOT) as interrupted:
+        thread = watch()
+        gone.set()
+        thread.join(10)
+        assert not thread.is_alive() and not interrupted()
+
+
+def test_a_watch_that_fails_fails_the_trial(stage: Stage) -> None:
+    stage.post.lost = ValueError("a fault of ours")
+    with worker._watching(stage.post, SLOT) as interrupted:
+        for thread in threading.enumerate():
+            if thread.name == "interrupts":
+                thread.join(10)
+        with pytest.raises(ValueError, match="a fault of ours"):
+            interrupted()
     stage.post.lost = None
 
 
@@ -326,14 +346,14 @@ def test_a_network_that_is_away_for_a_while_ends_nothing(stage: Stage, monkeypat
     monkeypatch.setattr(worker.time, "sleep", lambda seconds: time_of.wait(0.01))
     time_of = threading.Event()
     stage.post.lost = unavailable()
-    interrupted = worker._watch(stage.post, SLOT)
-    (watch,) = [thread for thread in threading.enumerate() if thread.name == "interrupts"]
-    watch.join(0.2)
-    assert watch.is_alive()
-    stage.post.lost = None
-    stage.post.call("interrupt")
-    watch.join(10)
-    assert interrupted()
+    with worker._watching(stage.post, SLOT) as interrupted:
+        thread = watch()
+        thread.join(0.2)
+        assert thread.is_alive()
+        stage.post.lost = None
+        stage.post.call("interrupt")
+        thread.join(10)
+        assert interrupted()
 
 
 def test_a_network_that_stays_away_is_given_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
