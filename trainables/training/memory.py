@@ -205,6 +205,8 @@ class Passes:
 
     def graph(self, to_words: bool) -> dict[str, int]:
         """What one pass keeps: down to the embeddings, or to the lowest layer that is trained."""
+        if self.config.training.gradient_checkpointing:
+            return self._recomputed(to_words)
         n, padded, d, a = self.tokens, self.load.padded, self.network.hidden, self.width
         of_feed_forward = n * self.network.feed_forward * a
         trained = self.network.layers - self.frozen
@@ -221,6 +223,15 @@ class Passes:
             "attention": passed * of_attention + (2 * self.scores * FULL if self.reads else 0),
             "head": states + 3 * _logits(self.network, self.load) * FULL,
         }
+
+    def _recomputed(self, to_words: bool) -> dict[str, int]:
+        """The same where each layer is computed again: what enters the layers, and all of the one that is."""
+        passed = self.network.layers if to_words else self.network.layers - self.frozen
+        training = self.config.training.model_copy(update={"gradient_checkpointing": False})
+        encoder = self.config.encoder.model_copy(update={"freeze_lower_layers": 0})
+        config = self.config.model_copy(update={"training": training, "encoder": encoder})
+        found = replace(self, config=config, network=replace(self.network, layers=1)).graph(to_words)
+        return found | {"inputs": found["inputs"] + passed * self.tokens * self.network.hidden * FULL}
 
     def masks(self) -> int:
         """Of dropout: after the embeddings, and of each layer twice, and in its attention."""

@@ -12,7 +12,7 @@ from trainables.batch import Batch
 from trainables.config import EvaluationConfig
 from trainables.distributed import Group
 from trainables.model.encoder import Model
-from trainables.scoring.evaluation import on_host, predict, token_budget
+from trainables.scoring.evaluation import on_host, predict_stream, token_budget
 from trainables.scoring.stream import planned
 
 
@@ -31,7 +31,7 @@ def test_a_batch_is_read_after_the_next_one_was_asked_for() -> None:
 
         return answers
 
-    found = predict(cast(Model, torch.nn.Linear(1, 1)), materials, "validation", plan, Group(), respond)
+    found = predict_stream(cast(Model, torch.nn.Linear(1, 1)), materials, "validation", plan, Group(), respond)
     count = len(plan.batches)
     assert count > 2
     between = [word for n in range(1, count) for word in (f"ask {n}", f"read {n - 1}")]

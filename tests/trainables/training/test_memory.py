@@ -207,6 +207,15 @@ def test_parameters_gradients_and_moments_to_the_byte(kind: str, frozen: dict[st
     assert found.optimizer == sum(each.nbytes for each in states)
 
 
+def test_layers_that_are_computed_again_keep_what_enters_them(tmp_path: Path) -> None:
+    point = {"training.gradient_checkpointing": True}
+    plain, again = (predicted(begun(each, "long", "bert", "classification", 0.0, tmp_path)) for each in ({}, point))
+    tokens, hidden = sum(SIZES["long"][1]), SIZES["long"][0]["hidden_size"]
+    layers = SIZES["long"][0]["num_hidden_layers"]
+    assert layers * tokens * hidden * 4 < again.saved < 0.8 * plain.saved
+    assert again.gradients == plain.gradients
+
+
 def test_every_method_has_a_number_of_graphs() -> None:
     ours = {name for name, method in METHODS.items() if method.__module__.startswith("trainables.")}
     assert ours == memory.GRAPHS.keys()
