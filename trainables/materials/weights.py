@@ -11,12 +11,15 @@ from typing import Any
 
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.errors import UserError
-from trainables.materials.materials import prepared
+from trainables.materials.materials import added_rows, prepared
 from trainables.tasks.hub import unreachable
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 WEIGHTS = "model.safetensors"
+WORDS = "word_embeddings.weight"
+"""How the name of the table ends that has a row for each word."""
+
 HUB_ID = re.compile(r"(\b[\w\-.]+\b/)?\b[\w\-.]{1,96}\b")
 """As the hub's own client has it."""
 
@@ -122,8 +125,14 @@ def _shapes(config: TrialConfig) -> Shapes | None:
     encoder = config.encoder
     trims_trained = encoder.trim_vocabulary and not encoder.freeze_embeddings
     if trims_trained and (folder := prepared(config)) is not None:
-        return stored(folder / "encoder")
+        shapes = stored(folder / "encoder")
+        return None if shapes is None else _extended(shapes, added_rows(config))
     return _published(encoder)
+
+
+def _extended(shapes: Shapes, rows: int) -> Shapes:
+    """With that many word embeddings more."""
+    return {n: (shape[0] + rows, *shape[1:]) if n.endswith(WORDS) else shape for n, shape in shapes.items()}
 
 
 def _published(encoder: EncoderConfig) -> Shapes | None:

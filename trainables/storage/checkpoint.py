@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # a study's process tidies checkpoints up without reading wei
     import torch
     from torch import Tensor, nn
 
+NUMBERING = 2
+"""What is written today; 1 where a checkpoint does not say."""
+
 WEIGHTS, OPTIMIZER, META = "weights.safetensors", "optimizer.safetensors", "meta.json"
 
 
@@ -43,6 +46,8 @@ class Checkpoint:
     evaluation_seconds: float
     scaler: Mapping[str, Any]
     """State of the gradient scaler; empty where there is none."""
+    numbering: int = NUMBERING
+    """How the rows of its word embeddings are numbered (`trainables.training.rows`)."""
 
 
 def save(
@@ -74,6 +79,7 @@ def save(
             "best": best,
             "seconds": seconds,
             "scaler": dict(scaler or {}),
+            "numbering": NUMBERING,
             "checksums": {name: _checksum(aside / name) for name in tensors},
         }
         body = json.dumps(meta)
@@ -107,6 +113,7 @@ def read(folder: Path) -> Checkpoint | None:
             train_seconds=meta["seconds"][0],
             evaluation_seconds=meta["seconds"][1],
             scaler=meta.get("scaler", {}),
+            numbering=meta.get("numbering", 1),
         )
     except (OSError, ValueError, KeyError, SafetensorError):
         return None

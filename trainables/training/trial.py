@@ -16,7 +16,7 @@ from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.materials.batches import Batches, total_steps
 from trainables.materials.materials import Materials
-from trainables.model.encoder import Encoder, Model, load_encoder
+from trainables.model.encoder import Encoder, Model, extend, load_encoder
 from trainables.perturbation import create
 from trainables.perturbation.base import Diagnostics, Perturbation
 from trainables.scores import Evaluation
@@ -24,6 +24,7 @@ from trainables.seeds import derive
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
 from trainables.training.optimiser import build_optimizer, loss_scaler
+from trainables.training.rows import renumbered
 
 Say = Callable[[str], object]
 """Hears what a trial's user should know of it while it goes on."""
@@ -74,7 +75,10 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
     pristine: Encoder = materials.remember(
         "encoder", lambda: load_encoder(config.encoder, materials.uses_segments, materials.encoder_folder)
     )
-    model = build_model(config, materials, pristine).to(group.device)
+    model = build_model(config, materials, pristine)
+    if (words := materials.added_words) is not None:
+        extend(model.encoder, words)
+    model.to(group.device)
     perturbation = create(config.perturbation, materials.reference_norm)
     if perturbation.paired:
         model.encoder.show_attention(config.perturbation.attention_layer)
@@ -126,6 +130,7 @@ def _resume(trial: Trial) -> None:
     found = _shared(found, trial.group)
     if found is None:
         return
+    found = renumbered(found, trial.config, trial.materials, trial.model)
     checkpoints.load_weights(trial.model, found.weights)
     if found.optimizer:
         checkpoints.load_optimizer(trial.model, trial.optimizer, found.optimizer)
