@@ -108,6 +108,8 @@ class TrainingConfig(Config):
     """Gradient clipping by global norm; none: no clipping."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward and backward passes (autocast); weights stay fp32."""
+    checkpoint_minutes: Positive | None = None
+    """Most minutes of work that a trial loses when it is killed; none: all since its last evaluation."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Root of the separate random streams: data order, head initialisation, dropout, perturbation."""
 

@@ -39,10 +39,11 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> tuple[
     local, diagnostics = _accumulate(trial, share, trial.scaler.get_scale() / len(items))
     trial.meters.diagnostics.add(diagnostics)
     _update(trial)
-    total, interruptions = trial.group.sum(local, float(interrupted()))
+    total, interruptions, written = trial.group.sum(local, float(interrupted()), float(trial.is_written()))
     trial.meters.loss += total
     trial.meters.items += len(items)
     trial.step += 1
+    trial.all_written = written > 0
     return total / len(items), interruptions > 0
 
 

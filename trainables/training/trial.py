@@ -66,6 +66,10 @@ class Trial:
     """Whether memory did not suffice, and `micro_batch` is half of what it was."""
     say: Say = lambda words: None
     """Hears what the trial's user should know."""
+    is_written: Callable[[], bool] = lambda: False
+    """Whether a checkpoint that was begun is on the disk by now, as rank 0 knows."""
+    all_written: bool = False
+    """The same as all workers have known it since the last step."""
     lost: tuple[int, ...] = ()
     """Steps beyond the one it goes on from that were kept and cannot be read: this work is done again."""
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.trainables.training.test_loop import BASE, assert_same, begin, results, trained, weights
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
 from trainables.materials.materials import load, places
 from trainables.model.encoder import kept_rows, load_tokenizer
-from trainables.scores import Evaluation
 from trainables.storage import checkpoint
 from trainables.training.export import _load as put_into_the_whole_vocabulary
 from trainables.training.loop import fit
@@ -47,15 +47,14 @@ def test_a_trimmed_vocabulary_learns_and_scores_as_the_whole_one(augmented: Tria
         torch.testing.assert_close(found[1][name], tensor[rows], rtol=0, atol=1e-6)
 
 
-def as_before(trial: Trial, evaluations: list[Evaluation]) -> np.ndarray:
-    """Write a checkpoint as it was when a seed's table had its own data's words alone, in order; which they are."""
+def as_before(written: Path, trial: Trial) -> np.ndarray:
+    """Make a checkpoint what it was when a seed's table had its own data's words alone, in order; which they are."""
     materials, table = trial.materials, words_of(trial.model)
     kept = materials.kept
     assert kept is not None
     used = [materials.train.ids, *(e.ids for each in materials.evaluation.values() for e in each.values())]
     rows = kept_rows(kept[np.unique(np.concatenate(used))], load_tokenizer(trial.config.encoder))
     place = torch.from_numpy(places(rows, kept))
-    written = checkpoint.save(trial.directory, trial.step, trial.model, trial.optimizer, evaluations)
     found = checkpoint.read(written)
     assert found is not None
     weights = {**found.weights, table: found.weights[table][place]}
@@ -66,7 +65,7 @@ def as_before(trial: Trial, evaluations: list[Evaluation]) -> np.ndarray:
     meta = json.loads(json.loads((written / checkpoint.META).read_text())["meta"])
     del meta["numbering"]
     for name, tensors in ((checkpoint.WEIGHTS, weights), (checkpoint.OPTIMIZER, optimizer)):
-        checkpoint._save_tensors(dict(tensors), written / name)
+        save_file({each: tensor.contiguous() for each, tensor in tensors.items()}, written / name)
         meta["checksums"][name] = checkpoint._checksum(written / name)
     body = json.dumps(meta)
     envelope = {"checksum": checkpoint._digest(body.encode()), "meta": body}
@@ -79,12 +78,13 @@ def test_a_checkpoint_in_the_former_order_goes_on(augmented: TrialConfig, tmp_pa
     materials = load(augmented)
     whole = trained(augmented, materials, tmp_path / "whole")
     trial = begin(augmented, materials, tmp_path / "halves")
-    first = next(fit(trial))
-    rows = as_before(trial, [first])
+    next(fit(trial))
+    before = dict(found.weights) if (found := checkpoint.latest(tmp_path / "halves")) else {}
+    rows = as_before(tmp_path / "halves" / "2", trial)
     resumed = begin(augmented, materials, tmp_path / "halves")
     assert resumed.step == 2
     used = torch.from_numpy(places(rows, materials.kept))
-    table, before = words_of(trial.model), weights(trial)
+    table = words_of(trial.model)
     assert torch.equal(weights(resumed)[table][used], before.pop(table)[used])
     assert_same(before, {name: tensor for name, tensor in weights(resumed).items() if name != table})
     assert results(list(fit(resumed))) == results(whole[0])
@@ -97,14 +97,16 @@ def test_a_checkpoint_in_the_former_order_goes_on(augmented: TrialConfig, tmp_pa
 def test_a_model_for_others_has_each_word_at_its_place(augmented: TrialConfig, tmp_path: Path, former: bool) -> None:
     materials = load(augmented)
     trial = begin(augmented, materials, tmp_path)
-    first = next(fit(trial))
+    next(fit(trial))
+    written = checkpoint.latest(tmp_path)
     if former:
-        as_before(trial, [first])
+        as_before(tmp_path / "2", trial)
     found = checkpoint.latest(tmp_path)
-    assert found is not None
+    assert found is not None and written is not None
     whole = apply_point(augmented, {"encoder.trim_vocabulary": False})
     model = build_model(augmented, materials, begin(whole, load(whole), tmp_path / "other").model.encoder)
     put_into_the_whole_vocabulary(model, found, augmented, materials)
     assert materials.kept is not None
     ids = torch.from_numpy(materials.train.ids[:50].copy())
-    assert torch.equal(model.encoder.table[torch.from_numpy(materials.kept)[ids]], trial.model.encoder.table[ids])
+    expected = written.weights[words_of(trial.model)]
+    assert torch.equal(model.encoder.table[torch.from_numpy(materials.kept)[ids]], expected[ids])
