@@ -38,8 +38,8 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> tuple[
     share = _share(trial, items)
     local, diagnostics = _accumulate(trial, share, trial.scaler.get_scale() / len(items))
     trial.meters.diagnostics.add(diagnostics)
-    _update(trial)
-    total, interruptions, written = trial.group.sum(local, float(interrupted()), float(trial.is_written()))
+    summed = _update(trial, local, float(interrupted()), float(trial.is_written()))
+    total, interruptions, written = summed.tolist()
     trial.meters.loss += total
     trial.meters.items += len(items)
     trial.step += 1
@@ -165,9 +165,10 @@ def magnitude(trial: Trial) -> float:
     return min(risen, 1.0 if left >= fall else left / fall)
 
 
-def _update(trial: Trial) -> None:
+def _update(trial: Trial, *values: float) -> Tensor:
+    """Take the optimiser's step along the gradients of all workers; their values (n,), summed as well."""
     parameters = [p for p in trial.model.parameters() if p.requires_grad]
-    trial.group.sum_gradients(parameters)
+    total = trial.group.sum_gradients(parameters, *values)
     if trial.config.training.max_grad_norm is not None:
         trial.scaler.unscale_(trial.optimizer)
         torch.nn.utils.clip_grad_norm_(parameters, trial.config.training.max_grad_norm)
@@ -177,3 +178,4 @@ def _update(trial: Trial) -> None:
     trial.scaler.step(trial.optimizer)
     trial.scaler.update()
     trial.optimizer.zero_grad(set_to_none=True)
+    return total
