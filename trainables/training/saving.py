@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from torch import Tensor
 
@@ -72,7 +72,7 @@ class Saving:
     def close(self) -> None:
         """Wait until nothing is written any more, whatever comes of it: what is there is the trial's, or tidied up."""
         if self._writing is not None:
-            self._writing.exception(LIMIT_SECONDS)
+            wait([self._writing], LIMIT_SECONDS)
         self._thread.shutdown(wait=False)
 
     def _state(

@@ -21,9 +21,9 @@ def evaluation(step: int) -> Evaluation:
     return Evaluation(step, "validation", {"accuracy": LanguageScores({"sw": 0.5}, {"sw": 4})})
 
 
-def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
+def trained(device: torch.device | None = None) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).to(device)
     model[0].bias.requires_grad_(False)
     optimizer = fresh_optimizer(model)
     step(model, optimizer)
@@ -38,7 +38,7 @@ def fresh_optimizer(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    model(torch.ones(2, 3)).square().sum().backward()
+    model(torch.ones(2, 3, device=model[1].bias.device)).square().sum().backward()
     optimizer.step()
     optimizer.zero_grad()
 
@@ -115,13 +115,14 @@ def test_files_are_those_of_the_library(tmp_path: Path) -> None:
     assert checkpoint.read(written) is not None, "its checksum is that of its content"
 
 
-def test_a_copy_of_the_state_stays_as_it_was(tmp_path: Path) -> None:
-    model, optimizer = trained()
+def test_a_copy_of_the_state_stays_as_it_was(device: torch.device) -> None:
+    model, optimizer = trained(device)
     memory: dict[str, torch.Tensor] = {}
     first = checkpoint.state(1, model, optimizer, [], memory=memory)
     expected = {name: tensor.clone() for name, tensor in {**first.weights, **first.optimizer}.items()}
     step(model, optimizer)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in {**first.weights, **first.optimizer}.items())
+    assert {(t.device.type, t.is_pinned()) for t in memory.values()} == {("cpu", device.type == "cuda")}
     places = {name: tensor.data_ptr() for name, tensor in memory.items()}
     second = checkpoint.state(2, model, optimizer, [], memory=memory)
     assert {name: tensor.data_ptr() for name, tensor in {**second.weights, **second.optimizer}.items()} == places
