@@ -8,7 +8,7 @@ warm worker keeps its `Materials` from trial to trial, and what seeds share from
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -174,6 +174,9 @@ def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
 def copies_key(config: TrialConfig, splits: Sequence[Split]) -> str:
     """Content key of a seed's augmented training data."""
     own = [config.augmentation.model_dump(mode="json"), config.training.seed]
+    words = config.augmentation.resource
+    files = [] if words is None else sorted(words.iterdir()) if words.is_dir() else [words]
+    own += _stamps(file for file in files if file.exists())
     return _key({"format": FORMAT, "materials": materials_key(config, splits), "augmentation": own})
 
 
@@ -187,7 +190,12 @@ def _encoder_key(name_or_path: str, revision: str | None) -> str:
     if not folder.is_dir():
         return f"{name_or_path}@{revision}"
     files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".model", ".txt"})
-    return json.dumps([str(folder.resolve()), *([p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files)])
+    return json.dumps([str(folder.resolve()), *_stamps(files)])
+
+
+def _stamps(files: Iterable[Path]) -> list[Any]:
+    """What tells files that were written anew, unread."""
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:

@@ -264,6 +264,17 @@ def test_copies_are_those_of_a_seed_and_an_augmentation(config: TrialConfig) -> 
     assert len(set(keys)) == len(keys)
 
 
+def test_other_words_in_the_same_file_make_other_copies(synonyms: TrialConfig) -> None:
+    resource, before = synonyms.augmentation.resource, load(synonyms)
+    assert resource is not None
+    resource.write_text(json.dumps({"cat": ["panya"], "dog": ["panya"], "ran": ["panya"]}), encoding="utf-8")
+    after = load(synonyms)
+    assert sequences(after.train) != sequences(before.train) and after.evaluation is before.evaluation
+    missing = apply_point(synonyms, {"augmentation.resource": str(resource.with_name("nothing.json"))})
+    with pytest.raises(UserError, match=r"augmentation\.resource: cannot be read"):
+        load(missing)
+
+
 def test_another_encoder_in_the_same_folder_is_another_key(config: TrialConfig, encoder: Path) -> None:
     before = materials_key(config, ("validation",))
     weights = encoder / "model.safetensors"
