@@ -117,6 +117,8 @@ class TrainingConfig(Config):
     forward pass more for each backward pass."""
     compile: bool = False
     """Compile each layer (torch.compile), where the installed torch and its compiler can: the first steps take long."""
+    checkpoint_minutes: Positive | None = None
+    """Most minutes of work that a trial loses when it is killed; none: all since its last evaluation."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Root of the separate random streams: data order, head initialisation, dropout, perturbation."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,11 @@ def _cpu() -> torch.device:
 
 OWN = re.compile(r"\bout of memory\b|\bCUDA error\b|device-side assert|HIP error")
 """What errors say that a worker's own device had, where their class does not tell."""
+
+
+BUCKET_BYTES, IN_FLIGHT = 25 << 20, 4
+"""Size of what gradients are exchanged in, and how many of them are on their way at once: memory beside the gradients
+that does not grow with the model. DDP's size (torch.nn.parallel.DistributedDataParallel, bucket_cap_mb)."""
 
 
 class PeerLostError(RuntimeError):
@@ -53,6 +59,41 @@ def backend(device: str) -> str:
     return "nccl" if device == "cuda" else "gloo"
 
 
+def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Neighbours that are not larger than a bucket together, or one that is; the same on every worker."""
+    bucket: list[Tensor] = []
+    size = 0
+    for gradient in gradients:
+        if bucket and size + gradient.nbytes > BUCKET_BYTES:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(gradient)
+        size += gradient.nbytes
+    if bucket:
+        yield bucket
+
+
+class _Bucket:
+    """Tensors on their way to becoming their sums over the workers: one by itself where it is, several in a copy."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        import torch
+        import torch.distributed as dist
+
+        in_place = len(tensors) == 1 and tensors[0].is_contiguous()
+        self._sent = tensors[0].view(-1) if in_place else torch.cat([tensor.reshape(-1) for tensor in tensors])
+        self._copied = [] if in_place else tensors
+        self._work = dist.all_reduce(self._sent, async_op=True)
+
+    def arrive(self) -> None:
+        """Wait for the sums; on a device what is computed next does so, not the caller."""
+        self._work.wait()
+        end = 0
+        for tensor in self._copied:
+            begin, end = end, end + tensor.numel()
+            tensor.copy_(self._sent[begin:end].view(tensor.shape))
+
+
 @dataclass(frozen=True)
 class Group:
     """One worker's view of its group: rank in [0, world), and the device it computes on."""
@@ -61,26 +102,32 @@ class Group:
     world: int = 1
     device: torch.device = field(default_factory=_cpu)
 
-    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace each gradient by its sum over the workers, in one all-reduce of one flat buffer.
+    def sum_gradients(self, parameters: Iterable[Tensor], values: Tensor) -> Tensor:
+        """Replace each gradient by its sum over the workers. Returns the values (n,), summed in the same exchange.
 
-        Explicit, because robust training runs several backward passes a step: gradients leave only once, at the end.
+        In buckets of `BUCKET_BYTES`, some on their way while others are packed or unpacked. Explicit, because robust
+        training runs several backward passes a step: gradients leave only once, after the last. During it would be too
+        early: memory that does not suffice there has the step's passes done again, in smaller parts.
         """
         if self.world == 1:
-            return
+            return values
         import torch
-        import torch.distributed as dist
 
+        total = values.clone()
         gradients = []
         for parameter in parameters:
             if parameter.grad is None:  # this worker had no item of a small last batch
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
-        flat = torch.cat([g.reshape(-1) for g in gradients])
+        under_way: deque[_Bucket] = deque()
         with together():
-            dist.all_reduce(flat)
-        for gradient, piece in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-            gradient.copy_(piece.view_as(gradient))
+            for tensors in ([total], *_buckets(gradients)):
+                if len(under_way) == IN_FLIGHT:
+                    under_way.popleft().arrive()
+                under_way.append(_Bucket(tensors))
+            for bucket in under_way:
+                bucket.arrive()
+        return total
 
     def sum(self, *values: float) -> list[float]:
         """Each value summed over the workers."""

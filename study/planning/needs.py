@@ -33,7 +33,7 @@ def checkpoints(config: StudyConfig) -> int | None:
     """Most bytes that the study's checkpoints take at any time, on this machine; None where the encoder is not here.
 
     Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
-    is kept. Without intermediate evaluations there is one, written when the trial is interrupted, and the final
+    is kept. Without checkpoints between there is one, written when the trial is interrupted, and the final
     weights. The weights of the best few finished trials stay, or of all, those of a confirmation too. What as few that
     failed by no fault of their own keep besides, to be retried from, is not counted: most studies have none.
     """
@@ -42,7 +42,7 @@ def checkpoints(config: StudyConfig) -> int | None:
         return None
     parameters = max(c for c in counts if c is not None)
     evaluation = config.trial.evaluation
-    if evaluation.every is None:
+    if evaluation.every is None and config.trial.training.checkpoint_minutes is None:
         running = FULL + WEIGHTS
     else:
         running = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))

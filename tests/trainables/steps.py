@@ -8,5 +8,5 @@ from trainables.training.trial import Trial
 
 def stepped(trial: Trial, interrupted: Interrupted = lambda: False) -> tuple[float, bool]:
     """One step; its mean loss over the batch, and whether any worker was interrupted."""
-    train_step(trial)
-    return read(trial, interrupted)
+    train_step(trial, interrupted)
+    return read(trial)

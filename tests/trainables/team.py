@@ -11,7 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from unittest import mock
 
 import torch
@@ -24,6 +24,25 @@ T = TypeVar("T")
 
 LIMIT = 60.0
 """Seconds that a worker waits for the others."""
+
+
+class Work:
+    """A collective that was begun. Its result is there when it is waited for, and not before."""
+
+    under_way: ClassVar[dict[int, set[Work]]] = defaultdict(set)
+    """Thread -> what was begun in it and not waited for."""
+    most: ClassVar[int] = 0
+    """The largest number of those, since this was last set to zero."""
+
+    def __init__(self, meet: Callable[[], None]) -> None:
+        self._meet = meet
+        mine = Work.under_way[threading.get_ident()]
+        mine.add(self)
+        Work.most = max(Work.most, len(mine))
+
+    def wait(self) -> None:
+        Work.under_way[threading.get_ident()].remove(self)
+        self._meet()
 
 
 class _Meeting:
@@ -55,9 +74,16 @@ class _Meeting:
             self.gone.add(self.own.rank)
             self.changed.notify_all()
 
-    def all_reduce(self, tensor: Tensor) -> None:
-        parts = self.exchange(f"a sum of {tuple(tensor.shape)}", tensor.clone())
-        tensor.copy_(torch.stack(parts).sum(0))
+    def all_reduce(self, tensor: Tensor, async_op: bool = False) -> Work | None:
+        brought = (f"a sum of {tuple(tensor.shape)}", tensor.clone())
+
+        def add() -> None:
+            tensor.copy_(torch.stack(self.exchange(*brought)).sum(0))
+
+        if async_op:
+            return Work(add)
+        add()
+        return None
 
     def all_gather_object(self, values: list[Any], value: Any) -> None:
         values[:] = [pickle.loads(part) for part in self.exchange("a gathering", pickle.dumps(value))]

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.trainables.recorded import recorded
-from tests.trainables.team import together
+from tests.trainables.team import Work, together
+from trainables import distributed
 from trainables.config import TrialConfig
 from trainables.distributed import Group, PeerLostError
 from trainables.materials import materials as materials_of
@@ -92,10 +94,57 @@ def test_gradients_are_summed_also_where_a_worker_has_none() -> None:
         assert vector.grad is not None and torch.equal(vector.grad, of_first[1])
 
 
+@pytest.mark.parametrize("size", [1, 100, 260, 10**6])
+def test_gradients_travel_in_buckets(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes with what: every gradient is where it was, with the sum; few buckets are on their way at once."""
+    monkeypatch.setattr(distributed, "BUCKET_BYTES", size)
+    monkeypatch.setattr(distributed, "IN_FLIGHT", 3)
+    monkeypatch.setattr(Work, "most", 0)
+    shapes = [(3, 4), (5,), (8, 8), (2, 3), (), (7,), (4, 4), (0, 2), (1, 30)]
+    generator = torch.Generator().manual_seed(0)
+    own = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(3)]
+    own[1][0] = torch.randn(4, 3, generator=generator).t()  # no block of memory
+    own[2][6] = own[2][6].t()
+
+    def exchanged(group: Group) -> tuple[list[torch.Tensor], list[torch.Tensor], list[float]]:
+        workers = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
+        begun = [gradient.clone(memory_format=torch.preserve_format) for gradient in own[group.rank]]
+        for parameter, gradient in zip(workers, begun, strict=True):
+            parameter.grad = gradient
+        values = group.sum_gradients(workers, 1.0 + 2.0**-40, float(group.rank == 1))
+        return [p.grad for p in workers if p.grad is not None], begun, values.tolist()
+
+    for found, begun, values in together(3, exchanged):
+        assert values == [3.0 + 3 * 2.0**-40, 1.0], "not in the precision of gradients"
+        for gradient, mine, *all_own in zip(found, begun, *own, strict=True):
+            assert gradient is mine
+            torch.testing.assert_close(gradient, sum(all_own))
+    assert Work.most == (2 if size == 10**6 else 3)
+
+
+def test_what_is_larger_than_a_bucket_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "BUCKET_BYTES", 40)
+    sent: list[tuple[int, int]] = []
+    workers = [torch.nn.Parameter(torch.zeros(size)) for size in (20, 3, 4, 2, 11)]
+    for parameter in workers:
+        parameter.grad = torch.ones_like(parameter)
+
+    def all_reduce(tensor: torch.Tensor, async_op: bool) -> SimpleNamespace:
+        sent.append((tensor.numel(), tensor.data_ptr()))
+        return SimpleNamespace(wait=lambda: tensor.mul_(2.0))
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    Group(0, 2).sum_gradients(workers, 0.5)
+    assert [size for size, _ in sent] == [1, 20, 9, 11]
+    places = [parameter.grad.data_ptr() for parameter in workers if parameter.grad is not None]
+    assert (sent[1][1], sent[3][1]) == (places[0], places[4]) and sent[2][1] not in places
+    assert all(torch.equal(p.grad, torch.full_like(p, 2.0)) for p in workers if p.grad is not None)
+
+
 def test_a_single_worker_keeps_its_gradients_as_they_are() -> None:
     trained, idle = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
     trained.grad = torch.ones(2)
-    Group().sum_gradients([trained, idle])
+    assert Group().sum_gradients([trained, idle], 0.5, 1.0).tolist() == [0.5, 1.0]
     assert torch.equal(trained.grad, torch.ones(2)) and idle.grad is None
 
 
@@ -133,14 +182,23 @@ def test_what_a_device_did_is_the_trials_own_fault(error: Exception, monkeypatch
     for name in ("all_reduce", "all_gather_object", "broadcast_object_list"):
         monkeypatch.setattr(torch.distributed, name, fail)
     group = Group(0, 2)
-    for collective in (lambda: group.sum(1.0), lambda: group.gather(1), lambda: group.share(1)):
+    idle = torch.nn.Parameter(torch.zeros(2))
+    summed = (lambda: group.sum(1.0), lambda: group.sum_gradients([idle]))
+    for collective in (*summed, lambda: group.gather(1), lambda: group.share(1)):
         with pytest.raises(type(error)) as caught:
             collective()
         assert not isinstance(caught.value, PeerLostError)
 
 
 @pytest.mark.parametrize(
-    "collective", [lambda g: g.sum(1.0), lambda g: g.gather(1), lambda g: g.share(1), lambda g: g.barrier()]
+    "collective",
+    [
+        lambda g: g.sum_gradients([torch.nn.Parameter(torch.zeros(2))]),
+        lambda g: g.sum(1.0),
+        lambda g: g.gather(1),
+        lambda g: g.share(1),
+        lambda g: g.barrier(),
+    ],
 )
 def test_a_worker_that_is_gone_is_no_fault_of_the_trial(collective: Callable[[Group], object]) -> None:
     with pytest.raises(PeerLostError, match="1 of 2 workers"):

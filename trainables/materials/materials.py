@@ -1,14 +1,15 @@
 """What every trial of a study reads and none changes: tokenised data, pristine encoder, embedding norm.
 
-Prepared once per (encoder, data, phase) into the cache, memory-mapped by every worker of a node. A warm worker keeps
-its `Materials` from trial to trial.
+Prepared once per (encoder, data, phase) into the cache, memory-mapped by every worker of a node. An augmentation adds a
+folder per seed: the copies that this seed trains on, and the word embeddings that they need beside the encoder's. A
+warm worker keeps its `Materials` from trial to trial, and what seeds share from seed to seed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -28,10 +29,13 @@ from trainables.tasks.base import Row, TaskShape
 from trainables.tasks.task import load_task
 
 FORMAT = 1
-"""Version of the folder's layout; part of the cache key."""
+"""Version of the folders' layouts; part of the cache keys."""
 
 KEPT = "kept.npy"
 """File of it: the vocabulary rows that are left, where the vocabulary was trimmed."""
+
+ADDED, WORDS = "added.npy", "words.npy"
+"""Files of a seed's copies: vocabulary rows (n,) that the trimmed one lacks, and their embeddings (n, e)."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,24 @@ class Materials:
     fingerprint: str
     originals: Encoded | None = None
     """Only where the method compares the two: the examples whose copies `train` has, `augmentation.copies` of each."""
+    copies_folder: Path | None = None
+    """Where `train` is from, of a trial with augmentation: its seed's own."""
     _memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def kept(self) -> npt.NDArray[np.int64] | None:
-        """Vocabulary row of each row that the encoder still has; None where its vocabulary is whole."""
+        """Vocabulary row of each row that a trial's encoder has; None where its vocabulary is whole."""
         file = self.encoder_folder.with_name(KEPT)
-        return np.load(file) if file.exists() else None
+        if not file.exists():
+            return None
+        kept: npt.NDArray[np.int64] = np.load(file)
+        return kept if self.copies_folder is None else np.concatenate([kept, np.load(self.copies_folder / ADDED)])
+
+    @property
+    def added_words(self) -> npt.NDArray[np.float32] | None:
+        """Embeddings (n, e) that a trial's encoder has after those of `encoder_folder`; None where there are none."""
+        file = None if self.copies_folder is None else self.copies_folder / WORDS
+        return np.load(file) if file is not None and file.exists() else None
 
     def remember(self, key: Any, make: Callable[[], Any]) -> Any:
         """Keep something derived from the materials alone (an evaluation stream, the pristine model) across trials."""
@@ -68,20 +83,33 @@ class Materials:
 
 
 def prepare(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> Path:
-    """Build the materials of a trial configuration in the cache, or find them there.
+    """Build the materials of a trial configuration in the cache, or find them there: the folder that all seeds share.
 
     `run` reads train and validation only; `confirm` names ``test`` too. Raises `UserError` for missing or malformed
     data and encoders.
     """
+    return _folders(config, splits)[0]
+
+
+def _folders(config: TrialConfig, splits: Sequence[Split]) -> tuple[Path, Path | None]:
+    """What all seeds share, and the copies of the configuration's own seed, where it has some."""
     check(config)
-    key = materials_key(config, splits)
-    return cache.build_once(
-        f"materials-{key}", lambda folder: _build(config, splits, folder), "tokenised data, encoder"
+    shared = cache.build_once(
+        f"materials-{materials_key(config, splits)}",
+        lambda folder: _build(config, splits, folder),
+        "tokenised data, encoder",
+    )
+    if config.augmentation.method == "none":
+        return shared, None
+    return shared, cache.build_once(
+        f"copies-{copies_key(config, splits)}",
+        lambda folder: _build_copies(config, shared, folder),
+        f"augmented training data of seed {config.training.seed}",
     )
 
 
 def prepared(config: TrialConfig) -> Path | None:
-    """The materials that `run` takes for a trial configuration, if they are in the cache already."""
+    """What `run` takes for a trial configuration of any seed, if it is in the cache already."""
     return cache.found(f"materials-{materials_key(config, ('validation',))}")
 
 
@@ -92,6 +120,14 @@ def longest(config: TrialConfig) -> int | None:
         return None
     files = (folder / part / "offsets.npy" for part in ("train", "originals"))
     return max(int(np.diff(np.load(file)).max()) for file in files if file.exists())
+
+
+def added_rows(config: TrialConfig) -> int:
+    """Word embeddings that `run` adds to those of `prepared` for the copies of this seed; 0 where that is not known."""
+    if config.augmentation.method == "none":
+        return 0
+    folder = cache.found(f"copies-{copies_key(config, ('validation',))}")
+    return 0 if folder is None or not (folder / ADDED).exists() else len(np.load(folder / ADDED))
 
 
 def fingerprints(materials: Path) -> dict[str, str]:
@@ -129,22 +165,31 @@ def check(config: TrialConfig) -> None:
 
 
 def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
-    """Content key: equal exactly for trials that can share materials."""
+    """Content key of what is shared: equal exactly for trials that can share it, whatever their augmentation."""
     from trainables.tasks.task import task_key
 
-    augmentation: list[Any] | None = None
-    if config.augmentation.method != "none":
-        augmentation = [config.augmentation.model_dump(mode="json"), config.training.seed]
-        augmentation += ["originals"] * is_paired(config.perturbation)
     parts: dict[str, Any] = {
         "format": FORMAT,
         "task": task_key(config.task),
         "languages": [config.task.source_language, config.task.target_languages, config.task.max_length],
         "encoder": _encoder_key(config.encoder.name_or_path, config.encoder.revision),
         "trim": config.encoder.trim_vocabulary,
-        "augmentation": augmentation,
+        "augmentation": None,  # as before copies had a folder of their own, so that what was prepared then is found
         "splits": sorted(splits),
     }
+    return _key(parts)
+
+
+def copies_key(config: TrialConfig, splits: Sequence[Split]) -> str:
+    """Content key of a seed's augmented training data."""
+    own = [config.augmentation.model_dump(mode="json"), config.training.seed]
+    words = config.augmentation.resource
+    files = [] if words is None else sorted(words.iterdir()) if words.is_dir() else [words]
+    own += _stamps(file for file in files if file.exists())
+    return _key({"format": FORMAT, "materials": materials_key(config, splits), "augmentation": own})
+
+
+def _key(parts: Mapping[str, Any]) -> str:
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
@@ -154,7 +199,12 @@ def _encoder_key(name_or_path: str, revision: str | None) -> str:
     if not folder.is_dir():
         return f"{name_or_path}@{revision}"
     files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".model", ".txt"})
-    return json.dumps([str(folder.resolve()), *([p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files)])
+    return json.dumps([str(folder.resolve()), *_stamps(files)])
+
+
+def _stamps(files: Iterable[Path]) -> list[Any]:
+    """What tells files that were written anew, unread."""
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
@@ -164,18 +214,8 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     tokenizer = load_tokenizer(config.encoder)
     encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
 
-    train_rows: Sequence[Row] = task.rows["train"][task.source_language]
     encoded: dict[str, dict[str, Encoded]] = {}
-    if is_paired(config.perturbation):
-        originals = task.shape.encode(train_rows, tokenizer, config.task.max_length)
-        encoded["originals"] = {task.source_language: originals}
-    if config.augmentation.method != "none":
-        from trainables.augmentation import augment
-
-        seed = derive(config.training.seed, "augmentation")
-        train_rows = augment(config.augmentation, train_rows, task.shape.text_columns, task.source_language, seed)
-    encoded["train"] = {task.source_language: task.shape.encode(train_rows, tokenizer, config.task.max_length)}
-    for split in splits:
+    for split in ("train", *splits):
         encoded[split] = {
             language: task.shape.encode(rows, tokenizer, config.task.max_length)
             for language, rows in sorted(task.rows[split].items())
@@ -208,6 +248,29 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
 
+def _build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
+    """The training data of a configuration's seed. What they add to a trimmed vocabulary comes after its rows, so that
+    all that is shared keeps its numbers."""
+    from trainables.augmentation import augment
+    from trainables.model.encoder import accepts_segments, load_encoder, load_tokenizer
+
+    task = load_task(config.task, ("train",))
+    tokenizer = load_tokenizer(config.encoder)
+    encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
+    source, seed = task.source_language, derive(config.training.seed, "augmentation")
+    rows = augment(config.augmentation, task.rows["train"][source], task.shape.text_columns, source, seed)
+    train = task.shape.encode(rows, tokenizer, config.task.max_length)
+    norm = _reference_norm(encoder, train)
+    if (shared / KEPT).exists():
+        kept = np.load(shared / KEPT)
+        added = np.setdiff1d(train.ids, kept).astype(np.int64)
+        train = _renumber(train, np.concatenate([kept, added]))
+        np.save(folder / ADDED, added)
+        np.save(folder / WORDS, encoder.table.numpy()[added])
+    _save(folder / "train", {source: train})
+    (folder / "meta.json").write_text(json.dumps({"reference_norm": norm}, indent=1), encoding="utf-8")
+
+
 def _reference_norm(encoder: Any, train: Encoded) -> float:
     """m (docs/methods.md): mean l2 norm of the training tokens' word embeddings, special tokens excluded."""
     norms = encoder.model.get_input_embeddings().weight.detach().norm(dim=-1).numpy()
@@ -223,9 +286,14 @@ def _weights_fingerprint(encoder: Any) -> str:
     return digest.hexdigest()
 
 
+def places(rows: npt.NDArray[Any], kept: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each of these vocabulary rows is among those that were kept, which may stand in any order."""
+    order = np.argsort(kept)
+    return order[np.searchsorted(kept, rows, sorter=order)]
+
+
 def _renumber(encoded: Encoded, kept: npt.NDArray[np.int64]) -> Encoded:
-    arrays = encoded.arrays() | {"ids": np.searchsorted(kept, encoded.ids).astype(np.int32)}
-    return Encoded(**arrays)
+    return Encoded(**encoded.arrays() | {"ids": places(encoded.ids, kept).astype(np.int32)})
 
 
 def _save(folder: Path, languages: Mapping[str, Encoded]) -> None:
@@ -269,7 +337,25 @@ def _load(folder: Path) -> dict[str, Encoded]:
 
 def load(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> Materials:
     """The prepared materials, memory-mapped; built first where they are missing (another node, another process)."""
-    return _open(prepare(config, splits), config.task.model_dump_json())
+    shared, copies = _folders(config, splits)
+    task_json = config.task.model_dump_json()
+    if copies is None:
+        return _open(shared, task_json)
+    return _with_copies(shared, task_json, copies, is_paired(config.perturbation))
+
+
+@lru_cache(maxsize=2)
+def _with_copies(shared: Path, task_json: str, copies: Path, paired: bool) -> Materials:
+    """A seed's materials: what is remembered of the evaluation and the encoder is remembered for all seeds."""
+    base = _open(shared, task_json)
+    meta = json.loads((copies / "meta.json").read_text(encoding="utf-8"))
+    return replace(
+        base,
+        train=_load(copies / "train")[base.source_language],
+        reference_norm=meta["reference_norm"],
+        originals=base.train if paired else None,
+        copies_folder=copies,
+    )
 
 
 @lru_cache(maxsize=2)
@@ -278,7 +364,7 @@ def _open(folder: Path, task_json: str) -> Materials:
     from trainables.tasks.task import task_shape
 
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    source, originals = meta["source_language"], folder / "originals"
+    source = meta["source_language"]
     evaluation = {split: _load(folder / split) for split in meta["splits"]}
     return Materials(
         shape=task_shape(TaskConfig.model_validate_json(task_json)),
@@ -292,7 +378,6 @@ def _open(folder: Path, task_json: str) -> Materials:
         uses_segments=meta["uses_segments"],
         encoder_folder=folder / "encoder",
         fingerprint=meta["fingerprint"],
-        originals=_load(originals)[source] if originals.exists() else None,
     )
 
 

@@ -11,13 +11,16 @@ from typing import Any
 
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.errors import UserError
-from trainables.materials.materials import prepared
+from trainables.materials.materials import added_rows, prepared
 from trainables.model.families import EMBEDDINGS, Family, family_of
 from trainables.tasks.hub import unreachable
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 WEIGHTS = "model.safetensors"
+WORDS = "word_embeddings.weight"
+"""How the name of the table ends that has a row for each word."""
+
 HUB_ID = re.compile(r"(\b[\w\-.]+\b/)?\b[\w\-.]{1,96}\b")
 """As the hub's own client has it."""
 
@@ -151,12 +154,19 @@ def loaded(config: TrialConfig) -> Shapes | None:
     """
     folder = prepared(config) if config.encoder.trim_vocabulary else None
     shapes = _published(config.encoder) if folder is None else stored(folder / "encoder")
+    if shapes is not None and folder is not None:
+        shapes = _extended(shapes, added_rows(config))
     return None if shapes is None else own(shapes, config.encoder)
 
 
 def _shapes(config: TrialConfig) -> Shapes | None:
     """As `loaded`; as published where the vocabulary is frozen and does not count."""
     return _published(config.encoder) if config.encoder.freeze_embeddings else loaded(config)
+
+
+def _extended(shapes: Shapes, rows: int) -> Shapes:
+    """With that many word embeddings more."""
+    return {n: (shape[0] + rows, *shape[1:]) if n.endswith(WORDS) else shape for n, shape in shapes.items()}
 
 
 def _published(encoder: EncoderConfig) -> Shapes | None:

@@ -319,6 +319,14 @@ def trim(encoder: Encoder, kept: npt.NDArray[np.int64]) -> None:
     encoder.model.config.vocab_size = len(kept)
 
 
+def extend(encoder: Encoder, embeddings: npt.NDArray[np.float32]) -> None:
+    """Give the word embeddings more rows (n, e), after those they have and trained or frozen like them."""
+    words = encoder.model.get_input_embeddings()
+    whole = torch.cat([words.weight.detach(), torch.from_numpy(embeddings).to(words.weight)])
+    words.weight = nn.Parameter(whole, requires_grad=words.weight.requires_grad)
+    words.num_embeddings = encoder.model.config.vocab_size = len(whole)
+
+
 def kept_rows(used: npt.NDArray[np.int64], tokenizer: Any) -> npt.NDArray[np.int64]:
     """Sorted vocabulary rows to keep: those used, the special tokens, and all up to the padding id."""
     return np.unique(np.concatenate([used, tokenizer.all_special_ids, np.arange(tokenizer.pad_token_id + 1)]))

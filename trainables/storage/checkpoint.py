@@ -7,8 +7,6 @@ those of the pristine encoder and are not stored. Written aside, fsynced, rename
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,9 @@ from trainables.storage import files
 if TYPE_CHECKING:  # a study's process tidies checkpoints up without reading weights, and does without torch
     import torch
     from torch import Tensor, nn
+
+NUMBERING = 2
+"""What is written today; 1 where a checkpoint does not say."""
 
 WEIGHTS, OPTIMIZER, META = "weights.safetensors", "optimizer.safetensors", "meta.json"
 
@@ -43,10 +44,16 @@ class Checkpoint:
     evaluation_seconds: float
     scaler: Mapping[str, Any]
     """State of the gradient scaler; empty where there is none."""
+    numbering: int = NUMBERING
+    """How the rows of its word embeddings are numbered (`trainables.training.rows`)."""
 
 
-def save(
-    directory: Path,
+def save(directory: Path, *state_of: Any, **named: Any) -> Path:
+    """`write` the `state` of a model, at once."""
+    return write(directory, state(*state_of, **named))
+
+
+def state(
     step: int,
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None,
@@ -54,27 +61,46 @@ def save(
     best: tuple[int, float] | None = None,
     seconds: tuple[float, float] = (0.0, 0.0),
     scaler: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write ``directory/<step>``, replacing an earlier one of that step. Without an optimiser: weights only.
+    memory: dict[str, Tensor] | None = None,
+) -> Checkpoint:
+    """What `write` writes, of a model and an optimiser as they are now; without an optimiser, weights only.
 
-    `seconds` are those spent so far in training and in evaluation, `scaler` is the gradient scaler's state. Raises
-    `OSError` where it can't be written.
+    `seconds` are those spent so far in training and in evaluation, `scaler` is the gradient scaler's state. With
+    `memory`, of one's own and empty at first, the tensors are copies in it, until it is given again; without it, those
+    on the CPU are the model's and the optimiser's own.
     """
-    target = directory / str(step)
+    weights = _trained(model)
+    moments = {} if optimizer is None else _optimizer_tensors(model, optimizer)
+    tensors = {**weights, **moments}
+    tensors = {n: t.cpu() for n, t in tensors.items()} if memory is None else _copied(tensors, memory)
+    return Checkpoint(
+        step=step,
+        weights={name: tensors[name] for name in weights},
+        optimizer={name: tensors[name] for name in moments},
+        evaluations=tuple(evaluations),
+        best=best,
+        train_seconds=seconds[0],
+        evaluation_seconds=seconds[1],
+        scaler=dict(scaler or {}),
+    )
+
+
+def write(directory: Path, checkpoint: Checkpoint) -> Path:
+    """Write ``directory/<step>``, replacing an earlier one of that step. Raises `OSError` where it can't be written."""
+    target = directory / str(checkpoint.step)
     with files.replaced(target) as aside:
         aside.mkdir()
-        _save_tensors(trainable_weights(model), aside / WEIGHTS)
-        tensors = [WEIGHTS]
-        if optimizer is not None:
-            _save_tensors(_optimizer_tensors(model, optimizer), aside / OPTIMIZER)
-            tensors.append(OPTIMIZER)
+        checksums = {WEIGHTS: _write_tensors(checkpoint.weights, aside / WEIGHTS)}
+        if checkpoint.optimizer:
+            checksums[OPTIMIZER] = _write_tensors(checkpoint.optimizer, aside / OPTIMIZER)
         meta = {
-            "step": step,
-            "evaluations": [evaluation.to_json() for evaluation in evaluations],
-            "best": best,
-            "seconds": seconds,
-            "scaler": dict(scaler or {}),
-            "checksums": {name: _checksum(aside / name) for name in tensors},
+            "step": checkpoint.step,
+            "evaluations": [evaluation.to_json() for evaluation in checkpoint.evaluations],
+            "best": checkpoint.best,
+            "seconds": (checkpoint.train_seconds, checkpoint.evaluation_seconds),
+            "scaler": dict(checkpoint.scaler),
+            "numbering": NUMBERING,
+            "checksums": checksums,
         }
         body = json.dumps(meta)
         (aside / META).write_text(json.dumps({"checksum": _digest(body.encode()), "meta": body}), encoding="utf-8")
@@ -107,6 +133,7 @@ def read(folder: Path) -> Checkpoint | None:
             train_seconds=meta["seconds"][0],
             evaluation_seconds=meta["seconds"][1],
             scaler=meta.get("scaler", {}),
+            numbering=meta.get("numbering", 1),
         )
     except (OSError, ValueError, KeyError, SafetensorError):
         return None
@@ -156,12 +183,12 @@ def keep_weights_only(directory: Path) -> None:
 
 
 def trainable_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Copies, on the CPU, of the parameters that training changes."""
-    return {
-        name: parameter.detach().cpu().contiguous()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
+    """The parameters that training changes, on the CPU: there they are the model's own, elsewhere copies."""
+    return {name: tensor.cpu() for name, tensor in _trained(model).items()}
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -188,7 +215,7 @@ def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     names = _optimised(model, optimizer)
     return {
-        f"{names[number]}//{key}": value.detach().cpu().contiguous()
+        f"{names[number]}//{key}": value.detach()
         for number, state in optimizer.state_dict()["state"].items()
         for key, value in state.items()
     }
@@ -200,17 +227,52 @@ def _optimised(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
     return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    from safetensors.torch import save_file
+def _copied(tensors: Mapping[str, Tensor], memory: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies in host memory, which devices reach by themselves where it is pinned."""
+    import torch
 
+    for name, tensor in tensors.items():
+        if name not in memory:
+            memory[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+        memory[name].copy_(tensor, non_blocking=True)
+    for device in {tensor.device for tensor in tensors.values() if tensor.is_cuda}:
+        torch.cuda.synchronize(device)
+    return {name: memory[name] for name in tensors}
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """A file in the format of safetensors, and its checksum, which the content gives while it is written.
+
+    Length of the header (8 bytes), header (JSON, filled up with spaces to a multiple of 8), then numbers without gaps
+    (github.com/huggingface/safetensors, "Format"). The library's own writer first copies all of it, and holds Python's
+    lock meanwhile.
+    """
+    import torch
+
+    dtypes = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16"}
+    dtypes |= {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
+    header, end = {}, 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes
+        header[name] = {"dtype": dtypes[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    digest = blake2b(digest_size=16)
+    parts: list[bytes | memoryview] = [len(text).to_bytes(8, "little"), text, *map(_numbers, tensors.values())]
     try:
-        save_file(tensors, path)
-    except SafetensorError as error:  # it has the number of the system's error in its text alone
-        found = re.search(r"os error (\d+)", str(error))
-        if found is None:
-            raise
-        number = int(found[1])
-        raise OSError(number, os.strerror(number), str(path)) from error
+        with path.open("wb") as file:
+            for part in parts:
+                file.write(part)
+                digest.update(part)
+    except OSError as error:  # of a full disk it does not know the file
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return digest.hexdigest()
+
+
+def _numbers(tensor: Tensor) -> memoryview:
+    import torch
+
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _checksum(path: Path) -> str:

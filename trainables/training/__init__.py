@@ -5,5 +5,7 @@ trial      a trial's state, its start and resumption; step: one optimiser step; 
 passes     a batch cut into micro-batches; feed: those on the device, the next one ahead
 compared   items that are compared with each other, over several workers
 memory     what a trial needs of a device's, by a formula
+saving     checkpoints, written while training goes on
+rows       the words of a checkpoint's embeddings, whatever version wrote it
 export     a finished trial's model as a folder that transformers loads
 """

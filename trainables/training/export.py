@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from trainables.model.stock import EMBEDDINGS, NoStockClassError, stock
 from trainables.scores import Split
 from trainables.scoring.stream import join
 from trainables.storage import checkpoint as checkpoints
+from trainables.storage.checkpoint import Checkpoint
 from trainables.tasks.base import collate
+from trainables.training.rows import rows_of, words_of
 from trainables.training.trial import build_model
 
 CHECKED = 2
@@ -64,7 +66,7 @@ def export(config: TrialConfig, checkpoint: Path, folder: Path, splits: Sequence
         raise UserError(f"{checkpoint}: must have the whole checkpoint of a finished trial (got none)")
     materials = materials_of.load(config, splits)
     model = build_model(config, materials, load_encoder(config.encoder, materials.uses_segments)).eval()
-    _load(model, found.weights, materials)
+    _load(model, found, config, materials)
     library = stock(model.encoder, model.head, materials.shape.auto_class, materials.shape.labels)
     difference, examples = _compared(model, library, materials)
     library.save_pretrained(folder)
@@ -103,13 +105,11 @@ def _write_tokenizer(config: TrialConfig, folder: Path) -> None:
     file.write_text(json.dumps(own, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def _load(model: Model, weights: Mapping[str, Tensor], materials: Materials) -> None:
+def _load(model: Model, found: Checkpoint, config: TrialConfig, materials: Materials) -> None:
     """Put a trial's weights into a model of the whole vocabulary: rows that were trimmed away stay as pretrained."""
-    parameters, table = dict(model.named_parameters()), model.encoder.model.get_input_embeddings().weight
-    words = next(name for name, parameter in parameters.items() if parameter is table)
-    whole = dict(weights)
-    if words in whole and (kept := materials.kept) is not None and len(kept) == len(whole[words]):
-        whole[words] = table.detach().index_copy(0, torch.from_numpy(kept), whole[words])
+    parameters, words, whole = dict(model.named_parameters()), words_of(model), dict(found.weights)
+    if words in whole and (rows := rows_of(found, config, materials)) is not None and len(rows) == len(whole[words]):
+        whole[words] = parameters[words].detach().index_copy(0, torch.from_numpy(rows), whole[words])
     trained = {name: parameter.shape for name, parameter in parameters.items() if parameter.requires_grad}
     if {name: weight.shape for name, weight in whole.items()} != trained:
         raise UserError(

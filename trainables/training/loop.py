@@ -20,6 +20,7 @@ from trainables.scoring.evaluation import Predictions, evaluate
 from trainables.scoring.robustness import robust_scores
 from trainables.scoring.stream import Stream
 from trainables.storage import checkpoint as checkpoints
+from trainables.training.saving import Keep, Saving
 from trainables.training.step import DivergedError, Interrupted, arithmetic, read, train_step
 from trainables.training.trial import Meters, Say, Trial, start
 
@@ -40,11 +41,13 @@ def run_trial(
     predicted: Predicted | None = None,
     interrupted: Interrupted = lambda: False,
     say: Say = lambda words: None,
+    keep: Keep = lambda: None,
 ) -> Generator[Evaluation]:
     """Train and evaluate one trial; continues from the newest whole checkpoint in `directory` where there is one.
 
-    The test split is read only where `final_split` says so. Raises `UserError` for unusable data or encoders and
-    `DivergedError` on a loss that is not finite.
+    Each evaluation comes once its checkpoint is written and `keep` has seen to it; meanwhile training goes on. The test
+    split is read only where `final_split` says so. Raises `UserError` for unusable data or encoders, `DivergedError` on
+    a loss that is not finite, and `OSError` where a checkpoint cannot be written.
     """
     materials = materials_of.load(config, _splits(final_split))
     trial = start(config, materials, group or Group(), directory)
@@ -52,7 +55,7 @@ def run_trial(
     if trial.lost:
         steps = ", ".join(map(str, trial.lost))
         say(f"its checkpoint of step {steps} cannot be read: it goes on from step {trial.step}")
-    yield from fit(trial, final_split, predicted, interrupted)
+    yield from fit(trial, final_split, predicted, interrupted, keep)
 
 
 def _splits(final_split: Split) -> tuple[Split, ...]:
@@ -64,34 +67,56 @@ def fit(
     final_split: Split = "validation",
     predicted: Predicted | None = None,
     interrupted: Interrupted = lambda: False,
+    keep: Keep = lambda: None,
 ) -> Iterator[Evaluation]:
     """Train to the end of the budget; yield each evaluation once its checkpoint is written. The last one is `final`.
 
-    A resumed trial first yields its checkpoint's evaluations again: their reader may have died before hearing of them.
+    Training goes on while a checkpoint is written, so that the trial may be some steps ahead of an evaluation; it is
+    never ahead of the next one. A resumed trial first yields its checkpoint's evaluations again: their reader may have
+    died before hearing of them.
     """
     yield from trial.resumed
+    saving = Saving(trial, keep)
+    trial.is_written = saving.is_written
+    try:
+        yield from _fit(trial, saving, final_split, predicted, interrupted)
+    finally:
+        saving.close()
+
+
+def _fit(
+    trial: Trial, saving: Saving, final_split: Split, predicted: Predicted | None, interrupted: Interrupted
+) -> Iterator[Evaluation]:
     every = trial.config.evaluation.every or trial.steps
     apart = READING if trial.group.device.type != "cpu" else 1
     while trial.step < trial.steps:
         began = time.perf_counter()
-        train_step(trial)
-        reads = trial.step == trial.steps or trial.step % every == 0 or trial.step % apart == 0
-        loss, stop = read(trial, interrupted) if reads else (0.0, False)
+        try:
+            train_step(trial, interrupted)
+            reads = trial.step == trial.steps or trial.step % every == 0 or trial.step % apart == 0
+            loss, stop = read(trial) if reads else (0.0, False)
+            if not math.isfinite(loss):
+                raise DivergedError(f"the training loss is {loss} at step {trial.step}")
+        except Exception as error:
+            if trial.group.world == 1 or isinstance(error, DivergedError):  # which all workers see at once
+                yield from saving.reported()
+            raise
         trial.meters.seconds += time.perf_counter() - began
-        if not math.isfinite(loss):
-            raise DivergedError(f"the training loss is {loss} at step {trial.step}")
-        if trial.step == trial.steps:
-            yield from _finish(trial, final_split, predicted)
-        elif trial.step % every == 0:
-            evaluation, _ = _evaluate(trial, "validation", final=False)
-            _save(trial, [evaluation], final=False)
-            yield evaluation
+        evaluated, ended = trial.step % every == 0, trial.step == trial.steps
+        if evaluated or ended or stop or trial.all_written:
+            yield from saving.reported()
+        if ended:
+            yield from _finish(trial, saving, final_split, predicted)
+        elif evaluated:
+            saving.begin([_evaluate(trial, "validation", final=False)[0]])
         elif stop:
-            _save(trial, [], final=False)
+            saving.write([], final=False)
             return
+        elif saving.is_due():
+            saving.begin()
 
 
-def _finish(trial: Trial, final_split: Split, predicted: Predicted | None) -> Iterator[Evaluation]:
+def _finish(trial: Trial, saving: Saving, final_split: Split, predicted: Predicted | None) -> Iterator[Evaluation]:
     """The trial's result: one checkpoint, the last or the best on the source language, scored on all languages."""
     final, outcome = _evaluate(trial, "validation", final=final_split == "validation")
     if trial.best is not None and trial.best[0] != trial.step:
@@ -104,7 +129,7 @@ def _finish(trial: Trial, final_split: Split, predicted: Predicted | None) -> It
     if predicted is not None and trial.group.rank == 0:
         predicted(trial.materials, [(evaluation.split, *outcome) for evaluation, outcome in outcomes])
     evaluations = [evaluation for evaluation, _ in outcomes]
-    _save(trial, evaluations, final=True)
+    saving.write(evaluations, final=True)
     yield from evaluations
 
 
@@ -165,15 +190,3 @@ def _training_metrics(trial: Trial) -> dict[str, float]:
     if total.items:
         metrics |= {"loss_rise": total.loss_rise / total.items, "answers_flipped": total.flipped / total.items}
     return metrics
-
-
-def _save(trial: Trial, evaluations: list[Evaluation], final: bool) -> None:
-    """Checkpoint on rank 0; the last two stay, since the newest may turn out corrupt, and the best while needed."""
-    if trial.group.rank == 0:
-        optimizer = None if final else trial.optimizer
-        seconds = (trial.meters.train_seconds + trial.meters.seconds, trial.meters.evaluation_seconds)
-        scaler = trial.scaler.state_dict()
-        checkpoints.save(trial.directory, trial.step, trial.model, optimizer, evaluations, trial.best, seconds, scaler)
-        kept = set(checkpoints.steps(trial.directory)[-2:])
-        checkpoints.keep_only(trial.directory, kept | ({trial.best[0]} if trial.best and not final else set()))
-    trial.group.barrier()

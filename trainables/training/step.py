@@ -28,36 +28,40 @@ class DivergedError(RuntimeError):
     """The training loss is no longer a finite number."""
 
 
-def train_step(trial: Trial) -> None:
-    """One optimiser step on this worker's share of the batch; its loss and diagnostics wait in `trial.unread`.
+def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> None:
+    """One optimiser step on this worker's share of the batch; what comes of it waits in `trial.unread`.
 
     Nothing is read back from the device, so that the next step can be asked for while this one is computed.
     """
     trial.model.train()
+    device = trial.group.device
     items = trial.batches.at(trial.step)
     share = _share(trial, items)
     losses, diagnostics = _accumulate(trial, share, _scale(trial, len(items)))
-    _update(trial)
+    loss = torch.stack(losses).double().sum() if losses else torch.zeros((), dtype=torch.float64, device=device)
+    flags = (loss.new_full((), float(flag())) for flag in (interrupted, trial.is_written))
+    trial.unread.sums.append(_update(trial, torch.stack([loss, *flags])))
     trial.unread.items += len(items)
-    trial.unread.losses += losses
     trial.unread.diagnostics += diagnostics
     trial.meters.steps += 1
     trial.meters.magnitude += magnitude(trial)
     trial.step += 1
+    trial.all_written = False  # as far as is known before the next reading
 
 
-def read(trial: Trial, interrupted: Interrupted = lambda: False) -> tuple[float, bool]:
+def read(trial: Trial) -> tuple[float, bool]:
     """Wait for the steps since the last reading and take their sums into `trial.meters`.
 
     Returns their mean loss, over all workers, and whether any worker was interrupted: the same on every worker.
     """
     unread, trial.unread = trial.unread, Unread()
-    local = sum(torch.stack(unread.losses).tolist()) if unread.losses else 0.0
-    total, interruptions = trial.group.sum(local, float(interrupted()))
+    sums = torch.stack(unread.sums).tolist()
+    total = sum(loss for loss, _, _ in sums)
     trial.meters.diagnostics.add(diagnostics_of(unread.diagnostics))
     trial.meters.loss += total
     trial.meters.items += unread.items
-    return total / max(1, unread.items), interruptions > 0
+    trial.all_written = sums[-1][2] > 0
+    return total / unread.items, any(interruptions > 0 for _, interruptions, _ in sums)
 
 
 def _scale(trial: Trial, items: int) -> float | Tensor:
@@ -203,9 +207,10 @@ def magnitude(trial: Trial) -> float:
     return min(risen, 1.0 if left >= fall else left / fall)
 
 
-def _update(trial: Trial) -> None:
+def _update(trial: Trial, values: Tensor) -> Tensor:
+    """Take the optimiser's step along the gradients of all workers; their values (n,), summed as well."""
     parameters = [p for p in trial.model.parameters() if p.requires_grad]
-    trial.group.sum_gradients(parameters)
+    total = trial.group.sum_gradients(parameters, values)
     if trial.config.training.max_grad_norm is not None:
         trial.scaler.unscale_(trial.optimizer)
         torch.nn.utils.clip_grad_norm_(parameters, trial.config.training.max_grad_norm)
@@ -215,3 +220,4 @@ def _update(trial: Trial) -> None:
     trial.scaler.step(trial.optimizer)
     trial.scaler.update()
     trial.optimizer.zero_grad(set_to_none=True)
+    return total

@@ -18,7 +18,7 @@ from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.materials.batches import Batches, total_steps
 from trainables.materials.materials import Materials
-from trainables.model.encoder import Encoder, Model, load_encoder
+from trainables.model.encoder import Encoder, Model, extend, load_encoder
 from trainables.perturbation import create
 from trainables.perturbation.base import Diagnostics, Measured, Perturbation
 from trainables.scores import Evaluation
@@ -29,6 +29,7 @@ from trainables.tasks.base import collate
 from trainables.training.feed import Feed
 from trainables.training.optimiser import build_optimizer, loss_scaler
 from trainables.training.passes import Items, Limits
+from trainables.training.rows import renumbered
 
 Say = Callable[[str], object]
 """Hears what a trial's user should know of it while it goes on."""
@@ -53,7 +54,8 @@ class Meters:
 class Unread:
     """Steps whose results are still on the device."""
 
-    losses: list[Tensor] = field(default_factory=list)
+    sums: list[Tensor] = field(default_factory=list)
+    """Of each step (3,), over all workers: losses, interrupted workers, and whether a checkpoint is on the disk."""
     diagnostics: list[Diagnostics | Measured] = field(default_factory=list)
     items: int = 0
     """Of the whole batches, all workers' shares."""
@@ -82,6 +84,10 @@ class Trial:
     resumed: tuple[Evaluation, ...] = ()
     say: Say = lambda words: None
     """Hears what the trial's user should know."""
+    is_written: Callable[[], bool] = lambda: False
+    """Whether a checkpoint that was begun is on the disk by now, as rank 0 knows."""
+    all_written: bool = False
+    """The same as all workers have known it since the last step."""
     lost: tuple[int, ...] = ()
     """Steps beyond the one it goes on from that were kept and cannot be read: this work is done again."""
 
@@ -94,6 +100,8 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
     )
     # It stays where it is needed: a copy within the device, not half a gigabyte from the host for each trial.
     model = build_model(config, materials, pristine.to(group.device)).to(group.device)
+    if (words := materials.added_words) is not None:
+        extend(model.encoder, words)
     if training.gradient_checkpointing:
         model.encoder.recompute()
     if training.compile:
@@ -161,6 +169,7 @@ def _resume(trial: Trial) -> None:
     found = _shared(found, trial.group)
     if found is None:
         return
+    found = renumbered(found, trial.config, trial.materials, trial.model)
     checkpoints.load_weights(trial.model, found.weights)
     if found.optimizer:
         checkpoints.load_optimizer(trial.model, trial.optimizer, found.optimizer)

@@ -151,16 +151,13 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
                 predicted=_keep_predictions(job["predictions"]),
                 interrupted=interrupted,
                 say=lambda words: _note(config, job, words),
+                keep=keep,
             )
             for evaluation in evaluations:
                 final = final or evaluation.final
-                if group.rank == 0:
-                    keep()
                 if post({"kind": "report", "evaluation": evaluation}) == "stop":
                     evaluations.close()
                     return
-            if group.rank == 0:
-                keep()  # an interrupted trial has one more checkpoint
     except PeerLostError:
         raise  # the group is replaced, and the trial goes on as the next attempt
     except Exception as error:

@@ -93,6 +93,8 @@ def test_what_is_at_most_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     best = SMALL | {"evaluation": {"every": 2, "checkpoint": "best_source_validation"}}
     assert most(trial=best) == 3 * 4 * 12 + weights
     assert most(trial=SMALL | {"evaluation": {}}) == 3 * (12 + 4) + weights
+    often = {"evaluation": {}, "training": {"checkpoint_minutes": 10}}
+    assert most(trial=SMALL | often) == 3 * 3 * 12 + weights
     assert most(search={"space": {"encoder.freeze_embeddings": [True, False]}}) == 2 * (3 * 3 * 12 + weights)
     assert most(models={"keep": 5}) == 3 * 3 * 12 + 5 * 4
     # Baseline and the one trial; then the winner and three controls under 8 seeds.

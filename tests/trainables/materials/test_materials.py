@@ -23,8 +23,9 @@ from trainables.errors import UserError
 from trainables.layout import Layout
 from trainables.loading import apply_point
 from trainables.materials import materials as module
-from trainables.materials.materials import Materials, load, materials_key, prepare, prepared
-from trainables.model.encoder import load_encoder, load_tokenizer
+from trainables.materials.materials import Materials, added_rows, copies_key, load, materials_key, prepare, prepared
+from trainables.materials.weights import trained
+from trainables.model.encoder import extend, load_encoder, load_tokenizer
 from trainables.storage import cache
 
 ROWS: dict[str, list[tuple[str, str]]] = {
@@ -233,20 +234,46 @@ def test_what_trials_differ_in_does_not_divide_them_unless_it_is_prepared(config
         {"evaluation.token_budget": 64},
     ]
     assert {key(point) for point in shared} == {own}
-    synonyms = {"augmentation.method": "synonyms"}
     apart: list[dict[str, Any]] = [
         {"task.max_length": 9},
         {"task.target_languages": ["de"]},
         {"task.source_language": "de"},
         {"encoder.trim_vocabulary": False},
         {"encoder.name_or_path": "offline:e5-small"},
-        synonyms,
-        {**synonyms, "training.seed": 7},
-        {**synonyms, "augmentation.copies": 2},
     ]
     keys = [own, key({}, ("validation", "test")), *map(key, apart)]
     assert len(set(keys)) == len(keys)
     assert key({}, ("test", "validation")) == key({}, ("validation", "test"))
+
+
+def test_copies_are_those_of_a_seed_and_an_augmentation(config: TrialConfig) -> None:
+    def key(point: dict[str, Any], splits: Sequence[Any] = ("validation",)) -> str:
+        synonyms = apply_point(config, {"augmentation.method": "synonyms", **point})
+        assert materials_key(synonyms, splits) == materials_key(config, splits) or "task.max_length" in point
+        return copies_key(synonyms, splits)
+
+    own = key({})
+    ear = {"perturbation.method": "ear", "perturbation.attention_layer": 0}
+    assert {key(point) for point in (ear, {"training.learning_rate": 1e-3}, {"perturbation.epsilon": 0.5})} == {own}
+    apart = [
+        {"training.seed": 7},
+        {"augmentation.copies": 2},
+        {"augmentation.probability": 0.5},
+        {"task.max_length": 9},
+    ]
+    keys = [own, key({}, ("validation", "test")), *map(key, apart)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_other_words_in_the_same_file_make_other_copies(synonyms: TrialConfig) -> None:
+    resource, before = synonyms.augmentation.resource, load(synonyms)
+    assert resource is not None
+    resource.write_text(json.dumps({"cat": ["panya"], "dog": ["panya"], "ran": ["panya"]}), encoding="utf-8")
+    after = load(synonyms)
+    assert sequences(after.train) != sequences(before.train) and after.evaluation is before.evaluation
+    missing = apply_point(synonyms, {"augmentation.resource": str(resource.with_name("nothing.json"))})
+    with pytest.raises(UserError, match=r"augmentation\.resource: cannot be read"):
+        load(missing)
 
 
 def test_another_encoder_in_the_same_folder_is_another_key(config: TrialConfig, encoder: Path) -> None:
@@ -293,6 +320,58 @@ def test_what_is_prepared_is_found_again(config: TrialConfig, monkeypatch: pytes
     assert [first.remember("key", lambda: 1), first.remember("key", lambda: 2)] == [1, 1]
 
 
+@pytest.fixture
+def synonyms(config: TrialConfig, tmp_path: Path) -> TrialConfig:
+    """With words that no other text of train and validation has, one of each being far from all others."""
+    resource = tmp_path / "synonyms.json"
+    words = {"cat": ["mouse"], "dog": ["panya"], "ran": ["unran"], "sat": ["unsat", "sass"]}
+    resource.write_text(json.dumps(words), encoding="utf-8")
+    point = {"augmentation.method": "synonyms", "augmentation.copies": 2, "augmentation.resource": str(resource)}
+    return apply_point(config, point)
+
+
+def test_seeds_share_all_but_what_they_train_on(config: TrialConfig, synonyms: TrialConfig) -> None:
+    plain = load(config)
+    seeds = [load(apply_point(synonyms, {"training.seed": seed})) for seed in range(3)]
+    for materials in seeds:
+        assert materials.encoder_folder == plain.encoder_folder
+        assert prepare(synonyms) == plain.encoder_folder.parent
+        assert materials.evaluation is plain.evaluation and materials.rows is plain.rows
+        assert materials.remember("key", object) is plain.remember("key", object)
+    texts = [sequences(each.train) for each in seeds]
+    assert len({str(each) for each in texts}) == len({each.reference_norm for each in seeds}) == 3
+    root = plain.encoder_folder.parent.parent
+    assert len(list(root.glob("*/encoder"))) == 1, "an encoder is stored once"
+    assert load(apply_point(synonyms, {"training.seed": 2})) is seeds[2], "a warm worker keeps them"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_seeds_words_are_found_trimmed_or_not(synonyms: TrialConfig, encoder: Path, seed: int) -> None:
+    """The same tokens, embeddings and reference norm; the words that are added are those that the seed has, no more."""
+    own = apply_point(synonyms, {"training.seed": seed})
+    trimmed, whole = load(own), load(untrimmed(own))
+    kept, table = trimmed.kept, pretrained(encoder)
+    assert kept is not None and whole.kept is None and whole.added_words is None
+    ids = kept[trimmed.train.ids]
+    assert np.array_equal(ids, whole.train.ids)
+    assert trimmed.reference_norm == whole.reference_norm
+    norms = table.double().norm(dim=1).numpy()[ids[~trimmed.train.special]]
+    assert trimmed.reference_norm == pytest.approx(norms.mean(), rel=1e-6)
+    count = added_rows(own)
+    shared = len(kept) - count
+    assert set(kept[shared:]) == set(ids) - set(kept[:shared]), "no word is added that is there, or that is not needed"
+    assert count > 0 and added_rows(apply_point(own, {"training.seed": 99})) == 0
+    plain = apply_point(own, {"augmentation.method": "none"})
+    assert (trained(own) or 0) == (trained(plain) or 0) + count * table.shape[1], "they take place in checkpoints"
+    model = load_encoder(own.encoder, False, trimmed.encoder_folder)
+    model.freeze(embeddings=bool(seed % 2), lower_layers=0)
+    assert trimmed.added_words is not None
+    extend(model, trimmed.added_words)
+    assert torch.equal(model.table, table[torch.from_numpy(kept)])
+    words = model.model.get_input_embeddings()
+    assert words.weight.requires_grad == (seed % 2 == 0) and words.num_embeddings == len(kept)
+
+
 def test_copies_and_their_originals_are_prepared_in_pairs(config: TrialConfig, tmp_path: Path) -> None:
     resource = tmp_path / "synonyms.json"
     resource.write_text(json.dumps({"cat": ["mouse"], "dog": ["mouse"]}), encoding="utf-8")
@@ -300,7 +379,8 @@ def test_copies_and_their_originals_are_prepared_in_pairs(config: TrialConfig, t
     alone = load(apply_point(config, synonyms))
     paired = load(apply_point(config, {**synonyms, "perturbation.method": "ear", "perturbation.attention_layer": 0}))
     assert alone.originals is None and paired.originals is not None
-    former = np.load(paired.encoder_folder.parent / "kept.npy")
+    former = paired.kept
+    assert former is not None
     number = load_tokenizer(config.encoder).convert_tokens_to_ids
     texts = [text.split() for text, _ in ROWS["train.en"]]
     assert [former[each].tolist()[1:-1] for each in sequences(paired.originals)] == [number(text) for text in texts]
@@ -311,5 +391,6 @@ def test_copies_and_their_originals_are_prepared_in_pairs(config: TrialConfig, t
         assert all(word in each for word, each in zip(copy, either, strict=True))
     assert number("mouse") in {word for copy in copies for word in copy}
     assert sequences(alone.train) == sequences(paired.train)
+    assert paired.copies_folder == alone.copies_folder, "nothing but the originals is more, and all seeds share those"
     with pytest.raises(UserError, match=r"needs augmentation\.method synonyms"):
         prepare(apply_point(config, {"perturbation.method": "ear"}))

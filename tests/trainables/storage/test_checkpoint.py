@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import resource
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from trainables.scores import Evaluation, LanguageScores
@@ -19,9 +21,9 @@ def evaluation(step: int) -> Evaluation:
     return Evaluation(step, "validation", {"accuracy": LanguageScores({"sw": 0.5}, {"sw": 4})})
 
 
-def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
+def trained(device: torch.device | None = None) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).to(device)
     model[0].bias.requires_grad_(False)
     optimizer = fresh_optimizer(model)
     step(model, optimizer)
@@ -36,7 +38,7 @@ def fresh_optimizer(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    model(torch.ones(2, 3)).square().sum().backward()
+    model(torch.ones(2, 3, device=model[1].bias.device)).square().sum().backward()
     optimizer.step()
     optimizer.zero_grad()
 
@@ -97,6 +99,34 @@ def test_all_of_an_optimisers_state_is_where_its_weights_are(tmp_path: Path) -> 
     fresh = fresh_optimizer(elsewhere)
     checkpoint.load_optimizer(elsewhere, fresh, found.optimizer)
     assert {value.device.type for state in fresh.state.values() for value in state.values()} == {"meta"}
+
+
+def test_files_are_those_of_the_library(tmp_path: Path) -> None:
+    """Of every type that a state may have, also where it is no block of memory, empty, or a single number."""
+    numbers = torch.arange(12).view(3, 4)
+    tensors = {"turned": numbers.float().t(), "empty": torch.zeros(0, 3), "step": torch.tensor(7.0)}
+    types = (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool)
+    tensors |= {str(dtype): numbers.to(dtype) for dtype in types}
+    state = checkpoint.state(1, nn.Linear(1, 1), None, [])
+    written = checkpoint.write(tmp_path, dataclasses.replace(state, weights=tensors))
+    found = load_file(written / checkpoint.WEIGHTS)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[n], t) and found[n].dtype == t.dtype for n, t in tensors.items())
+    assert checkpoint.read(written) is not None, "its checksum is that of its content"
+
+
+def test_a_copy_of_the_state_stays_as_it_was(device: torch.device) -> None:
+    model, optimizer = trained(device)
+    memory: dict[str, torch.Tensor] = {}
+    first = checkpoint.state(1, model, optimizer, [], memory=memory)
+    expected = {name: tensor.clone() for name, tensor in {**first.weights, **first.optimizer}.items()}
+    step(model, optimizer)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in {**first.weights, **first.optimizer}.items())
+    assert {(t.device.type, t.is_pinned()) for t in memory.values()} == {("cpu", device.type == "cuda")}
+    places = {name: tensor.data_ptr() for name, tensor in memory.items()}
+    second = checkpoint.state(2, model, optimizer, [], memory=memory)
+    assert {name: tensor.data_ptr() for name, tensor in {**second.weights, **second.optimizer}.items()} == places
+    assert any(not torch.equal(tensor, expected[name]) for name, tensor in second.weights.items())
 
 
 def test_a_disk_that_takes_no_more_is_an_error_of_the_system(tmp_path: Path) -> None:

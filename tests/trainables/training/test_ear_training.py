@@ -64,10 +64,9 @@ def begin(config: TrialConfig, materials: Materials, directory: Path) -> Trial:
 
 def alone(trial: Trial, ids: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (classes,), mean of the embedding layer's output (d,), attention (heads, t, t) of one text by itself."""
-    kept = np.load(trial.materials.encoder_folder.parent / "kept.npy")
-    out = trial.model.encoder.model(
-        input_ids=torch.from_numpy(np.searchsorted(kept, ids))[None], output_attentions=True, output_hidden_states=True
-    )
+    assert trial.materials.kept is not None
+    numbers = torch.from_numpy(materials_of.places(np.array(ids), trial.materials.kept))
+    out = trial.model.encoder.model(input_ids=numbers[None], output_attentions=True, output_hidden_states=True)
     logits = trial.model.head.linear(out.last_hidden_state[0].mean(0))
     return logits, out.hidden_states[0][0].mean(0), out.attentions[LAYER][0]
 
@@ -133,12 +132,6 @@ def test_the_encoder_that_trials_share_stays_as_it_is(
     pristine = materials.remember("encoder", lambda: None)
     assert pristine.model.config._attn_implementation == "sdpa"
     assert trial.model.encoder.model.config._attn_implementation == "eager"
-
-
-def test_pairs_have_materials_of_their_own(config: TrialConfig) -> None:
-    copies_alone = apply_point(config, {"perturbation.method": "none"})
-    keys = {materials_of.materials_key(c, ("validation",)) for c in (config, copies_alone)}
-    assert len(keys) == 2
 
 
 def test_what_cannot_be_trained_is_refused(config: TrialConfig, materials: Materials, tmp_path: Path) -> None:

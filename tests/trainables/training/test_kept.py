@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.trainables.training.test_step import BASE, begun
 from trainables.loading import apply_point
 from trainables.scores import LanguageScores
-from trainables.storage.checkpoint import trainable_weights
+from trainables.storage import checkpoint
 from trainables.training import loop
 from trainables.training.loop import fit
 
@@ -35,9 +35,11 @@ def test_the_earliest_of_the_best_on_the_source_is_loaded_and_scored_again(
 ) -> None:
     monkeypatch.setattr(loop, "evaluate", given(iter([*scores, 0.123])))
     trial = begun(apply_point(BASE, BEST), tmp_path, 6)
-    weights: dict[int, dict[str, Tensor]] = {}
+    weights: dict[int, Mapping[str, Tensor]] = {}
     for evaluation in fit(trial):
-        weights[evaluation.step] = {name: each.clone() for name, each in trainable_weights(trial.model).items()}
+        written = checkpoint.read(tmp_path / str(evaluation.step))
+        assert written is not None
+        weights[evaluation.step] = written.weights
     assert (evaluation.step, evaluation.final, evaluation.primary["en"]) == (4, True, 0.123)
     assert all(torch.equal(tensor, weights[4][name]) for name, tensor in weights[best].items())
     assert any(not torch.equal(tensor, weights[4][name]) for name, tensor in weights[3].items())

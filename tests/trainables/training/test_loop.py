@@ -321,6 +321,8 @@ class Folders:
         model = torch.nn.Linear(3, 2)
         return SimpleNamespace(
             group=group,
+            config=BASE,
+            materials=SimpleNamespace(kept=None),
             directory=self.root / str(group.rank),
             model=model,
             optimizer=torch.optim.AdamW(model.parameters()),

@@ -146,6 +146,6 @@ def test_an_interruption_of_one_worker_reaches_all(tmp_path: Path) -> None:
     def work(group: Group) -> list[bool]:
         trial = trials[group.rank]
         trial.group = group
-        return [stepped(trial, lambda: group.rank == 1 and trial.step == 2)[1] for _ in range(3)]
+        return [stepped(trial, lambda: group.rank == 1 and trial.step == 1)[1] for _ in range(3)]
 
     assert together(2, work) == [[False, True, False]] * 2

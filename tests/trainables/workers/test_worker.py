@@ -442,7 +442,7 @@ class Shelf:
 URI = "s3://bucket/studies/mine/checkpoints/7"
 
 
-def test_checkpoints_are_in_the_store_before_anybody_hears_of_them(
+def test_a_trial_can_keep_its_checkpoints_in_the_store(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainables.storage.shelf.Shelf", Shelf)
@@ -453,12 +453,14 @@ def test_checkpoints_are_in_the_store_before_anybody_hears_of_them(
     def kept() -> list[str]:
         return sorted(path.name for path in tmp_path.iterdir())
 
-    def play(directory: Path, **_: Any) -> Iterator[Evaluation]:
+    def play(directory: Path, options: dict[str, Any], **_: Any) -> Iterator[Evaluation]:
         found.append(sorted(path.name for path in directory.iterdir()))
         for step in (2, 3):
             (directory / f"{step}").mkdir()
+            options["keep"]()
             yield evaluation(step)
         (directory / "4").mkdir()  # an interrupted trial leaves one more
+        options["keep"]()
 
     stage.submit(1, play, directory=URI)
     served = stage.serve_aside()
