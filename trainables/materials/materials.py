@@ -7,8 +7,8 @@ its `Materials` from trial to trial.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from trainables.batch import Encoded
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.model.families import Numbers, number_of
 from trainables.perturbation import create, is_paired
 from trainables.scores import Split
 from trainables.seeds import derive
@@ -27,7 +28,7 @@ from trainables.storage import cache
 from trainables.tasks.base import Row, TaskShape
 from trainables.tasks.task import load_task
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout; part of the cache key."""
 
 KEPT = "kept.npy"
@@ -171,11 +172,16 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
             language: task.shape.encode(rows, tokenizer, config.task.max_length)
             for language, rows in sorted(task.rows[split].items())
         }
+    _check_ids(encoder, encoded, config.encoder.name_or_path)
+    known = encoder.family.language_numbers(encoder.model.config.to_dict())
+    numbers = language_numbers(config, known, [task.source_language, *task.target_languages])
     fingerprint = _weights_fingerprint(encoder)
     norm = _reference_norm(encoder, encoded["train"][task.source_language])
+    pad_id = int(tokenizer.pad_token_id)
     if config.encoder.trim_vocabulary:
         used = np.unique(np.concatenate([e.ids for languages in encoded.values() for e in languages.values()]))
-        kept = kept_rows(used, tokenizer)
+        kept = kept_rows(used, tokenizer, encoder)
+        pad_id = int(np.searchsorted(kept, pad_id))
         encoded = {s: {k: _renumber(e, kept) for k, e in languages.items()} for s, languages in encoded.items()}
         trim(encoder, kept)
         np.save(folder / KEPT, kept)
@@ -191,12 +197,41 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
         "target_languages": list(task.target_languages),
         "splits": list(splits),
         "reference_norm": norm,
-        "pad_id": int(tokenizer.pad_token_id),
+        "pad_id": pad_id,
+        "language_numbers": numbers,
         "uses_segments": accepts_segments(tokenizer),
         "fingerprint": task.fingerprint,
         "encoder": fingerprint,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def language_numbers(config: TrialConfig, numbers: Numbers, languages: Iterable[str]) -> dict[str, int]:
+    """The encoder's number of each language, by its code here; empty where `numbers`, all it knows, are.
+
+    Raises `UserError` for a language that it has none for, and a task that mixes them within a text.
+    """
+    from trainables.tasks.task import task_shape
+
+    if not numbers:
+        return {}
+    task_shape(config.task).languages_of_item(config.task.source_language, config.task.source_language)
+    found = {code: number_of(code, numbers) for code in languages}
+    lacking = [code for code, number in found.items() if number is None]
+    if lacking:
+        raise UserError(
+            f"task.target_languages: {config.encoder.name_or_path} is told the language of each text and knows "
+            f"{', '.join(sorted(str(name) for name in numbers))} (got {', '.join(lacking)})"
+        )
+    return {code: number for code, number in found.items() if number is not None}
+
+
+def _check_ids(encoder: Any, encoded: Mapping[str, Mapping[str, Encoded]], name: str) -> None:
+    """Raise `UserError` for a tokenizer that is not this encoder's."""
+    rows = encoder.model.get_input_embeddings().num_embeddings
+    highest = max(int(each.ids.max(initial=0)) for languages in encoded.values() for each in languages.values())
+    if highest >= rows:
+        raise UserError(f"encoder.name_or_path: {name} embeds {rows} tokens, its tokenizer has more (got id {highest})")
 
 
 def _reference_norm(encoder: Any, train: Encoded) -> float:
@@ -270,12 +305,17 @@ def _open(folder: Path, task_json: str) -> Materials:
 
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     source, originals = meta["source_language"], folder / "originals"
-    evaluation = {split: _load(folder / split) for split in meta["splits"]}
+    shape, numbers = task_shape(TaskConfig.model_validate_json(task_json)), meta["language_numbers"]
+
+    def loaded(part: Path) -> dict[str, Encoded]:
+        return {language: _numbered(each, language, source, shape, numbers) for language, each in _load(part).items()}
+
+    evaluation = {split: loaded(folder / split) for split in meta["splits"]}
     return Materials(
-        shape=task_shape(TaskConfig.model_validate_json(task_json)),
+        shape=shape,
         source_language=source,
         target_languages=tuple(meta["target_languages"]),
-        train=_load(folder / "train")[source],
+        train=loaded(folder / "train")[source],
         evaluation=evaluation,
         rows={s: {k: _read_rows(folder / s / f"{k}.jsonl") for k in languages} for s, languages in evaluation.items()},
         reference_norm=meta["reference_norm"],
@@ -283,8 +323,16 @@ def _open(folder: Path, task_json: str) -> Materials:
         uses_segments=meta["uses_segments"],
         encoder_folder=folder / "encoder",
         fingerprint=meta["fingerprint"],
-        originals=_load(originals)[source] if originals.exists() else None,
+        originals=loaded(originals)[source] if originals.exists() else None,
     )
+
+
+def _numbered(encoded: Encoded, language: str, source: str, shape: TaskShape, numbers: Mapping[str, int]) -> Encoded:
+    """With the numbers of its sequences' languages, where the encoder is told them."""
+    if not numbers:
+        return encoded
+    item = [numbers[code] for code in shape.languages_of_item(language, source)]
+    return replace(encoded, languages=np.tile(np.asarray(item, dtype=np.int64), len(encoded)))
 
 
 def _read_rows(path: Path) -> list[Row]:

@@ -113,7 +113,7 @@ def count(shapes: Shapes, encoder: EncoderConfig) -> int:
     family, total = _family(encoder), 0
     for name, shape in shapes.items():
         part = family.part(name)
-        if part is None or (part == EMBEDDINGS and encoder.freeze_embeddings):
+        if part is None or not family.trains(name) or (part == EMBEDDINGS and encoder.freeze_embeddings):
             continue
         total += 0 if 0 <= part < encoder.freeze_lower_layers else math.prod(shape)
     return total

@@ -13,10 +13,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+import transformers
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
@@ -45,6 +46,8 @@ class Encoder(nn.Module):
         self.model = model
         self.family = family_of(model.config.model_type)
         self.uses_segments = uses_segments
+        self.is_told_languages = bool(self.family.language_numbers(model.config.to_dict()))
+        """Whether it has to be told the language of each sequence."""
         self.frozen_layers = 0
         """How many of the lowest layers are known to give an unperturbed text the same states for good (`freeze`)."""
         self._given: tuple[Layout, bool, dict[str, Tensor]] | None = None
@@ -82,7 +85,9 @@ class Encoder(nn.Module):
 
     def packs(self, layout: Layout) -> bool:
         """Whether a batch goes through the layers without its padding: where it has any, and they can do without."""
-        is_able = self.attention == ATTENTION and self.family.plain and not self.model.config.is_decoder
+        is_able = (
+            self.attention == ATTENTION and self.family.plain and not getattr(self.model.config, "is_decoder", False)
+        )
         return is_able and not layout.is_full
 
     def _padded(self, states: Tensor, layout: Layout) -> Tensor:
@@ -93,10 +98,11 @@ class Encoder(nn.Module):
 
         Raises `UserError` where there is no such layer (counted from 0).
         """
-        layers = len(self.family.layers_of(self.model))
+        layers = int(self.model.config.num_hidden_layers)
         if layer >= layers:
             raise UserError(f"perturbation.attention_layer: must be below the encoder's {layers} layers (got {layer})")
-        self.model.set_attn_implementation("eager")
+        if self.family.attention != "eager":
+            self.model.set_attn_implementation("eager")
 
     def inside(self, embeddings: Tensor, layout: Layout, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """As `states`, with what enters the first layer (s, t, d) and the attention of a layer (s, heads, t, t).
@@ -123,17 +129,32 @@ class Encoder(nn.Module):
             given["position_ids"] = layout.ranks + self.family.first_position(self.model.config.pad_token_id or 0)
         if self.family.takes_segments:
             given["token_type_ids"] = layout.segments if self.uses_segments else torch.zeros_like(layout.ranks)
+        if self.is_told_languages:
+            assert self.family.languages is not None and layout.languages is not None, "texts of no known language"
+            each, by_token = layout.languages, self.family.languages.by_token
+            given[self.family.languages.argument] = each[:, None].expand_as(layout.ranks) if by_token else each
         if packs:
             given = {name: layout.pack(each) for name, each in given.items()}
         self._given = (layout, packs, given)
         return given
 
     def freeze(self, embeddings: bool, lower_layers: int) -> None:
-        """Keep the embedding layer and the lowest layers as pretrained."""
+        """Keep the embedding layer and the lowest layers as pretrained, and what no trial of its family trains.
+
+        Raises `UserError` where it has not so many layers, or they are all one.
+        """
+        for name, parameter in self.model.named_parameters():
+            if not self.family.trains(name):
+                parameter.requires_grad_(False)
         if embeddings:
             for module in self.family.embedding_layer(self.model):
                 module.requires_grad_(False)
         layers = self.family.layers_of(self.model)
+        if lower_layers and self.family.shares_layers:
+            kind = self.model.config.model_type
+            raise UserError(
+                f"encoder.freeze_lower_layers: must be 0, all layers of {kind} encoders are one (got {lower_layers})"
+            )
         if lower_layers > len(layers):
             raise UserError(
                 f"encoder.freeze_lower_layers: must be at most the encoder's {len(layers)} layers (got {lower_layers})"
@@ -178,6 +199,12 @@ class Encoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = probability
+            for name in self.family.dropout_numbers:
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, probability)
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.Identity) and "drop" in name:  # built without, since its probability was 0
+                    setattr(module, name, nn.Dropout(probability).train(module.training))
 
 
 class Model(nn.Module):
@@ -187,8 +214,9 @@ class Model(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = head
-        encoder.model.set_attn_implementation(ATTENTION)
-        self.masks = dropout.share(self)
+        if encoder.family.attention == "sdpa":
+            encoder.model.set_attn_implementation(ATTENTION)
+        self.masks = dropout.share(head if encoder.family.repeats_dropout else self)
 
     def train(self, mode: bool = True) -> Self:
         """As every module; evaluation has no masks to keep."""
@@ -244,8 +272,9 @@ def load_encoder(config: EncoderConfig, uses_segments: bool, folder: Path | None
     """
     source = config if folder is None else EncoderConfig(name_or_path=str(folder))
     family = family_of(_from_pretrained(AutoConfig, source).model_type)
+    loader = getattr(transformers, family.auto_class)
     options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
-    model = _from_pretrained(AutoModel, source, attn_implementation=family.attention, **options)
+    model = _from_pretrained(loader, source, attn_implementation=family.attention, **options)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return Encoder(model, uses_segments).eval()
@@ -258,7 +287,9 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
     Raises `RuntimeError` where what is there afterwards is not what was to be written.
     """
     folder.mkdir()
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.model.state_dict().items()}
+    state = encoder.model.state_dict()
+    first = {tensor.data_ptr(): name for name, tensor in reversed(state.items())}  # one name for tied weights
+    weights = {name: state[name].detach().cpu().contiguous() for name in state if first[state[name].data_ptr()] == name}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     encoder.model.config.architectures = [type(encoder.model).__name__]
     encoder.model.config.to_json_file(folder / "config.json")
@@ -282,19 +313,27 @@ def _from_pretrained(loader: Any, config: EncoderConfig, **options: Any) -> Any:
 def trim(encoder: Encoder, kept: npt.NDArray[np.int64]) -> None:
     """Keep only these rows of the word embeddings, in this order; the row of id ``kept[i]`` becomes row ``i``.
 
-    The padding id must keep its place (see `kept_rows`): RoBERTa's positions are counted from it.
+    The padding id goes with its row; where positions are counted from it that has kept its place (see `kept_rows`).
     """
-    words = encoder.model.get_input_embeddings()
-    smaller = nn.Embedding(len(kept), words.embedding_dim, padding_idx=words.padding_idx)
+    words, config = encoder.model.get_input_embeddings(), encoder.model.config
+    padding = None if words.padding_idx is None else int(np.searchsorted(kept, words.padding_idx))
+    smaller = nn.Embedding(len(kept), words.embedding_dim, padding_idx=padding)
     with torch.no_grad():
         smaller.weight.copy_(words.weight[torch.from_numpy(kept)])
     encoder.model.set_input_embeddings(smaller)
-    encoder.model.config.vocab_size = len(kept)
+    config.vocab_size = len(kept)
+    if padding is not None:
+        config.pad_token_id = padding
 
 
-def kept_rows(used: npt.NDArray[np.int64], tokenizer: Any) -> npt.NDArray[np.int64]:
-    """Sorted vocabulary rows to keep: those used, the special tokens, and all up to the padding id."""
-    return np.unique(np.concatenate([used, tokenizer.all_special_ids, np.arange(tokenizer.pad_token_id + 1)]))
+def kept_rows(used: npt.NDArray[np.int64], tokenizer: Any, encoder: Encoder) -> npt.NDArray[np.int64]:
+    """Sorted vocabulary rows to keep: those used, the special tokens, the padding, and all below it that counts."""
+    words = encoder.model.get_input_embeddings()
+    pads = [tokenizer.pad_token_id, *([] if words.padding_idx is None else [words.padding_idx])]
+    if encoder.family.counts_from_padding:
+        pads = [*range(max(pads) + 1)]
+    rows = np.unique(np.concatenate([used, tokenizer.all_special_ids, pads]))
+    return np.asarray(rows[rows < words.num_embeddings], dtype=np.int64)
 
 
 def accepts_segments(tokenizer: Any) -> bool:
