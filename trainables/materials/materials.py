@@ -153,25 +153,25 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     from trainables.model.encoder import accepts_segments, kept_rows, load_encoder, load_tokenizer, save_encoder, trim
 
     task = load_task(config.task, ("train", *splits))
-    tokenizer = load_tokenizer(config.encoder)
+    tokenizer = load_tokenizer(config.encoder, task.source_language)
     encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
+
+    def encode(rows: Sequence[Row], language: str) -> Encoded:
+        own = load_tokenizer(config.encoder, language) if encoder.family.slow_tokenizer else tokenizer
+        return task.shape.encode(rows, own, config.task.max_length)
 
     train_rows: Sequence[Row] = task.rows["train"][task.source_language]
     encoded: dict[str, dict[str, Encoded]] = {}
     if is_paired(config.perturbation):
-        originals = task.shape.encode(train_rows, tokenizer, config.task.max_length)
-        encoded["originals"] = {task.source_language: originals}
+        encoded["originals"] = {task.source_language: encode(train_rows, task.source_language)}
     if config.augmentation.method != "none":
         from trainables.augmentation import augment
 
         seed = derive(config.training.seed, "augmentation")
         train_rows = augment(config.augmentation, train_rows, task.shape.text_columns, task.source_language, seed)
-    encoded["train"] = {task.source_language: task.shape.encode(train_rows, tokenizer, config.task.max_length)}
+    encoded["train"] = {task.source_language: encode(train_rows, task.source_language)}
     for split in splits:
-        encoded[split] = {
-            language: task.shape.encode(rows, tokenizer, config.task.max_length)
-            for language, rows in sorted(task.rows[split].items())
-        }
+        encoded[split] = {language: encode(rows, language) for language, rows in sorted(task.rows[split].items())}
     _check_ids(encoder, encoded, config.encoder.name_or_path)
     known = encoder.family.language_numbers(encoder.model.config.to_dict())
     numbers = language_numbers(config, known, [task.source_language, *task.target_languages])

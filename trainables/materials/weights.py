@@ -11,9 +11,10 @@ from typing import Any
 
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.errors import UserError
-from trainables.materials.materials import prepared
+from trainables.materials.materials import language_numbers, prepared
 from trainables.model.families import EMBEDDINGS, Family, family_of
 from trainables.tasks.hub import unreachable
+from trainables.tasks.plan import Plan
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -34,6 +35,26 @@ def check_length(config: TrialConfig) -> None:
     if most is not None and config.task.max_length > most:
         name = config.encoder.name_or_path
         raise UserError(f"task.max_length: {name} has positions for {most} tokens (got {config.task.max_length})")
+
+
+def check_languages(config: TrialConfig) -> None:
+    """Raise `UserError` for languages that the encoder, or its tokenizer, has to be told of and does not know."""
+    known = _known(config.encoder)
+    try:
+        family = family_of(str(known.get("model_type", "")))
+    except UserError:
+        return
+    numbers = family.language_numbers(known)
+    if not numbers and not family.slow_tokenizer:
+        return
+    plan = Plan.of(config.task)
+    languages = list(dict.fromkeys([plan.source, *plan.sources("validation"), *plan.sources("test")]))
+    language_numbers(config, numbers, languages)
+    if family.slow_tokenizer and not (Path(config.encoder.name_or_path) / "tokenizer.json").exists():
+        from trainables.model.xlm_tokenizer import moses_code, segmenter
+
+        for language in languages:
+            segmenter(moses_code(language))
 
 
 def _problem(encoder: EncoderConfig) -> str | None:

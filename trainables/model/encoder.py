@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
 from trainables.batch import Batch
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig
@@ -29,6 +30,9 @@ from trainables.model import dropout
 from trainables.model.attention import ATTENTION
 from trainables.model.families import family_of
 from trainables.model.heads import pool
+
+FAST = "tokenizer.json"
+"""The file of a fast tokenizer."""
 
 
 class Encoder(nn.Module):
@@ -257,12 +261,36 @@ def resolve(config: EncoderConfig) -> str:
     return config.name_or_path
 
 
-def load_tokenizer(config: EncoderConfig) -> Any:
-    """The encoder's fast tokenizer."""
+def load_tokenizer(config: EncoderConfig, language: str = "en") -> Any:
+    """The encoder's fast tokenizer; of a language where its words are found by rules of their language (XLM).
+
+    Raises `UserError` where it cannot be had, and for one that lacks what is needed of it.
+    """
+    name = config.name_or_path
+    if family_of(_from_pretrained(AutoConfig, config).model_type).slow_tokenizer and not _file(config, FAST):
+        from trainables.model import xlm_tokenizer
+
+        return xlm_tokenizer.read(partial(_file, config), language)
     tokenizer = _from_pretrained(AutoTokenizer, config, use_fast=True)
     if not tokenizer.is_fast:
-        raise UserError(f"encoder.name_or_path: needs a fast tokenizer (got {config.name_or_path})")
+        raise UserError(f"encoder.name_or_path: needs a fast tokenizer (got {name})")
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"encoder.name_or_path: needs a tokenizer with a padding token (got {name}, which has none)")
+    if not tokenizer.num_special_tokens_to_add():
+        raise UserError(
+            f"encoder.name_or_path: needs a tokenizer that marks where a text begins or ends (got {name}, which adds "
+            "no special tokens)"
+        )
     return tokenizer
+
+
+def _file(config: EncoderConfig, name: str) -> Path | None:
+    """A file of an encoder, fetched where it is on the hub; None where it has none of that name."""
+    try:
+        found = cached_file(resolve(config), name, revision=config.revision or "main")
+    except OSError:
+        return None
+    return None if found is None else Path(found)
 
 
 def load_encoder(config: EncoderConfig, uses_segments: bool, folder: Path | None = None) -> Encoder:

@@ -85,6 +85,8 @@ class Family:
     """How it is told languages, if it is."""
     auto_class: str = "AutoModel"
     """Class of transformers that loads the encoder alone."""
+    slow_tokenizer: bool = False
+    """Whether the library has none but a slow tokenizer for it, in place of which `xlm_tokenizer` is taken."""
 
     def embedding_layer(self, model: nn.Module) -> list[nn.Module]:
         """The modules of the embedding layer; those that a checkpoint does not have are left out."""
@@ -243,6 +245,7 @@ register(
         dropout="dropout",
         dropout_numbers=("dropout", "attention_dropout"),
         languages=Languages("langs", by_token=True, numbers=_xlm_numbers),
+        slow_tokenizer=True,
     )
 )
 register(
