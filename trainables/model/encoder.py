@@ -28,7 +28,7 @@ from trainables.errors import UserError
 from trainables.layout import Layout
 from trainables.model import dropout
 from trainables.model.attention import ATTENTION
-from trainables.model.families import family_of
+from trainables.model.families import add_installed, family_of
 from trainables.model.heads import pool
 
 FAST = "tokenizer.json"
@@ -329,6 +329,7 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
 
 def _from_pretrained(loader: Any, config: EncoderConfig, **options: Any) -> Any:
     source = resolve(config)
+    add_installed()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:

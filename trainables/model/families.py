@@ -164,8 +164,11 @@ def register(family: Family) -> Family:
 
 
 @cache
-def _installed() -> None:
-    """Register those of installed packages, once. Raises `UserError` for one that cannot be."""
+def add_installed() -> None:
+    """Register the families of installed packages, once a process. What their modules do besides is done by then.
+
+    Raises `UserError` for one that cannot be.
+    """
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
             family = entry.load()
@@ -178,7 +181,7 @@ def _installed() -> None:
 
 def families() -> Iterator[Family]:
     """All that are known, each once. Raises `UserError` where one of an installed package cannot be had."""
-    _installed()
+    add_installed()
     yield from dict.fromkeys(_FAMILIES.values())
 
 

@@ -81,11 +81,11 @@ ABSOLUTE = ("bert", "ernie", "electra", "distilbert", "albert", "xlm", "xlm with
 """Those whose positions the library counts from the left edge, whatever the padding."""
 
 
-def write(folder: Path, name: str, std: float = 0.2) -> Path:
-    """An encoder of this name with random weights, norms and biases too."""
+def write(folder: Path, name: str, std: float = 0.2, **more: Any) -> Path:
+    """An encoder of this name with random weights, norms and biases too; `more` of its shape than is said here."""
     torch.manual_seed(0)
     kind, shape = CONFIGS[name]
-    model = _class_of(kind).from_config(AutoConfig.for_model(kind, **shape), attn_implementation="eager")
+    model = _class_of(kind).from_config(AutoConfig.for_model(kind, **{**shape, **more}), attn_implementation="eager")
     for parameter in model.parameters():
         if parameter.requires_grad:
             nn.init.normal_(parameter, 0.0, std)
