@@ -24,9 +24,14 @@ HUB_ID = re.compile(r"(\b[\w\-.]+\b/)?\b[\w\-.]{1,96}\b")
 
 
 def check(encoder: EncoderConfig) -> None:
-    """Raise `UserError` where the weights are not on this machine and cannot be fetched, as far as can be told."""
+    """Raise `UserError` where the weights are not on this machine and cannot be fetched, as far as can be told.
+
+    And where they are of no known family, or layers are to be frozen alone that are all one.
+    """
     if problem := _problem(encoder):
         raise UserError(f"encoder.name_or_path: {ENCODERS} (got {encoder.name_or_path!r}: {problem})")
+    if kind := _known(encoder).get("model_type"):
+        family_of(str(kind)).check_frozen(str(kind), encoder.freeze_lower_layers)
 
 
 def check_length(config: TrialConfig) -> None:

@@ -154,11 +154,7 @@ class Encoder(nn.Module):
             for module in self.family.embedding_layer(self.model):
                 module.requires_grad_(False)
         layers = self.family.layers_of(self.model)
-        if lower_layers and self.family.shares_layers:
-            kind = self.model.config.model_type
-            raise UserError(
-                f"encoder.freeze_lower_layers: must be 0, all layers of {kind} encoders are one (got {lower_layers})"
-            )
+        self.family.check_frozen(self.model.config.model_type, lower_layers)
         if lower_layers > len(layers):
             raise UserError(
                 f"encoder.freeze_lower_layers: must be at most the encoder's {len(layers)} layers (got {lower_layers})"

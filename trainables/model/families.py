@@ -105,6 +105,13 @@ class Family:
         """The numbers of the languages that an encoder with this configuration has to be told; empty: none."""
         return {} if self.languages is None else self.languages.numbers(config)
 
+    def check_frozen(self, kind: str, lower_layers: int) -> None:
+        """Raise `UserError` where layers are to be frozen alone that are all one."""
+        if lower_layers and self.shares_layers:
+            raise UserError(
+                f"encoder.freeze_lower_layers: must be 0, all layers of {kind} encoders are one (got {lower_layers})"
+            )
+
     def part(self, parameter: str) -> int | None:
         """The layer, counted from 0, of a parameter by its name in a checkpoint, whatever prefix that has.
 

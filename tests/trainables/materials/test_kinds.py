@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,21 @@ def test_a_language_that_it_does_not_know_is_one_line_before_anything_starts(
     weights.check_languages(apply_point(config, {"task.target_languages": ["de"]}))
 
 
+def test_a_segmenter_that_is_not_there_is_named_before_anything_starts(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pythainlp.tokenize", None)
+    config = trial(data, "xlm")
+    weights.check_languages(apply_point(config, {"task.target_languages": ["sw"]}))
+    folder = Path(config.encoder.name_or_path)
+    for split in ("validation", "test"):
+        (data / f"{split}.de.jsonl").rename(data / f"{split}.th.jsonl")
+    weights.check_languages(config)  # with a fast tokenizer of its own
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"^encoder.name_or_path: XLM needs the package pythainlp .*words of th"):
+        weights.check_languages(config)
+
+
 def test_an_encoder_without_language_embeddings_is_told_none(data: Path) -> None:
     config = trial(data, "xlm", lang2id={"en": 0}, id2lang={"0": "en"})
     weights.check_languages(config)
@@ -180,6 +196,17 @@ def test_a_tokenizer_that_lacks_something_is_one_line(data: Path, change: Callab
     with pytest.raises(UserError, match=line) as caught:
         load(config)
     assert len(caught.value.lines) == 1
+
+
+def test_layers_that_are_one_and_kinds_that_nobody_knows_are_refused_before_anything_starts(data: Path) -> None:
+    config = trial(data, "albert")
+    weights.check(config.encoder)
+    with pytest.raises(UserError, match=r"^encoder.freeze_lower_layers: must be 0, all layers of albert .* \(got 1\)$"):
+        weights.check(apply_point(config, {"encoder.freeze_lower_layers": 1}).encoder)
+    written = Path(config.encoder.name_or_path) / "config.json"
+    written.write_text(json.dumps({"model_type": "gpt2"}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"^encoder.name_or_path: must be an encoder of a known kind.* \(got 'gpt2'\)$"):
+        weights.check(config.encoder)
 
 
 def test_a_tokenizer_of_another_encoder_is_one_line(data: Path) -> None:
