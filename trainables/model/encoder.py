@@ -111,9 +111,13 @@ class Encoder(nn.Module):
     def inside(self, embeddings: Tensor, layout: Layout, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """As `states`, with what enters the first layer (s, t, d) and the attention of a layer (s, heads, t, t).
 
-        Needs `show_attention`. In training the attention is the one used, dropout included.
+        Needs `show_attention`. In training the attention is the one used, dropout included. Raises `UserError` for an
+        encoder that does not show it.
         """
         output = self._run(embeddings, layout, False, output_attentions=True, output_hidden_states=True)
+        if not output.attentions or not output.hidden_states:
+            kind = self.model.config.model_type
+            raise UserError(f"perturbation.method: compares attention, which {kind} encoders do not show (got 'ear')")
         return output.last_hidden_state, output.hidden_states[0], output.attentions[layer]
 
     def _run(self, embeddings: Tensor, layout: Layout, packs: bool, **options: bool) -> Any:

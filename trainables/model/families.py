@@ -275,6 +275,24 @@ register(
         never_trained=("embed_positions",),
     )
 )
+# Their files call the embeddings' norm otherwise than the library does.
+register(
+    Family(
+        kinds=("jina_embeddings_v3", "nomic_bert"),
+        embeddings=("embeddings", "emb_ln"),
+        layers=("layers",),
+        dropout_numbers=("attention_dropout",),
+    )
+)
+register(
+    Family(
+        kinds=("mpnet",),
+        above=("encoder.relative_attention_bias",),
+        counts_from_padding=True,
+        takes_segments=False,
+        attention="eager",
+    )
+)
 register(
     Family(
         kinds=("modernbert",),

@@ -40,7 +40,7 @@ from trainables.training.trial import Trial, start
 TOLD = ("xmod", "xlm with languages")
 """Those that are told languages."""
 
-BY_MODULE = ("deberta", "deberta-v2", "mdeberta", "rembert", "roformer")
+BY_MODULE = ("deberta", "deberta-v2", "mdeberta", "mpnet", "rembert", "roformer")
 """Those that drop attention by an `nn.Dropout` of their own, in the open."""
 
 LENGTHS = (9, 2, 6, 3)
@@ -317,6 +317,13 @@ def test_every_method_trains_it(folders: dict[str, Path], name: str, method: str
     after = copied(trial)
     still = {n for n, tensor in after.items() if torch.equal(tensor, before[n])}
     assert not any("layer" in n or "attentions" in n or "block" in n for n in still if "bias" not in n), still
+
+
+def test_attention_that_is_not_shown_is_one_line(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    of, given = tiny_families.model(encoder(folders, "bert")), batch("bert")
+    monkeypatch.setattr(type(of.encoder.model), "forward", lambda *_, **__: SimpleNamespace(attentions=None))
+    with pytest.raises(UserError, match=r"^perturbation.method: compares attention, which bert encoders do not show"):
+        of.inside(of.embed(given), given, 0)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -65,6 +65,9 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "rembert": ("rembert", {**_BERT, "input_embedding_size": 8, "hidden_dropout_prob": 0.1}),
     "roformer": ("roformer", {**_BERT, "embedding_size": 8}),
+    "jina_embeddings_v3": ("jina_embeddings_v3", _BERT),
+    "nomic_bert": ("nomic_bert", _BERT),
+    "mpnet": ("mpnet", _BERT),
     "modernbert": (
         "modernbert",
         {**_BERT, "global_attn_every_n_layers": 2, "local_attention": 4, "cls_token_id": 0, "sep_token_id": 2},
