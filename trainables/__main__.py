@@ -60,6 +60,7 @@ def _run(config: TrialConfig, directory: Path, as_json: bool) -> None:
     from trainables.training.loop import run_trial
 
     weights.check_length(config)
+    weights.check_languages(config)
     for i, evaluation in enumerate(run_trial(config, directory, say=partial(print, file=sys.stderr))):
         if as_json:
             print(json.dumps(evaluation.to_json()), flush=True)

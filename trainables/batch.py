@@ -31,13 +31,15 @@ class Encoded:
     labels: npt.NDArray[np.int64]
     label_offsets: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
+    languages: npt.NDArray[np.int64] | None = None
+    """Number of each sequence's language, for encoders that are told it. Not stored: it follows from the encoder."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays by name, for storing."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "languages"}
 
     def sequence(self, i: int) -> npt.NDArray[np.int32]:
         """Token ids of one sequence."""
@@ -59,6 +61,7 @@ class Encoded:
             labels=np.concatenate(labels),
             label_offsets=np.cumsum([0, *map(len, labels)]),
             rows=self.rows[list(items)],
+            languages=None if self.languages is None else self.languages[sequences],
         )
 
 
@@ -67,7 +70,8 @@ class Batch:
     """A padded batch (right padding). `special` marks start, end and separator tokens, never padding.
 
     `sequence_keys` (s,) names each sequence by a stable number, so that its random perturbation does not depend on
-    the batch or the worker it happens to be in. `labels` is (n, …) as the task shape collates it.
+    the batch or the worker it happens to be in. `labels` is (n, …) as the task shape collates it. `languages` (s,) are
+    the encoder's numbers of them, where it is told them.
     """
 
     input_ids: Tensor
@@ -75,14 +79,16 @@ class Batch:
     special: Tensor
     labels: Tensor
     sequence_keys: Tensor
+    languages: Tensor | None = None
 
     @cached_property
     def layout(self) -> Layout:
         """Where its tokens lie."""
-        return Layout.of(self.attention_mask, self.special)
+        return Layout.of(self.attention_mask, self.special, self.languages)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, with its layout, which is computed before."""
-        moved = Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        moved = Batch(**{name: value.to(device, non_blocking=True) for name, value in given.items()})
         vars(moved)["layout"] = self.layout.to(device)
         return moved

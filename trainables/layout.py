@@ -41,11 +41,13 @@ class Layout:
     """Tokens of the longest sequence."""
     is_full: bool
     """Whether there is no padding."""
+    languages: Tensor | None = None
+    """(s,), the number that the encoder knows each sequence's language by; None where it is told none."""
     _hidden: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, attention_mask: Tensor, special: Tensor) -> Layout:
-        """Of a batch whose mask (s, t) is nonzero at its tokens, with its special tokens (s, t).
+    def of(cls, attention_mask: Tensor, special: Tensor, languages: Tensor | None = None) -> Layout:
+        """Of a batch whose mask (s, t) is nonzero at its tokens, with its special tokens (s, t) and languages (s,).
 
         Reads back from the device that the mask is on: to be called on the CPU.
         """
@@ -64,6 +66,7 @@ class Layout:
             bounds=bounds,
             longest=int(lengths.max()),
             is_full=bool(mask.all()),
+            languages=languages,
         )
 
     def to(self, device: torch.device) -> Layout:

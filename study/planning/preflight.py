@@ -63,12 +63,13 @@ def _encoders(config: StudyConfig) -> list[str]:
 
 
 def _lengths(config: StudyConfig) -> list[str]:
-    """Encoders that have no positions for texts as long as the task allows."""
+    """Encoders that have no positions for texts as long as the task allows, or do not know its languages."""
     try:
         trials = needs.encoders(config)
     except UserError:
         trials = [config.trial]
-    lines = [line for trial in trials for line in _lines(partial(weights.check_length, trial))]
+    checked = [partial(check, trial) for trial in trials for check in (weights.check_length, weights.check_languages)]
+    lines = [line for each in checked for line in _lines(each)]
     return [f"trial.{line}" for line in dict.fromkeys(lines)]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tests.trainables.texts import Item, encode
@@ -17,3 +19,9 @@ def test_items_are_picked_with_all_their_sequences() -> None:
     picked, expected = encode(ITEMS).pick([2, 0], 2), encode([ITEMS[2], ITEMS[0]])
     for name, array in expected.arrays().items():
         assert np.array_equal(picked.arrays()[name], array), name
+
+
+def test_items_are_picked_with_the_languages_of_all_their_sequences() -> None:
+    told = replace(encode(ITEMS), languages=np.asarray([0, 1, 2, 1, 4, 1]))
+    picked = told.pick([2, 0], 2).languages
+    assert picked is not None and picked.tolist() == [4, 1, 0, 1]

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from trainables.batch import Encoded
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.model.families import Numbers, number_of
 from trainables.perturbation import create, is_paired
 from trainables.scores import Split
 from trainables.seeds import derive
@@ -28,7 +29,7 @@ from trainables.storage import cache
 from trainables.tasks.base import Row, TaskShape
 from trainables.tasks.task import load_task
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folders' layouts; part of the cache keys."""
 
 KEPT = "kept.npy"
@@ -115,18 +116,21 @@ def prepared(config: TrialConfig) -> Path | None:
 
 def longest(config: TrialConfig) -> int | None:
     """Tokens of the longest training text of a trial configuration, if its materials are in the cache already."""
-    folder = prepared(config)
-    if folder is None:
+    folders = [prepared(config), _prepared_copies(config)]
+    known = [np.diff(np.load(folder / "train" / "offsets.npy")) for folder in folders if folder is not None]
+    return max((int(lengths.max()) for lengths in known), default=None)
+
+
+def _prepared_copies(config: TrialConfig) -> Path | None:
+    """The augmented training data of the configuration's seed, if there are some in the cache already."""
+    if config.augmentation.method == "none":
         return None
-    files = (folder / part / "offsets.npy" for part in ("train", "originals"))
-    return max(int(np.diff(np.load(file)).max()) for file in files if file.exists())
+    return cache.found(f"copies-{copies_key(config, ('validation',))}")
 
 
 def added_rows(config: TrialConfig) -> int:
     """Word embeddings that `run` adds to those of `prepared` for the copies of this seed; 0 where that is not known."""
-    if config.augmentation.method == "none":
-        return 0
-    folder = cache.found(f"copies-{copies_key(config, ('validation',))}")
+    folder = _prepared_copies(config)
     return 0 if folder is None or not (folder / ADDED).exists() else len(np.load(folder / ADDED))
 
 
@@ -142,12 +146,14 @@ def check(config: TrialConfig) -> None:
 
     method = create(config.perturbation)
     problems = method.problems(config)
-    size = config.training.micro_batch_size
-    if size is not None and size < config.training.batch_size and task_shape(config.task).compares_items:
-        problems.append(
-            f"training.micro_batch_size: the items of a batch are compared with each other and cannot be taken apart; "
-            f"leave it out (got {size} of {config.training.batch_size}, task {config.task.name!r})"
-        )
+    size, tokens = config.training.micro_batch_size, config.training.micro_batch_tokens
+    if task_shape(config.task).compares_items:
+        rule = "the items of a batch are compared with each other and cannot be taken apart; leave it out"
+        if size is not None and size < config.training.batch_size:
+            got = f"got {size} of {config.training.batch_size}, task {config.task.name!r}"
+            problems.append(f"training.micro_batch_size: {rule} ({got})")
+        if tokens is not None:
+            problems.append(f"training.micro_batch_tokens: {rule} (got {tokens}, task {config.task.name!r})")
     if method.paired:
         name = config.perturbation.method
         if config.augmentation.method == "none":
@@ -211,20 +217,26 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     from trainables.model.encoder import accepts_segments, kept_rows, load_encoder, load_tokenizer, save_encoder, trim
 
     task = load_task(config.task, ("train", *splits))
-    tokenizer = load_tokenizer(config.encoder)
+    tokenizer = load_tokenizer(config.encoder, task.source_language)
     encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
+
+    def encode(rows: Sequence[Row], language: str) -> Encoded:
+        own = load_tokenizer(config.encoder, language) if encoder.family.slow_tokenizer else tokenizer
+        return task.shape.encode(rows, own, config.task.max_length)
 
     encoded: dict[str, dict[str, Encoded]] = {}
     for split in ("train", *splits):
-        encoded[split] = {
-            language: task.shape.encode(rows, tokenizer, config.task.max_length)
-            for language, rows in sorted(task.rows[split].items())
-        }
+        encoded[split] = {language: encode(rows, language) for language, rows in sorted(task.rows[split].items())}
+    _check_ids(encoder, encoded, config.encoder.name_or_path)
+    known = encoder.family.language_numbers(encoder.model.config.to_dict())
+    numbers = language_numbers(config, known, [task.source_language, *task.target_languages])
     fingerprint = _weights_fingerprint(encoder)
     norm = _reference_norm(encoder, encoded["train"][task.source_language])
+    pad_id = int(tokenizer.pad_token_id)
     if config.encoder.trim_vocabulary:
         used = np.unique(np.concatenate([e.ids for languages in encoded.values() for e in languages.values()]))
-        kept = kept_rows(used, tokenizer)
+        kept = kept_rows(used, tokenizer, encoder)
+        pad_id = int(np.searchsorted(kept, pad_id))
         encoded = {s: {k: _renumber(e, kept) for k, e in languages.items()} for s, languages in encoded.items()}
         trim(encoder, kept)
         np.save(folder / KEPT, kept)
@@ -240,7 +252,8 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
         "target_languages": list(task.target_languages),
         "splits": list(splits),
         "reference_norm": norm,
-        "pad_id": int(tokenizer.pad_token_id),
+        "pad_id": pad_id,
+        "language_numbers": numbers,
         "uses_segments": accepts_segments(tokenizer),
         "fingerprint": task.fingerprint,
         "encoder": fingerprint,
@@ -255,11 +268,12 @@ def _build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
     from trainables.model.encoder import accepts_segments, load_encoder, load_tokenizer
 
     task = load_task(config.task, ("train",))
-    tokenizer = load_tokenizer(config.encoder)
+    tokenizer = load_tokenizer(config.encoder, task.source_language)
     encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
     source, seed = task.source_language, derive(config.training.seed, "augmentation")
     rows = augment(config.augmentation, task.rows["train"][source], task.shape.text_columns, source, seed)
     train = task.shape.encode(rows, tokenizer, config.task.max_length)
+    _check_ids(encoder, {"train": {source: train}}, config.encoder.name_or_path)
     norm = _reference_norm(encoder, train)
     if (shared / KEPT).exists():
         kept = np.load(shared / KEPT)
@@ -269,6 +283,34 @@ def _build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
         np.save(folder / WORDS, encoder.table.numpy()[added])
     _save(folder / "train", {source: train})
     (folder / "meta.json").write_text(json.dumps({"reference_norm": norm}, indent=1), encoding="utf-8")
+
+
+def language_numbers(config: TrialConfig, numbers: Numbers, languages: Iterable[str]) -> dict[str, int]:
+    """The encoder's number of each language, by its code here; empty where `numbers`, all it knows, are.
+
+    Raises `UserError` for a language that it has none for, and a task that mixes them within a text.
+    """
+    from trainables.tasks.task import task_shape
+
+    if not numbers:
+        return {}
+    task_shape(config.task).languages_of_item(config.task.source_language, config.task.source_language)
+    found = {code: number_of(code, numbers) for code in languages}
+    lacking = [code for code, number in found.items() if number is None]
+    if lacking:
+        raise UserError(
+            f"task.target_languages: {config.encoder.name_or_path} is told the language of each text and knows "
+            f"{', '.join(sorted(str(name) for name in numbers))} (got {', '.join(lacking)})"
+        )
+    return {code: number for code, number in found.items() if number is not None}
+
+
+def _check_ids(encoder: Any, encoded: Mapping[str, Mapping[str, Encoded]], name: str) -> None:
+    """Raise `UserError` for a tokenizer that is not this encoder's."""
+    rows = encoder.model.get_input_embeddings().num_embeddings
+    highest = max(int(each.ids.max(initial=0)) for languages in encoded.values() for each in languages.values())
+    if highest >= rows:
+        raise UserError(f"encoder.name_or_path: {name} embeds {rows} tokens, its tokenizer has more (got id {highest})")
 
 
 def _reference_norm(encoder: Any, train: Encoded) -> float:
@@ -347,11 +389,13 @@ def load(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> Mate
 @lru_cache(maxsize=2)
 def _with_copies(shared: Path, task_json: str, copies: Path, paired: bool) -> Materials:
     """A seed's materials: what is remembered of the evaluation and the encoder is remembered for all seeds."""
-    base = _open(shared, task_json)
+    base, source = _open(shared, task_json), _load(copies / "train")
     meta = json.loads((copies / "meta.json").read_text(encoding="utf-8"))
+    numbers = json.loads((shared / "meta.json").read_text(encoding="utf-8"))["language_numbers"]
+    language = base.source_language
     return replace(
         base,
-        train=_load(copies / "train")[base.source_language],
+        train=_numbered(source[language], language, language, base.shape, numbers),
         reference_norm=meta["reference_norm"],
         originals=base.train if paired else None,
         copies_folder=copies,
@@ -365,12 +409,17 @@ def _open(folder: Path, task_json: str) -> Materials:
 
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     source = meta["source_language"]
-    evaluation = {split: _load(folder / split) for split in meta["splits"]}
+    shape, numbers = task_shape(TaskConfig.model_validate_json(task_json)), meta["language_numbers"]
+
+    def loaded(part: Path) -> dict[str, Encoded]:
+        return {language: _numbered(each, language, source, shape, numbers) for language, each in _load(part).items()}
+
+    evaluation = {split: loaded(folder / split) for split in meta["splits"]}
     return Materials(
-        shape=task_shape(TaskConfig.model_validate_json(task_json)),
+        shape=shape,
         source_language=source,
         target_languages=tuple(meta["target_languages"]),
-        train=_load(folder / "train")[source],
+        train=loaded(folder / "train")[source],
         evaluation=evaluation,
         rows={s: {k: _read_rows(folder / s / f"{k}.jsonl") for k in languages} for s, languages in evaluation.items()},
         reference_norm=meta["reference_norm"],
@@ -379,6 +428,14 @@ def _open(folder: Path, task_json: str) -> Materials:
         encoder_folder=folder / "encoder",
         fingerprint=meta["fingerprint"],
     )
+
+
+def _numbered(encoded: Encoded, language: str, source: str, shape: TaskShape, numbers: Mapping[str, int]) -> Encoded:
+    """With the numbers of its sequences' languages, where the encoder is told them."""
+    if not numbers:
+        return encoded
+    item = [numbers[code] for code in shape.languages_of_item(language, source)]
+    return replace(encoded, languages=np.tile(np.asarray(item, dtype=np.int64), len(encoded)))
 
 
 def _read_rows(path: Path) -> list[Row]:

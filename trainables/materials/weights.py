@@ -11,9 +11,10 @@ from typing import Any
 
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.errors import UserError
-from trainables.materials.materials import added_rows, prepared
+from trainables.materials.materials import added_rows, language_numbers, prepared
 from trainables.model.families import EMBEDDINGS, Family, family_of
 from trainables.tasks.hub import unreachable
+from trainables.tasks.plan import Plan
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -26,9 +27,14 @@ HUB_ID = re.compile(r"(\b[\w\-.]+\b/)?\b[\w\-.]{1,96}\b")
 
 
 def check(encoder: EncoderConfig) -> None:
-    """Raise `UserError` where the weights are not on this machine and cannot be fetched, as far as can be told."""
+    """Raise `UserError` where the weights are not on this machine and cannot be fetched, as far as can be told.
+
+    And where they are of no known family, or layers are to be frozen alone that are all one.
+    """
     if problem := _problem(encoder):
         raise UserError(f"encoder.name_or_path: {ENCODERS} (got {encoder.name_or_path!r}: {problem})")
+    if kind := architecture(encoder).get("model_type"):
+        family_of(str(kind)).check_frozen(str(kind), encoder.freeze_lower_layers)
 
 
 def check_length(config: TrialConfig) -> None:
@@ -37,6 +43,26 @@ def check_length(config: TrialConfig) -> None:
     if most is not None and config.task.max_length > most:
         name = config.encoder.name_or_path
         raise UserError(f"task.max_length: {name} has positions for {most} tokens (got {config.task.max_length})")
+
+
+def check_languages(config: TrialConfig) -> None:
+    """Raise `UserError` for languages that the encoder, or its tokenizer, has to be told of and does not know."""
+    known = architecture(config.encoder)
+    try:
+        family = family_of(str(known.get("model_type", "")))
+    except UserError:
+        return
+    numbers = family.language_numbers(known)
+    if not numbers and not family.slow_tokenizer:
+        return
+    plan = Plan.of(config.task)
+    languages = list(dict.fromkeys([plan.source, *plan.sources("validation"), *plan.sources("test")]))
+    language_numbers(config, numbers, languages)
+    if family.slow_tokenizer and not (Path(config.encoder.name_or_path) / "tokenizer.json").exists():
+        from trainables.model.xlm_tokenizer import moses_code, segmenter
+
+        for language in languages:
+            segmenter(moses_code(language))
 
 
 def _problem(encoder: EncoderConfig) -> str | None:
@@ -129,7 +155,8 @@ def unfrozen(shapes: Shapes, encoder: EncoderConfig) -> Shapes:
     for name, shape in own(shapes, encoder).items():
         part = family.part(name)
         assert part is not None
-        if not (encoder.freeze_embeddings if part == EMBEDDINGS else 0 <= part < encoder.freeze_lower_layers):
+        frozen = encoder.freeze_embeddings if part == EMBEDDINGS else 0 <= part < encoder.freeze_lower_layers
+        if family.trains(name) and not frozen:
             found[name] = shape
     return found
 

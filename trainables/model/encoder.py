@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import transformers
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils import logging
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import cached_file, logging
 
 from trainables.batch import Batch
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig
@@ -25,8 +27,11 @@ from trainables.errors import UserError
 from trainables.layout import Layout
 from trainables.model import dropout
 from trainables.model.attention import ATTENTION
-from trainables.model.families import family_of
+from trainables.model.families import add_installed, family_of
 from trainables.model.heads import pool
+
+FAST = "tokenizer.json"
+"""The file of a fast tokenizer."""
 
 
 class Encoder(nn.Module):
@@ -44,6 +49,8 @@ class Encoder(nn.Module):
         self.model = model
         self.family = family_of(model.config.model_type)
         self.uses_segments = uses_segments
+        self.is_told_languages = bool(self.family.language_numbers(model.config.to_dict()))
+        """Whether it has to be told the language of each sequence."""
         self.frozen_layers = 0
         """How many of the lowest layers are known to give an unperturbed text the same states for good (`freeze`)."""
         self._given: tuple[Layout, bool, dict[str, Tensor]] | None = None
@@ -81,7 +88,9 @@ class Encoder(nn.Module):
 
     def packs(self, layout: Layout) -> bool:
         """Whether a batch goes through the layers without its padding: where it has any, and they can do without."""
-        is_able = self.attention == ATTENTION and self.family.plain and not self.model.config.is_decoder
+        is_able = (
+            self.attention == ATTENTION and self.family.plain and not getattr(self.model.config, "is_decoder", False)
+        )
         return is_able and not layout.is_full
 
     def _padded(self, states: Tensor, layout: Layout) -> Tensor:
@@ -92,17 +101,22 @@ class Encoder(nn.Module):
 
         Raises `UserError` where there is no such layer (counted from 0).
         """
-        layers = len(self.family.layers_of(self.model))
+        layers = int(self.model.config.num_hidden_layers)
         if layer >= layers:
             raise UserError(f"perturbation.attention_layer: must be below the encoder's {layers} layers (got {layer})")
-        self.model.set_attn_implementation("eager")
+        if self.family.attention != "eager":
+            self.model.set_attn_implementation("eager")
 
     def inside(self, embeddings: Tensor, layout: Layout, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """As `states`, with what enters the first layer (s, t, d) and the attention of a layer (s, heads, t, t).
 
-        Needs `show_attention`. In training the attention is the one used, dropout included.
+        Needs `show_attention`. In training the attention is the one used, dropout included. Raises `UserError` for an
+        encoder that does not show it.
         """
         output = self._run(embeddings, layout, False, output_attentions=True, output_hidden_states=True)
+        if not output.attentions or not output.hidden_states:
+            kind = self.model.config.model_type
+            raise UserError(f"perturbation.method: compares attention, which {kind} encoders do not show (got 'ear')")
         return output.last_hidden_state, output.hidden_states[0], output.attentions[layer]
 
     def _run(self, embeddings: Tensor, layout: Layout, packs: bool, **options: bool) -> Any:
@@ -137,17 +151,28 @@ class Encoder(nn.Module):
             given["position_ids"] = layout.ranks + self.family.first_position(self.model.config.pad_token_id or 0)
         if self.family.takes_segments:
             given["token_type_ids"] = layout.segments if self.uses_segments else torch.zeros_like(layout.ranks)
+        if self.is_told_languages:
+            assert self.family.languages is not None and layout.languages is not None, "texts of no known language"
+            each, by_token = layout.languages, self.family.languages.by_token
+            given[self.family.languages.argument] = each[:, None].expand_as(layout.ranks) if by_token else each
         if packs:
             given = {name: layout.pack(each) for name, each in given.items()}
         self._given = (layout, packs, given)
         return given
 
     def freeze(self, embeddings: bool, lower_layers: int) -> None:
-        """Keep the embedding layer and the lowest layers as pretrained."""
+        """Keep the embedding layer and the lowest layers as pretrained, and what no trial of its family trains.
+
+        Raises `UserError` where it has not so many layers, or they are all one.
+        """
+        for name, parameter in self.model.named_parameters():
+            if not self.family.trains(name):
+                parameter.requires_grad_(False)
         if embeddings:
             for module in self.family.embedding_layer(self.model):
                 module.requires_grad_(False)
         layers = self.family.layers_of(self.model)
+        self.family.check_frozen(self.model.config.model_type, lower_layers)
         if lower_layers > len(layers):
             raise UserError(
                 f"encoder.freeze_lower_layers: must be at most the encoder's {len(layers)} layers (got {lower_layers})"
@@ -205,6 +230,12 @@ class Encoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = probability
+            for name in self.family.dropout_numbers:
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, probability)
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.Identity) and "drop" in name:  # built without, since its probability was 0
+                    setattr(module, name, nn.Dropout(probability).train(module.training))
 
 
 class Model(nn.Module):
@@ -214,8 +245,9 @@ class Model(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = head
-        encoder.model.set_attn_implementation(ATTENTION)
-        self.masks = dropout.share(self)
+        if encoder.family.attention == "sdpa":
+            encoder.model.set_attn_implementation(ATTENTION)
+        self.masks = dropout.share(head if encoder.family.repeats_dropout else self)
 
     def train(self, mode: bool = True) -> Self:
         """As every module; evaluation has no masks to keep."""
@@ -256,12 +288,36 @@ def resolve(config: EncoderConfig) -> str:
     return config.name_or_path
 
 
-def load_tokenizer(config: EncoderConfig) -> Any:
-    """The encoder's fast tokenizer."""
+def load_tokenizer(config: EncoderConfig, language: str = "en") -> Any:
+    """The encoder's fast tokenizer; of a language where its words are found by rules of their language (XLM).
+
+    Raises `UserError` where it cannot be had, and for one that lacks what is needed of it.
+    """
+    name = config.name_or_path
+    if family_of(_from_pretrained(AutoConfig, config).model_type).slow_tokenizer and not _file(config, FAST):
+        from trainables.model import xlm_tokenizer
+
+        return xlm_tokenizer.read(partial(_file, config), language)
     tokenizer = _from_pretrained(AutoTokenizer, config, use_fast=True)
     if not tokenizer.is_fast:
-        raise UserError(f"encoder.name_or_path: needs a fast tokenizer (got {config.name_or_path})")
+        raise UserError(f"encoder.name_or_path: needs a fast tokenizer (got {name})")
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"encoder.name_or_path: needs a tokenizer with a padding token (got {name}, which has none)")
+    if not tokenizer.num_special_tokens_to_add():
+        raise UserError(
+            f"encoder.name_or_path: needs a tokenizer that marks where a text begins or ends (got {name}, which adds "
+            "no special tokens)"
+        )
     return tokenizer
+
+
+def _file(config: EncoderConfig, name: str) -> Path | None:
+    """A file of an encoder, fetched where it is on the hub; None where it has none of that name."""
+    try:
+        found = cached_file(resolve(config), name, revision=config.revision or "main")
+    except OSError:
+        return None
+    return None if found is None else Path(found)
 
 
 def load_encoder(config: EncoderConfig, uses_segments: bool, folder: Path | None = None) -> Encoder:
@@ -271,8 +327,9 @@ def load_encoder(config: EncoderConfig, uses_segments: bool, folder: Path | None
     """
     source = config if folder is None else EncoderConfig(name_or_path=str(folder))
     family = family_of(_from_pretrained(AutoConfig, source).model_type)
+    loader = getattr(transformers, family.auto_class)
     options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
-    model = _from_pretrained(AutoModel, source, attn_implementation=family.attention, **options)
+    model = _from_pretrained(loader, source, attn_implementation=family.attention, **options)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return Encoder(model, uses_segments).eval()
@@ -285,7 +342,9 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
     Raises `RuntimeError` where what is there afterwards is not what was to be written.
     """
     folder.mkdir()
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.model.state_dict().items()}
+    state = encoder.model.state_dict()
+    first = {tensor.data_ptr(): name for name, tensor in reversed(state.items())}  # one name for tied weights
+    weights = {name: state[name].detach().cpu().contiguous() for name in state if first[state[name].data_ptr()] == name}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     encoder.model.config.architectures = [type(encoder.model).__name__]
     encoder.model.config.to_json_file(folder / "config.json")
@@ -297,6 +356,7 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
 
 def _from_pretrained(loader: Any, config: EncoderConfig, **options: Any) -> Any:
     source = resolve(config)
+    add_installed()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
@@ -309,14 +369,17 @@ def _from_pretrained(loader: Any, config: EncoderConfig, **options: Any) -> Any:
 def trim(encoder: Encoder, kept: npt.NDArray[np.int64]) -> None:
     """Keep only these rows of the word embeddings, in this order; the row of id ``kept[i]`` becomes row ``i``.
 
-    The padding id must keep its place (see `kept_rows`): RoBERTa's positions are counted from it.
+    The padding id goes with its row; where positions are counted from it that has kept its place (see `kept_rows`).
     """
-    words = encoder.model.get_input_embeddings()
-    smaller = nn.Embedding(len(kept), words.embedding_dim, padding_idx=words.padding_idx)
+    words, config = encoder.model.get_input_embeddings(), encoder.model.config
+    padding = None if words.padding_idx is None else int(np.searchsorted(kept, words.padding_idx))
+    smaller = nn.Embedding(len(kept), words.embedding_dim, padding_idx=padding)
     with torch.no_grad():
         smaller.weight.copy_(words.weight[torch.from_numpy(kept)])
     encoder.model.set_input_embeddings(smaller)
-    encoder.model.config.vocab_size = len(kept)
+    config.vocab_size = len(kept)
+    if padding is not None:
+        config.pad_token_id = padding
 
 
 def extend(encoder: Encoder, embeddings: npt.NDArray[np.float32]) -> None:
@@ -327,9 +390,14 @@ def extend(encoder: Encoder, embeddings: npt.NDArray[np.float32]) -> None:
     words.num_embeddings = encoder.model.config.vocab_size = len(whole)
 
 
-def kept_rows(used: npt.NDArray[np.int64], tokenizer: Any) -> npt.NDArray[np.int64]:
-    """Sorted vocabulary rows to keep: those used, the special tokens, and all up to the padding id."""
-    return np.unique(np.concatenate([used, tokenizer.all_special_ids, np.arange(tokenizer.pad_token_id + 1)]))
+def kept_rows(used: npt.NDArray[np.int64], tokenizer: Any, encoder: Encoder) -> npt.NDArray[np.int64]:
+    """Sorted vocabulary rows to keep: those used, the special tokens, the padding, and all below it that counts."""
+    words = encoder.model.get_input_embeddings()
+    pads = [tokenizer.pad_token_id, *([] if words.padding_idx is None else [words.padding_idx])]
+    if encoder.family.counts_from_padding:
+        pads = [*range(max(pads) + 1)]
+    rows = np.unique(np.concatenate([used, tokenizer.all_special_ids, pads]))
+    return np.asarray(rows[rows < words.num_embeddings], dtype=np.int64)
 
 
 def accepts_segments(tokenizer: Any) -> bool:

@@ -1,19 +1,22 @@
 """The families of encoders: what each calls its parts, and what it is given beside the embeddings.
 
 Whatever perturbs, freezes, trims, packs or looks inside an encoder asks its `Family`, never the encoder's attributes.
-A further family is one more `Family`, registered by `register`.
+A further family is one more `Family`: in this table, or in that of an installed package, which names it as an entry
+point of the group `GROUP` (docs/encoders.md).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import entry_points
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainables.errors import UserError
+from trainables.languages import normalize
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +26,25 @@ EMBEDDINGS = -1
 
 ABOVE = -2
 """In place of a layer's number: a part of the encoder that is in no layer, and that nothing freezes."""
+
+
+GROUP = "robust_transfer.families"
+"""Entry points of this group are `Family`s of other packages: every process that has the package knows them."""
+
+Numbers = Mapping[str | None, int]
+"""The number that an encoder knows each language by; under None that of all others, where it has one."""
+
+
+@dataclass(frozen=True)
+class Languages:
+    """How an encoder is told the language of a text."""
+
+    argument: str
+    """Of its forward."""
+    by_token: bool
+    """Whether it is told at each token (s, t), or once a sequence (s,)."""
+    numbers: Callable[[Mapping[str, Any]], Numbers]
+    """From its configuration; empty where it was trained without."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +73,20 @@ class Family:
     """The fastest attention that the library has for it."""
     dropout: str = "hidden_dropout_prob"
     """Key of its configuration that holds the dropout probability of its states."""
+    dropout_numbers: tuple[str, ...] = ()
+    """Names under which modules keep a dropout probability as a plain number, beside those in `nn.Dropout`s."""
+    repeats_dropout: bool = False
+    """Whether one `nn.Dropout` serves several places of a pass, which must not get one mask."""
+    shares_layers: bool = False
+    """Whether all layers are one: none can be frozen alone."""
+    never_trained: tuple[str, ...] = ()
+    """Names of modules that no trial trains."""
+    languages: Languages | None = None
+    """How it is told languages, if it is."""
+    auto_class: str = "AutoModel"
+    """Class of transformers that loads the encoder alone."""
+    slow_tokenizer: bool = False
+    """Whether the library has none but a slow tokenizer for it, in place of which `xlm_tokenizer` is taken."""
 
     def embedding_layer(self, model: nn.Module) -> list[nn.Module]:
         """The modules of the embedding layer; those that a checkpoint does not have are left out."""
@@ -60,6 +96,21 @@ class Family:
     def layers_of(self, model: nn.Module) -> list[tuple[nn.Module, ...]]:
         """The modules of each layer, the lowest first."""
         return list(zip(*(attrgetter(path)(model) for path in self.layers), strict=True))
+
+    def trains(self, parameter: str) -> bool:
+        """Whether a trial that freezes nothing trains a parameter, by its name."""
+        return not any(f".{name}." in parameter for name in self.never_trained)
+
+    def language_numbers(self, config: Mapping[str, Any]) -> Numbers:
+        """The numbers of the languages that an encoder with this configuration has to be told; empty: none."""
+        return {} if self.languages is None else self.languages.numbers(config)
+
+    def check_frozen(self, kind: str, lower_layers: int) -> None:
+        """Raise `UserError` where layers are to be frozen alone that are all one."""
+        if lower_layers and self.shares_layers:
+            raise UserError(
+                f"encoder.freeze_lower_layers: must be 0, all layers of {kind} encoders are one (got {lower_layers})"
+            )
 
     def part(self, parameter: str) -> int | None:
         """The layer, counted from 0, of a parameter by its name in a checkpoint, whatever prefix that has.
@@ -91,28 +142,78 @@ class Family:
         )
 
 
+def number_of(code: str, numbers: Numbers) -> int | None:
+    """The number of a language by its code here: of its own name, else of the same language elsewhere written, else
+    of all others; None where an encoder has none of these.
+
+    >>> number_of("zh", {"en_XX": 0, "zh_CN": 1}), number_of("sw", {"en": 4, None: 7}), number_of("sw", {"en": 4})
+    (1, 7, None)
+    """
+    if code in numbers:
+        return numbers[code]
+    named = {name: number for name, number in numbers.items() if name is not None}
+    for same in (normalize, lambda name: re.split("[-_]", normalize(name))[0]):
+        found = [number for name, number in named.items() if same(name) == same(code)]
+        if found:
+            return found[0]
+    return numbers.get(None)
+
+
 _FAMILIES: dict[str, Family] = {}
 
 
 def register(family: Family) -> Family:
-    """Make encoders of a family's kinds known."""
+    """Make encoders of a family's kinds known to this process."""
     for kind in family.kinds:
         assert kind not in _FAMILIES, f"encoders of the kind {kind!r} are registered already"
-        _FAMILIES[kind] = family
+    _FAMILIES.update(dict.fromkeys(family.kinds, family))
     return family
 
 
+@cache
+def add_installed() -> None:
+    """Register the families of installed packages, once a process. What their modules do besides is done by then.
+
+    Raises `UserError` for one that cannot be.
+    """
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        try:
+            family = entry.load()
+        except Exception as error:
+            raise UserError(f"entry point {entry.name!r} of {GROUP}: must load (got {error!r})") from error
+        if not isinstance(family, Family) or not _FAMILIES.keys().isdisjoint(family.kinds):
+            raise UserError(f"entry point {entry.name!r} of {GROUP}: must be a Family of new kinds (got {family!r})")
+        register(family)
+
+
 def families() -> Iterator[Family]:
-    """All that are known, each once."""
+    """All that are known, each once. Raises `UserError` where one of an installed package cannot be had."""
+    add_installed()
     yield from dict.fromkeys(_FAMILIES.values())
 
 
 def family_of(kind: str) -> Family:
     """The family of a `model_type`. Raises `UserError` for one that is not known."""
-    if kind not in _FAMILIES:
-        known = ", ".join(sorted(_FAMILIES))
-        raise UserError(f"encoder.name_or_path: must be an encoder of a known kind, {known} (got {kind!r})")
-    return _FAMILIES[kind]
+    known = {kind: family for family in families() for kind in family.kinds}
+    if kind not in known:
+        raise UserError(
+            f"encoder.name_or_path: must be an encoder of a known kind, {', '.join(sorted(known))}, or of one that an "
+            f"installed package adds as an entry point of {GROUP!r}, see docs/encoders.md (got {kind!r})"
+        )
+    return known[kind]
+
+
+def _xlm_numbers(config: Mapping[str, Any]) -> Numbers:
+    """Of a checkpoint with language embeddings (those of XNLI's 15); the ones of 17 and 100 languages have none."""
+    has_embeddings = config.get("use_lang_emb", True) and int(config.get("n_langs", 1)) > 1
+    return dict(config.get("lang2id") or {}) if has_embeddings else {}
+
+
+def _xmod_numbers(config: Mapping[str, Any]) -> Numbers:
+    """Adapters by their order; a language without one gets that of the configuration's default, if it has a default."""
+    numbers: dict[str | None, int] = {name: i for i, name in enumerate(config.get("languages", ()))}
+    default = config.get("default_language")
+    return numbers | ({} if default is None else {None: numbers[default]})
 
 
 def is_plain(kind: str) -> bool:
@@ -126,4 +227,109 @@ register(Family(kinds=("electra",), above=("embeddings_project",)))
 register(Family(kinds=("roberta", "xlm-roberta", "camembert"), counts_from_padding=True, plain=True))
 register(Family(kinds=("xlm-roberta-xl",), counts_from_padding=True, plain=True, above=("encoder.LayerNorm",)))
 register(Family(kinds=("roberta-prelayernorm",), counts_from_padding=True, above=("LayerNorm",)))
-register(Family(kinds=("xmod",), counts_from_padding=True))
+# The adapters of the target languages see no text in training, and their authors freeze all (Pfeiffer et al. 2022).
+register(
+    Family(
+        kinds=("xmod",),
+        counts_from_padding=True,
+        repeats_dropout=True,
+        never_trained=("adapter_modules", "adapter_layer_norm"),
+        languages=Languages("lang_ids", by_token=False, numbers=_xmod_numbers),
+    )
+)
+register(
+    Family(kinds=("distilbert",), layers=("transformer.layer",), takes_segments=False, plain=True, dropout="dropout")
+)
+register(
+    Family(
+        kinds=("albert",),
+        layers=("encoder.albert_layer_groups",),
+        above=("encoder.embedding_hidden_mapping_in",),
+        repeats_dropout=True,
+        shares_layers=True,
+    )
+)
+# What XLM takes as token types it looks up among the words.
+register(
+    Family(
+        kinds=("xlm",),
+        embeddings=("embeddings", "position_embeddings", "lang_embeddings", "layer_norm_emb"),
+        layers=("attentions", "layer_norm1", "ffns", "layer_norm2"),
+        takes_segments=False,
+        attention="eager",
+        dropout="dropout",
+        dropout_numbers=("dropout", "attention_dropout"),
+        languages=Languages("langs", by_token=True, numbers=_xlm_numbers),
+        slow_tokenizer=True,
+    )
+)
+register(
+    Family(
+        kinds=("deberta", "deberta-v2"),
+        above=("encoder.rel_embeddings", "encoder.LayerNorm", "encoder.conv"),
+        attention="eager",
+    )
+)
+register(Family(kinds=("rembert",), above=("encoder.embedding_hidden_mapping_in",), attention="eager"))
+register(
+    Family(
+        kinds=("roformer",),
+        above=("embeddings_project",),
+        takes_positions=False,
+        attention="eager",
+        never_trained=("embed_positions",),
+    )
+)
+# Their files call the embeddings' norm otherwise than the library does.
+register(
+    Family(
+        kinds=("jina_embeddings_v3", "nomic_bert"),
+        embeddings=("embeddings", "emb_ln"),
+        layers=("layers",),
+        dropout_numbers=("attention_dropout",),
+    )
+)
+register(
+    Family(
+        kinds=("mpnet",),
+        above=("encoder.relative_attention_bias",),
+        counts_from_padding=True,
+        takes_segments=False,
+        attention="eager",
+    )
+)
+register(
+    Family(
+        kinds=("modernbert",),
+        layers=("layers",),
+        above=("final_norm",),
+        takes_segments=False,
+        dropout="mlp_dropout",
+        dropout_numbers=("attention_dropout",),
+    )
+)
+register(
+    Family(
+        kinds=("eurobert",),
+        embeddings=("embed_tokens",),
+        layers=("layers",),
+        above=("norm",),
+        takes_segments=False,
+        dropout="attention_dropout",
+        dropout_numbers=("attention_dropout",),
+    )
+)
+register(
+    Family(
+        kinds=("t5", "mt5", "umt5"),
+        embeddings=("shared",),
+        layers=("encoder.block",),
+        above=("encoder.final_layer_norm",),
+        takes_positions=False,
+        takes_segments=False,
+        dropout="dropout_rate",
+        dropout_numbers=("dropout",),
+        repeats_dropout=True,
+        auto_class="AutoModelForTextEncoding",
+    )
+)

@@ -60,6 +60,8 @@ def stock(encoder: Encoder, head: nn.Module, auto_class: str, labels: Sequence[s
 
     `labels` name the logits. Raises `NoStockClassError` where the encoder's kind has no such class.
     """
+    if encoder.is_told_languages:
+        raise NoStockClassError(encoder.model.config.model_type)
     linear = next((m for m in head.modules() if isinstance(m, nn.Linear)), None)
     pooled = next((m for m in head.modules() if isinstance(m, PooledHead)), None)
     config = copy.deepcopy(encoder.model.config)

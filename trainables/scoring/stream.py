@@ -55,7 +55,7 @@ def stream(
 
 
 def _input(materials: Materials, encoded: Encoded, item: int, labelled: bool) -> bytes:
-    """The tokens of an item with their boundaries: equal exactly for equal inputs.
+    """The tokens of an item with their boundaries, and languages that the encoder is told: equal for equal inputs.
 
     Labels are part of it where they are asked for, and for shapes that predict from them (where they mark which
     positions are scored).
@@ -65,7 +65,9 @@ def _input(materials: Materials, encoded: Encoded, item: int, labelled: bool) ->
     bounds = encoded.offsets[item * c : item * c + c + 1] - first
     tokens = encoded.ids[first : encoded.offsets[item * c + c]]
     scored = encoded.item_labels(item)
-    return bytes(bounds.tobytes() + tokens.tobytes() + (scored.tobytes() if labelled or len(scored) > 1 else b""))
+    told = b"" if encoded.languages is None else encoded.languages[item * c : item * c + c].tobytes()
+    given = bounds.tobytes() + tokens.tobytes() + told
+    return bytes(given + (scored.tobytes() if labelled or len(scored) > 1 else b""))
 
 
 def _batches(keys: Sequence[tuple[str, int]], length: Any, token_budget: int) -> Iterator[list[tuple[str, int]]]:
@@ -94,6 +96,7 @@ def join(parts: Sequence[tuple[Encoded, int]], sequences_per_item: int) -> Encod
     c = sequences_per_item
     sequences = [(encoded, item * c + k) for encoded, item in parts for k in range(c)]
     labels = [encoded.item_labels(item) for encoded, item in parts]
+    languages = [encoded.languages[i] for encoded, i in sequences if encoded.languages is not None]
     return Encoded(
         ids=np.concatenate([e.sequence(i) for e, i in sequences]),
         special=np.concatenate([e.special[e.offsets[i] : e.offsets[i + 1]] for e, i in sequences]),
@@ -101,6 +104,7 @@ def join(parts: Sequence[tuple[Encoded, int]], sequences_per_item: int) -> Encod
         labels=np.concatenate(labels),
         label_offsets=np.cumsum([0, *map(len, labels)]),
         rows=np.asarray([encoded.rows[item] for encoded, item in parts], dtype=np.int64),
+        languages=np.asarray(languages, dtype=np.int64) if languages else None,
     )
 
 

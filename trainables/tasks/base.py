@@ -86,6 +86,13 @@ class TaskShape(ABC):
         """The rows of all languages of an evaluated split, where those of one depend on the others."""
         return rows
 
+    def languages_of_item(self, language: str, source: str) -> tuple[str, ...]:
+        """The language of each of an item's sequences, in the rows of a language of a task with this source.
+
+        Raises `UserError` where that is not one and the same for all items.
+        """
+        return (language,) * self.sequences_per_item
+
     def context(self, row: Row) -> str:
         """What rows that must not be torn apart by carving have in common: here, all of the row."""
         return json.dumps(row, ensure_ascii=False, sort_keys=True)
@@ -187,4 +194,5 @@ def collate(
         torch.from_numpy(special),
         shape.collate_labels([encoded.item_labels(j) for j in items], width),
         torch.tensor([key_offset + i for i in index], dtype=torch.int64),
+        None if encoded.languages is None else torch.from_numpy(encoded.languages[index]),
     )

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from trainables.errors import UserError
+
 T = TypeVar("T")
 CHUNK = 1000
 """Texts tokenised at a time."""
@@ -20,6 +22,15 @@ def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
+def check_separates(tokenizer: Any) -> None:
+    """Raise `UserError` for a tokenizer that puts nothing between the texts of a pair."""
+    if tokenizer.num_special_tokens_to_add(pair=True) <= tokenizer.num_special_tokens_to_add(pair=False):
+        raise UserError(
+            "encoder.name_or_path: tasks of pairs need a tokenizer that separates two texts (got "
+            f"{tokenizer.name_or_path or 'one'}, which adds no separator)"
+        )
+
+
 def encode_sequences(texts: Iterable[tuple[str, ...]], tokenizer: Any, max_length: int) -> dict[str, Any]:
     """Texts, or pairs of texts, as the arrays `ids`, `special` and `offsets` of an `Encoded`.
 
@@ -28,6 +39,8 @@ def encode_sequences(texts: Iterable[tuple[str, ...]], tokenizer: Any, max_lengt
     ids, special, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)], [np.zeros(1, np.int64)]
     for chunk in chunks(texts):
         columns = [list(column) for column in zip(*chunk, strict=True)]
+        if len(columns) > 1:
+            check_separates(tokenizer)
         encoded = tokenizer(
             *columns,
             truncation=True,

@@ -82,6 +82,14 @@ class Retrieval(TaskShape):
         sentence = sentence_at(row["context"], row["answers"]["answer_start"][0])
         return _pair(row["question"], sentence, row["context"] if self.kind == "paragraphs" else None)
 
+    def languages_of_item(self, language: str, source: str) -> tuple[str, ...]:
+        """Candidates of pairs are in the source language."""
+        if self.kind == "paragraphs":
+            raise UserError(
+                "task.name: the candidates of a query are in many languages, take an encoder that is told none"
+            )
+        return (language, source)
+
     def assemble(self, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Sequence[Row]]:
         paragraphs = {code: found for code, found in rows.items() if "sentences" in found[0]}
         if paragraphs:

@@ -18,7 +18,7 @@ from trainables.lazy import functional, torch
 from trainables.tasks.answers import NORMALISATIONS, normaliser, score_answer
 from trainables.tasks.base import Row, RowError, TaskShape
 from trainables.tasks.classification import kl_divergence
-from trainables.tasks.encoding import chunks
+from trainables.tasks.encoding import check_separates, chunks
 from trainables.tasks.fields import field, text_of
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class SpanAnswering(TaskShape):
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         if max_length < 32:
             raise UserError(f"task.max_length: question answering needs at least 32 tokens (got {max_length})")
+        check_separates(tokenizer)
         ids, special, labels = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)], [np.zeros(0, np.int64)]
         owners: list[int] = []
         for chunk in chunks(enumerate(rows), 200):

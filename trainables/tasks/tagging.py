@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+_NOTHING = "?"
+"""Stands for a word of which nothing is left, where the tokenizer knows all characters and has no unknown token."""
+
+
 class Tagging(TaskShape):
     """One tag per word. Logits (n, t, tags); labels (n, t), IGNORED except at the first piece of each word."""
 
@@ -127,7 +131,9 @@ def _items(
     rows: Sequence[tuple[int, Row]], tokenizer: Any, max_length: int
 ) -> Iterator[tuple[int, list[int], list[int], list[int]]]:
     """(row, ids, special, labels) of every item of some rows."""
-    encoded = _tokenize([row["tokens"] for _, row in rows], tokenizer, max_length)
+    spaced = takes_spaces(tokenizer)
+    sentences = [[" " * (spaced and k > 0) + word for k, word in enumerate(row["tokens"])] for _, row in rows]
+    encoded = _tokenize(sentences, tokenizer, max_length)
     next_word = [0] * len(rows)
     for i, sentence in enumerate(encoded["overflow_to_sample_mapping"]):
         owner, row = rows[sentence]
@@ -137,6 +143,20 @@ def _items(
             labels.append(row["tags"][word] if first else IGNORED)
             next_word[sentence] += first
         yield owner, encoded["input_ids"][i], encoded["special_tokens_mask"][i], labels
+
+
+def takes_spaces(tokenizer: Any) -> bool:
+    """Whether words have to be given with the space before them, to get the pieces that they have in a running text.
+
+    So it is where the space is part of a word's first piece and the tokenizer does not add it to words given one by
+    one: ModernBERT, EuroBERT, Gemma's.
+    """
+
+    def pieces(words: list[str]) -> Any:
+        return tokenizer(words, is_split_into_words=True, add_special_tokens=False)["input_ids"]
+
+    running = tokenizer("a a", add_special_tokens=False)["input_ids"]
+    return bool(pieces(["a", "a"]) != running and pieces(["a", " a"]) == running)
 
 
 def _tokenize(sentences: list[list[str]], tokenizer: Any, max_length: int) -> Any:
@@ -155,7 +175,7 @@ def _tokenize(sentences: list[list[str]], tokenizer: Any, max_length: int) -> An
     if all(len(found) == len(words) for found, words in zip(seen, sentences, strict=True)):
         return encoded
     whole = [
-        [word if k in found else tokenizer.unk_token for k, word in enumerate(words)]
+        [word if k in found else tokenizer.unk_token or _NOTHING for k, word in enumerate(words)]
         for found, words in zip(seen, sentences, strict=True)
     ]
     return _tokenize(whole, tokenizer, max_length)

@@ -130,7 +130,7 @@ def _compared(model: Model, library: Any, materials: Materials) -> tuple[float, 
     batch = collate(materials.shape, joined, range(len(items)), materials.pad_id)
     if (kept := materials.kept) is not None:
         ids = torch.from_numpy(kept)[batch.input_ids]
-        batch = Batch(ids, batch.attention_mask, batch.special, batch.labels, batch.sequence_keys)
+        batch = Batch(ids, batch.attention_mask, batch.special, batch.labels, batch.sequence_keys, batch.languages)
     expected = model.logits(model.embed(batch), batch)
     found = _library_logits(library, batch, materials, model)
     if expected.shape[:2] == batch.input_ids.shape:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.config import TrialConfig
 from trainables.materials.materials import Materials, places
-from trainables.model.encoder import Model, kept_rows, load_tokenizer
+from trainables.model.encoder import Model, load_tokenizer
 from trainables.storage.checkpoint import NUMBERING, Checkpoint
 
 
@@ -27,7 +27,9 @@ def rows_of(found: Checkpoint, config: TrialConfig, materials: Materials) -> npt
     own = [materials.train, *([materials.originals] if materials.originals is not None else [])]
     evaluated = [encoded for languages in materials.evaluation.values() for encoded in languages.values()]
     used = np.unique(np.concatenate([encoded.ids for encoded in (*own, *evaluated)]))
-    return kept_rows(kept[used], load_tokenizer(config.encoder))
+    tokenizer = load_tokenizer(config.encoder)
+    always = [*tokenizer.all_special_ids, *range(tokenizer.pad_token_id + 1)]
+    return np.union1d(kept[used], np.asarray(always, dtype=np.int64))
 
 
 def renumbered(found: Checkpoint, config: TrialConfig, materials: Materials, model: Model) -> Checkpoint:

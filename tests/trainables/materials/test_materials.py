@@ -57,7 +57,9 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     ends = [("<s>", 0), ("</s>", 2)]
-    inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    inner.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=ends
+    )
     names = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>"}
     inputs = ["input_ids", "attention_mask"]
     PreTrainedTokenizerFast(

@@ -101,7 +101,7 @@ def test_trimming_is_exact(offline: EncoderConfig) -> None:
     encoder = load_encoder(offline, uses_segments=False)
     with torch.no_grad():
         full = encoder.states(encoder.embed(ids), Layout.of(mask, special))
-        kept = kept_rows(np.unique(ids.numpy()), tokenizer)
+        kept = kept_rows(np.unique(ids.numpy()), tokenizer, encoder)
         trim(encoder, kept)
         renumbered = torch.from_numpy(np.searchsorted(kept, ids.numpy()))
         trimmed = encoder.states(encoder.embed(renumbered), Layout.of(mask, special))

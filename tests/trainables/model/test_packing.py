@@ -20,6 +20,8 @@ SHAPE = {
     "intermediate_size": 32,
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.3,
+    "dropout": 0.0,
+    "attention_dropout": 0.3,
 }
 PLAIN = [kind for family in families() if family.plain for kind in family.kinds]
 LENGTHS = {"mixed": (5, 1, 9, 3), "equal": (4, 4, 4), "with an empty one": (6, 0, 2)}
@@ -28,7 +30,8 @@ LENGTHS = {"mixed": (5, 1, 9, 3), "equal": (4, 4, 4), "with an empty one": (6, 0
 def model(kind: str) -> Model:
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **SHAPE, type_vocab_size=2 if kind == "bert" else 1)
-    inner = AutoModel.from_config(config, add_pooling_layer=False)
+    inner = AutoModel.from_config(config)
+    inner.pooler = None
     return Model(Encoder(inner, uses_segments=kind == "bert"), nn.Linear(16, 3))
 
 
@@ -47,7 +50,7 @@ def run(of: Model, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     states = of.encoder.states(embeddings, Layout.of(mask, special))
     tokens = states[mask.bool()]
     (tokens * torch.randn(tokens.shape, generator=torch.Generator().manual_seed(seed))).sum().backward()
-    weight = of.encoder.model.encoder.layer[0].attention.self.query.weight.grad
+    weight = next(of.encoder.family.layers_of(of.encoder.model)[0][0].parameters()).grad
     assert embeddings.grad is not None and weight is not None
     assert not embeddings.grad[~mask.bool()].any()
     return tokens.detach(), embeddings.grad[mask.bool()], weight.clone()

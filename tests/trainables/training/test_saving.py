@@ -152,11 +152,11 @@ def test_a_trial_that_diverges_has_told_what_it_was(tmp_path: Path, monkeypatch:
     trial = begun(EVERY_THIRD, tmp_path, 4)
     writes(monkeypatch, lambda state: until(lambda: trial.step == 4))
 
-    def diverging(trial: Trial, *rest: Any) -> tuple[float, bool]:
-        loss, stop = step.train_step(trial, *rest)
+    def diverging(trial: Trial) -> tuple[float, bool]:
+        loss, stop = step.read(trial)
         return (float("nan") if trial.step == 4 else loss), stop
 
-    monkeypatch.setattr(loop, "train_step", diverging)
+    monkeypatch.setattr(loop, "read", diverging)
     heard: list[int] = []
     with pytest.raises(DivergedError, match="at step 4"):
         heard.extend(e.step for e in fit(trial))
