@@ -136,7 +136,7 @@ class Encoder(nn.Module):
             return None
         if not self.family.plain:
             return layout.mask.long()
-        seen = layout.mask[:, None, None, :]
+        seen = layout.seen[:, None, None, :]
         if self.attention != "eager":
             return seen
         return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)

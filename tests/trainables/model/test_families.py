@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tests.trainables import texts
 from tests.trainables.model import tiny_families
 from tests.trainables.model.tiny_families import CONFIGS, PAD, ROWS
+from tests.trainables.steps import stepped
 from tests.trainables.team import together
 from tests.trainables.texts import Item
 from trainables.batch import Batch
@@ -34,7 +35,6 @@ from trainables.model.families import families, number_of
 from trainables.storage import checkpoint
 from trainables.storage.checkpoint import trainable_weights
 from trainables.tasks.classification import Classification
-from trainables.training.step import train_step
 from trainables.training.trial import Trial, start
 
 TOLD = ("xmod", "xlm with languages")
@@ -312,7 +312,7 @@ def test_every_method_trains_it(folders: dict[str, Path], name: str, method: str
         point |= {"augmentation.method": "synonyms", "augmentation.copies": 1, "perturbation.attention_layer": 1}  # type: ignore[dict-item]
     trial = begun(folders, name, apply_point(BASE, point), tmp_path)
     before = copied(trial)
-    losses = [train_step(trial)[0] for _ in range(2)]
+    losses = [stepped(trial)[0] for _ in range(2)]
     assert all(map(math.isfinite, losses))
     after = copied(trial)
     still = {n for n, tensor in after.items() if torch.equal(tensor, before[n])}
@@ -331,12 +331,12 @@ def test_a_resumed_trial_equals_an_undisturbed_one(folders: dict[str, Path], nam
     whole = begun(folders, name, BASE, tmp_path / "whole")
     first = begun(folders, name, BASE, tmp_path / "halves")
     for trial in (whole, first):
-        train_step(trial)
+        stepped(trial)
     checkpoint.save(tmp_path / "halves", first.step, first.model, first.optimizer, [])
     resumed = begun(folders, name, BASE, tmp_path / "halves")
     assert resumed.step == 1
     for trial in (whole, resumed):
-        train_step(trial)
+        stepped(trial)
     expected = copied(whole)
     assert all(torch.equal(tensor, expected[n]) for n, tensor in copied(resumed).items())
 
@@ -346,11 +346,11 @@ def test_two_workers_take_the_steps_of_one(folders: dict[str, Path], name: str, 
     config = apply_point(BASE, {"encoder.dropout": 0.0, "training.learning_rate": 1e-3})
     alone = begun(folders, name, config, tmp_path)
     trials = [begun(folders, name, config, tmp_path) for _ in range(2)]
-    losses = [train_step(alone)[0] for _ in range(2)]
+    losses = [stepped(alone)[0] for _ in range(2)]
 
     def work(group: Group) -> list[float]:
         trials[group.rank].group = group
-        return [train_step(trials[group.rank])[0] for _ in range(2)]
+        return [stepped(trials[group.rank])[0] for _ in range(2)]
 
     for found in together(2, work):
         assert found == pytest.approx(losses, rel=1e-4)

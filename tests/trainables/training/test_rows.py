@@ -14,7 +14,7 @@ from tests.trainables.training.test_loop import BASE, assert_same, begin, result
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
 from trainables.materials.materials import load, places
-from trainables.model.encoder import kept_rows, load_tokenizer
+from trainables.model.encoder import load_tokenizer
 from trainables.storage import checkpoint
 from trainables.training.export import _load as put_into_the_whole_vocabulary
 from trainables.training.loop import fit
@@ -53,7 +53,8 @@ def as_before(written: Path, trial: Trial) -> np.ndarray:
     kept = materials.kept
     assert kept is not None
     used = [materials.train.ids, *(e.ids for each in materials.evaluation.values() for e in each.values())]
-    rows = kept_rows(kept[np.unique(np.concatenate(used))], load_tokenizer(trial.config.encoder))
+    always = [*load_tokenizer(trial.config.encoder).all_special_ids, 0, 1]  # and all up to the padding
+    rows = np.union1d(kept[np.unique(np.concatenate(used))], always)
     place = torch.from_numpy(places(rows, kept))
     found = checkpoint.read(written)
     assert found is not None

@@ -75,6 +75,8 @@ def test_items_that_are_compared_are_not_taken_apart() -> None:
     config = apply_point(BASE, {"task.name": "tatoeba", "training.micro_batch_size": 2})
     with pytest.raises(UserError, match=r"training.micro_batch_size: the items of a batch are compared"):
         materials_of.check(config)
+    with pytest.raises(UserError, match=r"training.micro_batch_tokens: the items .* \(got 64, task 'tatoeba'\)"):
+        materials_of.check(apply_point(config, {"training.micro_batch_size": 5, "training.micro_batch_tokens": 64}))
     materials_of.check(apply_point(config, {"training.micro_batch_size": 5}))
 
 
