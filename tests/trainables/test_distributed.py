@@ -81,6 +81,10 @@ def test_two_workers_equal_one(tmp_path: Path) -> None:
         )
 
 
+def values(*numbers: float) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
 def test_gradients_are_summed_also_where_a_worker_has_none() -> None:
     """Who had no item still takes part, with zeros, and ends with the sum: all take the same optimiser step."""
     workers = [[torch.nn.Parameter(torch.zeros(2, 3)), torch.nn.Parameter(torch.zeros(4))] for _ in range(3)]
@@ -88,7 +92,7 @@ def test_gradients_are_summed_also_where_a_worker_has_none() -> None:
     of_last = torch.full((2, 3), 10.0)
     workers[0][0].grad, workers[0][1].grad = of_first[0].clone(), of_first[1].clone()
     workers[2][0].grad = of_last.clone()  # and none for its second parameter
-    together(3, lambda group: group.sum_gradients(workers[group.rank]))
+    together(3, lambda group: group.sum_gradients(workers[group.rank], values()))
     for matrix, vector in workers:
         assert matrix.grad is not None and torch.equal(matrix.grad, of_first[0] + of_last)
         assert vector.grad is not None and torch.equal(vector.grad, of_first[1])
@@ -111,11 +115,11 @@ def test_gradients_travel_in_buckets(size: int, monkeypatch: pytest.MonkeyPatch)
         begun = [gradient.clone(memory_format=torch.preserve_format) for gradient in own[group.rank]]
         for parameter, gradient in zip(workers, begun, strict=True):
             parameter.grad = gradient
-        values = group.sum_gradients(workers, 1.0 + 2.0**-40, float(group.rank == 1))
-        return [p.grad for p in workers if p.grad is not None], begun, values.tolist()
+        summed = group.sum_gradients(workers, values(1.0 + 2.0**-40, float(group.rank == 1)))
+        return [p.grad for p in workers if p.grad is not None], begun, summed.tolist()
 
-    for found, begun, values in together(3, exchanged):
-        assert values == [3.0 + 3 * 2.0**-40, 1.0], "not in the precision of gradients"
+    for found, begun, summed in together(3, exchanged):
+        assert summed == [3.0 + 3 * 2.0**-40, 1.0], "not in the precision of gradients"
         for gradient, mine, *all_own in zip(found, begun, *own, strict=True):
             assert gradient is mine
             torch.testing.assert_close(gradient, sum(all_own))
@@ -134,7 +138,7 @@ def test_what_is_larger_than_a_bucket_is_not_copied(monkeypatch: pytest.MonkeyPa
         return SimpleNamespace(wait=lambda: tensor.mul_(2.0))
 
     monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
-    Group(0, 2).sum_gradients(workers, 0.5)
+    Group(0, 2).sum_gradients(workers, values(0.5))
     assert [size for size, _ in sent] == [1, 20, 9, 11]
     places = [parameter.grad.data_ptr() for parameter in workers if parameter.grad is not None]
     assert (sent[1][1], sent[3][1]) == (places[0], places[4]) and sent[2][1] not in places
@@ -144,7 +148,7 @@ def test_what_is_larger_than_a_bucket_is_not_copied(monkeypatch: pytest.MonkeyPa
 def test_a_single_worker_keeps_its_gradients_as_they_are() -> None:
     trained, idle = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
     trained.grad = torch.ones(2)
-    assert Group().sum_gradients([trained, idle], 0.5, 1.0).tolist() == [0.5, 1.0]
+    assert Group().sum_gradients([trained, idle], values(0.5, 1.0)).tolist() == [0.5, 1.0]
     assert torch.equal(trained.grad, torch.ones(2)) and idle.grad is None
 
 
@@ -183,7 +187,7 @@ def test_what_a_device_did_is_the_trials_own_fault(error: Exception, monkeypatch
         monkeypatch.setattr(torch.distributed, name, fail)
     group = Group(0, 2)
     idle = torch.nn.Parameter(torch.zeros(2))
-    summed = (lambda: group.sum(1.0), lambda: group.sum_gradients([idle]))
+    summed = (lambda: group.sum(1.0), lambda: group.sum_gradients([idle], values()))
     for collective in (*summed, lambda: group.gather(1), lambda: group.share(1)):
         with pytest.raises(type(error)) as caught:
             collective()
@@ -193,7 +197,7 @@ def test_what_a_device_did_is_the_trials_own_fault(error: Exception, monkeypatch
 @pytest.mark.parametrize(
     "collective",
     [
-        lambda g: g.sum_gradients([torch.nn.Parameter(torch.zeros(2))]),
+        lambda g: g.sum_gradients([torch.nn.Parameter(torch.zeros(2))], values()),
         lambda g: g.sum(1.0),
         lambda g: g.gather(1),
         lambda g: g.share(1),
