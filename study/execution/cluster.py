@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
 from importlib import import_module
@@ -95,7 +95,7 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
                 started = [each for each in mine.children() if each not in before]
             else:
                 ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
-            with Background("ray-watch", partial(_watch, started, lost)) if started else nullcontext():
+            with Background("ray-watch", partial(_watch, _essential(started), lost)) if started else nullcontext():
                 yield folder
         finally:
             theirs = [*started, *_children(started)]
@@ -123,8 +123,12 @@ def _end(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
-def _watch(started: Iterable[psutil.Process], lost: Callable[[str], object], thread: Background) -> None:
-    essential = {process: name for process in started for name in ESSENTIAL if name in _name(process)}
+def _essential(started: Iterable[psutil.Process]) -> dict[psutil.Process, str]:
+    """Those that the cluster cannot do without, by their names while they run."""
+    return {process: name for process in started for name in ESSENTIAL if name in _name(process)}
+
+
+def _watch(essential: Mapping[psutil.Process, str], lost: Callable[[str], object], thread: Background) -> None:
     while thread.wait(WATCH_SECONDS):
         for process, name in essential.items():
             if _name(process) == "" and not thread.over:

@@ -21,7 +21,8 @@ def test_an_essential_process_that_dies_is_told_of_once(tmp_path: Path, monkeypa
     process = subprocess.Popen([tmp_path / "raylet", "600"])
     lost: list[str] = []
     wait_for(lambda: psutil.Process(process.pid).name() == "raylet", 10, "its start")
-    with Background("ray-watch", partial(cluster._watch, [psutil.Process(process.pid)], lost.append)) as thread:
+    essential = cluster._essential([psutil.Process(process.pid)])
+    with Background("ray-watch", partial(cluster._watch, essential, lost.append)) as thread:
         assert not lost
         process.kill()
         wait_for(lambda: thread.ended, 10, "the watch's end")

@@ -16,7 +16,7 @@ import yaml
 from study import launch
 from study.cli import commands, execute
 from study.execution.checkpoints import Checkpoints
-from study.execution.runner import begin
+from study.execution.runner import write_study
 from study.execution.trials import Trials
 from study.models import models
 from study.proposals import ranking
@@ -84,7 +84,7 @@ def _one_thread() -> Iterator[None]:
 def ran(root: Path, config: StudyConfig) -> Path:
     """Run a study in this process: its ledger and its checkpoints."""
     with Ledger.open(root / NAME / LEDGER) as ledger:
-        begin(config, ledger, read_study(ledger.path), prepare(config.trial))
+        write_study(config, ledger, read_study(ledger.path), prepare(config.trial))
         record = read_study(ledger.path)
         trials, kept = Trials(config, ledger, record), Checkpoints(config, record, place_of(root / NAME))
         while (proposal := trials.ask()) is not None:

@@ -14,7 +14,7 @@ from study.analysis import power
 from study.planning import needs, power_plan
 from study.question.catalogue import study_config
 from study.question.config import StudyConfig
-from study.views.history import RESULTS
+from study.record.place import RESULTS
 from trainables.errors import UserError
 from trainables.loading import validate
 from trainables.scores import Evaluation, LanguageScores

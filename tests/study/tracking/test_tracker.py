@@ -231,8 +231,7 @@ def test_a_patient_one_waits_for_something_to_see(
     advanced: list[None] = []
     monkeypatch.setattr(mirror.Mirror, "advance", lambda self: advanced.append(None))
     monkeypatch.setattr(mirror.Mirror, "finish", lambda self: None)
-    name = ledger.path.parent.name
-    with Tracker(gate.uri, name, ledger.path.parent.parent, patient=True):
+    with Tracker(gate.uri, place_of(ledger.path.parent), patient=True):
         append(ledger, [{**study[first], "event": "started"}])
         time.sleep(0.5)
         assert not advanced
@@ -246,7 +245,7 @@ def test_a_patient_one_waits_no_longer_than_its_study(
     finished: list[None] = []
     monkeypatch.setattr(mirror.Mirror, "advance", lambda self: False)
     monkeypatch.setattr(mirror.Mirror, "finish", lambda self: finished.append(None))
-    assert Tracker(gate.uri, name, tmp_path, patient=True).close(20.0)
+    assert Tracker(gate.uri, place_of(tmp_path / name), patient=True).close(20.0)
     assert finished
 
 
