@@ -85,7 +85,7 @@ def chain(sizes: Mapping[str, int]) -> list[Segment]:
     """
     found: dict[tuple[str, int], Segment] = {}
     for name, size in sizes.items():
-        if match := SEGMENT.fullmatch(name):
+        if (match := SEGMENT.fullmatch(name)) and size > 0:  # an empty one would be its own predecessor
             offset = int(match[1])
             found[match[2], offset + size] = Segment(match[2], match[3], offset, offset + size)
     kept: list[Segment] = []

@@ -359,6 +359,14 @@ def test_a_store_that_is_away(server: ThreadedMotoServer, machines: Machines, ev
     assert machines.events("b") == plain(events + events[:1])
 
 
+def test_a_segment_without_bytes_is_none_of_the_chain() -> None:
+    owner = "000001-0123abcd"
+    first, second = segments.Segment(owner, owner, 0, 10), segments.Segment(owner, owner, 10, 30)
+    empty = segments.Segment(owner, owner, 30, 30)
+    sizes = {each.name: each.end - each.offset for each in (empty, second, first)}
+    assert segments.chain(sizes) == [first, second]
+
+
 def test_a_study_is_watched_from_another_machine(
     server: ThreadedMotoServer, machines: Machines, events: list[Event], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -368,7 +376,8 @@ def test_a_study_is_watched_from_another_machine(
     opened = roots.opened(place_of(path.parent), False, nothing)
     ledger = opened.__enter__()
     append(ledger, events[:4])
-    ledger.guard.__self__.flush()  # type: ignore[union-attr]
+    uploader: segments.Uploader = ledger.guard.__self__  # type: ignore[union-attr]
+    wait_for(lambda: uploader.stored == ledger.end, 30, "the upload")
 
     away = threading.Event()
 
