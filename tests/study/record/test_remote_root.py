@@ -363,7 +363,7 @@ def test_a_segment_without_bytes_is_none_of_the_chain() -> None:
     owner = "000001-0123abcd"
     first, second = segments.Segment(owner, owner, 0, 10), segments.Segment(owner, owner, 10, 30)
     empty = segments.Segment(owner, owner, 30, 30)
-    sizes = {each.name: each.end - each.offset for each in (empty, second, first)}
+    sizes = {each.name: each.end - each.offset for each in (first, second, empty)}
     assert segments.chain(sizes) == [first, second]
 
 
