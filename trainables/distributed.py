@@ -129,18 +129,6 @@ class Group:
                 bucket.arrive()
         return total
 
-    def sum(self, *values: float) -> list[float]:
-        """Each value summed over the workers."""
-        if self.world == 1:
-            return list(values)
-        import torch
-        import torch.distributed as dist
-
-        total = torch.tensor(values, dtype=torch.float64).to(self.device)
-        with together():
-            dist.all_reduce(total)
-        return [float(x) for x in total.tolist()]
-
     def gather(self, value: Any) -> list[Any]:
         """Every worker's value, in rank order, on every worker."""
         if self.world == 1:

@@ -153,10 +153,17 @@ def test_a_single_worker_keeps_its_gradients_as_they_are() -> None:
 
 
 def test_values_are_summed_gathered_and_shared() -> None:
-    found = together(3, lambda g: (g.sum(g.rank, 0.5), g.gather(f"worker {g.rank}"), g.share({"from": g.rank})))
+    found = together(
+        3,
+        lambda g: (
+            g.sum_gradients([], values(g.rank, 0.5)).tolist(),
+            g.gather(f"worker {g.rank}"),
+            g.share({"from": g.rank}),
+        ),
+    )
     assert found == [([3.0, 1.5], ["worker 0", "worker 1", "worker 2"], {"from": 0})] * 3
     alone = Group()
-    assert (alone.sum(2.0), alone.gather("x"), alone.share("y")) == ([2.0], ["x"], "y")
+    assert (alone.sum_gradients([], values(2.0)).tolist(), alone.gather("x"), alone.share("y")) == ([2.0], ["x"], "y")
 
 
 def test_tensors_are_spread_from_rank_0_whatever_the_others_have() -> None:
@@ -187,7 +194,7 @@ def test_what_a_device_did_is_the_trials_own_fault(error: Exception, monkeypatch
         monkeypatch.setattr(torch.distributed, name, fail)
     group = Group(0, 2)
     idle = torch.nn.Parameter(torch.zeros(2))
-    summed = (lambda: group.sum(1.0), lambda: group.sum_gradients([idle], values()))
+    summed = (lambda: group.sum_gradients([], values(1.0)), lambda: group.sum_gradients([idle], values()))
     for collective in (*summed, lambda: group.gather(1), lambda: group.share(1)):
         with pytest.raises(type(error)) as caught:
             collective()
@@ -198,7 +205,7 @@ def test_what_a_device_did_is_the_trials_own_fault(error: Exception, monkeypatch
     "collective",
     [
         lambda g: g.sum_gradients([torch.nn.Parameter(torch.zeros(2))], values()),
-        lambda g: g.sum(1.0),
+        lambda g: g.sum_gradients([], values(1.0)),
         lambda g: g.gather(1),
         lambda g: g.share(1),
         lambda g: g.barrier(),

@@ -57,10 +57,8 @@ def attention(
         assert isinstance(shared, SharedDropout)
         hidden = _hidden(attention_mask, query) if layout is None else layout.hidden(query.shape[1])
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        output, weights = (
-            _open(query, key, value, hidden, scale, partial(shared.masks.drop, shared.place, p=dropout)),
-            None,
-        )
+        drop = partial(shared.masks.drop, shared.place, p=dropout)
+        output, weights = _open(query, key, value, hidden, scale, drop), None
     else:
         output, weights = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options

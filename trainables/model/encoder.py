@@ -132,11 +132,11 @@ class Encoder(nn.Module):
         Plain families take what their attention wants (s, 1, 1, t): to make it of (s, t) the library reads that back
         from the device, in each pass.
         """
-        if layout.is_full:
+        seen = layout.attention_mask
+        if seen is None:
             return None
         if not self.family.plain:
             return layout.mask.long()
-        seen = layout.seen[:, None, None, :]
         if self.attention != "eager":
             return seen
         return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)

@@ -194,13 +194,19 @@ def families() -> Iterator[Family]:
 
 def family_of(kind: str) -> Family:
     """The family of a `model_type`. Raises `UserError` for one that is not known."""
-    known = {kind: family for family in families() for kind in family.kinds}
-    if kind not in known:
+    add_installed()
+    if kind not in _FAMILIES:
+        known = ", ".join(sorted(_FAMILIES))
         raise UserError(
-            f"encoder.name_or_path: must be an encoder of a known kind, {', '.join(sorted(known))}, or of one that an "
+            f"encoder.name_or_path: must be an encoder of a known kind, {known}, or of one that an "
             f"installed package adds as an entry point of {GROUP!r}, see docs/encoders.md (got {kind!r})"
         )
-    return known[kind]
+    return _FAMILIES[kind]
+
+
+def is_plain(kind: str) -> bool:
+    """Whether encoders of a `model_type` are known to be plain, those of installed packages included."""
+    return any(kind in family.kinds and family.plain for family in families())
 
 
 def _xlm_numbers(config: Mapping[str, Any]) -> Numbers:
@@ -214,11 +220,6 @@ def _xmod_numbers(config: Mapping[str, Any]) -> Numbers:
     numbers: dict[str | None, int] = {name: i for i, name in enumerate(config.get("languages", ()))}
     default = config.get("default_language")
     return numbers | ({} if default is None else {None: numbers[default]})
-
-
-def is_plain(kind: str) -> bool:
-    """Whether encoders of a `model_type` are known to be plain."""
-    return kind in _FAMILIES and _FAMILIES[kind].plain
 
 
 register(Family(kinds=("bert",), plain=True))

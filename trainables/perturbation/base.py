@@ -84,10 +84,6 @@ class Diagnostics:
             mine = getattr(self, name)
             setattr(self, name, max(mine, value) if name == "norm_max" else mine + value)
 
-    def read(self) -> Diagnostics:
-        """The same: they are here."""
-        return self
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -95,10 +91,6 @@ class Measured:
 
     values: Tensor
     """(8,), in the order of the fields."""
-
-    def read(self) -> Diagnostics:
-        """The numbers."""
-        return Diagnostics(*self.values.tolist())
 
 
 def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:

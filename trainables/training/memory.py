@@ -22,6 +22,7 @@ from trainables.materials.weights import Shapes
 from trainables.model.families import is_plain
 from trainables.model.frozen import LIMIT_BYTES
 from trainables.model.heads import TokenHead
+from trainables.perturbation import is_paired
 
 FULL, HALF = 4, 2
 """Bytes of a number in fp32, and in what autocast computes in."""
@@ -41,9 +42,6 @@ GRAPHS: Mapping[str, tuple[int, bool]] = {
 }
 """Of each method: the passes whose graphs it keeps at once, and whether one of them is differentiated to its inputs
 (an ascent's). A graph of an ascent is gone before the next pass: projected gradient keeps one, as FreeLB does."""
-
-READING = "ear"
-"""The method that reads attention: computed in the open, its softmax in fp32, and one layer's compared."""
 
 UNKNOWN = (2, True)
 """Of a method that is registered elsewhere: the most that ours need."""
@@ -270,8 +268,8 @@ class Passes:
 
     @property
     def reads(self) -> bool:
-        """Whether the method looks at attention."""
-        return self.config.perturbation.method == READING
+        """Whether the method looks at attention: computed in the open, in fp32 after softmax, and one layer's kept."""
+        return is_paired(self.config.perturbation)
 
     @property
     def in_full(self) -> bool:

@@ -12,7 +12,7 @@ from trainables.config import PerturbationConfig
 from trainables.errors import UserError
 from trainables.perturbation import create
 from trainables.perturbation.ascent import inputs_only
-from trainables.perturbation.base import METHODS, Diagnostics
+from trainables.perturbation.base import METHODS, Diagnostics, read
 
 M = 1.3
 """A reference norm."""
@@ -55,7 +55,7 @@ def step(setting, perturbation, magnitude=1.0, scale=1.0, draw=5):
     out = []
     gradients = setting.gradients(lambda: out.append(perturbation.backward(setting.view(draw), magnitude, scale)))
     loss, diagnostics = out[0]
-    return gradients, loss, diagnostics.read()
+    return gradients, loss, read([diagnostics])
 
 
 def assert_same(ours, theirs, **tolerance):

@@ -13,7 +13,7 @@ from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import load_config
 from trainables.perturbation import create
-from trainables.perturbation.base import METHODS
+from trainables.perturbation.base import METHODS, read
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "methods.md"
 
@@ -45,7 +45,7 @@ def test_the_documented_example_trains(example, make):
     gradients = s.gradients(lambda: out.append(method.backward(s.view(), 1.0, 1.0)))
     loss, diagnostics = out[0]
     assert any(g.abs().sum() > 0 for g in gradients)
-    assert diagnostics.read().loss_rise > 0
+    assert read([diagnostics]).loss_rise > 0
     clean, worst = (s.loss(s.logits(point)) for point in (s.points[0], s.points[-1]))
     torch.testing.assert_close(loss, 0.5 * clean + 0.5 * worst, rtol=1e-6, atol=1e-6)
     again = create(example.model_copy(update={"method": "mixed"}), reference_norm=1.3)

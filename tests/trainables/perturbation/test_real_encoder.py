@@ -14,7 +14,7 @@ from trainables.config import PerturbationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.materials import materials as materials_of
 from trainables.perturbation import create
-from trainables.perturbation.base import METHODS, Perturbable
+from trainables.perturbation.base import METHODS, Perturbable, read
 from trainables.tasks.base import collate
 from trainables.training.trial import start
 
@@ -69,7 +69,7 @@ class Real:
         _, diagnostics = create(PerturbationConfig(method=method, **options), self.m).backward(self.view(), 1.0, 0.1)
         clean = self.model.embed(self.batch).detach()
         gradients = [p.grad.clone() for p in self.model.parameters() if p.grad is not None]
-        return diagnostics.read(), [point - clean for point in self.points], gradients
+        return read([diagnostics]), [point - clean for point in self.points], gradients
 
 
 @pytest.fixture(scope="module")

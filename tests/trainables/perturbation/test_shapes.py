@@ -13,7 +13,7 @@ from trainables.config import AttackConfig, EncoderConfig, PerturbationConfig
 from trainables.model.encoder import load_tokenizer
 from trainables.perturbation import create
 from trainables.perturbation.attack import attacked_logits
-from trainables.perturbation.base import METHODS, Perturbable
+from trainables.perturbation.base import METHODS, Perturbable, read
 from trainables.tasks.base import TaskShape, collate
 from trainables.tasks.choice import MultipleChoice
 from trainables.tasks.classification import Classification
@@ -87,7 +87,7 @@ def test_every_method_trains_every_shape(case, name):
     method = create(PerturbationConfig(method=name, epsilon=0.1, ascent_steps=3, distribution="uniform"), 1.0)
     out = []
     gradients = s.gradients(lambda: out.append(method.backward(view(), 1.0, 1.0)))
-    loss, diagnostics = out[0][0], out[0][1].read()
+    loss, diagnostics = out[0][0], read([out[0][1]])
     assert loss.shape == (len(labels),)
     assert torch.isfinite(loss).all()
     assert all(torch.isfinite(g).all() for g in gradients)
