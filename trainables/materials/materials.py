@@ -2,7 +2,8 @@
 
 Prepared once per (encoder, data, phase) into the cache, memory-mapped by every worker of a node. An augmentation adds a
 folder per seed: the copies that this seed trains on, and the word embeddings that they need beside the encoder's. A
-warm worker keeps its `Materials` from trial to trial, and what seeds share from seed to seed.
+warm worker keeps its `Materials` from trial to trial, and what seeds share from seed to seed, as long as the encoder is
+the same one.
 """
 
 from __future__ import annotations
@@ -402,11 +403,13 @@ def _with_copies(shared: Path, task_json: str, copies: Path, paired: bool) -> Ma
     )
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _open(folder: Path, task_json: str) -> Materials:
+    """What trials of one encoder share, the last that was asked for: another's, and what it remembers, is let go."""
     from trainables.config import TaskConfig
     from trainables.tasks.task import task_shape
 
+    _with_copies.cache_clear()  # they are of the encoder before, and remember its weights too
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     source = meta["source_language"]
     shape, numbers = task_shape(TaskConfig.model_validate_json(task_json)), meta["language_numbers"]

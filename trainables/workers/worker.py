@@ -73,18 +73,21 @@ def serve(config: dict[str, Any]) -> None:
 
 
 def _serve(config: dict[str, Any], group: Group, interrupted: Callable[[], bool]) -> None:
-    first_peak: int | None = None
+    grown, known = 0, set[tuple[str, str | None]]()
     for _ in range(config["trials"]):
         job = _next_job(config, group)
         if job is None:
             return
         _pristine(config["threads"])
+        encoder, before = (job["trial"]["encoder"]["name_or_path"], job["trial"]["encoder"]["revision"]), _peak_mb()
         _run(job, config, group, interrupted)
-        if first_peak is None:
-            first_peak = _peak_mb()
+        if encoder in known:  # what another one takes more than the last is no leak
+            grown += _peak_mb() - before
+        elif not known:
             gc.collect()
             gc.freeze()  # modules, and what stays from trial to trial: a third of a second a collection otherwise
-        if any(group.gather(_peak_mb() - first_peak > config["growth_mb"])):
+        known.add(encoder)
+        if any(group.gather(grown > config["growth_mb"])):
             return
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
+import shutil
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -345,6 +348,24 @@ def test_seeds_share_all_but_what_they_train_on(config: TrialConfig, synonyms: T
     root = plain.encoder_folder.parent.parent
     assert len(list(root.glob("*/encoder"))) == 1, "an encoder is stored once"
     assert load(apply_point(synonyms, {"training.seed": 2})) is seeds[2], "a warm worker keeps them"
+
+
+def test_a_worker_lets_go_of_the_encoder_before(config: TrialConfig, synonyms: TrialConfig, tmp_path: Path) -> None:
+    """With all that was derived of it, copies of a seed included; no collector of garbage is needed for that."""
+
+    class Weights:
+        pass
+
+    kept = weakref.ref(load(synonyms).remember("encoder", Weights))
+    other = tmp_path / "another"
+    shutil.copytree(config.encoder.name_or_path, other)
+    gc.disable()
+    try:
+        assert kept() is not None
+        load(apply_point(config, {"encoder.name_or_path": str(other)}))
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -398,6 +398,31 @@ def test_processes_are_replaced_once_one_has_grown_too_much(
     assert set(done.values()) == {3}
 
 
+def test_what_another_encoder_takes_is_no_growth(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that trains a small encoder and then a large one is not replaced for that."""
+    peak = [1000]
+
+    def play(options: Any, group: Group, **_: Any) -> Iterator[Evaluation]:
+        peak[0] += 100
+        yield evaluation(1, True)
+
+    monkeypatch.setattr(worker, "_peak_mb", lambda: peak[0])
+    stage.config["growth_mb"] = 150
+    served = stage.serve_aside()
+    for number, name in enumerate(("small", "large", "larger", "small", "large"), start=1):
+        assert not served.done(), "a hundred once is not too much"
+        stage.submit(number, play, trial=trial_of(number, name))
+        assert stage.items()[-1]["kind"] == "done"
+    served.result(20)
+
+
+def trial_of(seed: int, encoder: str) -> dict[str, Any]:
+    trial = TRIAL.model_dump(mode="json")
+    trial["training"]["seed"] = seed
+    trial["encoder"]["name_or_path"] = encoder
+    return trial
+
+
 def test_what_a_trial_did_to_the_process_is_undone_for_the_next(stage: Stage) -> None:
     def state() -> tuple[Any, ...]:
         precision = torch.get_float32_matmul_precision()
