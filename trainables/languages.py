@@ -2,8 +2,8 @@
 
 The table (``languages.csv``) covers XTREME-R, home-assistant-intents, SIB-200's pack and more of Tatoeba.
 Resource classes: Joshi et al. 2020 (ACL, "The State and Fate of Linguistic Diversity and Inclusion in the NLP World",
-``lang2tax.txt``), as published, oddities included (Norwegian Bokmål is 1). Pretraining sizes: Conneau et al. 2020,
-table 6. Families: as XTREME-R names them, else Glottolog's top level. Scripts: ISO 15924.
+``lang2tax.txt``), as published, oddities included (Norwegian Bokmål is 1). Families: as XTREME-R names them, else
+Glottolog's top level. Scripts: ISO 15924. What encoders were pretrained on is in `pretraining`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
+from trainables import pretraining
 from trainables.errors import UserError, suggestion
 from trainables.lazy import langcodes
+from trainables.pretraining import Lists
 
 LOW_RESOURCE = (0, 1, 2)
 """Resource classes that count as low-resource."""
@@ -27,7 +29,14 @@ HIGH_RESOURCE = (4, 5)
 """Resource classes that count as high-resource; class 3 is neither."""
 
 GROUPS = ("low_resource", "high_resource", "seen", "unseen", "seen_mbert", "unseen_mbert")
-"""Built-in groups beside ``script:CODE``, ``family:NAME`` and ``class:N``. `seen` and `unseen` are about XLM-R."""
+"""Built-in groups beside `KINDS`. `seen` and `unseen` are about the encoders in question, of several about all of them;
+``seen:mBERT`` and ``unseen:mBERT`` (or `seen_mbert`, `unseen_mbert`) about one published list."""
+
+KINDS = ("script:CODE", "family:NAME", "class:N", "seen:LIST", "unseen:LIST")
+"""Built-in groups that take an argument."""
+
+ANY_ENCODER = (pretraining.XLM_R,)
+"""Whose list `seen` and `unseen` are about where no encoder is in question."""
 
 _ALIASES = {"fil": "tl", "tgl": "tl", "no": "nb", "quy": "qu", "quz": "qu", "ayc": "ay"}
 """Codes that benchmarks use for a language of the table and `langcodes` keeps apart, or the other way round."""
@@ -37,8 +46,8 @@ _ALIASES = {"fil": "tl", "tgl": "tl", "no": "nb", "quy": "qu", "quz": "qu", "ayc
 class Language:
     """One language; what is not known is None.
 
-    `resource_class` is in 0 … 5 (5: most resources); `pretraining_size` is the GiB of text XLM-R was pretrained on;
-    `variant_of` is the code of the language that this one is a regional or orthographic variant of.
+    `resource_class` is in 0 … 5 (5: most resources); `variant_of` is the code of the language that this one is a
+    regional or orthographic variant of.
     """
 
     code: str
@@ -46,9 +55,6 @@ class Language:
     family: str | None = None
     script: str | None = None
     resource_class: int | None = None
-    pretraining_size: float | None = None
-    seen_xlmr: bool | None = None
-    seen_mbert: bool | None = None
     variant_of: str | None = None
 
 
@@ -190,51 +196,87 @@ def collapse_variants(values: Mapping[str, float]) -> dict[str, float]:
     return {code: sum(found) / len(found) for code, found in members.items()}
 
 
-def group(name: str, codes: Iterable[str]) -> tuple[str, ...]:
+def is_seen(code: str, name: str | None) -> bool | None:
+    """Whether a language is on a published list of pretraining languages; None without a list, or where nobody knows.
+
+    A variant that the table has is seen with its language. A language that is neither on the list nor in the table may
+    be there under another code.
+
+    >>> is_seen("sw", "XLM-R"), is_seen("yo", "XLM-R"), is_seen("yo", "mBERT"), is_seen("my dialect", "XLM-R")
+    (True, False, True, None)
+    """
+    if name is None:
+        return None
+    listed, code = pretraining.lists()[name].amounts, normalize(code)
+    if code in listed:
+        return True
+    return table()[code].variant_of in listed if code in table() else None
+
+
+def seen(code: str, lists: Lists) -> bool | None:
+    """Whether all encoders of these lists saw a language in pretraining, or none did; None: some, or nobody knows."""
+    facts = {is_seen(code, name) for name in lists}
+    return facts.pop() if len(facts) == 1 else None
+
+
+def pretraining_size(code: str, lists: Lists) -> float | None:
+    """Text of a language that an encoder was pretrained on, in the unit of its list; None where that is not known."""
+    name = lists[0] if len(set(lists)) == 1 else None
+    return None if name is None else pretraining.lists()[name].amounts.get(normalize(code))
+
+
+def group(name: str, codes: Iterable[str], lists: Lists = ANY_ENCODER) -> tuple[str, ...]:
     """Members of a built-in group among `codes`, in their order; a language whose fact is unknown is in no group.
 
-    Names: `GROUPS`, ``script:Arab``, ``family:Indo-European``, ``class:3``. Raises `UserError` for any other.
+    Names: `GROUPS`, ``script:Arab``, ``family:Indo-European``, ``class:3``, ``unseen:mT5``. `lists` are those of the
+    encoders that plain `seen` and `unseen` are about. Raises `UserError` for any other name.
 
-    >>> group("low_resource", ["sw", "de", "yo", "fr"])
-    ('sw', 'yo')
+    >>> group("low_resource", ["sw", "de", "yo", "fr"]), group("unseen", ["sw", "yo", "am"], ["mBERT"])
+    (('sw', 'yo'), ('am',))
     """
-    kind, colon, argument = name.partition(":")
-    if not (name in GROUPS or (kind in _ATTRIBUTES and argument)):
-        hint = suggestion(name, GROUPS) or f", known: {', '.join((*GROUPS, 'script:CODE', 'family:NAME', 'class:N'))}"
-        raise UserError(f"group: unknown group of languages{hint} (got {name!r})")
-    if colon:
+    kind, argument = _full(name)
+    if kind in _SEEN:
+        return tuple(k for k in codes if seen(k, _lists(argument, lists)) is _SEEN[kind])
+    if argument:
         wanted = argument.casefold()
         return tuple(k for k in codes if str(getattr(language(k), _ATTRIBUTES[kind])).casefold() == wanted)
-    return tuple(k for k in codes if _is_in(name, language(k)))
+    return tuple(k for k in codes if language(k).resource_class in _CLASSES[kind])
 
 
-def undecided(name: str, codes: Iterable[str]) -> tuple[str, ...]:
+def undecided(name: str, codes: Iterable[str], lists: Lists = ANY_ENCODER) -> tuple[str, ...]:
     """Those of some languages of which nothing is known that would say whether they are in a built-in group."""
-    kind = name.partition(":")[0]
-    fact = _ATTRIBUTES.get(kind) or _FACTS[name]
-    return tuple(k for k in codes if getattr(language(k), fact) is None)
+    kind, argument = _full(name)
+    if kind in _SEEN:
+        return tuple(k for k in codes if None in {is_seen(k, each) for each in _lists(argument, lists)})
+    return tuple(k for k in codes if getattr(language(k), _ATTRIBUTES.get(kind, "resource_class")) is None)
 
 
-_FACTS = {
-    "low_resource": "resource_class",
-    "high_resource": "resource_class",
-    "seen": "seen_xlmr",
-    "unseen": "seen_xlmr",
-    "seen_mbert": "seen_mbert",
-    "unseen_mbert": "seen_mbert",
-}
+def is_relative(name: str) -> bool:
+    """Whether who is in a built-in group depends on the encoders in question."""
+    return name in _SEEN
+
+
+def _full(name: str) -> tuple[str, str]:
+    """The kind and the argument of a built-in group. Raises `UserError` for one that there is not."""
+    kind, colon, argument = _SHORT.get(name, name).partition(":")
+    if colon and argument and (kind in _ATTRIBUTES or (kind in _SEEN and argument in pretraining.lists())):
+        return kind, argument
+    if not colon and name in GROUPS:
+        return kind, argument
+    hint = suggestion(name, GROUPS) or f", known: {', '.join((*GROUPS, *KINDS))}"
+    if kind in _SEEN and colon:
+        hint = f", known lists: {', '.join(pretraining.lists())}"
+    raise UserError(f"group: unknown group of languages{hint} (got {name!r})")
+
+
+def _lists(argument: str, lists: Lists) -> Lists:
+    return [argument] if argument else lists
+
+
+_SEEN = {"seen": True, "unseen": False}
+_SHORT = {"seen_mbert": "seen:mBERT", "unseen_mbert": "unseen:mBERT"}
+_CLASSES = {"low_resource": LOW_RESOURCE, "high_resource": HIGH_RESOURCE}
 _ATTRIBUTES = {"script": "script", "family": "family", "class": "resource_class"}
-
-
-def _is_in(name: str, known: Language) -> bool:
-    return {
-        "low_resource": known.resource_class in LOW_RESOURCE,
-        "high_resource": known.resource_class in HIGH_RESOURCE,
-        "seen": known.seen_xlmr is True,
-        "unseen": known.seen_xlmr is False,
-        "seen_mbert": known.seen_mbert is True,
-        "unseen_mbert": known.seen_mbert is False,
-    }[name]
 
 
 @cache
@@ -252,8 +294,5 @@ def _read(row: Mapping[str, str]) -> Language:
         family=row["family"],
         script=row["script"],
         resource_class=int(row["resource_class"]),
-        pretraining_size=float(row["pretraining_size"]) if row["pretraining_size"] else None,
-        seen_xlmr=row["seen_xlmr"] == "1",
-        seen_mbert=row["seen_mbert"] == "1",
         variant_of=row["variant_of"] or None,
     )

@@ -25,6 +25,9 @@ Floats = npt.NDArray[np.float64]
 SEED_PARAMETER = "training.seed"
 """The dotted path that makes replicates of a point, not another point."""
 
+ENCODER = ("encoder.name_or_path", "encoder.revision")
+"""The dotted paths that say which encoder a trial trains."""
+
 FEWEST = 3
 """Values that a level is the mean of, at least: seeds of a replicated point, else points of similar dose."""
 
@@ -35,23 +38,28 @@ MOST_LEVELS = 8
 def dose_gains(trials: pd.DataFrame, searched: bool = False) -> pd.DataFrame:
     """Gain over no perturbation of every finished, perturbed trial and language, on the validation split.
 
-    `trials` is a trial frame of one study and one metric. Columns: trial, point (its parameters but the seed, in
-    words), series (method, and what else of kind rather than size varies, as the number of ascent steps), seed,
-    language, relative_norm, score, gain, paired (whether the baseline has this seed; else its mean is subtracted).
+    `trials` is a trial frame of one study and one metric; no perturbation is that of a trial's own encoder. Columns:
+    trial, point (its parameters but the seed, in words), series (method, encoder, and what else of kind rather than
+    size varies, as the number of ascent steps), seed, language, relative_norm, score, gain, paired (whether the
+    baseline has this seed; else its mean is subtracted).
     Search samples are left out unless `searched`; nothing may be concluded from their shape.
     """
     mine = trials[(trials["phase"] == "run") & (trials["state"] == "COMPLETE") & (trials["split"] == "validation")]
     mine = mine.copy()
     mine["point"] = _words(mine, varied(mine))
-    mine["series"] = _words(mine, ["perturbation.method", *(p for p in varied(mine) if _is_kind(mine, p))])
-    unperturbed = _unperturbed(mine)
-    baseline = mine[unperturbed].groupby(["seed", "language"])["score"].mean().rename("paired_score")
-    mean = baseline.groupby("language").mean().rename("mean_score")
+    encoder = [p for p in varied(mine) if p in ENCODER]
+    mine["series"] = _words(mine, ["perturbation.method", *encoder, *(p for p in varied(mine) if _is_kind(mine, p))])
+    mine["encoder"] = _words(mine, encoder)
+    parts = mine.groupby("encoder", group_keys=False)
+    clean = [_unperturbed(part) for _, part in parts]
+    unperturbed = pd.concat(clean).reindex(mine.index) if clean else mine["kind"].eq("baseline")
+    baseline = mine[unperturbed].groupby(["encoder", "seed", "language"])["score"].mean().rename("paired_score")
+    mean = baseline.groupby(["encoder", "language"]).mean().rename("mean_score")
     dosed = mine[~unperturbed & (mine["relative_norm"] > 0)]
     if not searched:
         dosed = dosed[dosed["kind"] == "design"]
-    dosed = dosed.merge(baseline.reset_index(), how="left", on=["seed", "language"])
-    dosed = dosed.merge(mean.reset_index(), how="left", on="language")
+    dosed = dosed.merge(baseline.reset_index(), how="left", on=["encoder", "seed", "language"])
+    dosed = dosed.merge(mean.reset_index(), how="left", on=["encoder", "language"])
     dosed["paired"] = dosed["paired_score"].notna()
     dosed["gain"] = dosed["score"] - dosed["paired_score"].fillna(dosed["mean_score"])
     columns = ["trial", "point", "series", "seed", "language", "relative_norm", "score", "gain", "paired"]

@@ -58,6 +58,7 @@ import pandas as pd
 
 from trainables import languages
 from trainables.errors import UserError, shown
+from trainables.pretraining import Lists
 
 Reduction = Callable[[Mapping[str, float]], float]
 """From language -> score to one number (`study.question.objectives` has those of the protocol)."""
@@ -98,8 +99,8 @@ TRIAL_COLUMNS = (
 FACT_COLUMNS = ("language", "name", "family", "script", "resource_class", "pretraining_size", "seen", "variant_of")
 """Columns of the facts frame, one row per language. Unknown: NaN, None or ``""``; `variant_of` no language: ``""``.
 
-`resource_class` in 0 … 5; `pretraining_size` in GiB of the encoder's pretraining text (XLM-R's), `seen` whether there
-was any.
+`resource_class` in 0 … 5; `seen` whether the encoders were pretrained on it, `pretraining_size` on how much text, both
+by the published list of the encoder.
 """
 
 
@@ -229,18 +230,18 @@ def language_scores(results: pd.DataFrame) -> pd.DataFrame:
     return sums.reset_index()[[*keys, "score", "examples"]]
 
 
-def language_facts(codes: Iterable[str]) -> pd.DataFrame:
-    """The facts frame of some languages, and of those they are variants of."""
+def language_facts(codes: Iterable[str], lists: Lists = languages.ANY_ENCODER) -> pd.DataFrame:
+    """The facts frame of some languages, and of those they are variants of; `lists` are those of the encoders."""
     wanted = list(dict.fromkeys(codes))
     wanted += [b for b in dict.fromkeys(map(languages.base, wanted)) if b not in wanted]
     rows = []
     for code in wanted:
-        known = languages.language(code)
+        known, size = languages.language(code), languages.pretraining_size(code, lists)
         row = {
             "language": code, "name": known.name, "family": known.family or "", "script": known.script or "",
             "resource_class": np.nan if known.resource_class is None else float(known.resource_class),
-            "pretraining_size": np.nan if known.pretraining_size is None else known.pretraining_size,
-            "seen": known.seen_xlmr, "variant_of": known.variant_of or "",
+            "pretraining_size": np.nan if size is None else size, "seen": languages.seen(code, lists),
+            "variant_of": known.variant_of or "",
         }  # fmt: skip
         rows.append(row)
     return pd.DataFrame(rows, columns=list(FACT_COLUMNS))

@@ -9,7 +9,7 @@ import pandas as pd
 from study.execution.adapters import Listener
 from study.execution.checkpoints import Checkpoints
 from study.execution.retry import reopen
-from study.execution.runner import execute, write_study
+from study.execution.runner import execute, made_from, write_study
 from study.execution.trials import Trials
 from study.proposals import ranking
 from study.proposals.arms import Planned
@@ -22,7 +22,6 @@ from study.record.record import StudyRecord
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
-from trainables.materials.materials import prepare
 
 
 def confirm_study(
@@ -82,8 +81,7 @@ def _execute(
             configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
             reason = f"confirm {', '.join(configurations)} over {config.protocol.confirm_seeds} seeds"
             ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
-        materials = prepare(config.trial, ("validation", "test"))
-        write_study(config, ledger, record, materials)
+        write_study(config, ledger, record, made_from(config, ("validation", "test")))
         checkpoints = Checkpoints(config, record, place)
         record = reopen(ledger, reading, checkpoints, retry)
         execute(Trials(config, ledger, record, planned), checkpoints, hear, address)

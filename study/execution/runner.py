@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from study.execution.interrupts import interruptible
 from study.execution.retry import reopen
 from study.execution.trials import Trials
 from study.proposals import warm_start
+from study.question import encoders
 from study.question.config import ScalingConfig, StudyConfig
 from study.question.rules import protocol_hash
 from study.record.ledger import Ledger
@@ -30,7 +31,9 @@ from study.record.roots import opened
 from study.record.version import code_version
 from study.tracking.tracker import Tracker
 from trainables.errors import UserError
+from trainables.loading import apply_point
 from trainables.materials.materials import fingerprints, prepare
+from trainables.scores import Split
 from trainables.workers.driver import TrialDriver
 from trainables.workers.mailbox import Mailbox
 
@@ -62,14 +65,14 @@ def run_study(
         config = config.model_copy(update={"search": search})
     hear = events or (lambda event: None)
     hear({"event": "waiting", "for": "data and encoder"})
-    materials = prepare(config.trial)
+    known = made_from(config)
     for other in learn_from:
-        warm_start.check(config, fingerprints(materials), other)
+        warm_start.check(config, known, other)
     reading = reading or Reading(place.ledger)
     with opened(place, take_over, hear) as ledger:
         record = reading.update()
         if record.uuid is None:
-            write_study(config, ledger, record, materials)
+            write_study(config, ledger, record, known)
             record = reading.update()
             for other in learn_from:
                 count = warm_start.borrow(config, ledger, record.copied(), other)
@@ -81,15 +84,30 @@ def run_study(
     return reading.update()
 
 
-def write_study(config: StudyConfig, ledger: Ledger, record: StudyRecord, materials: Path) -> None:
-    """Write what the study is."""
+def made_from(config: StudyConfig, splits: Sequence[Split] = ("validation",)) -> dict[str, str]:
+    """Prepare what trials read, with each of the study's encoders; the fingerprints of data and encoders.
+
+    That of the only encoder is called ``encoder``, those of several by their names. Raises `UserError` for data and
+    encoders that cannot be used.
+    """
+    found: dict[str, str] = {}
+    trials = [apply_point(config.trial, point) for point in encoders.settings(config)]
+    for trial in trials:
+        mine = fingerprints(prepare(trial, splits))
+        name = "encoder" if len(trials) == 1 else encoders.fingerprint_name(trial)
+        found |= {name if key == "encoder" else key: value for key, value in mine.items()}
+    return found
+
+
+def write_study(config: StudyConfig, ledger: Ledger, record: StudyRecord, known: Mapping[str, str]) -> None:
+    """Write what the study is; `known` are the fingerprints of what it is made from."""
     ledger.append(
         "study",
         schema=record.schema,
         uuid=record.uuid or uuid.uuid4().hex,
         config=config.model_dump(mode="json"),
         code_version=code_version(),
-        fingerprints=fingerprints(materials),
+        fingerprints=dict(known),
         protocol_hash=protocol_hash(config),
     )
 

@@ -88,7 +88,7 @@ class Trials:
         self._failures = 0
         self._endings: list[str | None] = []
         """Last lines of the errors of the first trials that ended in this process."""
-        self._arms = run_arms(config) if plan is None else [confirm_arm(plan)]
+        self._arms = run_arms(config, record.trials.values()) if plan is None else [confirm_arm(plan)]
         self._spending = Spending(config, record.active_seconds) if plan is None else None
         self._learn(record.borrowed)
         self._restore(t for t in record.trials.values() if t.phase == self.phase)

@@ -59,7 +59,7 @@ def _validated(source: Source) -> Iterator[dict[str, Any]]:
     """The best trial, its replicates averaged, against the baseline on validation; largest gain first."""
     trials = source.trials
     trials = trials[(trials["phase"] == "run") & (trials["split"] == "validation") & (trials["state"] == "COMPLETE")]
-    best, baseline = trials[trials["trial"].isin(source.chosen)], trials[trials["kind"] == "baseline"]
+    best, baseline = (trials[trials["trial"].isin(numbers)] for numbers in (source.chosen, source.baselines))
     scores = pd.DataFrame(
         {
             "treatment": best.groupby("language")["score"].mean(),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from study.proposals import ranking
-from study.question import objectives
+from study.question import encoders, objectives
 from study.record.record import Report, TrialRecord
 from study.views import history
 from study.views.found import Study
@@ -41,7 +41,7 @@ def _study(study: Study) -> Row:
     return {
         "study": study.name, "uuid": record.uuid, "question": config.question, "state": study.condition,
         "code_version": record.code_version, "protocol_hash": record.protocol_hash, "task": config.trial.task.name,
-        "source_language": config.trial.task.source_language, "encoder": config.trial.encoder.name_or_path,
+        "source_language": config.trial.task.source_language, "encoder": ", ".join(encoders.labels(config)),
         "metric": next((e.metric for _, _, e in _reports(study)), None),
         "selection": config.protocol.selection, "primary_endpoint": config.protocol.primary_endpoint,
         "mode": config.search.mode, "sampler": config.search.sampler, "active_seconds": record.active_seconds,
@@ -156,12 +156,13 @@ def _borrowed(study: Study) -> Iterator[Row]:
 
 def _languages(study: Study) -> Iterator[Row]:
     scored = dict.fromkeys(k for _, _, e in _reports(study) for scores in e.scores.values() for k in scores.languages)
+    lists = encoders.pretraining_lists(study.config)
     for code in scored:
         known = languages.language(code)
         yield {
             "language": code, "name": known.name, "family": known.family, "script": known.script,
-            "resource_class": known.resource_class, "pretraining_size": known.pretraining_size,
-            "seen": known.seen_xlmr, "variant_of": known.variant_of,
+            "resource_class": known.resource_class, "pretraining_size": languages.pretraining_size(code, lists),
+            "seen": languages.seen(code, lists), "variant_of": known.variant_of,
         }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from study.models.scored import SPLITS, Model
 from trainables.config import OFFLINE
 from trainables.materials.weights import is_hub_id
+from trainables.model import catalogue
 from trainables.scores import Split
 
 if TYPE_CHECKING:  # its module loads torch, and cards are made without it
@@ -69,4 +70,6 @@ def base_model(name_or_path: str) -> tuple[str | None, str]:
     """Hub id of a trial's encoder, None for a local folder, and its licence as the hub names licences."""
     if name_or_path.startswith(OFFLINE):
         return EMBEDDED
-    return (name_or_path if is_hub_id(name_or_path) else None), UNKNOWN_LICENCE
+    entry = catalogue.find(name_or_path)
+    licence = UNKNOWN_LICENCE if entry is None or entry.licence is None else entry.licence
+    return (name_or_path if is_hub_id(name_or_path) else None), licence

@@ -8,12 +8,16 @@ from pathlib import Path
 import search_spaces
 from study.execution.concurrency import on_a_card
 from study.planning import needs, preflight
-from study.question import objectives
+from study.question import encoders, objectives
 from study.question.config import ScalingConfig, StudyConfig
 from study.views.found import planned
 from study.views.values import selection_words
 from trainables import machine
-from trainables.config import Budget
+from trainables.config import Budget, EncoderConfig
+from trainables.languages import group
+from trainables.loading import apply_point
+from trainables.materials import weights
+from trainables.model import catalogue
 
 
 def words(config: StudyConfig, root: Path) -> str:
@@ -21,7 +25,7 @@ def words(config: StudyConfig, root: Path) -> str:
     tested = preflight.tested(config)
     sections = {
         "data": _data(config),
-        "encoder": _encoder(config),
+        "encoder": _encoders(config, tested),
         "training": _training(config),
         "varies": _varies(config),
         "proposals": _proposals(config),
@@ -53,7 +57,7 @@ def _groups(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
     named = [config.protocol.primary_endpoint, *(o.reduce for o in config.search.objectives), "low_resource_mean"]
     chosen = config.trial.task.target_languages
     named += [name for name in (() if chosen == "all" else chosen) if name.startswith("group:")]
-    for name in dict.fromkeys([*named, *(f"group:{group}" for group in config.protocol.groups)]):
+    for name in dict.fromkeys([*named, *(f"group:{declared}" for declared in config.protocol.groups)]):
         if text := objectives.membership(name, languages, config):
             yield text
 
@@ -67,12 +71,38 @@ def _data(config: StudyConfig) -> Iterator[str]:
     yield f"{'whole splits' if size is None else f'{size} examples per language'}, {when}"
 
 
-def _encoder(config: StudyConfig) -> Iterator[str]:
-    encoder = config.trial.encoder
-    notes = ["embeddings frozen"] if encoder.freeze_embeddings else []
-    notes += [f"{encoder.freeze_lower_layers} lower layers frozen"] if encoder.freeze_lower_layers else []
-    notes += ["vocabulary trimmed"] if encoder.trim_vocabulary else []
-    yield ", ".join([encoder.name_or_path, *notes])
+def _encoders(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
+    """Each of them: what is held of it, what is published of it, and how it gets here where it is not here yet."""
+    for point in encoders.settings(config):
+        trial = apply_point(config.trial, point)
+        name, revision = encoders.identity(trial)
+        yield ", ".join([encoders.label(trial), *_held(trial.encoder)])
+        pretrained = [_pretraining(config, name, languages), catalogue.licence_warning(name)]
+        yield from (f"  {words}" for words in pretrained if words)
+        if weights.is_hub_id(name) and not weights.is_here(trial.encoder):
+            yield f"  not on this machine; one without a network needs {catalogue.fetching(name, revision)}"
+            entry = catalogue.find(name)
+            if revision is None and entry is not None and entry.revision is not None:
+                yield f"  and encoder.revision {entry.revision}, since its main has no safetensors"
+
+
+def _held(encoder: EncoderConfig) -> Iterator[str]:
+    if encoder.freeze_embeddings:
+        yield "embeddings frozen"
+    if encoder.freeze_lower_layers:
+        yield f"{encoder.freeze_lower_layers} lower layers frozen"
+    if encoder.trim_vocabulary:
+        yield "vocabulary trimmed"
+
+
+def _pretraining(config: StudyConfig, name: str, languages: Sequence[str]) -> str:
+    """How many of the target languages an encoder was pretrained on, by its published list."""
+    if (whose := catalogue.pretraining_of(name)) is None:
+        return "which languages it was pretrained on is not known here"
+    targets = [code for code in languages if code not in objectives.sources(config)]
+    seen, unseen = (group(kind, targets, (whose,)) for kind in ("seen", "unseen"))
+    those = f", not on {', '.join(unseen)}" if unseen else ""
+    return f"pretrained on {len(seen)} of {len(targets)} target languages{those} ({whose}'s list)"
 
 
 def _training(config: StudyConfig) -> Iterator[str]:
@@ -103,7 +133,9 @@ def _proposals(config: StudyConfig) -> Iterator[str]:
     count = f"{planned(config)} trials" if search.sampler != "grid" else "every combination of levels"
     seeds = f", {search.replicates} seeds per point" if search.replicates > 1 else ""
     how = f"a {search.mode} by {search.sampler}" if search.space is not None else "no search"
-    yield f"{how}: {count}{seeds}, the unperturbed baseline (trial 0) among them; pruner {search.pruner}"
+    several = len(encoders.settings(config))
+    baseline = "an unperturbed baseline for each encoder" if several > 1 else "the unperturbed baseline (trial 0)"
+    yield f"{how}: {count}{seeds}, {baseline} among them; pruner {search.pruner}"
 
 
 def _workers(scaling: ScalingConfig) -> Iterator[str]:

@@ -13,6 +13,7 @@ import search_spaces
 from search_spaces.dimensions import Dimension
 from study.planning import needs
 from study.planning.finding import Finding, Level
+from study.question import encoders
 from study.question.config import ScalingConfig, StudyConfig
 from trainables.config import TrialConfig
 from trainables.devices import Device
@@ -72,7 +73,7 @@ def examine(config: StudyConfig, devices: Sequence[Device], at_once: int) -> Fin
     except UserError as error:
         return Finding("failure", "fits", error.lines[0], "see study describe")
     if trial is None or need is None:
-        return Finding("ok", "fits", f"known once the encoder {config.trial.encoder.name_or_path} is on this machine")
+        return Finding("ok", "fits", needs.unknown(config))
     if smallest is None:
         return Finding("warning", "fits", f"a worker needs {needs.size(need)} of a GPU, and none was found")
     mine = room(scaling, smallest, at_once)
@@ -160,7 +161,7 @@ def _corners(config: StudyConfig) -> Iterator[TrialConfig]:
     except UserError:
         dimensions = ()  # reported by the checks
     varying = [d for d in dimensions if d.path in VARYING]
-    for trial in needs.encoders(config):
+    for trial in encoders.choices(config):
         for values in itertools.product(*map(_values, varying)):
             yield apply_point(trial, dict(zip((d.path for d in varying), values, strict=True)))
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import search_spaces
 from study.execution.concurrency import held
+from study.question import encoders
 from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
 from study.record.lines import Tail
@@ -18,8 +18,7 @@ from study.views.found import Study, find
 from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
-from trainables.loading import apply_point
-from trainables.materials.weights import trained, whole
+from trainables.materials.weights import is_here, trained, whole
 from trainables.perturbation import create
 
 WEIGHTS, FULL = 4, 12
@@ -38,7 +37,7 @@ def checkpoints(config: StudyConfig) -> int | None:
     of a confirmation too. What as few that failed by no fault of their own keep besides, to be retried from, is not
     counted: most studies have none.
     """
-    counts = [trained(trial) for trial in encoders(config)]
+    counts = [trained(trial) for trial in encoders.choices(config)]
     if None in counts:
         return None
     parameters = max(c for c in counts if c is not None)
@@ -56,18 +55,6 @@ def kept(config: StudyConfig) -> int:
     if config.models.keep != "all":
         return config.models.keep
     return trials(config) + len(configurations(config)) * config.protocol.confirm_seeds
-
-
-def encoders(config: StudyConfig) -> list[TrialConfig]:
-    """The base trial under every choice of encoder, and of what is frozen of it, that the space offers."""
-    trials = [config.trial]
-    if config.search.space is None:
-        return trials
-    for dimension in search_spaces.load(config.search.space).dimensions:
-        if dimension.path.startswith("encoder."):
-            values = dimension.choices or (dimension.low if dimension.kind == "float" else int(dimension.low),)
-            trials = [apply_point(trial, {dimension.path: value}) for trial in trials for value in values]
-    return trials
 
 
 def used(config: StudyConfig, root: Path) -> int:
@@ -89,12 +76,22 @@ def disk(config: StudyConfig, root: Path) -> str:
         return f"{'checkpoints' if most is None else f'at most {size(most)} of checkpoints'} under {roots.shown(root)}"
     free = size(shutil.disk_usage(existing(root)).free)
     if most is None:
-        return f"known once the encoder {config.trial.encoder.name_or_path} is on this machine; {free} free at {root}"
+        return f"{unknown(config)}; {free} free at {root}"
     count, most_kept = at_once(config.scaling), config.models.keep
     whose = f"all {kept(config)}, confirmed ones too" if most_kept == "all" else f"the best {most_kept}"
     return (
         f"at most {size(most)} of checkpoints under {place.folder} ({count} running trial{'s' * (count > 1)}, "
         f"the weights of {whose}){registered(config)}; {free} free"
+    )
+
+
+def unknown(config: StudyConfig) -> str:
+    """Why what a study takes is not known, in words: encoders that are not here."""
+    trials = encoders.choices(config)
+    absent = dict.fromkeys(encoders.label(trial) for trial in trials if not is_here(trial.encoder))
+    names = ", ".join(absent or encoders.labels(config))
+    return (
+        f"known once the encoder{'s' * (len(absent) > 1)} {names} {'are' if len(absent) > 1 else 'is'} on this machine"
     )
 
 
@@ -189,7 +186,12 @@ def duration(seconds: float) -> str:
 
 
 def pace(config: StudyConfig, root: Path) -> Pace | None:
-    """From all studies under `root` with the same encoder, task and worker size; None where there is none."""
+    """From all studies under `root` with the same encoder, task and worker size; None where there is none.
+
+    A study of several encoders has no one pace, and gives none.
+    """
+    if len(encoders.settings(config)) > 1:
+        return None  # each has a pace of its own
     train = passed = evaluate = scored = 0.0
     languages = examples = 0
     for other in _comparable(config, root):
@@ -216,7 +218,9 @@ def _comparable(config: StudyConfig, root: Path) -> Iterator[Study]:
             began = next((e["config"] for e in events if e["event"] == "study"), None)
             if began is None or not _is_comparable(config, began):
                 continue
-            yield find(root, name)
+            study = find(root, name)
+            if len(encoders.settings(study.config)) == 1:
+                yield study
         except UserError:  # a damaged ledger is no reason not to estimate
             continue
 

@@ -105,11 +105,10 @@ def _confirmed(study: Study, root: Path, wanted: set[str]) -> Pilot | None:
 
 def _replicated(study: Study, wanted: set[str]) -> Pilot | None:
     """From the points of a design and the baseline under the same seeds, on the validation split."""
-    baseline = [t.number for t in study.trials if t.kind == "baseline" and t.phase == "run"]
-    before = _by_seed(study, baseline)
     differences, examples = [], []
     for ranked in ranking.ranking(study.config, study.record):
-        after = _by_seed(study, ranked.numbers)
+        baseline = ranking.baselines(study.config, study.record, ranked.point)
+        before, after = _by_seed(study, [t.number for t in baseline]), _by_seed(study, ranked.numbers)
         seeds = sorted(before.keys() & after.keys())
         if len(seeds) < 2:
             continue

@@ -12,11 +12,12 @@ from typing import Any
 import search_spaces
 from search_spaces.dimensions import Dimension, Space
 from study.planning import needs
-from study.question import checks
+from study.question import checks, encoders
 from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
 from study.tracking.server import default_uri, validate_uri
 from trainables import machine
+from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import weights
@@ -54,21 +55,23 @@ def tested(config: StudyConfig) -> tuple[str, ...]:
 
 def _encoders(config: StudyConfig) -> list[str]:
     """Encoders, the base's and those that the space chooses among, that are not here and cannot be fetched."""
-    try:
-        trials = needs.encoders(config)
-    except UserError:
-        trials = [config.trial]  # what is wrong with the space is reported by the checks
-    lines = [line for trial in trials for line in _lines(partial(weights.check, trial.encoder))]
+    lines = [line for trial in _choices(config) for line in _lines(partial(weights.check, trial.encoder))]
     return [f"trial.{line}" for line in dict.fromkeys(lines)]
+
+
+def _choices(config: StudyConfig) -> list[TrialConfig]:
+    """The base with each of the study's encoders, and with what is frozen of it."""
+    try:
+        return encoders.choices(config)
+    except UserError:
+        return [config.trial]  # what is wrong with the space is reported by the checks
 
 
 def _lengths(config: StudyConfig) -> list[str]:
     """Encoders that have no positions for texts as long as the task allows, or do not know its languages."""
-    try:
-        trials = needs.encoders(config)
-    except UserError:
-        trials = [config.trial]
-    checked = [partial(check, trial) for trial in trials for check in (weights.check_length, weights.check_languages)]
+    checked = [
+        partial(check, trial) for trial in _choices(config) for check in (weights.check_length, weights.check_languages)
+    ]
     lines = [line for each in checked for line in _lines(each)]
     return [f"trial.{line}" for line in dict.fromkeys(lines)]
 
@@ -120,13 +123,14 @@ def _methods(config: StudyConfig) -> list[str]:
 
 
 def _mismatches(config: StudyConfig) -> list[str]:
-    """Methods that do not go with the augmentation, or another part of the base, that they would meet."""
+    """Methods that do not go with the augmentation, the encoder, or another part of the base that they would meet."""
     from trainables.materials import materials
 
     names = [d for d in _method_dimensions(config) if d.when.keys() <= set(METHODS)]
     if not names:
         return [f"trial.{line}" for line in _lines(lambda: materials.check(config.trial))]
-    trials = [apply_point(config.trial, point) for point in Space("", "", tuple(names)).grid()]
+    points = Space("", "", tuple(names)).grid()
+    trials = [apply_point(trial, point) for trial in _choices(config) for point in points]
     lines = [line for trial in trials for line in _lines(partial(materials.check, trial))]
     return [f"search.space: {line}" for line in dict.fromkeys(lines)]
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from study.plots import quantities
 from study.plots.quantities import Quantity, Seen
+from study.question import encoders
 from study.question.config import StudyConfig
 from study.record.record import Phase, TrialRecord
 from study.reporting import words
@@ -64,6 +65,8 @@ class Chart:
     """Whether the points of a trial are its evaluations in the order of their steps, and joined by a line."""
     log_x: bool
     log_y: bool
+    compared: bool = True
+    """Whether all are read against one baseline: those of several encoders are none together."""
 
     def numbers(self, quantity: Quantity) -> pd.Series[float] | None:
         """A quantity as it is drawn, scaled; None where it is categories."""
@@ -73,11 +76,12 @@ class Chart:
         return quantity.scale * pd.to_numeric(self.points[quantity.name]).astype(float)
 
     def reference(self, quantity: Quantity) -> float:
-        """The mean of the baseline's values, scaled; NaN without one, or where points are joined."""
+        """The mean of the baseline's values, scaled; NaN without one, with one for each of several encoders, or where
+        points are joined."""
         values = self.numbers(quantity)
         if values is None or self.joined or quantity.kind == "parameter":
             return float("nan")
-        return float(values[self.points["role"] == BASELINE].mean())
+        return float(values[self.points["role"] == BASELINE].mean()) if self.compared else float("nan")
 
     @property
     def placed(self) -> pd.DataFrame:
@@ -102,7 +106,8 @@ def chart(study: Study, request: Request) -> Chart:
     x, ys = found[0], tuple(dict.fromkeys(found[1 : 1 + len(request.ys)]))
     colour = found[-1] if request.colour is not None else None
     points = _points(seen, [x, *ys, *([colour] if colour else [])])
-    drawn = Chart("", "", x, ys, colour, points, every, request.log_x, request.log_y)
+    compared = len({encoders.label(s.config) for s in seen if role(s.trial) == BASELINE}) <= 1
+    drawn = Chart("", "", x, ys, colour, points, every, request.log_x, request.log_y, compared)
     if colour is not None and drawn.numbers(colour) is None and points[colour.name].nunique() > MOST_COLOURS:
         raise UserError(f"--colour: more than {MOST_COLOURS} categories cannot be told apart (got {colour.name!r})")
     logs = _logs(drawn, request)
@@ -111,6 +116,7 @@ def chart(study: Study, request: Request) -> Chart:
         title=f"{study.name}: {study.config.question}".rstrip(": "),
         note=" ".join(_note(study, request, drawn, lacking)),
         x=x, ys=ys, colour=colour, points=points, joined=every, log_x=logs[0], log_y=logs[1],
+        compared=compared,
     )  # fmt: skip
 
 

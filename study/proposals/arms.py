@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from study.proposals.proposer import Fixed, Proposed, Proposer
 from study.proposals.search import Search
 from study.question import rules
 from study.question.config import StudyConfig
+from study.record.record import TrialRecord
 
 PERTURBING = ("perturbation.", "augmentation.")
 """Paths of the knobs that control (b) does without."""
@@ -37,10 +38,16 @@ class Arm:
     proposer: Proposer
 
 
-def run_arms(config: StudyConfig) -> list[Arm]:
-    """Baseline, search or design, and control (b)'s own if the study tunes it."""
+def run_arms(config: StudyConfig, begun: Iterable[TrialRecord] = ()) -> list[Arm]:
+    """A baseline for each encoder, search or design, and control (b)'s own if the study tunes it.
+
+    `begun` are trials of an earlier process: a study keeps the baselines that it began with.
+    """
     space = load(config.search.space) if config.search.space is not None else None
-    baseline = _replicated(config, [Proposed("baseline", dict(rules.BASELINE))])
+    baseline = _replicated(config, [Proposed("baseline", point) for point in rules.baselines(config)])
+    known = [trial.point for trial in begun if trial.kind == "baseline"]
+    if known != [proposed.point for proposed in baseline[: len(known)]]:
+        baseline = [Proposed("baseline", point) for point in known]  # as before each encoder had one
     arms = [Arm("baseline", Fixed(baseline))]
     if space is None:
         is_perturbed = rules.unperturbed(config.trial) != config.trial

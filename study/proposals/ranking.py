@@ -7,9 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from study.question import objectives
+from search_spaces.dimensions import Point
+from study.question import encoders, objectives
 from study.question.config import Objective, StudyConfig
-from study.question.rules import unperturbed, visible
+from study.question.rules import baseline_of, unperturbed, visible
 from study.record.record import StudyRecord, TrialRecord
 from trainables.config import Budget, PerturbationConfig, TrialConfig
 from trainables.errors import UserError
@@ -23,15 +24,18 @@ def trial_config(config: StudyConfig, trial: TrialRecord) -> TrialConfig:
     return apply_point(config.trial, trial.point)
 
 
-def control_a(config: StudyConfig) -> TrialConfig:
-    """(a) No perturbation, base settings."""
-    return unperturbed(config.trial)
+def control_a(config: StudyConfig, winner: TrialConfig) -> TrialConfig:
+    """(a) No perturbation, base settings: the baseline of the winner's encoder."""
+    return baseline_of(config, winner)
 
 
-def control_b(config: StudyConfig, record: StudyRecord) -> TrialConfig | None:
-    """(b) No perturbation, other knobs tuned by their own search: its best, or None where there was none."""
-    best = ranking(config, record, control="b")
-    return apply_point(config.trial, best[0].point) if best else None
+def control_b(config: StudyConfig, record: StudyRecord, winner: TrialConfig) -> TrialConfig | None:
+    """(b) No perturbation, other knobs tuned by their own search: its best with the winner's encoder, if there is one.
+
+    It chose among the encoders as the study did, so that each had its share of the trials in both.
+    """
+    tuned = (apply_point(config.trial, ranked.point) for ranked in ranking(config, record, control="b"))
+    return next((trial for trial in tuned if encoders.identity(trial) == encoders.identity(winner)), None)
 
 
 def control_c(winner: TrialConfig, outcome: Evaluation) -> TrialConfig:
@@ -65,8 +69,8 @@ def controls(config: StudyConfig, record: StudyRecord, winner: Ranked) -> dict[s
     outcome = record.trials[winner.numbers[0]].result(config.trial)
     assert outcome is not None, "a ranked trial has a result"
     candidates = {
-        "a": control_a(config),
-        "b": control_b(config, record),
+        "a": control_a(config, chosen),
+        "b": control_b(config, record, chosen),
         "c": control_c(chosen, outcome),
         "d": control_d(chosen, outcome),
     }
@@ -92,7 +96,7 @@ class Choice:
     winner: Ranked
     runners_up: tuple[Ranked, ...]
     baseline: float | None
-    """The first objective of the unperturbed baseline."""
+    """The first objective of the unperturbed baseline of the winner's encoder, averaged over its replicates."""
     baseline_ranks_higher: bool
 
 
@@ -129,7 +133,7 @@ def choose(config: StudyConfig, record: StudyRecord) -> Choice:
     ranked = ranking(config, record)
     if not ranked:
         raise UserError(f"{config.name}: no trial beside the baseline completed and met every constraint")
-    values = [_value(config, t, constrained=False) for t in record.trials.values() if t.kind == "baseline"]
+    values = [_value(config, t, constrained=False) for t in baselines(config, record, ranked[0].point)]
     known = [v for v in values if v is not None]
     baseline = math.fsum(known) / len(known) if known else None
     best = ranked[0].value
@@ -137,6 +141,16 @@ def choose(config: StudyConfig, record: StudyRecord) -> Choice:
         baseline > best if config.search.optimised[0].direction == "maximize" else baseline < best
     )
     return Choice(ranked[0], tuple(ranked[1:]), baseline, is_higher)
+
+
+def baselines(config: StudyConfig, record: StudyRecord, point: Point) -> list[TrialRecord]:
+    """The unperturbed baseline of the encoder of a point, a trial for each replicate."""
+    encoder = encoders.identity(apply_point(config.trial, point))
+    return [
+        trial
+        for trial in record.trials.values()
+        if trial.kind == "baseline" and encoders.identity(trial_config(config, trial)) == encoder
+    ]
 
 
 def tradeoffs(config: StudyConfig, record: StudyRecord) -> list[int]:

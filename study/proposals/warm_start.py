@@ -9,7 +9,7 @@ from search_spaces import load
 from search_spaces.dimensions import Point, Space
 from study.proposals import ranking
 from study.proposals.frozen import distributions_json
-from study.question import rules
+from study.question import encoders, rules
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.record import StudyRecord, TrialRecord
@@ -78,12 +78,22 @@ def _as_point(config: StudyConfig, space: Space, trial: TrialConfig) -> Point | 
     return point if apply_point(config.trial, point) == trial else None
 
 
+def _named(config: StudyConfig, fingerprints: Mapping[str, str]) -> dict[str, str]:
+    """Fingerprints with that of an only encoder called by its name too."""
+    (only, *more), name = encoders.settings(config), "encoder"
+    if not more:
+        name = encoders.fingerprint_name(apply_point(config.trial, only))
+    return {name if key == "encoder" else key: value for key, value in fingerprints.items()}
+
+
 def _differences(
     config: StudyConfig, space: Space, fingerprints: Mapping[str, str], theirs: StudyConfig, other: StudyRecord
 ) -> Iterator[str]:
-    for name in sorted({*fingerprints, *other.fingerprints}):
-        mine, their = fingerprints.get(name), other.fingerprints.get(name)
-        if mine != their:
+    known, others = _named(config, fingerprints), _named(theirs, other.fingerprints)
+    for name in sorted({*known, *others}):
+        mine, their = known.get(name), others.get(name)
+        # Encoders that one of both has alone: whether a trial is a point of our space is asked of each.
+        if mine != their and not (name.startswith("encoder") and None in (mine, their)):
             yield f"{theirs.name}: its {name} is another, fingerprint {shown(their)} (ours is {shown(mine)})"
     for path, value in rules.difference(config.trial, theirs.trial).items():
         if path not in space:  # what is searched is compared trial by trial

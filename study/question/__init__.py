@@ -6,5 +6,6 @@ objectives per-language scores -> objective values and constraints (pure)
 rules      who may see which scores, reserved seeds; selection_problems: what a rule forbids
 points     points and dimensions in words
 checks     whether a study makes sense as a whole
+encoders   which encoders a study trains, what the space fixes for each, whose pretraining languages are meant
 catalogue  what there is to choose from: recipes, tasks, spaces, methods; reference writes docs/configuration.md
 """

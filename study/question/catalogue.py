@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from study.question import encoders
 from study.question.config import StudyConfig
 from trainables.errors import UserError, suggestion
+from trainables.languages import is_relative
 from trainables.loading import apply_point, load_config, parse_override, read_mapping
+from trainables.pretraining import XLM_R, words
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 """Shipped studies, one YAML file each."""
@@ -19,18 +23,60 @@ Rows = list[tuple[str, str]]
 def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
     """A study by the name of a shipped recipe or the path of a YAML file, with ``a.b=value`` arguments laid over it.
 
-    A search space in a file of its own becomes part of the configuration, which is then complete, and the folder of a
-    local encoder is named in full: workers have working folders of their own.
+    A search space in a file of its own becomes part of the configuration, which is then complete. The folders of local
+    encoders are named in full, since workers have working folders of their own, and so is whose pretraining languages
+    the task's target languages are chosen by.
     """
     config = load_config(StudyConfig, recipe_path(source), overrides)
     space = config.search.space
     if isinstance(space, str) and space.endswith((".yaml", ".yml")):
         search = config.search.model_copy(update={"space": read_mapping(Path(space))})
         config = config.model_copy(update={"search": search})
-    if Path(config.trial.encoder.name_or_path).is_dir():
-        folder = str(Path(config.trial.encoder.name_or_path).resolve())
-        config = config.model_copy(update={"trial": apply_point(config.trial, {"encoder.name_or_path": folder})})
-    return config
+    search = config.search.model_copy(
+        update={name: _in_full(getattr(config.search, name)) for name in ("space", "levels", "enqueue")}
+    )
+    named = {"encoder.name_or_path": _folder(config.trial.encoder.name_or_path)}
+    config = config.model_copy(update={"search": search, "trial": apply_point(config.trial, named)})
+    if config.trial.task.target_languages == "all":
+        return config
+    targets = [_whose(config, name) for name in config.trial.task.target_languages]
+    task = config.trial.task.model_copy(update={"target_languages": tuple(targets)})
+    return config.model_copy(update={"trial": config.trial.model_copy(update={"task": task})})
+
+
+def _in_full(data: Any) -> Any:
+    """Part of a configuration with the folders of its encoders, wherever it names some, in full."""
+    if isinstance(data, Mapping):
+        return {k: _folders(v) if k == encoders.NAME else _in_full(v) for k, v in data.items()}
+    return type(data)(map(_in_full, data)) if isinstance(data, list | tuple) else data
+
+
+def _folders(data: Any) -> Any:
+    """A dimension's value, choices or long form with folders in full."""
+    if isinstance(data, Mapping):
+        return {k: _folders(v) if k in ("choices", "value") else _in_full(v) for k, v in data.items()}
+    return type(data)(map(_folders, data)) if isinstance(data, list | tuple) else _folder(data)
+
+
+def _folder(name: Any) -> Any:
+    return str(Path(name).resolve()) if isinstance(name, str) and Path(name).is_dir() else name
+
+
+def _whose(config: StudyConfig, target: str) -> str:
+    """A target language; of a group that depends on the encoder, with the list that it is about, unless it is XLM-R's.
+
+    Raises `UserError` where there is not just one: all trials are scored on the same languages.
+    """
+    group = target.removeprefix("group:")
+    if group == target or not is_relative(group):
+        return target
+    lists = encoders.pretraining_lists(config)
+    if len(lists) > 1 or lists[0] is None:
+        raise UserError(
+            f"trial.task.target_languages: must say by whose pretraining, as {target}:XLM-R does; the encoders' lists "
+            f"are {words(lists)} (got {target!r})"
+        )
+    return target if lists[0] == XLM_R else f"{target}:{lists[0]}"
 
 
 def enqueued(config: StudyConfig, points: Sequence[str]) -> StudyConfig:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from search_spaces import load
 from search_spaces.dimensions import Space
-from study.question import rules, selection_problems
+from study.question import encoders, rules, selection_problems
 from study.question.config import ScalingConfig, StudyConfig
 from trainables.config import TrialConfig
 from trainables.errors import UserError, shown, suggestion
@@ -34,7 +34,7 @@ def check(config: StudyConfig, languages: Sequence[str] | None = None, tested: S
         except UserError as error:
             found += error.lines
         else:
-            found += _space_problems(space)
+            found += _space_problems(config, space)
     found += _search_problems(config, space)
     found += _pruner_problems(config)
     found += _metric_problems(config)
@@ -43,7 +43,13 @@ def check(config: StudyConfig, languages: Sequence[str] | None = None, tested: S
         raise UserError(*found)
 
 
-def _space_problems(space: Space) -> Iterator[str]:
+def _space_problems(config: StudyConfig, space: Space) -> Iterator[str]:
+    revision = config.trial.encoder.revision
+    if revision is not None and encoders.REVISION not in space and len(encoders.settings(config)) > 1:
+        yield (
+            "trial.encoder.revision: is of one encoder, and the space has several; give each its own there: "
+            f"{encoders.REVISION}: {{type: fixed, value: …, when: {{{encoders.NAME}: …}}}} (got {revision!r})"
+        )
     for dimension in space.dimensions:
         path = dimension.path
         if path.startswith(NOT_SEARCHED):
@@ -64,10 +70,13 @@ def _search_problems(config: StudyConfig, space: Space | None) -> Iterator[str]:
         yield f"search.patience: a design is run as it was fixed (got {search.patience})"
     if search.mode == "search" and search.replicates > 1:
         yield f"search.replicates: only designs are replicated (got {search.replicates} in mode search)"
-    if space is not None and search.sampler != "grid" and search.trials < 2 * search.replicates:
+    baselines = len(rules.baselines(config)) if space is not None else 1
+    least = (baselines + 1) * search.replicates
+    if space is not None and search.sampler != "grid" and search.trials < least:
+        each = [f"each of {baselines} encoders"] * (baselines > 1) + ["each replicate"] * (search.replicates > 1)
         yield (
-            f"search.trials: must be at least {2 * search.replicates}, the unperturbed baseline is one of them"
-            f"{' for each replicate' if search.replicates > 1 else ''} (got {search.trials})"
+            f"search.trials: must be at least {least}, the unperturbed baseline is one of them"
+            f"{' for ' * bool(each)}{' and '.join(each)} (got {search.trials})"
         )
     yield from _level_problems(config, space)
     yield from _enqueue_problems(config, space)

@@ -15,7 +15,8 @@ A reduction is named in configurations, tables and metric keys alike:
                              language at its edge counted in part (Rockafellar and Uryasev 2000, discrete case)
 ``transfer_gap``             source minus target mean
 ``language:CODE``            one language
-``group:NAME``               mean over a declared group, or a built-in one (``group:script:Arab``, ``group:unseen``)
+``group:NAME``               mean over a declared group, or a built-in one (``group:script:Arab``; ``group:unseen``:
+                             unseen in pretraining by all of the study's encoders, ``group:unseen:mBERT`` by one)
 ``cost:KEY``                 a cost of the trial (``forward_equivalents``, ``train_seconds`` …)
 ============================ ========================================================================================
 
@@ -28,8 +29,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from study.question import encoders
 from study.question.config import Objective, StudyConfig
-from trainables import languages
+from trainables import languages, pretraining
 from trainables.errors import UserError, suggestion
 from trainables.scores import COST_KEYS, Evaluation, LanguageScores
 
@@ -152,7 +154,9 @@ def membership(name: str, available: Sequence[str], config: StudyConfig) -> str 
     targets = [k for k in available if k not in sources(config)]
     members = members_of(name, available, config)
     text = f"{name}: {len(members)} of {len(targets)} target languages ({_some(members)})"
-    unknown = languages.undecided(built_in, targets) if built_in else ()
+    unknown = languages.undecided(built_in, targets, _lists(built_in, config)) if built_in else ()
+    if built_in and languages.is_relative(built_in):
+        text += f"; by the pretraining list of {pretraining.words(_lists(built_in, config))}"
     if unknown:
         text += (
             f"; {len(unknown)} {'are' if len(unknown) > 1 else 'is'} in no such group, being unknown ({_some(unknown)})"
@@ -181,7 +185,12 @@ def group_members(name: str, available: Sequence[str], config: StudyConfig) -> t
     if name in config.protocol.groups:
         declared = spellings(config.protocol.groups[name])
         return tuple(k for k in targets if k in declared)
-    return languages.group(name, targets)
+    return languages.group(name, targets, _lists(name, config))
+
+
+def _lists(group: str, config: StudyConfig) -> pretraining.Lists:
+    """The lists that a built-in group is about: `seen` by all of the study's encoders, `unseen` by all of them."""
+    return encoders.pretraining_lists(config) if languages.is_relative(group) else ()
 
 
 def name_problem(name: str, config: StudyConfig) -> str | None:

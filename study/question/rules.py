@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from study.question import objectives
+from study.question import encoders, objectives
 from study.question.config import StudyConfig
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
@@ -23,7 +23,7 @@ RESERVED_SEEDS = 2**30
 """Training seeds from here on belong to `confirm`; `run` never trains with one."""
 
 BASELINE = {"perturbation.method": "none", "augmentation.method": "none"}
-"""The point of the unperturbed baseline, trial 0."""
+"""What makes a point an unperturbed baseline; trial 0 is one."""
 
 
 # What a rule may read
@@ -113,6 +113,19 @@ def difference(base: TrialConfig, trial: TrialConfig) -> dict[str, Any]:
                 yield f"{prefix}{name}", value
 
     return dict(walk(base.model_dump(mode="json"), trial.model_dump(mode="json"), ""))
+
+
+def baselines(config: StudyConfig) -> list[dict[str, Any]]:
+    """The points of the unperturbed baselines, one for each encoder: a gain over another is none of a method.
+
+    Base settings, and what the space fixes for the encoder.
+    """
+    return [{**point, **BASELINE} for point in encoders.settings(config)]
+
+
+def baseline_of(config: StudyConfig, trial: TrialConfig) -> TrialConfig:
+    """The unperturbed baseline of a trial's own encoder."""
+    return apply_point(config.trial, {**encoders.setting_of(config, trial), **BASELINE})
 
 
 def unperturbed(trial: TrialConfig) -> TrialConfig:

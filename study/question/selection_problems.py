@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from study.question import objectives
+from study.question import encoders, objectives
 from study.question.config import StudyConfig
 from study.question.rules import RESERVED_SEEDS, selectors
 from trainables import languages as languages_
@@ -119,6 +119,10 @@ def _reduction_problem(name: str, config: StudyConfig, languages: Sequence[str] 
     kind, _, argument = name.partition(":")
     single = kind in ("source", "language", "cost", "worst_language", "selection_worst", "selection_mean")
     declared = config.protocol.groups.get(argument) if kind == "group" else None
+    if kind == "group" and declared is None and languages_.is_relative(argument):
+        lists = encoders.pretraining_lists(config)
+        if None in lists:
+            return f"which languages the encoder was pretrained on is not known: name a list, as in {name}:XLM-R"
     if single and (kind in ("source", "cost") or languages is None):
         return None
     if languages is None:

@@ -31,6 +31,7 @@ from study.reporting.style import (
     two_lines,
     whiskers,
 )  # fmt: skip
+from trainables import pretraining
 
 BARS = "Thick bars: 95 % interval over seeds; thin bars: with the test sentences as a second source of variation."
 
@@ -130,18 +131,22 @@ def _class_points(number: float, rows: pd.DataFrame) -> go.Scatter:
     )
 
 
-def resources(confirmed: Confirmed) -> Figure:
+def resources(source: Source, confirmed: Confirmed) -> Figure:
     """Gain of each language over its resource class, and over its baseline score."""
     table = confirmed.by_language
     drawing = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.05)
     spread = pd.Series(np.linspace(-0.22, 0.22, len(table)), index=table.sort_values("gain").index)
-    for seen, label in ((True, "seen in pretraining (XLM-R)"), (False, "unseen")):
-        part = table[table["seen"].eq(seen) & table["seen"].notna()]
+    whose = pretraining.words(source.pretraining)
+    kinds = ((True, f"seen in pretraining ({whose})"), (False, "unseen"), (None, "pretraining unknown"))
+    for seen, label in kinds:
+        part = table[table["seen"].isna() if seen is None else table["seen"].eq(seen) & table["seen"].notna()]
+        if part.empty and seen is None:
+            continue
         for column, x in ((1, part["resource_class"] + spread[part.index]), (2, 100 * part["baseline"])):
             marker = {
-                "symbol": "circle" if seen else "x",
+                "symbol": {True: "circle", False: "x", None: "circle-open"}[seen],
                 "size": 8,
-                "color": ACCENT if seen else SECOND,
+                "color": {True: ACCENT, False: SECOND, None: GREY}[seen],
                 "opacity": 0.8,
             }
             dots = go.Scatter(

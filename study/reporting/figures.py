@@ -15,7 +15,7 @@ def all_figures(findings: Findings) -> Iterator[Figure]:
     if confirmed is not None:
         yield confirmation_figures.controls(source, confirmed)
         yield confirmation_figures.forest(source, confirmed)
-        yield confirmation_figures.resources(confirmed)
+        yield confirmation_figures.resources(source, confirmed)
     if dosed is not None:
         yield dose_figures.panels(source, dosed)
         yield dose_figures.heat_map(source, dosed)

@@ -112,7 +112,11 @@ def _confirmed(source: Source) -> Confirmed | None:
         return differences.difference(pair, source.reduction(source.endpoint), source.endpoint)
 
     against = [compare(headline, str(name)) for name, letter in letters.items() if letter]
-    others = [compare(str(name), control) for name, letter in letters.items() if not letter and name != headline]
+    others = [
+        compare(str(name), control)
+        for name, letter in letters.items()
+        if not letter and name != headline and name not in source.apart
+    ]
     paired = differences.pair(test, headline, control)
     scores = language_scores(test)
     table = differences.language_differences(paired).merge(source.facts, on="language", how="left")

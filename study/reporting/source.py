@@ -14,15 +14,19 @@ import yaml
 
 from study.analysis.frames import Reduction, language_facts, language_scores
 from study.proposals import ranking
-from study.question import objectives
+from study.question import encoders, objectives
 from study.question.config import StudyConfig
 from study.record.record import TrialRecord
 from study.reporting import words
 from study.views import history
 from study.views.found import Study, find
 from study.views.values import first_value, selection_words
-from trainables.config import TrialConfig
+from trainables.config import OFFLINE, TrialConfig
 from trainables.errors import UserError
+from trainables.languages import ANY_ENCODER
+from trainables.loading import apply_point
+from trainables.model.catalogue import pretraining_of
+from trainables.pretraining import Lists
 from trainables.scores import Evaluation, LanguageScores
 
 HEADLINE = "winner"
@@ -69,6 +73,8 @@ class Source:
     """Configuration of the results that is rank 1."""
     chosen: tuple[int, ...] = ()
     """Trials of phase `run` that are the headline's replicates."""
+    baselines: tuple[int, ...] = ()
+    """Trials of phase `run` that are the unperturbed baseline of the headline's encoder."""
     baseline_ranks_higher: bool = False
     openings: int = 0
     """How often the test split was opened."""
@@ -82,6 +88,11 @@ class Source:
     """Configuration -> what it is, in words."""
     supervision: Mapping[str, str] = field(default_factory=dict)
     """Configuration -> kind of supervision beside source labels."""
+    apart: frozenset[str] = frozenset()
+    """Confirmed configurations of another encoder than the headline's: what they differ in from its controls is no gain
+    of a method."""
+    pretraining: Lists = ANY_ENCODER
+    """The list of pretraining languages that `facts` are about: that of the headline's encoder, else of all."""
     cautions: tuple[str, ...] = ()
     """What else weakens every conclusion, in sentences."""
     protocol: Rows = ()
@@ -101,8 +112,8 @@ class Source:
 
     @property
     def is_demonstration(self) -> bool:
-        """Whether the encoder is the embedded one."""
-        return self.config.trial.encoder.name_or_path.startswith("offline:")
+        """Whether the only encoder is the embedded one."""
+        return all(name.startswith(OFFLINE) for name in encoders.labels(self.config))
 
     @property
     def cost_score(self) -> str:
@@ -154,7 +165,10 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
     trials, results = _without(trials, repeated), None if results is None else _without(results, repeated)
     names = {n: t for n, t in names.items() if n not in repeated}
     resolved = {n: ranking.trial_config(config, t) for n, t in names.items()}
+    winner = apply_point(config.trial, choice.winner.point) if choice else None
+    lists = encoders.pretraining_lists(config) if winner is None else (pretraining_of(winner.encoder.name_or_path),)
     paths = dict.fromkeys(path for t in study.trials if t.phase == "run" for path in t.point)
+    apart = [n for n, t in resolved.items() if winner is not None and encoders.identity(t) != encoders.identity(winner)]
     return Source(
         name=name,
         question=config.question,
@@ -163,9 +177,12 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         trials=trials,
         summary=_summary(study, metric),
         results=results,
-        facts=language_facts(map(str, trials["language"].unique())),
+        facts=language_facts(map(str, trials["language"].unique()), lists),
         headline=next((n for n, t in names.items() if t.kind == HEADLINE), None),
         chosen=choice.winner.numbers if choice else (),
+        baselines=tuple(t.number for t in ranking.baselines(config, study.record, choice.winner.point))
+        if choice
+        else (),
         baseline_ranks_higher=bool(choice and choice.baseline_ranks_higher),
         openings=len(study.record.openings),
         seeds=_seeds(names, confirmed, results) if results is not None else {},
@@ -173,7 +190,13 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         designed=sum(t.kind == "design" for t in study.trials),
         described={n: CONTROLS.get(t.control or "") or _words(resolved[n], paths) for n, t in names.items()},
         supervision={n: supervision(trial) for n, trial in resolved.items()},
-        cautions=(*map(words.repeated_control, repeated), *_cautions(trials, results)),
+        apart=frozenset(apart),
+        pretraining=lists,
+        cautions=(
+            *map(words.repeated_control, repeated),
+            *map(words.another_encoder, apart),
+            *_cautions(trials, results),
+        ),
         protocol=tuple(_protocol_rows(study)),
         reproduction=tuple(_reproduction_rows(study)),
         resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
@@ -258,9 +281,9 @@ def _words(trial: TrialConfig, paths: Iterable[str]) -> str:
 
 def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
     config = study.config
-    task, encoder = config.trial.task, config.trial.encoder
+    task = config.trial.task
     yield "task", f"{task.name}, trained on {task.source_language} only"
-    yield "encoder", encoder.name_or_path
+    yield "encoder", ", ".join(encoders.labels(config))
     yield "selection rule", f"{config.protocol.selection}. {selection_words(config)}"
     yield "primary endpoint", f"{config.protocol.primary_endpoint}, test split; all else is exploratory"
     objective = config.search.optimised[0]

@@ -16,6 +16,7 @@ from study.analysis.intervals import Interval
 from study.reporting import words
 from study.reporting.findings import Confirmed, Findings
 from study.reporting.source import REDUCTIONS, Source, caption
+from trainables import pretraining
 
 MOST_TRIALS = 25
 """Trials that the table of trials shows: the best by the objective, and the baseline."""
@@ -203,8 +204,8 @@ def languages(source: Source, confirmed: Confirmed) -> Table:
     text = (
         f"{confirmed.headline} against {confirmed.control}, test {source.metric} by language, in points. "
         f"{caption(source)} Exploratory: q are p-values corrected for the number of languages (Benjamini-Hochberg): "
-        f"over seeds, over seeds and sentences, over sentences with the trained models held ({tests}). n: test "
-        "sentences."
+        f"over seeds, over seeds and sentences, over sentences with the trained models held ({tests}). seen: in "
+        f"pretraining, by the published list of {pretraining.words(source.pretraining)}. n: test sentences."
     )
     columns = (
         "language", "class", "script", "seen", "n", confirmed.control, confirmed.headline, "Δ", "95 % seeds",
@@ -229,7 +230,7 @@ def group_table(source: Source, confirmed: Confirmed) -> Table:
         f"Gain of {confirmed.headline} over {confirmed.control} by group of target languages, in points. "
         f"{caption(source)} The unit is the language, regional variants count once: Welch interval and permutation p "
         "over languages; q: corrected (Benjamini-Hochberg); adjusted: given baseline score and log pretraining size "
-        "(XLM-R's); last column: interval over seeds, these languages held."
+        f"({pretraining.words(source.pretraining)}'s); last column: interval over seeds, these languages held."
     )
     columns = ("groups", "n", "gain", "rest", "Δ", "95 %", "p", "q", "adjusted Δ", "95 %", "n", "95 % seeds")
     return Table("groups", text, columns, tuple(rows))

@@ -287,6 +287,11 @@ def repeated_control(control: str) -> str:
     return f"{_capital(control)} is left out: the headline is itself random noise of that norm, and equals it."
 
 
+def another_encoder(name: str) -> str:
+    """A confirmed configuration that differs from the headline in more than its method."""
+    return f"{_capital(name)} has another encoder than the headline: it is compared with no control."
+
+
 def no_groups(comparisons: int) -> str:
     """Where no comparison of groups stands after correction."""
     return f"None of {comparisons} comparisons between groups of languages shows a difference in gain that can be told."

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+from study.question import encoders
 from study.question.config import StudyConfig
 from study.question.objectives import STANDARD
 from study.record.record import Phase, TrialRecord
@@ -73,7 +74,8 @@ class Views:
     def __init__(self) -> None:
         self._begun: dict[Phase, float] = {}
         self._scores: dict[Phase, tuple[str, tuple[str, ...]]] = {}
-        self._reference: dict[Phase, int] = {}
+        self._references: dict[Phase, dict[str, int]] = {}
+        """The first reference of each encoder."""
         self._replicated: set[Phase] = set()
         self._values: dict[str, list[Any]] = {}
 
@@ -83,7 +85,8 @@ class Views:
         if is_replicate:
             self._replicated.add(trial.phase)
         if is_reference(trial):
-            self._reference.setdefault(trial.phase, trial.number)
+            encoder = str([trial.point.get(path) for path in (encoders.NAME, encoders.REVISION)])
+            self._references.setdefault(trial.phase, {}).setdefault(encoder, trial.number)
         elif trial.phase == "run" and trial.control is None:
             for path, value in trial.point.items():
                 seen = self._values.setdefault(path, [])
@@ -99,7 +102,8 @@ class Views:
         In MLflow's identifiers: the runs of trials, and those of replicates by the number of their first trial.
         """
         for phase, (metric, languages) in self._scores.items():
-            number, several = self._reference.get(phase, -1), phase in self._replicated
+            references, several = [*self._references.get(phase, {}).values()], phase in self._replicated
+            number = references[0] if len(references) == 1 else -1
             view = View(phase, metric, languages, self._begun[phase], self._varied(), trials.get(number, ""))
             yield replace(view, rows="seeds") if several else view
             if several:

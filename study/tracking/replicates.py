@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from study.question import encoders
 from study.question.config import StudyConfig
 from study.question.points import describe_point
 from study.record.record import Phase, Report, StudyRecord, TrialRecord
@@ -115,7 +116,9 @@ def label(trial: TrialRecord) -> str:
         )
     point = describe_point({k: v for k, v in trial.point.items() if k != SEED})
     if trial.kind == "baseline":
-        return "baseline"
+        return " ".join(
+            ["baseline", *filter(None, [trial.point.get(encoders.NAME), trial.point.get(encoders.REVISION)])]
+        )
     return f"control {trial.control} {point}" if trial.control else point
 
 

@@ -163,7 +163,11 @@ def points(config: StudyConfig, report: Report, with_costs: bool = True) -> Iter
 
 def datasets(record: StudyRecord, config: StudyConfig) -> dict[str, str]:
     """Data the study was made from: name -> digest, of the 36 characters that MLflow takes."""
-    named = {config.trial.task.name if k == "data" else k: v for k, v in record.fingerprints.items() if k != "encoder"}
+    named = {
+        config.trial.task.name if k == "data" else k: v
+        for k, v in record.fingerprints.items()
+        if not k.startswith("encoder")
+    }
     return {name: digest[:36] for name, digest in named.items() if isinstance(digest, str)}
 
 

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from study.proposals import ranking
+from study.question import encoders
 from study.record.place import Place
 from study.record.record import TrialRecord
 from study.record.roots import store_errors
 from study.views.found import Study
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.loading import apply_point
 from trainables.materials.materials import fingerprints, prepare
 from trainables.scores import Split
 from trainables.storage.scratch import scratch
@@ -83,8 +85,12 @@ def splits(trial: TrialRecord) -> tuple[Split, ...]:
 
 def check_materials(study: Study, trial: TrialRecord, config: TrialConfig) -> None:
     """Raise `UserError` where data or encoder are no longer those that the study was made with."""
+    first = apply_point(study.config.trial, encoders.settings(study.config)[0])
     for name, mine in fingerprints(prepare(config, splits(trial))).items():
-        theirs = [each[name] for each in study.record.recorded if isinstance(each.get(name), str)]
+        named = encoders.fingerprint_name(config) if name == "encoder" else name
+        is_first = name != "encoder" or encoders.identity(config) == encoders.identity(first)
+        found = [each.get(named, each.get(name) if is_first else None) for each in study.record.recorded]
+        theirs = [each for each in found if isinstance(each, str)]
         if theirs and mine not in theirs:
             raise UserError(
                 f"{study.name}: its {name} must be what it was when the study ran (got another fingerprint)"

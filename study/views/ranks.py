@@ -13,7 +13,7 @@ beyond_rule         those of them that the study's selection rule may not read
 selection           {rule, words}: who selects
 ranking             best first: {rank, own_rank, trials, value, own_value, parameters}; `own_rank` is that under the
                     study's rule, null where a constraint is missed; with replicates `trials` are several
-baseline            the unperturbed baseline's value, or null
+baseline            value of the unperturbed baseline of the first one's encoder, or null
 =================== ==================================================================================================
 """
 
@@ -74,8 +74,9 @@ def explore(root: Path, name: str, by: str, metric: str | None = None, direction
         raise UserError(f"{name}: no trial is complete yet")
     _check_scored(objective, known, config)
     own = {r.numbers: (at, r.value) for at, r in enumerate(ranking.ranking(config, record), 1)}
-    baselines = [ranking.explored(config, t, objective) for t in study.trials if t.kind == "baseline"]
-    values = [v for v in baselines if v is not None]
+    ranked = tuple(ranking.ranking(config, record, by=objective))
+    baselines = ranking.baselines(config, record, ranked[0].point if ranked else {})
+    values = [v for t in baselines if (v := ranking.explored(config, t, objective)) is not None]
     available = sorted({k for each in known for k in each.scores[metric or each.metric].languages})
     reads = objectives.members_of(by, available, config)
     allowed = rules.selectors(config)
@@ -83,7 +84,7 @@ def explore(root: Path, name: str, by: str, metric: str | None = None, direction
         study,
         objective,
         metric or known[0].metric,
-        tuple(ranking.ranking(config, record, by=objective)),
+        ranked,
         own,
         math.fsum(values) / len(values) if values else None,
         reads,
@@ -96,7 +97,7 @@ def _objective(by: str, metric: str | None, direction: str | None, config: Study
     if (problem := objectives.name_problem(by, config)) is not None:
         known: Sequence[str] = objectives.KNOWN
         if kind == "group":
-            known = (*config.protocol.groups, *languages.GROUPS, "script:CODE", "family:NAME", "class:N")
+            known = (*config.protocol.groups, *languages.GROUPS, *languages.KINDS)
             problem = f"unknown group of languages{suggestion(argument, known)}"
         listed = "" if "known: " in problem else f"; known: {', '.join(known)}"
         raise UserError(f"--by: {problem}{listed} (got {by!r})")

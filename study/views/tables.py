@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from study.proposals import ranking
-from study.question import objectives, rules
+from study.question import encoders, objectives, rules
 from study.question.config import Objective, StudyConfig
 from study.question.points import short
 from study.record import faults, roots
@@ -88,11 +88,11 @@ def listing(root: Path) -> str:
 def _heading(study: Study) -> str:
     config, states = study.config, [state_words(study, t) for t in study.trials]
     done = ", ".join(f"{states.count(words)} {words}" for words in STATES.values() if words in states)
-    task, encoder = config.trial.task, config.trial.encoder
+    task, names = config.trial.task, ", ".join(encoders.labels(config))
     return "\n".join(
         [
             f"study {study.name}: {config.question}".rstrip(": "),
-            f"task {task.name}, source language {task.source_language} · encoder {encoder.name_or_path} · "
+            f"task {task.name}, source language {task.source_language} · encoder {names} · "
             f"{study.condition}, {len(states)} trials: {done or 'none asked yet'}",
         ]
     )
@@ -196,16 +196,17 @@ def _trial_row(
 def _comparison(study: Study, choice: ranking.Choice, room: int | None) -> Iterator[str]:
     """The best trial against the baseline: reductions, then the languages that gained and lost most."""
     config, best = study.config, study.record.trials[choice.winner.numbers[0]]
-    baseline = next((t for t in study.trials if t.kind == "baseline" and t.phase == "run"), None)
+    baseline = next(iter(ranking.baselines(config, study.record, choice.winner.point)), None)
     after = best.result(config.trial)
     before = baseline.result(config.trial) if baseline is not None and baseline.state == "COMPLETE" else None
     assert after is not None, "a ranked trial has a result"
     if before is None or baseline is None:
-        yield f"Best: trial {best.number}. There is no complete baseline to compare it with."
+        yield f"Best: trial {best.number}. There is no complete baseline{_of_encoder(config, best)} to compare it with."
         return
     higher = "; the baseline itself ranks higher" if choice.baseline_ranks_higher else ""
     replicates = f" (one of {len(choice.winner.numbers)} seeds)" if len(choice.winner.numbers) > 1 else ""
-    title = f"Best trial {best.number}{replicates} against the unperturbed baseline (trial {baseline.number}){higher}:"
+    against = f"the unperturbed baseline{_of_encoder(config, best)} (trial {baseline.number})"
+    title = f"Best trial {best.number}{replicates} against {against}{higher}:"
     rows = [["", "baseline", f"trial {best.number}", "difference", "languages", "examples"]]
     old, new = objectives.summary(before, config), objectives.summary(after, config)
     rows += [_compared(name, config, after, old[name], new[name]) for name in COMPARED if name in old and name in new]
@@ -214,6 +215,12 @@ def _comparison(study: Study, choice: ranking.Choice, room: int | None) -> Itera
     yield "\n".join([title, table, *_changes(left_out, {}), *filter(None, members)])
     yield _certified(config, after)
     yield _movers(config, before, after)
+
+
+def _of_encoder(config: StudyConfig, trial: TrialRecord) -> str:
+    """Whose baseline it is, where a study has several encoders."""
+    several = len(encoders.settings(config)) > 1
+    return f" of {encoders.label(ranking.trial_config(config, trial))}" if several else ""
 
 
 def _compared(name: str, config: StudyConfig, evaluation: Evaluation, old: float, new: float) -> list[str]:

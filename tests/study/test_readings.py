@@ -48,8 +48,8 @@ def trained(trials: Trials, *_: Any) -> None:
 @pytest.fixture(autouse=True)
 def without_machinery(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (runner, confirm):
-        monkeypatch.setattr(module, "prepare", lambda *_: Path())
         monkeypatch.setattr(module, "execute", trained)
+    monkeypatch.setattr(runner, "prepare", lambda *_: Path())
     monkeypatch.setattr(runner, "fingerprints", lambda *_: {})
     monkeypatch.setattr(confirm, "results", lambda *_: pd.DataFrame())
     monkeypatch.setattr(launch.preflight, "check", lambda *_: None)

@@ -78,6 +78,11 @@ def _problem(encoder: EncoderConfig) -> str | None:
     return f"not fetched yet, and {why}" if (why := unreachable()) else None
 
 
+def is_here(encoder: EncoderConfig) -> bool:
+    """Whether an encoder's weights are on this machine."""
+    return encoder.name_or_path.startswith(OFFLINE) or _folder(encoder) is not None
+
+
 def is_hub_id(name: str) -> bool:
     """Whether the hub could have something of this name, which is no path then."""
     return HUB_ID.fullmatch(name) is not None and not any(part in name for part in ("--", "..")) and name[-4:] != ".git"

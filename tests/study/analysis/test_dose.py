@@ -55,6 +55,18 @@ def test_clean_trials_with_other_knobs_are_no_baseline(trials: pd.DataFrame) -> 
     np.testing.assert_allclose(dose.dose_gains(both)["gain"], dose.dose_gains(trials)["gain"])
 
 
+def test_gains_are_over_the_baseline_of_the_same_encoder(trials: pd.DataFrame) -> None:
+    """A stronger encoder's scores are no gain, and its doses are a series of their own."""
+    name = "encoder.name_or_path"
+    strong = trials.assign(trial=trials["trial"] + 1000, score=trials["score"] + 0.1, **{name: "strong"})
+    both = dose.dose_gains(pd.concat([trials.assign(**{name: "weak"}), strong], ignore_index=True))
+    alone = dose.dose_gains(trials)
+    for encoder, start in (("weak", 0), ("strong", 1000)):
+        mine = both[both["trial"] >= start] if start else both[both["trial"] < 1000]
+        np.testing.assert_allclose(mine["gain"], alone["gain"], atol=1e-12)
+        assert mine["series"].str.contains(encoder).all()
+
+
 def test_samples_of_a_search_are_left_out_unless_asked_for(trials: pd.DataFrame) -> None:
     searched = trials.assign(kind=trials["kind"].replace("design", "sampled"))
     assert dose.dose_gains(searched).empty

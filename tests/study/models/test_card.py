@@ -110,7 +110,8 @@ def _scores(packed: bytes) -> Any:
     ("name", "expected"),
     [
         ("offline:e5-small", ("intfloat/multilingual-e5-small", "mit")),
-        ("FacebookAI/xlm-roberta-base", ("FacebookAI/xlm-roberta-base", "unknown")),
+        ("FacebookAI/xlm-roberta-base", ("FacebookAI/xlm-roberta-base", "mit")),
+        ("nobody/nothing", ("nobody/nothing", "unknown")),
         ("/models/mine", (None, "unknown")),
     ],
 )

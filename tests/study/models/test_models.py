@@ -16,7 +16,7 @@ import yaml
 from study import launch
 from study.cli import commands, execute
 from study.execution.checkpoints import Checkpoints
-from study.execution.runner import write_study
+from study.execution.runner import made_from, write_study
 from study.execution.trials import Trials
 from study.models import models
 from study.proposals import ranking
@@ -29,7 +29,6 @@ from tests.study.conftest import place_of
 from tests.trainables import tiny
 from trainables.loading import validate
 from trainables.materials import materials as materials_of
-from trainables.materials.materials import prepare
 from trainables.model.encoder import load_encoder
 from trainables.scoring.stream import subset
 from trainables.storage import checkpoint
@@ -84,7 +83,7 @@ def _one_thread() -> Iterator[None]:
 def ran(root: Path, config: StudyConfig) -> Path:
     """Run a study in this process: its ledger and its checkpoints."""
     with Ledger.open(root / NAME / LEDGER) as ledger:
-        write_study(config, ledger, read_study(ledger.path), prepare(config.trial))
+        write_study(config, ledger, read_study(ledger.path), made_from(config))
         record = read_study(ledger.path)
         trials, kept = Trials(config, ledger, record), Checkpoints(config, record, place_of(root / NAME))
         while (proposal := trials.ask()) is not None:

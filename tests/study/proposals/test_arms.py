@@ -9,6 +9,7 @@ import pytest
 from study.proposals.arms import run_arms
 from study.question import rules
 from study.question.config import StudyConfig
+from study.record.record import TrialRecord
 from trainables.loading import validate
 
 Points = list[dict[str, Any]]
@@ -54,3 +55,23 @@ def test_each_point_of_a_replicated_design_has_every_seed_of_the_study() -> None
     for arm in points(config).values():
         assert [point.pop("training.seed") for point in arm] == list(seeds) * (len(arm) // 3)
         assert all(arm[i] == arm[i - i % 3] for i in range(len(arm)))
+
+
+ENCODERS = {"encoder.name_or_path": ["offline:e5-small", "xlm-roberta-base"], "perturbation.epsilon": [0.1, 0.2]}
+
+
+@pytest.mark.parametrize("search", [{"trials": 8}, {"mode": "design", "sampler": "grid"}], ids=str)
+def test_every_encoder_has_its_own_baseline_among_the_trials(search: dict[str, Any]) -> None:
+    found = points(study(**{**search, "space": ENCODERS}))
+    assert [p["encoder.name_or_path"] for p in found["baseline"]] == ENCODERS["encoder.name_or_path"]
+    assert all(rules.BASELINE.items() <= p.items() for p in found["baseline"])
+    assert len(found["main"]) == (6 if search.get("trials") else 4)
+
+
+def test_a_study_keeps_the_baselines_that_it_began_with() -> None:
+    """Of a ledger from before each encoder had one; but a plan that was cut off is completed."""
+    config = study(space=ENCODERS, trials=8)
+    for begun, planned in ((dict(rules.BASELINE), 1), (rules.baselines(config)[0], 2)):
+        trial = TrialRecord(0, "run", "baseline", None, begun, {}, {}, asked=0.0)
+        arms = {arm.name: arm.proposer.remaining() for arm in run_arms(config, [trial])}
+        assert arms == {"baseline": planned, "main": 8 - planned}

@@ -130,3 +130,25 @@ def test_standard_controls() -> None:
         studied.add({**rules.BASELINE, "training.learning_rate": rate}, flat(score), kind="control", control="b")
     tuned = ranking.controls(config, studied.record, winner)["b"]
     assert tuned.training.learning_rate == 3e-5 and tuned.perturbation.method == "none"
+
+
+def test_a_winner_is_compared_with_its_own_encoder() -> None:
+    """By its baseline, and by every control: a gain over another encoder is no gain of robustness."""
+    name = "encoder.name_or_path"
+    space = {name: ["a/weak", "b/strong"], "training.learning_rate": [1e-5, 2e-5], "perturbation.epsilon": [0.1, 0.2]}
+    config = study(PIVOTS, search={"space": space}, trial={"encoder": {"name_or_path": "a/weak"}})
+    studied, off = Ledgered(), dict(rules.BASELINE)
+    studied.add({name: "a/weak", **off}, flat(0.3), kind="baseline")
+    strong = studied.add({name: "b/strong", **off}, flat(0.8), kind="baseline")
+    studied.add({name: "a/weak", "perturbation.epsilon": 0.1, "training.learning_rate": 1e-5}, flat(0.5))
+    best = studied.add({name: "b/strong", "perturbation.epsilon": 0.1, "training.learning_rate": 1e-5}, flat(0.7))
+    studied.add({name: "a/weak", "training.learning_rate": 2e-5, **off}, flat(0.95), kind="control", control="b")
+    studied.add({name: "b/strong", "training.learning_rate": 2e-5, **off}, flat(0.6), kind="control", control="b")
+    choice = ranking.choose(config, studied.record)
+    assert choice.winner.numbers == (best,)
+    assert choice.baseline == pytest.approx(0.8) and choice.baseline_ranks_higher
+    assert [t.number for t in ranking.baselines(config, studied.record, choice.winner.point)] == [strong]
+    found = ranking.controls(config, studied.record, choice.winner)
+    assert set(found) == set("abcd")
+    assert {each.encoder.name_or_path for each in found.values()} == {"b/strong"}
+    assert found["b"].training.learning_rate == 2e-5

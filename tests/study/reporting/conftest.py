@@ -94,7 +94,13 @@ def answers(proposal: Proposal) -> pd.DataFrame:
 Fails = Callable[[Proposal], bool]
 
 
-def build(root: Path, config: StudyConfig, confirmed: bool = True, fails: Fails = lambda proposal: False) -> None:
+def build(
+    root: Path,
+    config: StudyConfig,
+    confirmed: bool = True,
+    fails: Fails = lambda proposal: False,
+    runners_up: int = 0,
+) -> None:
     """Write ledger and predictions; the trials that are to fail do."""
     place = Place(root, config.name)
     with Ledger.open(place.ledger) as ledger:
@@ -102,7 +108,7 @@ def build(root: Path, config: StudyConfig, confirmed: bool = True, fails: Fails 
         ledger.append("study", config=config.model_dump(mode="json"), protocol_hash="ab", **facts)
         drive(Trials(config, ledger, read_study(ledger.path)), place, fails)
         if confirmed:
-            plan = confirm.plan(config, read_study(ledger.path))
+            plan = confirm.plan(config, read_study(ledger.path), runners_up)
             ledger.append("test_opened", protocol_hash="ab", reason="confirm")
             drive(Trials(config, ledger, read_study(ledger.path), plan), place, fails)
     if confirmed:

@@ -69,6 +69,23 @@ def test_views_follow_the_trials(events: list[dict[str, Any]]) -> None:
     assert set(view.languages) == {"en", "de", "fr", "sw", "yo", "te", "th"}
 
 
+def test_differences_are_drawn_from_the_baseline_of_one_encoder_only(events: list[dict[str, Any]]) -> None:
+    """From that of another encoder they would be none of a method."""
+    name = "encoder.name_or_path"
+    further = [
+        {**event, "trial": 99, "kind": "baseline", "point": {name: "another"}}
+        if event["event"] == "asked"
+        else {**event, "trial": 99}
+        for event in events
+        if event.get("trial") == 0
+    ]
+    views = Views()
+    for trial in StudyRecord.of([*events, *further]).trials.values():
+        views.note(trial)
+    (view,) = views.views({0: "base", 99: "further"}, {})
+    assert view.baseline == ""
+
+
 def test_a_constant_is_no_axis_and_numbers_come_first(events: list[dict[str, Any]]) -> None:
     """A space names its method first, which may be the same everywhere."""
     for event in events:
