@@ -25,6 +25,7 @@ check: setup
 docs: setup
 	$(BIN)/python -m study.question.reference > docs/configuration.md
 	$(BIN)/python -m study.export.relations > docs/export.md
+	$(BIN)/python -m study.question.published docs/encoders.md
 	$(BIN)/python docs/rooms.py
 
 bench: setup

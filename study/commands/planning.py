@@ -103,3 +103,26 @@ def tasks() -> None:
     from study.views import layout
 
     click.echo(layout.listed(catalogue.tasks(), layout.width()))
+
+
+@click.command(epilog=example("study encoders xlm-roberta-base --task xnli"))
+@click.argument("name", required=False)
+@click.option("--task", metavar="TASK", help="Say which of its languages were in each encoder's pretraining.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def encoders(name: str | None, task: str | None, as_json: bool) -> None:
+    """List encoders that the field uses and what is published of each, or all that is known of one.
+
+    Family, million parameters above the embeddings, languages, licence, a revision with safetensors where main has
+    none, whose list its pretraining languages are on, and whether parallel text aligned them. ? is not known here. Any
+    other encoder of a known family can be trained as well.
+    """
+    from study.question import published
+    from study.views import layout
+
+    if as_json:
+        click.echo(published.document(name, task))
+    elif name is not None:
+        click.echo(layout.listed(published.details(name, task), layout.width()))
+    else:
+        table, left_out, _ = layout.fit(published.rows(task), layout.width(), ["revision", "languages", "family"])
+        click.echo("\n".join([table, *([f"Left out for want of room: {', '.join(left_out)}."] if left_out else [])]))

@@ -306,6 +306,21 @@ def test_describe(tmp_path: Path, capsys: Any) -> None:
         assert words in text
 
 
+def test_describe_says_what_is_published_of_each_encoder(tmp_path: Path, capsys: Any) -> None:
+    space = "{encoder.name_or_path: [offline:e5-small, FacebookAI/xlm-mlm-100-1280], perturbation.epsilon: [0.1, 0.2]}"
+    assert study("describe", "quickstart", f"search.space={space}", "--root", tmp_path) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "pretrained on 47 of 48 target languages, not on lb (XLM-R's list)",
+        "licence cc-by-nc-4.0: not for commercial use",
+        "one without a network needs hf download FacebookAI/xlm-mlm-100-1280 --revision refs/pr/2 --include '*.json'",
+        "and encoder.revision refs/pr/2, since its main has no safetensors",
+        "an unperturbed baseline for each encoder among them",
+        "known once the encoder FacebookAI/xlm-mlm-100-1280 is on this machine",
+    ):
+        assert words in text
+
+
 @pytest.mark.parametrize("name", ["", *commands.commands])
 def test_help_has_an_example_that_parses(name: str, capsys: Any) -> None:
     assert study(*filter(None, [name]), "--help") == 0
@@ -317,7 +332,18 @@ def test_help_has_an_example_that_parses(name: str, capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["methods", "tasks", "spaces", "spaces adversarial", "recipes", "ls", "describe quickstart"]
+    "command",
+    [
+        "methods",
+        "tasks",
+        "spaces",
+        "spaces adversarial",
+        "recipes",
+        "encoders",
+        "encoders xlm-roberta-base --task xnli",
+        "ls",
+        "describe quickstart",
+    ],
 )
 def test_listing_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
     heavy = {"torch", "ray", "mlflow", "optuna", "pandas", "scipy", "transformers", "datasets", "rich.live"}
