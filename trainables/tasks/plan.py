@@ -16,13 +16,11 @@ from trainables.errors import UserError, shown
 from trainables.languages import group, normalize
 from trainables.tasks.base import DataError, Row, RowError, TaskShape
 from trainables.tasks.definition import Part, Split, TaskDefinition, catalogue, find
-from trainables.tasks.files import Located
+from trainables.tasks.fields import with_joined
+from trainables.tasks.formats.reading import MOST_PROBLEMS, Raw, sound
 from trainables.tasks.rows import collect
 from trainables.tasks.shapes import shape_of
 from trainables.tasks.store import Store, open_store
-
-MOST_PROBLEMS = 5
-"""Malformed rows of a file that are named before reading stops."""
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -172,7 +170,9 @@ class Plan:
         problems: list[str] = []
         for place, raw in self._mended(part, code):
             try:
-                row = shape.read(raw, data.columns)
+                if isinstance(raw, RowError):
+                    raise raw
+                row = shape.read(with_joined(raw, data.joined), data.named_columns)
             except RowError as error:
                 problems.append(f"{place}: {error}")
                 if len(problems) == MOST_PROBLEMS or isinstance(error, DataError):
@@ -183,10 +183,13 @@ class Plan:
         if problems:
             raise UserError(*problems)
 
-    def _mended(self, part: Part, code: str) -> Iterator[Located]:
+    def _mended(self, part: Part, code: str) -> Iterator[Raw]:
         """The raw rows with the columns that another data set has right."""
         replaced = [(b, self._lookup(b.task, part.split, b.language, b.key, b.column)) for b in part.borrow]
         for place, raw in self.store(part.task).rows(part.split, code):
+            if isinstance(raw, RowError):
+                yield place, raw
+                continue
             changes: dict[str, Any] = {}
             for borrowed, values in replaced:
                 key = raw.get(borrowed.key)
@@ -203,7 +206,7 @@ class Plan:
             raise UserError(
                 f"{store.place(split, language)}: is needed for column {column!r} of {self.definition.name}"
             )
-        return {raw.get(key): raw.get(column) for _, raw in store.rows(split, language)}
+        return {raw.get(key): raw.get(column) for _, raw in sound(store.rows(split, language))}
 
 
 _GROUP = "group:"

@@ -1,0 +1,99 @@
+"""CoNLL: a word and its tags on each line, a blank line after each sentence.
+
+Columns stand between tabs, or between runs of blanks where the first line has no tab. They are ``column1`` and on; the
+first is also what the task calls its tokens, the last what it calls its tags, and ``header`` gives them other names:
+``columns: {tags: column2}`` takes CoNLL-2003's parts of speech. Lines of ``-DOCSTART-`` and comments before a sentence
+are no words. Chunks in IOB1 and BIOES (also BILOU) become IOB2, unless the task's own labels have other prefixes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from trainables.tasks.base import DataError, RowError
+from trainables.tasks.formats.names import repeated
+from trainables.tasks.formats.reading import Raw, Reading
+from trainables.tasks.formats.source import Source, ended
+
+_CHUNK = re.compile(r"[BIESLUM]-.+")
+_BLANKS = re.compile(r"[ \t]+")
+_GOES_ON, _ENDED = "IELM", "OSUEL"
+
+
+def read(source: Source, reading: Reading) -> Iterator[Raw]:
+    """The sentences; each is placed at its first word."""
+    sentence, start, names = _Sentence(reading), "", reading.header
+    if (problem := repeated(names)) is not None:
+        yield str(source.path), problem
+        return
+    width, tabs = len(names), None
+    for place, line in source.lines():
+        text = ended(line)
+        if not text.strip(" \t") or text.startswith("-DOCSTART-"):
+            if sentence.words:
+                yield start, sentence.row()
+            sentence, start = _Sentence(reading), ""
+            continue
+        comment = text.startswith("#") and not sentence.words
+        if tabs is None and not comment:
+            tabs = "\t" in text
+        cells = cells_of(text, "\t" in text if tabs is None else tabs)
+        if comment and (len(cells) != width or width == 0):
+            continue
+        if width == 0:
+            width = len(cells)
+            if width < 2:
+                yield place, DataError("must have at least two columns, a word and its tag (got 1)")
+                return
+        start = start or place
+        if len(cells) != width or not all(cells):
+            yield place, RowError(_miscounted(cells, width))
+        sentence.words.append(cells)
+    if sentence.words:
+        yield start, sentence.row()
+
+
+def cells_of(line: str, tabs: bool) -> list[str]:
+    """The cells of a line, between tabs or between blanks."""
+    return line.split("\t") if tabs else _BLANKS.split(line.strip(" \t"))
+
+
+def _miscounted(cells: Sequence[str], width: int) -> str:
+    if len(cells) == width:
+        return f"must have a word and its tags in {width} columns (got an empty column {list(cells).index('') + 1})"
+    return f"must have as many columns as the first line, {width} (got {len(cells)})"
+
+
+class _Sentence:
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.words: list[list[str]] = []
+
+    def row(self) -> dict[str, Any]:
+        columns = [iob2(list(column), self.reading.labels) for column in zip(*self.words, strict=False)]
+        if self.reading.header:
+            return dict(zip(self.reading.header, columns, strict=False))
+        row = {f"column{i}": column for i, column in enumerate(columns, start=1)}
+        return {self.reading.column("tokens"): columns[0], self.reading.column("tags"): columns[-1], **row}
+
+
+def iob2(tags: list[str], labels: Sequence[str] = ()) -> list[str]:
+    """Chunk tags of any scheme in IOB2: the first of each chunk is a B, the others are I.
+
+    Other tags stay as they are, and so do all where the task has labels of another scheme.
+
+    >>> iob2(["I-LOC", "I-LOC", "B-LOC", "O", "S-PER", "B-ORG", "E-ORG"])
+    ['B-LOC', 'I-LOC', 'B-LOC', 'O', 'B-PER', 'B-ORG', 'I-ORG']
+    """
+    kept = any(label[:2] in ("E-", "S-", "L-", "U-", "M-") for label in labels)
+    kept = kept or (bool(labels) and not any(label.startswith("B-") for label in labels))
+    if kept or not all(tag == "O" or _CHUNK.fullmatch(tag) for tag in tags):
+        return tags
+    found, before = [], "O"
+    for tag in tags:
+        inside = tag[0] in _GOES_ON and before[0] not in _ENDED and before[2:] == tag[2:]
+        found.append(tag if tag == "O" else f"{'I' if inside else 'B'}-{tag[2:]}")
+        before = tag
+    return found
