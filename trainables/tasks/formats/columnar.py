@@ -57,6 +57,7 @@ def _rows(source: Source, kind: str, batches: Any) -> Iterator[Raw]:
             if number == 0 and (problem := repeated(batch.schema.names)) is not None:
                 yield str(source.path), problem
                 return
+            batch.validate(full=True)  # offsets that a damaged file has wrong would be followed out of its memory
             for row in batch.to_pylist():
                 number += 1
                 yield f"{source.path}:{number}", row
