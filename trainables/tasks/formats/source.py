@@ -57,9 +57,14 @@ class Source:
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """(place, line with its end) of text; a byte-order mark at its start is no text."""
+        path, encoding = str(self.path), self.encoding
         with self.opened() as file:
             for number, line in enumerate(file, start=1):
-                yield f"{self.path}:{number}", self._decoded(line, number)
+                try:
+                    text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode(encoding)
+                except UnicodeDecodeError as error:
+                    raise self._undecodable(number, error) from None
+                yield f"{path}:{number}", text
 
     def text(self) -> str:
         """All of the text."""
@@ -69,16 +74,10 @@ class Source:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return UserError(f"{self.path}: cannot be read (got {reason.splitlines()[0]})")
 
-    def _decoded(self, line: bytes, number: int) -> str:
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
-        try:
-            return line.decode(self.encoding)
-        except UnicodeDecodeError as error:
-            byte = f"byte 0x{line[error.start]:02x} at position {error.start}"
-            utf8 = codecs.lookup(self.encoding).name == "utf-8"
-            must = "UTF-8" if utf8 else f"{self.encoding}, as encoding: says"
-            raise UserError(f"{self.path}:{number}: must be {must} (got {byte})") from None
+    def _undecodable(self, number: int, error: UnicodeDecodeError) -> UserError:
+        byte = f"byte 0x{error.object[error.start]:02x} at position {error.start}"
+        must = "UTF-8" if codecs.lookup(self.encoding).name == "utf-8" else f"{self.encoding}, as encoding: says"
+        return UserError(f"{self.path}:{number}: must be {must} (got {byte})")
 
 
 def ended(line: str) -> str:
