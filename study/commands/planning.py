@@ -99,3 +99,25 @@ def tasks() -> None:
     from study.views import layout
 
     click.echo(layout.listed(catalogue.tasks(), layout.width()))
+
+
+@click.command(epilog=example("study data xnli task.data_dir=data encoder.name_or_path=xlm-roberta-base"))
+@click.argument("task")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
+@click.option("--rows", type=click.IntRange(min=0), default=3, show_default=True, help="Rows of each language to show.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+def data(task: str, overrides: Sequence[str], rows: int, as_json: bool) -> None:
+    """Say what is understood of the data of TASK: files, languages, labels, lengths, repetitions, some rows.
+
+    TASK is one of the catalogue or the path of a task's YAML file; keys are those of a trial, such as task.data_dir.
+    All splits are read, test too; nothing is scored. A malformed row is one line, and ends with exit status 2.
+    """
+    import json
+
+    from study.planning import survey, survey_words
+    from study.views import layout
+    from trainables.config import TrialConfig
+    from trainables.loading import load_config
+
+    found = survey.survey(load_config(TrialConfig, None, [f"task.name={json.dumps(task)}", *overrides]), rows)
+    click.echo(survey_words.document(found) if as_json else survey_words.words(found, layout.width()))
