@@ -106,7 +106,12 @@ def tasks() -> None:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
 @click.option("--rows", type=click.IntRange(min=0), default=3, show_default=True, help="Rows of each language to show.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
-def data(task: str, overrides: Sequence[str], rows: int, as_json: bool) -> None:
+@click.option(
+    "--write-yaml",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TASK is a folder: propose a task's file for the data in it, write it here, and look at that.",
+)
+def data(task: str, overrides: Sequence[str], rows: int, as_json: bool, write_yaml: Path | None) -> None:
     """Say what is understood of the data of TASK: files, languages, labels, lengths, repetitions, some rows.
 
     TASK is one of the catalogue or the path of a task's YAML file; keys are those of a trial, such as task.data_dir.
@@ -114,10 +119,13 @@ def data(task: str, overrides: Sequence[str], rows: int, as_json: bool) -> None:
     """
     import json
 
-    from study.planning import survey, survey_words
+    from study.planning import proposal, survey, survey_words
     from study.views import layout
     from trainables.config import TrialConfig
     from trainables.loading import load_config
 
+    if write_yaml is not None:
+        proposal.write(Path(task), write_yaml)
+        task = str(write_yaml)
     found = survey.survey(load_config(TrialConfig, None, [f"task.name={json.dumps(task)}", *overrides]), rows)
     click.echo(survey_words.document(found) if as_json else survey_words.words(found, layout.width()))
