@@ -176,7 +176,7 @@ def _columns(shape: str | None, rows: Sequence[Mapping[str, Any]], where: str) -
     texts = {n: found for n, found in texts.items() if found}
     label = next((n for n in LABELS if n in texts), None)
     if label is None and texts:
-        few = min(texts, key=lambda n: len(texts[n]))
+        few = min(reversed(texts), key=lambda name: len(texts[name]))  # of equals the last, where labels stand
         label = few if 1 < len(texts[few]) <= max(30, len(rows) / 100) else None
     several = [
         n for n in texts if n != label and not _NO_TEXT.fullmatch(n) and all(isinstance(v, str) for v in texts[n])

@@ -53,7 +53,7 @@ def as_lines(*rows: dict[str, Any]) -> str:
         ),
         (
             ["en.train", "de.test"],
-            "a query\ttitle\tbody\tGood\nother query\tt\tb\tBad\nthird\tt\tb\tBad\n",
+            "a query\ttitle\tbody\tGood\nother query\tt\tb\tBad\nthird\tu\tc\tBad\n",
             {"shape": "classification", "files": "{language}.{split}", "labels": ["Bad", "Good"]}
             | {"header": ["column1", "column2", "column3", "column4"], "splits": {"validation": []}}
             | {"columns": {"text": "column1", "label": "column4", "text_pair": ["column2", "column3"]}},
