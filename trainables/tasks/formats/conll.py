@@ -23,36 +23,43 @@ _GOES_ON, _ENDED = "IELM", "OSUEL"
 
 
 def read(source: Source, reading: Reading) -> Iterator[Raw]:
-    """The sentences; each is placed at its first word."""
-    sentence, start, names = _Sentence(reading), "", reading.header
-    if (problem := repeated(names)) is not None:
+    """The sentences; each is placed at its first word, and what is malformed in one at its line, in its place."""
+    if (problem := repeated(reading.header)) is not None:
         yield str(source.path), problem
         return
-    width, tabs = len(names), None
+    place, first = _first_word(source)
+    tabs = "\t" in first
+    width = len(reading.header) or (len(cells_of(first, tabs)) if first else 0)
+    if first and width < 2:
+        yield place, DataError("must have at least two columns, a word and its tag (got 1)")
+        return
+    start, words, broken = "", list[list[str]](), False
     for place, line in source.lines():
         text = ended(line)
         if not text.strip(" \t") or text.startswith("-DOCSTART-"):
-            if sentence.words:
-                yield start, sentence.row()
-            sentence, start = _Sentence(reading), ""
+            if words and not broken:
+                yield start, _row(words, reading)
+            words, broken = [], False
             continue
-        comment = text.startswith("#") and not sentence.words
-        if tabs is None and not comment:
-            tabs = "\t" in text
-        cells = cells_of(text, "\t" in text if tabs is None else tabs)
-        if comment and (len(cells) != width or width == 0):
+        cells = cells_of(text, tabs)
+        if not words and text.startswith("#") and len(cells) != width:  # a comment; else the word #
             continue
-        if width == 0:
-            width = len(cells)
-            if width < 2:
-                yield place, DataError("must have at least two columns, a word and its tag (got 1)")
-                return
-        start = start or place
+        start = start if words else place
+        words.append(cells)
         if len(cells) != width or not all(cells):
+            broken = True
             yield place, RowError(_miscounted(cells, width))
-        sentence.words.append(cells)
-    if sentence.words:
-        yield start, sentence.row()
+    if words and not broken:
+        yield start, _row(words, reading)
+
+
+def _first_word(source: Source) -> tuple[str, str]:
+    """(place, line) of what shows how many columns there are: the first line that is surely no comment."""
+    for place, line in source.lines():
+        text = ended(line)
+        if text.strip(" \t") and not text.startswith(("#", "-DOCSTART-")):
+            return place, text
+    return str(source.path), ""
 
 
 def cells_of(line: str, tabs: bool) -> list[str]:
@@ -66,17 +73,12 @@ def _miscounted(cells: Sequence[str], width: int) -> str:
     return f"must have as many columns as the first line, {width} (got {len(cells)})"
 
 
-class _Sentence:
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
-        self.words: list[list[str]] = []
-
-    def row(self) -> dict[str, Any]:
-        columns = [iob2(list(column), self.reading.labels) for column in zip(*self.words, strict=False)]
-        if self.reading.header:
-            return dict(zip(self.reading.header, columns, strict=False))
-        row = {f"column{i}": column for i, column in enumerate(columns, start=1)}
-        return {self.reading.column("tokens"): columns[0], self.reading.column("tags"): columns[-1], **row}
+def _row(words: Sequence[Sequence[str]], reading: Reading) -> dict[str, Any]:
+    columns = [iob2(list(column), reading.labels) for column in zip(*words, strict=True)]
+    if reading.header:
+        return dict(zip(reading.header, columns, strict=True))
+    row = {f"column{i}": column for i, column in enumerate(columns, start=1)}
+    return {reading.column("tokens"): columns[0], reading.column("tags"): columns[-1], **row}
 
 
 def iob2(tags: list[str], labels: Sequence[str] = ()) -> list[str]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from trainables.errors import shown
 from trainables.tasks.base import DataError, RowError
 from trainables.tasks.formats.conll import cells_of
 from trainables.tasks.formats.reading import Raw, Reading
@@ -32,42 +33,50 @@ _NAMES = {"FORM": "tokens", "LEMMA": "lemmas", "HEAD": "heads"}
 
 
 def read(source: Source, reading: Reading) -> Iterator[Raw]:
-    """The sentences; each is placed at its first word."""
+    """The sentences; each is placed at its first word, and what is malformed first in one at its line, in its place."""
     columns: Sequence[str] = COLUMNS
-    start, words = "", list[list[str]]()
+    start, words, broken = "", list[list[str]](), False
     for place, line in source.lines():
         text = ended(line)
         if not text.strip(" \t"):
-            if words:
+            if words and not broken:
                 yield start, _row(columns, words)
-            start, words = "", []
-            continue
-        if text.startswith("#") and ("ID" in columns or not words):
+            start, words, broken = "", [], False
+        elif text.startswith("#") and ("ID" in columns or not words):
             if (plus := PLUS.match(text)) is not None:
                 columns = plus[1].split()
-                if "FORM" not in columns:
-                    yield place, DataError(f"global.columns must have FORM among them (got {' '.join(columns)})")
+                if "FORM" not in columns or len(set(columns)) < len(columns):
+                    rule = "must have FORM among them, and no column twice"
+                    yield place, DataError(f"global.columns {rule} (got {' '.join(columns)})")
                     return
-            continue
-        cells = cells_of(text, "\t" in text)
-        start = start or place
-        if len(cells) != len(columns):
-            kind = "the 10 columns of CoNLL-U" if columns is COLUMNS else f"the {len(columns)} columns named"
-            yield place, RowError(f"must have {kind} (got {len(cells)})")
-            continue
-        number = cells[columns.index("ID")] if "ID" in columns else str(len(words) + 1)
-        if not _NUMBER.fullmatch(number):
-            if not _NO_WORD.fullmatch(number):
-                yield place, RowError(f"must have a word's number, a range or an empty node as its id (got {number!r})")
-            continue
-        if int(number) == 1 and words:
-            yield place, RowError(f"must have a blank line before it, ids start again (got 1 after {len(words)})")
-            start, words = place, []
-        elif int(number) != len(words) + 1:
-            yield place, RowError(f"must have the id {len(words) + 1}, ids count words (got {number})")
-        words.append(cells)
-    if words:
+        elif not broken:
+            cells = cells_of(text, "\t" in text)
+            start = start or place
+            problem = _problem(cells, columns, len(words))
+            if problem is not None:
+                broken = True
+                yield place, problem
+            elif "ID" not in columns or _NUMBER.fullmatch(cells[columns.index("ID")]):
+                words.append(cells)
+    if words and not broken:
         yield start, _row(columns, words)
+
+
+def _problem(cells: Sequence[str], columns: Sequence[str], before: int) -> RowError | None:
+    """What is wrong with a line after so many words of its sentence."""
+    if len(cells) != len(columns):
+        kind = "the 10 columns of CoNLL-U" if columns is COLUMNS else f"the {len(columns)} columns named"
+        return RowError(f"must have {kind} (got {len(cells)})")
+    number = cells[columns.index("ID")] if "ID" in columns else str(before + 1)
+    if _NO_WORD.fullmatch(number):
+        return None
+    if not _NUMBER.fullmatch(number):
+        return RowError(f"must have a word's number, a range or an empty node as its id (got {shown(number)})")
+    if int(number) == 1 and before:
+        return RowError(f"must have a blank line before it, ids start again (got 1 after {before})")
+    if int(number) != before + 1:
+        return RowError(f"must have the id {before + 1}, ids count words (got {number})")
+    return None
 
 
 def _row(columns: Sequence[str], words: Sequence[Sequence[str]]) -> dict[str, Any] | RowError:
