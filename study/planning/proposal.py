@@ -35,6 +35,9 @@ _NO_TEXT = re.compile(r"(.*_)?(id|idx|guid|url|lang|language|index|key)|unnamed.
 _ROWS = 2000
 """Rows of each file that are looked at."""
 
+_LINES = 400
+"""Lines of a file that show its form."""
+
 _FILES = 60
 """Files whose rows are looked at."""
 
@@ -49,8 +52,9 @@ def propose(folder: Path) -> dict[str, Any]:
     if not rows:
         raise UserError(f"{first}: has no rows to tell a task by")
     about = _columns(shape, rows, str(first))
-    header = {"header": list(reading.header)} if reading.header else {}
-    return {"shape": about.pop("shape"), "files": pattern, **header, **about, **_splits(named)}
+    said: dict[str, Any] = {"header": list(reading.header)} if reading.header else {}
+    said |= {"encoding": reading.encoding} if reading.encoding != "utf-8" else {}
+    return {"shape": about.pop("shape"), "files": pattern, **said, **about, **_splits(named)}
 
 
 def write(folder: Path, target: Path) -> None:
@@ -80,6 +84,7 @@ def as_yaml(proposal: Mapping[str, Any], folder: Path) -> str:
 def _pattern(folder: Path) -> tuple[str, dict[tuple[str, str], Path]]:
     """The pattern that names most files, and those: (split as they call it, language) -> file."""
     votes: dict[str, dict[tuple[str, str], Path]] = defaultdict(dict)
+    whole: dict[str, dict[tuple[str, str], Path]] = defaultdict(dict)
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder).as_posix()
         if (
@@ -88,19 +93,20 @@ def _pattern(folder: Path) -> tuple[str, dict[tuple[str, str], Path]]:
             and path.suffix not in (".md", ".yaml", ".yml", ".zip", ".py")
         ):
             for pattern, split, code in _candidates(relative, ending_of(path)):
-                votes[pattern].setdefault((split, code), path)
+                (votes if "{split}" in pattern else whole)[pattern].setdefault((split, code), path)
+    votes = votes or whole
     if not votes:
-        raise UserError(f"{folder}: no file has a split (train, dev, test …) and a language's code in its name")
+        raise UserError(f"{folder}: no file has a language's code in its name")
     pattern = max(votes, key=lambda each: (len(votes[each]), len({code for _, code in votes[each]}), -len(each)))
     return pattern, votes[pattern]
 
 
 def _candidates(relative: str, ending: str) -> Iterator[tuple[str, str, str]]:
-    """(pattern, split, language) in each way in which a path may have both."""
+    """(pattern, split, language) in each way in which a path may have both; one without a split is a test file."""
     words = re.split(r"([./]|_(?![A-Z])|-(?![A-Z]))", relative)
     splits = {word for word in words if word.lower() in SPLITS}
     spelt = {word for word in words if word not in splits and _is_language(word)}
-    for split in splits:
+    for split in splits or {"test"}:
         for language in spelt:
             pieces = ["{split}" if w == split else "{language}" if w == language else w for w in words]
             pattern = "".join(pieces)
@@ -132,20 +138,32 @@ def _splits(named: Mapping[tuple[str, str], Path]) -> dict[str, Any]:
 
 def _read_as(path: Path) -> tuple[str | None, Reading]:
     """The shape that a file's form alone says, and how to read it."""
-    head = Source(path).head().decode("utf-8", errors="replace")
-    lines = head.splitlines()[:200]
-    blank = sum(not line.strip() for line in lines)
+    head, encoding = Source(path).head(), "utf-8"
+    try:
+        lines = head[: head.rfind(b"\n") + 1].decode().splitlines()[:_LINES]
+    except UnicodeDecodeError:
+        encoding = "latin-1"
+        lines = head.decode(encoding).splitlines()[:_LINES]
     try:
         found = recognise(path, Reading())
     except UserError:
         found = None
-    if found == "conllu" or (found in (None, "tsv", "conll") and blank > len(lines) / 40):
-        return "tagging", Reading(shape="tagging")
+    if found == "conllu" or (found in (None, "tsv", "conll") and _are_sentences(lines)):
+        return "tagging", Reading(encoding=encoding, shape="tagging")
     if found in ("tsv", "csv"):
         cells = lines[0].split("\t" if found == "tsv" else ",")
         if not all(re.fullmatch(r'"?[A-Za-z_]\w{0,30}"?', cell) for cell in cells) or _recurs(cells, lines, found):
-            return None, Reading(format=found, header=tuple(f"column{i}" for i in range(1, len(cells) + 1)))
-    return None, Reading()
+            return None, Reading(
+                format=found, encoding=encoding, header=tuple(f"column{i}" for i in range(1, len(cells) + 1))
+            )
+    return None, Reading(encoding=encoding)
+
+
+def _are_sentences(lines: Sequence[str]) -> bool:
+    """Whether lines of equally many cells, two or more, have blank ones between them."""
+    kept = [line for line in lines if not line.startswith("#")]
+    widths = {len(line.split("\t") if "\t" in line else line.split(" ")) for line in kept if line.strip()}
+    return len(widths) == 1 and widths != {1} and any(not line.strip() for line in kept[:-1])
 
 
 def _recurs(cells: Sequence[str], lines: Sequence[str], found: str) -> bool:
@@ -163,6 +181,8 @@ def _columns(shape: str | None, rows: Sequence[Mapping[str, Any]], where: str) -
             "labels": [str(i) for i in range(sum(n.startswith("choice") for n in names))],
         }
     tokens = next((n for n in (*TOKENS, *names) if n in names and isinstance(rows[0][n], list)), None)
+    if tokens is not None and "column2" in names and all(_counts(row[tokens]) for row in rows):
+        tokens = "column2"  # the first column numbers the words
     if shape == "tagging" or tokens is not None:
         lists = [n for n in names if isinstance(rows[0][n], list) and n != tokens]
         tags = next((n for n in (*TAGS, *lists) if n in lists), None)
@@ -190,6 +210,10 @@ def _columns(shape: str | None, rows: Sequence[Mapping[str, Any]], where: str) -
         columns["text_pair"] = several[1] if len(several) == 2 else several[1:]
     named = {"columns": {**{"text": several[0]}, **_renamed(columns).get("columns", {})}} if len(several) > 1 else {}
     return {"shape": "classification", **(named or _renamed(columns)), "labels": _values(texts[label])}
+
+
+def _counts(words: Sequence[Any]) -> bool:
+    return list(words) == [str(i) for i in range(1, len(words) + 1)]
 
 
 def _renamed(columns: Mapping[str, Any]) -> dict[str, Any]:

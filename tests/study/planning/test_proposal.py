@@ -59,6 +59,16 @@ def as_lines(*rows: dict[str, Any]) -> str:
             | {"columns": {"text": "column1", "label": "column4", "text_pair": ["column2", "column3"]}},
         ),
         (["train.en.json", "test.de.json"], json.dumps(SQUAD), {"shape": "span", "files": "{split}.{language}.*"}),
+        (
+            ["xquad.de.json", "xquad.en.json"],
+            json.dumps(SQUAD),
+            {"files": "xquad.{language}.*", "splits": {"train": [], "validation": []}},
+        ),
+        (
+            ["en.valid.conll"],
+            "# id = 1\n1\tOpen\tO\n2\tDoor\tB-it\n\n1\tGo\tO\n",
+            {"columns": {"tokens": "column2"}, "labels": ["O", "B-it"]},
+        ),
         (["test.de.jsonl"], as_lines({"source": "a", "target": "b"}), {"shape": "retrieval"}),
     ],
 )
@@ -80,7 +90,7 @@ def test_the_proposed_task_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "content", "words"),
     [
-        (["train.jsonl"], "", "no file has a split"),
+        (["train.jsonl"], "", "no file has a language's code in its name"),
         (["train.en.jsonl"], "", "has no rows to tell a task by"),
         (["train.en.jsonl"], as_lines({"id": 1}), "its columns tell no task, there are id"),
     ],
