@@ -51,10 +51,11 @@ class Store(ABC):
 
 
 class Files(Store):
-    """A folder of local files."""
+    """A folder of local files, which are looked for once."""
 
     def __init__(self, definition: TaskDefinition, folder: Path) -> None:
         self.definition, self.folder = definition, folder
+        self._found: dict[str, dict[str, tuple[Piece, ...]]] = {}
 
     @cached_property
     def spelt(self) -> Mapping[str, str]:
@@ -65,14 +66,14 @@ class Files(Store):
 
     def languages(self, split: str) -> tuple[str, ...]:
         if self.definition.language_column is not None:  # the files would have to be read for less
-            return self.definition.codes if self._files(split) else ()
-        return tuple(self._files(split))
+            return self.definition.codes if self.files(split) else ()
+        return tuple(self.files(split))
 
     def rows(self, split: str, code: str) -> Iterator[Raw]:
         return answered(self._of_language(split, code), self.definition, f"{self.definition.name}, {split} in {code}")
 
     def place(self, split: str, code: str) -> str:
-        found = self._files(split).get("" if self.definition.language_column else code)
+        found = self.files(split).get("" if self.definition.language_column else code)
         external = next((name for name, own in self.spelt.items() if own == code), code)
         return str(found[0] if found else self.folder / example(self.definition.files, split, external))
 
@@ -82,23 +83,23 @@ class Files(Store):
 
     def key(self, split: str) -> str:
         stats = {
-            code: [(p, p.stat()) for each in found for p in each.paths] for code, found in self._files(split).items()
+            code: [(p, p.stat()) for each in found for p in each.paths] for code, found in self.files(split).items()
         }
         sums = {code: [[str(p), s.st_size, s.st_mtime_ns] for p, s in found] for code, found in sorted(stats.items())}
         return json.dumps(sums)
 
     def files(self, split: str) -> Mapping[str, tuple[Piece, ...]]:
         """Language code -> its files; under nothing those that hold rows of several."""
-        return self._files(split)
+        if split not in self._found:
+            nameless = None if self.definition.language_column else self.definition.nameless
+            self._found[split] = find_files(self.folder, self.definition.files, split, self.spelt, nameless)
+        return self._found[split]
 
     def _of_language(self, split: str, code: str) -> Iterator[Raw]:
         column = self.definition.language_column
-        for piece in self._files(split)["" if column else code]:
+        for piece in self.files(split)["" if column else code]:
             rows = read_piece(piece, self.definition.reading)
             yield from rows if column is None else in_language(rows, column, code, self.spelt)
-
-    def _files(self, split: str) -> dict[str, tuple[Piece, ...]]:
-        return find_files(self.folder, self.definition.files, split, self.spelt, self.definition.nameless)
 
 
 def in_language(rows: Iterator[Raw], column: str, code: str, spelt: Mapping[str, str]) -> Iterator[Raw]:

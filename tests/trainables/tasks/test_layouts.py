@@ -103,6 +103,8 @@ def test_a_column_says_the_language(tmp_path: Path) -> None:
     tree(tmp_path, {"xnli.test.tsv": table + "sw \te\tother\n"})
     (line,) = refusal(config, "test")
     assert line.endswith(':5: language must be one of the task\'s languages, en, swh (got "sw ")')
+    one = own_task(tmp_path, {**about, "languages": ["en"]}).model_copy(update={"target_languages": ()})
+    assert texts(one, "train") == {"en": ["d"]}
     (line,) = refusal(own_task(tmp_path, {**about, "languages": []}), "test")
     assert "languages: must be named where a language_column says them" in line
 
@@ -210,3 +212,10 @@ def test_ones_own_files_and_the_hub_together(tmp_path: Path, monkeypatch: pytest
 )
 def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     assert words in refusal(own_task(tmp_path, {**WEATHER, **changes}))[0]
+
+
+def test_malformed_rows_of_several_files_come_at_once_but_not_all(tmp_path: Path) -> None:
+    for code in ("bg", "de", "el", "en", "es", "fr", "sw"):
+        tree(tmp_path, {f"test.{code}.tsv": "text\tlabel\n" + "a\n" * 9})
+    named = [line.split(":")[0].split(".")[-2] for line in refusal(own_task(tmp_path, CLASSES), "test")]
+    assert named == [code for code in ("bg", "de", "el", "en", "es") for _ in range(5)]
