@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainables.errors import UserError
 from trainables.tasks.formats import columnar, conll, conllu, delimited, json_rows, lines, squad
@@ -115,12 +117,15 @@ def _of_json(start: str) -> FormatName:
     """Lines of JSON, an array, or SQuAD's articles: one object too, so that what it holds tells them apart."""
     if start.startswith("["):
         return "json"
-    first, _, _ = start.partition("\n")
-    if re.match(r'\{(\s*"version"\s*:[^,]*,)?\s*"data"\s*:\s*\[', start) or (
-        not first.rstrip().endswith("}") and re.search(r'"(paragraphs|data)"\s*:\s*\[', start)
-    ):
-        return "squad"
-    return "jsonl"
+    try:
+        first = json.loads(start.partition("\n")[0])
+    except (ValueError, RecursionError):  # one object on several lines, or on one that is longer than what was read
+        return "squad" if re.search(r'"(paragraphs|data)"\s*:\s*\[', start) else "jsonl"
+    return "squad" if isinstance(first, dict) and _are_articles(first.get("data")) else "jsonl"
+
+
+def _are_articles(data: Any) -> bool:
+    return isinstance(data, list) and any(isinstance(each, dict) and "paragraphs" in each for each in data)
 
 
 def _is_conllu(start: str) -> bool:

@@ -74,6 +74,9 @@ SQUAD = {"version": "1.1", "data": [{"title": "t", "paragraphs": [{"context": "h
         ("a.json", json.dumps(SQUAD), "span", "squad"),
         ("a.json", json.dumps(SQUAD, indent=2), "span", "squad"),
         ("a.json", json.dumps({"data": SQUAD["data"]}), "span", "squad"),
+        ("a.json", json.dumps({"len": 1, "data": SQUAD["data"], "more": "x" * 70_000}), "span", "squad"),
+        ("a.json", json.dumps({"len": 1, "data": SQUAD["data"]}), "span", "squad"),
+        ("a.json", as_lines([{"data": [1]}, {"data": [2]}]), None, "jsonl"),
         ("en.dev", "a\tb\n", "classification", "tsv"),
         ("en.dev", "[music]\tb\n", "classification", "tsv"),
         ("en.dev", "a\tb\n", "tagging", "conll"),
@@ -208,7 +211,8 @@ def test_questions_and_paragraphs_of_squads_form(tmp_path: Path) -> None:
     ],
 )
 def test_malformed_articles_are_placed(articles: list[Any], line: str, tmp_path: Path) -> None:
-    assert problems_of(written(tmp_path, "a.json", json.dumps({"data": articles})))[0].startswith(line)
+    path = written(tmp_path, "a.json", json.dumps({"data": articles}))
+    assert problems_of(path, Reading(format="squad"))[0].startswith(line)
 
 
 # Cells
