@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -164,6 +165,16 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
     assert problems_of(path) == ["2: must be UTF-8 (got byte 0xe9 at position 1)"]
     path = written(tmp_path, "b.tsv", b"text\n\x81\n")
     assert problems_of(path, Reading(encoding="cp1252"))[0].startswith("2: must be cp1252, as encoding: says (got byte")
+
+
+def test_damaged_offsets_of_arrow_are_seen(tmp_path: Path) -> None:
+    forms(tmp_path)
+    path, lengths = tmp_path / "b.arrow", [len(row["text"].encode()) for row in WEATHER]
+    offsets, wrong = ((0, lengths[0], sum(lengths) + more) for more in (0, 2))
+    content = path.read_bytes()
+    assert content.count(struct.pack("<3i", *offsets)) == 1
+    path.write_bytes(content.replace(struct.pack("<3i", *offsets), struct.pack("<3i", *wrong)))
+    assert problems_of(path)[0].startswith(" must be an Arrow file (got ")
 
 
 # JSON
