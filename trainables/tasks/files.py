@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from glob import escape
 from pathlib import Path
 
@@ -88,9 +89,12 @@ def _named(folder: Path, pattern: str) -> list[tuple[str, str, Path]]:
     An open ending (``.*``, ``/*``) names files of the formats that are read; of forms of one file that differ in their
     ending alone, those whose ending says the format.
     """
-    base, pattern = (
-        (Path(Path(pattern).anchor), pattern.lstrip("/")) if Path(pattern).is_absolute() else (folder, pattern)
-    )
+    base = folder
+    if pattern.startswith("~"):
+        with suppress(RuntimeError):  # nobody's home: a folder of that name
+            pattern = str(Path(pattern).expanduser())
+    if Path(pattern).is_absolute():
+        base, pattern = Path(Path(pattern).anchor), pattern.lstrip("/")
     expression = _expression(pattern)
     found: dict[str, list[tuple[str, str, Path]]] = {}
     for path in sorted(set(base.glob(_glob(pattern)))):

@@ -39,7 +39,8 @@ def lines(*found: str) -> str:
     return "".join(json.dumps(row(text)) + "\n" for text in found)
 
 
-def test_two_treebanks_of_a_language_are_one_after_the_other(tmp_path: Path) -> None:
+def test_two_treebanks_of_a_language_are_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     sentence = "1\t{}\t_\tNOUN\t_\t_\t0\troot\t_\t_\n\n"
     tree(
         tmp_path / "data",
@@ -50,7 +51,11 @@ def test_two_treebanks_of_a_language_are_one_after_the_other(tmp_path: Path) -> 
             "UD_Yoruba-YTB/LICENSE.txt": "",
         },
     )
-    for files in ("data/**/{language}_*-ud-{split}.conllu", f"{tmp_path}/data/*/{{language}}_*-ud-{{split}}.*"):
+    for files in (
+        "data/**/{language}_*-ud-{split}.conllu",
+        f"{tmp_path}/data/*/{{language}}_*-ud-{{split}}.*",
+        "~/data/*/{language}_*-ud-{split}.*",
+    ):
         config = own_task(tmp_path, {"shape": "tagging", "labels": ["NOUN", "VERB"], "files": files})
         assert texts(config, column="tokens") == {"en": [["ewt"], ["gum"]], "yo": [["ytb"]]}
     before = task_key(config)
