@@ -127,7 +127,10 @@ def data(task: str, overrides: Sequence[str], rows: int, as_json: bool, write_ya
     from study.views import layout
     from trainables.config import TrialConfig
     from trainables.loading import load_config
+    from trainables.tasks.definition import catalogue
 
+    if write_yaml is None and Path(task).is_dir() and task not in catalogue():
+        raise click.UsageError(f"{task} is a folder: --write-yaml FILE.yaml proposes a task's file for it")
     if write_yaml is not None:
         proposal.write(Path(task), write_yaml)
         task = str(write_yaml)

@@ -77,6 +77,13 @@ def test_what_is_malformed_is_lines(task: Path, capsys: pytest.CaptureFixture[st
     assert second.endswith('test.sw.tsv:3: label must be one of a, b, or a number below 2 (got "c")')
 
 
+def test_a_folder_is_looked_at_by_the_task_proposed_for_it(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(commands, "study", ["data", str(task.parent)]) == USER_ERROR
+    assert "is a folder: --write-yaml" in capsys.readouterr().err
+    found = json.loads(looked(capsys, task.parent, "--write-yaml", task.parent / "new.yaml", "--json"))
+    assert found["task"] == "new" and found["labels"] == ["a", "b"] and found["rows"]["train"] == {"en": 4}
+
+
 @pytest.mark.parametrize("name", ["names", "paragraphs", "questions", "choices", "translations"])
 def test_tasks_of_every_shape_are_described(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     data = Path(__file__).resolve().parents[2] / "data"
