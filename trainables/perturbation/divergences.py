@@ -54,6 +54,10 @@ class _WorstDivergence(AscentMethod):
     def forward_equivalents(self) -> float:
         return 6.0 + 2.0 * self._steps()
 
+    @property
+    def weight_gradients(self) -> float:
+        return 2.0
+
 
 @register
 class Smart(_WorstDivergence):
@@ -103,3 +107,7 @@ class R3F(Perturbation):
     @property
     def forward_equivalents(self) -> float:
         return 6.0
+
+    @property
+    def weight_gradients(self) -> float:
+        return 2.0

@@ -72,3 +72,7 @@ class FreeLB(AscentMethod):
     @property
     def forward_equivalents(self) -> float:
         return 3.0 * self._points()
+
+    @property
+    def weight_gradients(self) -> float:
+        return float(self._points())
