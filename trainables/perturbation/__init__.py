@@ -1,8 +1,10 @@
 """Robust training methods in the embedding space: `create` turns a configuration into one.
 
 In: a function from embeddings to logits, embeddings, mask, labels (`base.Perturbable`). Out: a loss, and diagnostics.
-base       the interface; start here. balls: start, normalise, project; ascent: the one ascent loop
-attack     scores under attack; certify: certificates of the smoothed classifier; one module per method beside them
+base       the interface; start here
+balls      start, normalise, project; ascent: the one ascent loop; noise: random numbers that depend on counters alone
+attack     scores under attack; certify: certificates of the smoothed classifier
+none, adversarial, freelb, random_perturbation, ear  a method each; divergences: SMART, VAT and R3F
 
 perturbation      what is added to the word embeddings during training; shape (batch, tokens, dim)
 epsilon           radius of the ball that holds the perturbation; never a division guard, never a noise scale
