@@ -118,10 +118,8 @@ def adapted(family: Family, shapes: Shapes, encoder: EncoderConfig) -> list[Line
         unknown = [t for t in targets if not any(f".{linear.name}".endswith(f".{t}") for linear in chosen)]
     if unknown:
         known = ", ".join(sorted({linear.path for linear in linears})) or "none"
-        raise UserError(
-            "encoder.adapter.targets: must be how names of linear layers end, which in the layers of "
-            f"{'/'.join(family.kinds)} are {known} (got {', '.join(map(shown, unknown))})"
-        )
+        rule = f"must be ends of names of linear layers, of which {'/'.join(family.kinds)} encoders have {known}"
+        raise UserError(f"encoder.adapter.targets: {rule} (got {', '.join(map(shown, unknown))})")
     chosen = [linear for linear in chosen if linear.layer >= encoder.freeze_lower_layers]
     if not chosen:
         rule = "encoder.freeze_lower_layers: must leave a layer that an adapter can go to"

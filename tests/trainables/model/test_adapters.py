@@ -130,7 +130,7 @@ def test_targets_may_be_named_and_keep_what_is_below_them(folders: dict[str, Pat
     ("name", "more", "line"),
     [
         ("xlm", {"targets": ["query", "q_lin"]},
-         r'targets: .* xlm are k_lin, lin1, lin2, out_lin, q_lin, v_lin \(got "query"\)$'),
+         r'targets: .* xlm encoders have k_lin, lin1, lin2, out_lin, q_lin, v_lin \(got "query"\)$'),
         ("t5", {"targets": ["relative_attention_bias"]}, r'targets: .* \(got "relative_attention_bias"\)$'),
         ("xmod", {"targets": ["dense1"]}, r'targets: .*attention.self.query.* \(got "dense1"\)$'),
         ("bert", {"targets": ["0.attention.self.query"], "freeze_lower_layers": 1},
