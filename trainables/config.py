@@ -168,7 +168,7 @@ class PerturbationConfig(Config):
     """What is added to the word embeddings during training. Each method reads the fields it needs."""
 
     method: str = "none"
-    """`none`, or a registered method: see `study methods`."""
+    """`none`, or a registered method: see `study methods`. Several are joined by a plus, as `adversarial+sam`."""
     norm: Literal["l2", "linf"] = "l2"
     """Norm of the ball."""
     scope: Literal["token", "sentence"] = "token"
@@ -190,7 +190,9 @@ class PerturbationConfig(Config):
     """Standard deviation of smoothing noise and of a Gaussian start, per coordinate; relative: times m over the root of
     the dimension."""
     weight: NonNegative = 1.0
-    """Weight of the divergence term (lambda) in methods that have one."""
+    """Weight of the divergence term (lambda; `rdrop`: alpha) in methods that have one."""
+    rho: NonNegative = 0.05
+    """`sam`, `asam`: length of the step by which the weights are moved (`asam`: in units of each weight's size)."""
     push_weight: NonNegative = 0.1
     """`ear`: weight of the distance between the pooled embeddings of an example and its copy, which is to grow."""
     pull_weight: NonNegative = 1.0
@@ -265,8 +267,11 @@ class EvaluationConfig(Config):
     """Most tokens, padding included, in one evaluation batch on a CPU."""
     accelerator_token_budget: Annotated[int, Field(ge=64)] = 16384
     """As token_budget, on an accelerator."""
-    checkpoint: Literal["last", "best_source_validation"] = "last"
-    """Which evaluation is the trial's result: the last, or the one best on the source language."""
+    checkpoint: Literal["last", "best_source_validation", "average"] = "last"
+    """Which weights are the trial's result: the last, those best on the source language, or the mean of those at its
+    evaluations."""
+    average_last: PositiveInt | None = None
+    """`average`: of how many of the last evaluations; none: of all."""
     attack: AttackConfig | None = None
     """Score under attack too."""
     certify: CertifyConfig | None = None

@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError
 from trainables.perturbation.ascent import AscentMethod, describe, describe_ascent
-from trainables.perturbation.base import Measured, Perturbable, Perturbation, register
+from trainables.perturbation.base import Measured, Perturbable, Perturbation, register, symmetric
 from trainables.perturbation.random_perturbation import noise_strength, random_delta
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || q) + KL(q || p), per item (n,)."""
-    return batch.divergence(p, q) + batch.divergence(q, p)
-
-
 class _WorstDivergence(AscentMethod):
     """The ascent raises the divergence from the clean output, which is held fixed while it does."""
+
+    dose = "relative_norm"
 
     def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
         super().__init__(config, reference_norm)
@@ -94,6 +91,7 @@ class R3F(Perturbation):
 
     name = "r3f"
     description = "clean loss plus the symmetric KL at one random point (R3F)"
+    dose = "relative_norm"
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
         delta = random_delta(self.config, self.reference_norm, batch, magnitude)

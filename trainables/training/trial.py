@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,19 @@ Say = Callable[[str], object]
 
 
 @dataclass
+class Moved:
+    """How the weights were moved, summed over the steps in which they were."""
+
+    steps: int = 0
+    norm: float = 0.0
+    """||e||, the l2 norm over all trained weights."""
+    relative: float = 0.0
+    """||e|| over ||w||."""
+    rise: float = 0.0
+    """By how much the mean loss of a batch rose."""
+
+
+@dataclass
 class Meters:
     """What has been summed up since the last evaluation, and the seconds spent since the trial's start."""
 
@@ -44,6 +57,7 @@ class Meters:
     steps: int = 0
     magnitude: float = 0.0
     """Sum over steps of the share of the perturbation's strength."""
+    moved: Moved = field(default_factory=Moved)
     seconds: float = 0.0
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     train_seconds: float = 0.0
@@ -57,8 +71,10 @@ class Unread:
     sums: list[Tensor] = field(default_factory=list)
     """Of each step (3,), over all workers: losses, interrupted workers, and whether a checkpoint is on the disk."""
     diagnostics: list[Diagnostics | Measured] = field(default_factory=list)
-    items: int = 0
+    items: list[int] = field(default_factory=list)
     """Of the whole batches, all workers' shares."""
+    moved: dict[int, Tensor] = field(default_factory=dict)
+    """Of those steps that moved the weights first (3,): the losses before, over all workers, and ||e|| and ||w||."""
 
 
 @dataclass
@@ -79,6 +95,10 @@ class Trial:
     steps: int
     step: int = 0
     best: tuple[int, float] | None = None
+    mean: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of the weights at the evaluations so far, where the trial averages them (`average`)."""
+    averaged: int = 0
+    """How many those were."""
     meters: Meters = field(default_factory=Meters)
     unread: Unread = field(default_factory=Unread)
     resumed: tuple[Evaluation, ...] = ()
@@ -178,17 +198,19 @@ def _resume(trial: Trial) -> None:
     if found.scaler:
         trial.scaler.load_state_dict(dict(found.scaler))
     trial.step, trial.best, trial.resumed = found.step, found.best, found.evaluations
+    trial.mean, trial.averaged = found.mean, found.averaged
     trial.meters = Meters(train_seconds=found.train_seconds, evaluation_seconds=found.evaluation_seconds)
 
 
 def _shared(found: Checkpoint | None, group: Group) -> Checkpoint | None:
     """Rank 0's checkpoint, on every worker."""
-    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}))
+    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}, mean={}))
     if bare is None:
         return None
     weights = group.spread(found.weights if found else None)
     optimizer = group.spread(found.optimizer if found else None)
-    return replace(bare, weights=weights, optimizer=optimizer)
+    mean = group.spread(found.mean if found else None)
+    return replace(bare, weights=weights, optimizer=optimizer, mean=mean)
 
 
 def _item_lengths(materials: Materials) -> npt.NDArray[np.int64]:
