@@ -36,6 +36,7 @@ SECTIONS: Mapping[str, Sequence[click.Command]] = {
         planning.methods,
         planning.tasks,
         planning.encoders,
+        planning.data,
     ),
 }
 """The commands in the order of their help."""

@@ -13,7 +13,7 @@ from study.question.config import ScalingConfig, StudyConfig
 from study.views.found import planned
 from study.views.values import selection_words
 from trainables import machine
-from trainables.config import Budget, EncoderConfig
+from trainables.config import AdapterConfig, Budget, EncoderConfig
 from trainables.languages import group
 from trainables.loading import apply_point
 from trainables.materials import weights
@@ -93,6 +93,7 @@ def _held(encoder: EncoderConfig) -> Iterator[str]:
         yield f"{encoder.freeze_lower_layers} lower layers frozen"
     if encoder.trim_vocabulary:
         yield "vocabulary trimmed"
+    yield from _adapter(encoder.adapter)
 
 
 def _pretraining(config: StudyConfig, name: str, languages: Sequence[str]) -> str:
@@ -103,6 +104,14 @@ def _pretraining(config: StudyConfig, name: str, languages: Sequence[str]) -> st
     seen, unseen = (group(kind, targets, (whose,)) for kind in ("seen", "unseen"))
     those = f", not on {', '.join(unseen)}" if unseen else ""
     return f"pretrained on {len(seen)} of {len(targets)} target languages{those} ({whose}'s list)"
+
+
+def _adapter(adapter: AdapterConfig) -> list[str]:
+    if adapter.method in ("none", "bitfit"):
+        return [] if adapter.method == "none" else ["biases alone trained (bitfit)"]
+    what = f"lora of rank {adapter.rank}, alpha {adapter.alpha:g}," if adapter.method == "lora" else adapter.method
+    where = "its family's targets" if adapter.targets == "auto" else ", ".join(adapter.targets)
+    return [f"trained by {what} on {where}"]
 
 
 def _training(config: StudyConfig) -> Iterator[str]:

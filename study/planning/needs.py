@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from study.execution.concurrency import held
@@ -18,6 +19,7 @@ from study.views.found import Study, find
 from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.loading import validate
 from trainables.materials.weights import is_here, trained, whole
 from trainables.perturbation import create
 
@@ -166,7 +168,7 @@ def passes(trial: TrialConfig) -> float | None:
     """Forward-equivalents of a trial; None where it is given in epochs, whose length is that of the data."""
     budget = trial.training.budget
     if budget.steps is not None:
-        return budget.steps * create(trial.perturbation).forward_equivalents
+        return budget.steps * create(trial.perturbation).cost(trial.encoder)
     return budget.forward_equivalents
 
 
@@ -216,7 +218,7 @@ def _comparable(config: StudyConfig, root: Path) -> Iterator[Study]:
         try:
             events = Tail(roots.place(root, name).ledger).poll()
             began = next((e["config"] for e in events if e["event"] == "study"), None)
-            if began is None or not _is_comparable(config, began):
+            if began is None or not _is_comparable(config, validate(StudyConfig, began)):
                 continue
             study = find(root, name)
             if len(encoders.settings(study.config)) == 1:
@@ -225,17 +227,16 @@ def _comparable(config: StudyConfig, root: Path) -> Iterator[Study]:
             continue
 
 
-def _is_comparable(config: StudyConfig, other: dict[str, dict[str, object]]) -> bool:
-    mine = config.model_dump(mode="json")
-    return all(mine[a].get(b) == other.get(a, {}).get(b) for a, b in _SAME)
+def _is_comparable(config: StudyConfig, other: StudyConfig) -> bool:
+    return _compared(config) == _compared(other)
 
 
-_SAME = (
-    ("trial", "encoder"),
-    ("trial", "task"),
-    ("scaling", "workers_per_trial"),
-    ("scaling", "cpus_per_worker"),
-    ("scaling", "gpus_per_worker"),
+_compared = attrgetter(
+    "trial.encoder",
+    "trial.task",
+    "scaling.workers_per_trial",
+    "scaling.cpus_per_worker",
+    "scaling.gpus_per_worker",
 )
 """What two studies share whose times are comparable."""
 

@@ -55,25 +55,25 @@ def tested(config: StudyConfig) -> tuple[str, ...]:
 
 def _encoders(config: StudyConfig) -> list[str]:
     """Encoders, the base's and those that the space chooses among, that are not here and cannot be fetched."""
-    lines = [line for trial in _choices(config) for line in _lines(partial(weights.check, trial.encoder))]
-    return [f"trial.{line}" for line in dict.fromkeys(lines)]
-
-
-def _choices(config: StudyConfig) -> list[TrialConfig]:
-    """The base with each of the study's encoders, and with what is frozen of it."""
-    try:
-        return encoders.choices(config)
-    except UserError:
-        return [config.trial]  # what is wrong with the space is reported by the checks
+    trials, found = _trials(config)
+    lines = [line for trial in trials for line in _lines(partial(weights.check, trial.encoder))]
+    return [*found, *(f"trial.{line}" for line in dict.fromkeys(lines))]
 
 
 def _lengths(config: StudyConfig) -> list[str]:
     """Encoders that have no positions for texts as long as the task allows, or do not know its languages."""
-    checked = [
-        partial(check, trial) for trial in _choices(config) for check in (weights.check_length, weights.check_languages)
-    ]
+    trials, found = _trials(config)
+    checked = [partial(check, trial) for trial in trials for check in (weights.check_length, weights.check_languages)]
     lines = [line for each in checked for line in _lines(each)]
-    return [f"trial.{line}" for line in dict.fromkeys(lines)]
+    return [*found, *(f"trial.{line}" for line in dict.fromkeys(lines))]
+
+
+def _trials(config: StudyConfig) -> tuple[list[TrialConfig], list[str]]:
+    """The base under the space's choices of encoder; it alone, and why, where those do not go together."""
+    try:
+        return encoders.choices(config), []
+    except UserError as error:
+        return [config.trial], error.lines
 
 
 def disk(config: StudyConfig, root: Path, address: str | None = None) -> int | None:
@@ -130,7 +130,7 @@ def _mismatches(config: StudyConfig) -> list[str]:
     if not names:
         return [f"trial.{line}" for line in _lines(lambda: materials.check(config.trial))]
     points = Space("", "", tuple(names)).grid()
-    trials = [apply_point(trial, point) for trial in _choices(config) for point in points]
+    trials = [apply_point(trial, point) for trial in _trials(config)[0] for point in points]
     lines = [line for trial in trials for line in _lines(partial(materials.check, trial))]
     return [f"search.space: {line}" for line in dict.fromkeys(lines)]
 

@@ -46,13 +46,17 @@ def labels(config: StudyConfig) -> list[str]:
 
 
 def choices(config: StudyConfig) -> list[TrialConfig]:
-    """The base trial under every choice of encoder, and of what is frozen of it, that the space offers.
+    """The baselines, and the base under every choice of encoder, and of what is trained of it, that the space offers.
 
-    Of a number the lowest stands: frozen layers cost nothing. Raises `UserError` for a space that is none.
+    Of a number that which needs most stands: the largest adapter, the fewest frozen layers. Raises `UserError` for a
+    space that is none, and for choices that do not go together.
     """
-    points = _points(config.search.space, lambda d: d.path.startswith("encoder."))
+    points = settings(config) + _points(config.search.space, lambda d: d.path.startswith("encoder."))
     points += [{k: v for k, v in point.items() if k.startswith("encoder.")} for point in config.search.enqueue]
-    trials = [apply_point(config.trial, point) for point in points]
+    try:
+        trials = [apply_point(config.trial, point) for point in points]
+    except UserError as error:
+        raise UserError(*(f"search.space: {line}" for line in error.lines)) from None
     return [trial for i, trial in enumerate(trials) if trial not in trials[:i]]
 
 
@@ -131,9 +135,10 @@ def _with_conditions(space: Space, paths: Iterable[str]) -> set[str]:
 
 
 def _values(dimension: Dimension) -> tuple[Any, ...]:
-    """The choices of a dimension; of a number its lowest, but where others depend on which it is."""
+    """The choices of a dimension; of a number the one that needs most, but where others depend on which it is."""
     if dimension.choices:
         return dimension.choices
     if not dimension.path.startswith("encoder.") and dimension.levels:
         return dimension.levels
-    return (dimension.low if dimension.kind == "float" else int(dimension.low),)
+    most = dimension.high if dimension.path.startswith("encoder.adapter.") else dimension.low
+    return (most if dimension.kind == "float" else int(most),)

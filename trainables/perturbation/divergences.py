@@ -51,6 +51,10 @@ class _WorstDivergence(AscentMethod):
     def forward_equivalents(self) -> float:
         return 6.0 + 2.0 * self._steps()
 
+    @property
+    def weight_gradients(self) -> float:
+        return 2.0
+
 
 @register
 class Smart(_WorstDivergence):
@@ -101,3 +105,7 @@ class R3F(Perturbation):
     @property
     def forward_equivalents(self) -> float:
         return 6.0
+
+    @property
+    def weight_gradients(self) -> float:
+        return 2.0

@@ -81,6 +81,10 @@ class FreeLB(AscentMethod):
     def forward_equivalents(self) -> float:
         return 3.0 * self._points()
 
+    @property
+    def weight_gradients(self) -> float:
+        return float(self._points())
+
 
 @register
 class Villa(FreeLB):

@@ -48,3 +48,7 @@ class RDrop(Around):
     @property
     def forward_equivalents(self) -> float:
         return self.inner.forward_equivalents + 3.0
+
+    @property
+    def weight_gradients(self) -> float:
+        return self.inner.weight_gradients + 1.0

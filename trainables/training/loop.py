@@ -169,7 +169,7 @@ def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tupl
     cost = {
         "train_seconds": meters.train_seconds,
         "evaluation_seconds": meters.evaluation_seconds,
-        "forward_equivalents": trial.step * trial.perturbation.forward_equivalents,
+        "forward_equivalents": trial.step * trial.perturbation.cost(trial.config.encoder),
     }
     trial.meters = Meters(train_seconds=meters.train_seconds, evaluation_seconds=meters.evaluation_seconds)
     evaluation = Evaluation(trial.step, split, scores, training, cost, final)

@@ -142,20 +142,22 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
         batches=batches,
         feed=Feed(partial(collated, config, materials, group.device), ahead=group.device.type == "cuda"),
         limits=Limits.of(training),
-        steps=total_steps(config.training.budget, batches.per_epoch, perturbation.forward_equivalents),
+        steps=total_steps(config.training.budget, batches.per_epoch, perturbation.cost(config.encoder)),
     )
     _resume(trial)
     return trial
 
 
 def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) -> Model:
-    """A fresh copy of the pristine encoder with a fresh head, which depends on the seed and the task only."""
+    """A fresh copy of the pristine encoder, adapted, with a fresh head, which depends on the seed and the task only."""
     encoder = copy.deepcopy(pristine)
     if config.encoder.dropout is not None:
         encoder.set_dropout(config.encoder.dropout)
     encoder.freeze(config.encoder.freeze_embeddings, config.encoder.freeze_lower_layers)
     dropout = encoder.own_dropout if config.encoder.dropout is None else config.encoder.dropout
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config.training.seed, "adapter"))
+        encoder.adapt(config.encoder)
         torch.manual_seed(derive(config.training.seed, "head"))
         head = materials.shape.head(encoder.hidden_size, config.encoder.pooling, dropout)
     return Model(encoder, head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,16 @@ def test_pace_of_an_earlier_study(write_study: Callable[..., Path], events: list
     assert pace.seconds(twice, 40) == pytest.approx(2 * (pace.seconds(config.trial, 40) or 0))
     other = config.model_copy(update={"trial": apply_point(config.trial, {"encoder.freeze_lower_layers": 3})})
     assert needs.pace(other, root) is None
+
+
+def test_pace_of_a_study_that_knew_fewer_keys(
+    write_study: Callable[..., Path], events: list[Event], config: StudyConfig
+) -> None:
+    earlier = copy.deepcopy(events)
+    for event in earlier:
+        if event["event"] == "study":
+            del event["config"]["trial"]["encoder"]["adapter"]
+    assert needs.pace(config, write_study(earlier)) == needs.pace(config, write_study(events)) is not None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.config import PerturbationConfig
+from trainables.config import EncoderConfig, PerturbationConfig
 from trainables.errors import UserError
 from trainables.perturbation import create
 from trainables.perturbation.ascent import inputs_only
@@ -165,10 +165,17 @@ def test_cost_is_what_forward_equivalents_say(make, name):
         return counter.get_total_flops()
 
     clean = flops(method("none"))
+    # The products of attention have no weights, and their backward costs two passes all the same: a few per cent.
     for options in ({"ascent_steps": 1}, {"ascent_steps": 3}, {"ascent_steps": 2, "epsilon": 0.0}):
         perturbation = method(name, **options)
-        # The products of attention have no weights, and their backward costs two passes all the same: a few per cent.
         assert flops(perturbation) / clean == pytest.approx(perturbation.forward_equivalents / 3, rel=0.06), options
+        assert perturbation.cost(EncoderConfig()) == perturbation.forward_equivalents
+    for parameter in s.encoder.parameters():
+        parameter.requires_grad_(parameter.ndim == 1)  # an adapter's are as few
+    biases = EncoderConfig.model_validate({"adapter": {"method": "bitfit"}})
+    for options in ({"ascent_steps": 1}, {"ascent_steps": 3}, {"ascent_steps": 2, "epsilon": 0.0}):
+        perturbation = method(name, **options)
+        assert flops(perturbation) / clean == pytest.approx(perturbation.cost(biases) / 3, rel=0.08), options
 
 
 @pytest.mark.parametrize(
