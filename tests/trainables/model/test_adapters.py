@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tests.trainables.model import tiny_families
-from tests.trainables.model.test_families import BASE, LENGTHS, batch, begun, copied, encoder, states
+from tests.trainables.model.test_families import BASE, batch, begun, copied, encoder, states
 from tests.trainables.model.tiny_families import CONFIGS, LAYERS
 from tests.trainables.steps import stepped
 from tests.trainables.team import together
@@ -315,8 +315,7 @@ def test_its_dropout_is_its_own_and_one_for_all_passes(folders: dict[str, Path],
     assert torch.equal(first[0], first[1]) and not torch.allclose(first, other)
 
 
-def test_layers_compiled_or_computed_again_and_the_vocabulary_go_on(folders: dict[str, Path], tmp_path: Path) -> None:
-    """Gradient checkpointing enters layers of which none is trained below an adapter."""
+def test_layers_that_are_computed_again_train_it_alike(folders: dict[str, Path], tmp_path: Path) -> None:
     points = [LORA, LORA | {"training.gradient_checkpointing": True}]
     (losses, expected), (again, found) = (trained(folders, p, tmp_path / str(i)) for i, p in enumerate(points))
     assert again == pytest.approx(losses, rel=1e-5)
@@ -332,11 +331,15 @@ def test_the_cost_is_without_weight_gradients(folders: dict[str, Path], tmp_path
     assert steps == [8, 12, 6, 6], "3 and 2 a clean step; 5 and 4 with one ascent step"
 
 
-def test_a_trial_of_the_same_texts_packs_them(folders: dict[str, Path]) -> None:
+@torch.no_grad()
+def test_texts_go_through_it_without_their_padding(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     of, _ = adapted(folders, "bert", "lora")
-    model = tiny_families.model(of)
+    model, given = tiny_families.model(of), batch("bert")
     learnt(of)
-    assert model.encoder.packs(batch("bert").layout) and len(set(LENGTHS)) > 1
+    assert of.packs(given.layout)
+    packed = states(model, given)
+    monkeypatch.setattr(Encoder, "packs", lambda *_: False)
+    torch.testing.assert_close(states(model, given), packed, rtol=1e-5, atol=1e-5)
 
 
 def test_a_model_is_built_on_the_device_of_the_pristine_one(folders: dict[str, Path], tmp_path: Path) -> None:
