@@ -1,9 +1,11 @@
 """Facts about languages, and named groups of them.
 
-The table (``languages.csv``) covers XTREME-R, home-assistant-intents, SIB-200's pack and more of Tatoeba.
+The table (``languages.csv``) covers the catalogue's tasks and FLORES-200; what no source says is empty, and None here.
 Resource classes: Joshi et al. 2020 (ACL, "The State and Fate of Linguistic Diversity and Inclusion in the NLP World",
 ``lang2tax.txt``), as published, oddities included (Norwegian Bokmål is 1). Pretraining sizes: Conneau et al. 2020,
-table 6. Families: as XTREME-R names them, else Glottolog's top level. Scripts: ISO 15924.
+table 6. Families: as XTREME-R names them, else Glottolog 5.1's top level (CC BY 4.0). Scripts: ISO 15924, as codes say
+them, else langcodes. docs/languages.md says which row is from where. A task's file can have languages of its own, or
+correct what the table says (`Own`); `typology` has distances.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
+from typing import Any
 
+from trainables import typology
 from trainables.errors import UserError, suggestion
 from trainables.lazy import langcodes
 
@@ -26,8 +30,11 @@ LOW_RESOURCE = (0, 1, 2)
 HIGH_RESOURCE = (4, 5)
 """Resource classes that count as high-resource; class 3 is neither."""
 
-GROUPS = ("low_resource", "high_resource", "seen", "unseen", "seen_mbert", "unseen_mbert")
-"""Built-in groups beside ``script:CODE``, ``family:NAME`` and ``class:N``. `seen` and `unseen` are about XLM-R."""
+GROUPS = ("low_resource", "high_resource", "seen", "unseen", "seen_mbert", "unseen_mbert", "same_script", "other_script")
+"""Built-in groups beside `PATTERNS`. `seen` and `unseen` are about XLM-R, scripts are compared with the source's."""
+
+PATTERNS = ("script:CODE", "family:NAME", "class:N", "distance_syntactic>0.5")
+"""Built-in groups that take an argument, as they are listed to users; distances (`typology.KINDS`) are the source's."""
 
 _ALIASES = {"fil": "tl", "tgl": "tl", "no": "nb", "quy": "qu", "quz": "qu", "ayc": "ay"}
 """Codes that benchmarks use for a language of the table and `langcodes` keeps apart, or the other way round."""
@@ -50,6 +57,25 @@ class Language:
     seen_xlmr: bool | None = None
     seen_mbert: bool | None = None
     variant_of: str | None = None
+    groups: tuple[str, ...] = ()
+    """Groups of one's own that it is in."""
+
+
+Own = Mapping[str, Language]
+"""What a task's own file says of languages, by `normalize`'s code: goes before the table."""
+
+NO_OWN: Own = MappingProxyType({})
+
+
+def own_languages(facts: Mapping[str, Mapping[str, Any]]) -> Own:
+    """Facts by code, as a user writes them, over those of the table: fields of `Language`, None where nothing is said."""
+    found = {}
+    for name, given in facts.items():
+        code = normalize(name)
+        known = {**vars(language(code)), "code": code}
+        found[code] = Language(**{**known, **{key: value for key, value in given.items() if value is not None}})
+    bases = {code: each.variant_of and normalize(each.variant_of) for code, each in found.items()}
+    return {code: replace(each, variant_of=bases[code] or None) for code, each in found.items()}
 
 
 @cache
@@ -69,7 +95,8 @@ def normalize(code: str) -> str:
     if tag is None:
         return code
     usual = {_likely_script(tag.language), table()[tag.language].script if tag.language in table() else None}
-    script = None if tag.script in usual else tag.script
+    own_row = f"{tag.language}-{tag.script}" in table()  # one that was spelt with its script before it was known
+    script = None if tag.script in usual and not own_row else tag.script
     region = tag.region
     if region and region.islower():  # as one's own name for a variant; where the table has the region, it is that
         upper = "-".join(part for part in (tag.language, script, region.upper()) if part)
@@ -158,9 +185,13 @@ def _base(code: str) -> str | None:
     return None if macro in (code, None) else macro
 
 
-@cache
-def language(code: str) -> Language:
+def language(code: str, own: Own = NO_OWN) -> Language:
     """What is known about a language; of one that is not in the table its script, and what it is a variant of."""
+    return own.get(normalize(code)) or _language(code)
+
+
+@cache
+def _language(code: str) -> Language:
     known = table().get(normalize(code))
     if known is not None:
         return known
@@ -170,7 +201,7 @@ def language(code: str) -> Language:
     return Language(code, code, script=_script(tag), variant_of=_base(code))
 
 
-def base(code: str) -> str:
+def base(code: str, own: Own = NO_OWN) -> str:
     """The language that counts in group means: itself, or what it is a variant of.
 
     Codes that a data set keeps apart (`distinct`) are variants of what they would be one with.
@@ -178,43 +209,73 @@ def base(code: str) -> str:
     >>> base("prs"), base("sw")
     ('fa', 'sw')
     """
-    known = language(code)
+    known = language(code, own)
     return known.variant_of or known.code
 
 
-def collapse_variants(values: Mapping[str, float]) -> dict[str, float]:
+def collapse_variants(values: Mapping[str, float], own: Own = NO_OWN) -> dict[str, float]:
     """Scores with regional variants averaged into their language: ``{"zh-CN": .8, "zh-TW": .6}`` -> ``{"zh": .7}``."""
     members: dict[str, list[float]] = {}
     for code, value in values.items():
-        members.setdefault(base(code), []).append(value)
+        members.setdefault(base(code, own), []).append(value)
     return {code: sum(found) / len(found) for code, found in members.items()}
 
 
-def group(name: str, codes: Iterable[str]) -> tuple[str, ...]:
-    """Members of a built-in group among `codes`, in their order; a language whose fact is unknown is in no group.
+def distance(kind: str, source: str, code: str, own: Own = NO_OWN) -> float | None:
+    """Typological distance of a language from the source, or of what it is a variant of; None: unknown."""
+    of = [normalize(code), base(code, own)]
+    found = (typology.distance(kind, s, k) for s in (normalize(source), base(source, own)) for k in of)
+    return next((value for value in found if value is not None), None)
 
-    Names: `GROUPS`, ``script:Arab``, ``family:Indo-European``, ``class:3``. Raises `UserError` for any other.
+
+def group(name: str, codes: Iterable[str], own: Own = NO_OWN, source: str | None = None) -> tuple[str, ...]:
+    """Members of a built-in group, or of one's own, among `codes`, in their order.
+
+    A language whose fact is unknown is in no group. Names: `GROUPS`, ``script:Arab``, ``family:Indo-European``,
+    ``class:3``, ``distance_syntactic>0.5`` (from the source language), groups of `own`. Raises `UserError` for others.
 
     >>> group("low_resource", ["sw", "de", "yo", "fr"])
     ('sw', 'yo')
     """
-    kind, colon, argument = name.partition(":")
-    if not (name in GROUPS or (kind in _ATTRIBUTES and argument)):
-        hint = suggestion(name, GROUPS) or f", known: {', '.join((*GROUPS, 'script:CODE', 'family:NAME', 'class:N'))}"
+    declared = dict.fromkeys(each for known in own.values() for each in known.groups)
+    if name in declared:
+        return tuple(k for k in codes if name in language(k, own).groups)
+    if not _exists(name):
+        known = (*GROUPS, *declared)
+        hint = suggestion(name, known) or f", known: {', '.join((*known, *PATTERNS))}"
         raise UserError(f"group: unknown group of languages{hint} (got {name!r})")
-    if colon:
-        wanted = argument.casefold()
-        return tuple(k for k in codes if str(getattr(language(k), _ATTRIBUTES[kind])).casefold() == wanted)
-    return tuple(k for k in codes if _is_in(name, language(k)))
+    return tuple(k for k in codes if _decided(name, k, own, source)[1])
 
 
-def undecided(name: str, codes: Iterable[str]) -> tuple[str, ...]:
+def undecided(name: str, codes: Iterable[str], own: Own = NO_OWN, source: str | None = None) -> tuple[str, ...]:
     """Those of some languages of which nothing is known that would say whether they are in a built-in group."""
-    kind = name.partition(":")[0]
-    fact = _ATTRIBUTES.get(kind) or _FACTS[name]
-    return tuple(k for k in codes if getattr(language(k), fact) is None)
+    return tuple(k for k in codes if _decided(name, k, own, source)[0] is None) if _exists(name) else ()
 
 
+def _exists(name: str) -> bool:
+    kind, _, argument = name.partition(":")
+    return name in GROUPS or bool(kind in _ATTRIBUTES and argument) or typology.Condition.of(name) is not None
+
+
+def _decided(name: str, code: str, own: Own, source: str | None) -> tuple[object, bool]:
+    """(the fact that a built-in group goes by, None if it is not known; whether the language is in the group)."""
+    known = language(code, own)
+    kind, _, argument = name.partition(":")
+    condition = typology.Condition.of(name)
+    if condition is not None:
+        value = distance(condition.kind, source, code, own) if source else None
+        return value, condition.holds(value)
+    if name in _SCRIPTS:
+        theirs = language(source, own).script if source else None
+        script = known.script if theirs else None
+        return script, script is not None and (script == theirs) is _SCRIPTS[name]
+    if argument:
+        fact = getattr(known, _ATTRIBUTES[kind])
+        return fact, str(fact).casefold() == argument.casefold()
+    return getattr(known, _FACTS[name]), _is_in(name, known)
+
+
+_SCRIPTS = {"same_script": True, "other_script": False}
 _FACTS = {
     "low_resource": "resource_class",
     "high_resource": "resource_class",
@@ -246,14 +307,15 @@ def table() -> Mapping[str, Language]:
 
 
 def _read(row: Mapping[str, str]) -> Language:
+    """A row of the table; what is empty is not known."""
     return Language(
         code=row["code"],
         name=row["name"],
-        family=row["family"],
-        script=row["script"],
-        resource_class=int(row["resource_class"]),
+        family=row["family"] or None,
+        script=row["script"] or None,
+        resource_class=int(row["resource_class"]) if row["resource_class"] else None,
         pretraining_size=float(row["pretraining_size"]) if row["pretraining_size"] else None,
-        seen_xlmr=row["seen_xlmr"] == "1",
-        seen_mbert=row["seen_mbert"] == "1",
+        seen_xlmr=row["seen_xlmr"] == "1" if row["seen_xlmr"] else None,
+        seen_mbert=row["seen_mbert"] == "1" if row["seen_mbert"] else None,
         variant_of=row["variant_of"] or None,
     )

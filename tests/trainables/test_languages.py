@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -39,18 +40,57 @@ def test_xtreme_r_has_50_languages_13_of_them_low_resource() -> None:
 
 def test_every_row_is_whole_and_consistent() -> None:
     for code, row in table().items():
-        assert row.code == code
+        assert (row.code, normalize(code)) == (code, code)
         assert row.name
-        assert row.family
-        assert len(row.script or "") == 4
-        assert row.resource_class in range(6)
+        assert row.script is None or len(row.script) == 4
+        assert row.resource_class in (None, *range(6))
+        assert (row.seen_xlmr is None) == (row.seen_mbert is None)
         assert row.pretraining_size is None or row.seen_xlmr
         if row.variant_of:
-            assert row.variant_of in table()
-            assert base(row.variant_of) == row.variant_of
-            assert row.resource_class == language(row.variant_of).resource_class
-        else:
+            assert base(row.variant_of) == row.variant_of in table()
+        elif row.seen_xlmr is not None:
             assert (row.pretraining_size is not None) == row.seen_xlmr
+        if row.variant_of and "-" in code:
+            assert row.resource_class == language(row.variant_of).resource_class
+
+
+def test_the_first_97_rows_are_whole() -> None:
+    first = [row for row in table().values() if row.seen_xlmr is not None]
+    assert len(first) == 97
+    assert all(row.family and row.script and row.resource_class is not None for row in first)
+
+
+def test_what_no_source_says_is_not_known() -> None:
+    """No class in Joshi et al., no family of a language that only its code is known of: neither zero nor False."""
+    assert (language("acm").resource_class, language("acm").seen_xlmr, language("acm").seen_mbert) == (None, None, None)
+    assert (language("bbj").family, language("bzd").script) == (None, None)
+    assert group("unseen", ("acm", "bbj", "ace")) == ()
+
+
+def test_flores_200_is_in_the_table_under_the_codes_that_it_had(shared_data: Path) -> None:
+    names = (shared_data / "languages" / "flores200.txt").read_text().split()
+    codes = {name: normalize(name) for name in names}
+    assert len(set(codes.values())) == 205
+    assert set(codes.values()) <= set(table())
+    assert {name: codes[name] for name in ("acm_Arab", "ace_Latn", "ace_Arab", "crh_Latn", "tzm_Tfng", "gaz_Latn")} == {
+        "acm_Arab": "acm-Arab", "ace_Latn": "ace", "ace_Arab": "ace-Arab", "crh_Latn": "crh-Latn",
+        "tzm_Tfng": "tzm-Tfng", "gaz_Latn": "om",
+    }  # fmt: skip
+    for name, code in codes.items():
+        assert language(code).script == name[4:] or name in ("jpn_Jpan", "kor_Hang", "zho_Hans"), name
+
+
+def test_both_tables_are_what_the_sources_give(shared_data: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "docs" / "language_facts.py"
+    copy = runpy.run_path(str(script))
+    globals_ = copy["main"].__globals__
+    for name in ("TABLE", "TYPOLOGY"):
+        path = globals_[name]
+        globals_[name] = tmp_path / path.name
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    copy["main"](shared_data)
+    for name in ("languages.csv", "typology.csv"):
+        assert (tmp_path / name).read_bytes() == (script.parents[1] / "trainables" / name).read_bytes()
 
 
 def test_published_sizes() -> None:
