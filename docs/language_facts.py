@@ -63,7 +63,9 @@ def languages(folder: Path, kept: Mapping[str, Row]) -> Iterator[Row]:
     spelt |= {name: iso for iso, row in families.items() for name in row["project_codes"].split() if name not in spelt}
     wanted = {normalize(name): iso for name, iso in reversed(spelt.items())}
     wanted |= {code: _alpha3(code) for code in FURTHER}
-    wanted |= {parent: _alpha3(parent) for code in wanted if (parent := _parent(code, kept)) not in {"", *wanted, *kept}}
+    wanted |= {
+        parent: _alpha3(parent) for code in wanted if (parent := _parent(code, kept)) not in {"", *wanted, *kept}
+    }
     for code, iso in sorted(wanted.items()):
         facts, language, script = families.get(iso, {}), code.partition("-")[0], code.partition("-")[2]
         own = kept.get(language, {})
@@ -83,7 +85,7 @@ def languages(folder: Path, kept: Mapping[str, Row]) -> Iterator[Row]:
 
 
 def _parent(code: str, kept: Container[str]) -> str:
-    """What a code is a variant of: its language where it says a script, else the macro-language that others stand for."""
+    """What a code is a variant of: its language where it says a script, else the macro-language that it is of."""
     if "-" in code:
         return code.partition("-")[0]
     macro = langcodes.Language.get(langcodes.standardize_tag(code, macro=True)).language

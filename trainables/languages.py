@@ -30,7 +30,16 @@ LOW_RESOURCE = (0, 1, 2)
 HIGH_RESOURCE = (4, 5)
 """Resource classes that count as high-resource; class 3 is neither."""
 
-GROUPS = ("low_resource", "high_resource", "seen", "unseen", "seen_mbert", "unseen_mbert", "same_script", "other_script")
+GROUPS = (
+    "low_resource",
+    "high_resource",
+    "seen",
+    "unseen",
+    "seen_mbert",
+    "unseen_mbert",
+    "same_script",
+    "other_script",
+)
 """Built-in groups beside `PATTERNS`. `seen` and `unseen` are about XLM-R, scripts are compared with the source's."""
 
 PATTERNS = ("script:CODE", "family:NAME", "class:N", "distance_syntactic>0.5")
@@ -68,14 +77,37 @@ NO_OWN: Own = MappingProxyType({})
 
 
 def own_languages(facts: Mapping[str, Mapping[str, Any]]) -> Own:
-    """Facts by code, as a user writes them, over those of the table: fields of `Language`, None where nothing is said."""
-    found = {}
+    """Facts as a user writes them, by code: fields of `Language` over those that the table has, None: nothing said."""
+    own = {}
     for name, given in facts.items():
         code = normalize(name)
-        known = {**vars(language(code)), "code": code}
-        found[code] = Language(**{**known, **{key: value for key, value in given.items() if value is not None}})
-    bases = {code: each.variant_of and normalize(each.variant_of) for code, each in found.items()}
-    return {code: replace(each, variant_of=bases[code] or None) for code, each in found.items()}
+        said = {key: value for key, value in given.items() if value is not None}
+        if "variant_of" in said:
+            said["variant_of"] = normalize(said["variant_of"])
+        own[code] = replace(language(code), code=code, **said)
+    return own
+
+
+def own_groups(own: Own) -> dict[str, tuple[str, ...]]:
+    """Groups of one's own -> codes of their languages."""
+    names = dict.fromkeys(name for known in own.values() for name in known.groups)
+    return {name: tuple(code for code, known in own.items() if name in known.groups) for name in names}
+
+
+def facts_problem(facts: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why facts as a user writes them do not add up, or None."""
+    spelt: dict[str, str] = {}
+    for name, given in facts.items():
+        if (other := spelt.setdefault(normalize(name), name)) != name:
+            return f"{other!r} and {name!r} are one language"
+        if taken := [each for each in given["groups"] if each in GROUPS]:
+            return f"{name}: {taken[0]!r} is a group already, give it another name"
+    own = own_languages(facts)
+    for code, known in own.items():
+        of = known.variant_of
+        if of is not None and (of == code or base(of, own) != of):
+            return f"{spelt[code]}: variant_of must be a language that is no variant itself (got {of!r})"
+    return None
 
 
 @cache
@@ -237,9 +269,9 @@ def group(name: str, codes: Iterable[str], own: Own = NO_OWN, source: str | None
     >>> group("low_resource", ["sw", "de", "yo", "fr"])
     ('sw', 'yo')
     """
-    declared = dict.fromkeys(each for known in own.values() for each in known.groups)
+    declared = own_groups(own)
     if name in declared:
-        return tuple(k for k in codes if name in language(k, own).groups)
+        return tuple(k for k in codes if normalize(k) in declared[name])
     if not _exists(name):
         known = (*GROUPS, *declared)
         hint = suggestion(name, known) or f", known: {', '.join((*known, *PATTERNS))}"

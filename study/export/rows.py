@@ -157,7 +157,7 @@ def _borrowed(study: Study) -> Iterator[Row]:
 def _languages(study: Study) -> Iterator[Row]:
     scored = dict.fromkeys(k for _, _, e in _reports(study) for scores in e.scores.values() for k in scores.languages)
     for code in scored:
-        known = languages.language(code)
+        known = languages.language(code, study.config.trial.task.own)
         yield {
             "language": code, "name": known.name, "family": known.family, "script": known.script,
             "resource_class": known.resource_class, "pretraining_size": known.pretraining_size,

@@ -22,7 +22,7 @@ def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
     A search space in a file of its own becomes part of the configuration, which is then complete, and the folder of a
     local encoder is named in full: workers have working folders of their own.
     """
-    config = load_config(StudyConfig, recipe_path(source), overrides)
+    config = completed(load_config(StudyConfig, recipe_path(source), overrides))
     space = config.search.space
     if isinstance(space, str) and space.endswith((".yaml", ".yml")):
         search = config.search.model_copy(update={"space": read_mapping(Path(space))})
@@ -31,6 +31,17 @@ def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
         folder = str(Path(config.trial.encoder.name_or_path).resolve())
         config = config.model_copy(update={"trial": apply_point(config.trial, {"encoder.name_or_path": folder})})
     return config
+
+
+def completed(config: StudyConfig) -> StudyConfig:
+    """The same study with what its task's definition says in it; a task that is unknown is left to the checks."""
+    from trainables.tasks.definition import complete
+
+    try:
+        task = complete(config.trial.task)
+    except UserError:
+        return config
+    return config.model_copy(update={"trial": config.trial.model_copy(update={"task": task})})
 
 
 def enqueued(config: StudyConfig, points: Sequence[str]) -> StudyConfig:

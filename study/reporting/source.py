@@ -162,7 +162,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         trials=trials,
         summary=_summary(study, metric),
         results=results,
-        facts=language_facts(map(str, trials["language"].unique())),
+        facts=language_facts(map(str, trials["language"].unique()), config.trial.task.own),
         headline=next((n for n, t in names.items() if t.kind == HEADLINE), None),
         chosen=choice.winner.numbers if choice else (),
         baseline_ranks_higher=bool(choice and choice.baseline_ranks_higher),
@@ -257,7 +257,7 @@ def _words(trial: TrialConfig, paths: Iterable[str]) -> str:
 def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
     config = study.config
     task, encoder = config.trial.task, config.trial.encoder
-    yield "task", f"{task.name}, trained on {task.source_language} only"
+    yield "task", f"{task.title}, trained on {task.source_language} only"
     yield "encoder", encoder.name_or_path
     yield "selection rule", f"{config.protocol.selection}. {selection_words(config)}"
     yield "primary endpoint", f"{config.protocol.primary_endpoint}, test split; all else is exploratory"

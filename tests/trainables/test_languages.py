@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from trainables.config import TaskConfig
 from trainables.errors import UserError
 from trainables.languages import (
     base,
@@ -15,8 +17,10 @@ from trainables.languages import (
     group,
     language,
     normalize,
+    own_groups,
     table,
 )
+from trainables.loading import validate
 from trainables.offline import intents
 
 XTREME_R = {
@@ -189,3 +193,46 @@ def test_a_variant_is_not_counted_as_its_language_where_facts_are_asked_for() ->
 
 def test_members_of_a_macro_language_are_three_rows_and_one_mean() -> None:
     assert collapse_variants({"ak": 0.3, "tw": 0.6, "fat": 0.9, "de": 0.5}) == pytest.approx({"ak": 0.6, "de": 0.5})
+
+
+OWN = TaskConfig(
+    facts={
+        "low-sorbian_hills": {"name": "Hill", "family": "Slavic", "resource_class": 0, "groups": ["hills"]},
+        "swh": {"resource_class": 5, "groups": ["hills", "coast"]},
+        "sw-x-tz": {"variant_of": "swh"},
+    }  # type: ignore[dict-item]
+).own
+
+
+def test_ones_own_languages_go_before_the_table() -> None:
+    assert language("low-sorbian_hills", OWN).family == "Slavic"
+    assert language("low-sorbian_hills").family is None
+    sw = language("sw", OWN)
+    assert (sw.resource_class, sw.name, sw.script) == (5, "Swahili", "Latn")
+    assert language("sw").resource_class == 2
+    assert base("sw-x-tz", OWN) == "sw"
+    codes = ("de", "sw", "low-sorbian_hills", "yo")
+    assert group("low_resource", codes, OWN) == ("low-sorbian_hills", "yo")
+    assert group("family:slavic", codes, OWN) == ("low-sorbian_hills",)
+    assert group("hills", codes, OWN) == ("sw", "low-sorbian_hills")
+    assert own_groups(OWN) == {"hills": ("low-sorbian-hills", "sw"), "coast": ("sw",)}
+    assert collapse_variants({"sw": 0.2, "sw-x-tz": 0.4, "yo": 0.9}, OWN) == pytest.approx({"sw": 0.3, "yo": 0.9})
+    with pytest.raises(UserError, match="did you mean 'hills'"):
+        group("hill", codes, OWN)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"sw": {}, "swh": {}}, "'sw' and 'swh' are one language"),
+        ({"sw": {"groups": ["seen"]}}, "sw: 'seen' is a group already"),
+        ({"sw": {"variant_of": "swh"}}, "sw: variant_of must be a language that is no variant itself (got 'sw')"),
+        ({"xx": {"variant_of": "zh-TW"}}, "xx: variant_of must be a language that is no variant itself (got 'zh-TW')"),
+        ({"xx": {"script": "latin"}}, "facts.xx.script: must match"),
+        ({"xx": {"class": 1}}, "unknown key 'class'"),
+    ],
+)
+def test_facts_that_do_not_add_up_are_refused(facts: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        validate(TaskConfig, {"facts": facts})
+    assert message in str(caught.value)

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainables.errors import UserError, shown
 from trainables.languages import normalize
+from trainables.tasks.words import Sentence, Words, syntactic
 
 Located = tuple[str, dict[str, Any]]
 """Where a row stands (``file:line``), and the row as it stands there."""
@@ -54,15 +55,18 @@ def _named(folder: Path, named: str) -> Iterator[tuple[str, Path]]:
             yield match["language"], path
 
 
-def read_file(path: Path, quoting: bool | None = None) -> Iterator[Located]:
+def read_file(
+    path: Path, quoting: bool | None = None, words: Callable[[Sentence], Words] = syntactic
+) -> Iterator[Located]:
     """The rows of a file; its ending says the format. Raises `UserError` at the first row that cannot be read.
 
-    `quoting`: whether the cells of a .tsv file stand in quotes; None: where every cell of its header does.
+    `quoting`: whether the cells of a .tsv file stand in quotes; None: where every cell of its header does. `words`:
+    what the words of a sentence of a .conllu file are.
     """
     assert path.suffix in _READERS, path
-    quoting = quoting if path.suffix == ".tsv" else None
+    by_ending: dict[str, dict[str, Any]] = {".tsv": {"quoting": quoting}, ".conllu": {"words": words}}
     try:
-        yield from _READERS[path.suffix](path) if quoting is None else _tsv(path, quoting)
+        yield from _READERS[path.suffix](path, **by_ending.get(path.suffix, {}))
     except OSError as error:
         raise UserError(f"{path}: cannot be read (got {error.strerror or error})") from None
 
@@ -185,30 +189,38 @@ def _parquet(path: Path) -> Iterator[Located]:
         raise UserError(f"{path}: must be a Parquet file (got {str(error).splitlines()[0]})") from None
 
 
-def _conllu(path: Path) -> Iterator[Located]:
-    """Sentences as `tokens` and `pos_tags` (UPOS); multi-word ranges and empty nodes are left out, as in XTREME."""
+def _conllu(path: Path, words: Callable[[Sentence], Words]) -> Iterator[Located]:
+    """Sentences as `tokens` and `pos_tags` (UPOS)."""
+    for start, sentence in _sentences(path):
+        try:
+            tokens, tags = words(sentence)
+        except ValueError as error:
+            raise UserError(f"{start}: {error}") from None
+        if tokens:
+            yield start, {"tokens": tokens, "pos_tags": tags}
+
+
+def _sentences(path: Path) -> Iterator[tuple[str, list[list[str]]]]:
+    """(place of its first line, lines of cells) of every sentence of a CoNLL-U file; comments are left out."""
     start = ""
-    tokens: list[str] = []
-    tags: list[str] = []
+    sentence: list[list[str]] = []
     for place, line in _lines(path):
         line = line.rstrip("\r\n")
         if not line:
-            if tokens:
-                yield start, {"tokens": tokens, "pos_tags": tags}
-            start, tokens, tags = "", [], []
+            if sentence:
+                yield start, sentence
+            start, sentence = "", []
         elif not line.startswith("#"):
             cells = line.split("\t")
             if len(cells) != 10:
                 raise UserError(f"{place}: must have the 10 columns of CoNLL-U (got {len(cells)})")
             start = start or place
-            if cells[0].isdigit():
-                tokens.append(cells[1])
-                tags.append(cells[3])
-    if tokens:
-        yield start, {"tokens": tokens, "pos_tags": tags}
+            sentence.append(cells)
+    if sentence:
+        yield start, sentence
 
 
-_READERS: Mapping[str, Callable[[Path], Iterator[Located]]] = {
+_READERS: Mapping[str, Callable[..., Iterator[Located]]] = {
     ".jsonl": _json_lines,
     ".csv": _csv,
     ".tsv": _tsv,

@@ -150,7 +150,10 @@ class Plan:
             return {self.source, *(self.definition.codes or available)}, needed
         named = [self.code_of(name) for name in targets if not name.startswith(_GROUP)]
         members = [
-            code for name in targets if name.startswith(_GROUP) for code in group(name[len(_GROUP) :], available)
+            code
+            for name in targets
+            if name.startswith(_GROUP)
+            for code in group(name[len(_GROUP) :], available, self.config.own, self.source)
         ]
         untested = self.definition.without_validation if split == "validation" else ()
         if any(part.languages != "source" for part in self.parts(split)):

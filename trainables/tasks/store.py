@@ -14,6 +14,7 @@ from trainables.languages import distinct
 from trainables.tasks.definition import Hub, TaskDefinition
 from trainables.tasks.files import ENDINGS, Located, find_files, languages_of, near_files, read_file
 from trainables.tasks.hub import read_hub
+from trainables.tasks.words import words_of
 
 
 class Store(ABC):
@@ -48,8 +49,8 @@ class Store(ABC):
 class Files(Store):
     """A folder of local files."""
 
-    def __init__(self, definition: TaskDefinition, folder: Path) -> None:
-        self.definition, self.folder = definition, folder
+    def __init__(self, definition: TaskDefinition, folder: Path, words: str | None = None) -> None:
+        self.definition, self.folder, self.words = definition, folder, words
 
     @cached_property
     def spelt(self) -> Mapping[str, str]:
@@ -62,7 +63,7 @@ class Files(Store):
         return tuple(self._files(split))
 
     def rows(self, split: str, code: str) -> Iterator[Located]:
-        return read_file(self._files(split)[code], self.definition.quoting)
+        return read_file(self._files(split)[code], self.definition.quoting, words_of(self.words, code))
 
     def place(self, split: str, code: str) -> str:
         found = self._files(split).get(code)
@@ -75,7 +76,8 @@ class Files(Store):
 
     def key(self, split: str) -> str:
         stats = {code: (path, path.stat()) for code, path in self._files(split).items()}
-        return json.dumps({code: [str(p), s.st_size, s.st_mtime_ns] for code, (p, s) in sorted(stats.items())})
+        there = {code: [str(p), s.st_size, s.st_mtime_ns] for code, (p, s) in sorted(stats.items())}
+        return json.dumps(there if self.words is None else [self.words, there])
 
     def _files(self, split: str) -> dict[str, Path]:
         return find_files(self.folder, self.definition.files, split, self.spelt)
@@ -116,12 +118,17 @@ def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path 
 
         return Files(definition, intents.ensure())
     if config.data_dir is not None:
-        return Files(definition, _local_folder(definition, config.data_dir, main))
+        return Files(definition, _local_folder(definition, config.data_dir, main), config.words)
     if definition.hub is not None:
+        if config.words is not None and config.words != (definition.words or config.words):
+            raise UserError(
+                f"task.words: the hub's copy of {definition.name} has {definition.words} words; task.data_dir can name "
+                f"a folder of CoNLL-U files (got {config.words})"
+            )
         return OnHub(definition, definition.hub)
     if own_folder is None:
         raise UserError(f"task.data_dir: {definition.name} is not on the hub; name a folder that has it (got none)")
-    return Files(definition, own_folder)
+    return Files(definition, own_folder, config.words)
 
 
 def _local_folder(definition: TaskDefinition, data_dir: Path, main: bool) -> Path:

@@ -10,6 +10,7 @@ import search_spaces
 from study.planning import preflight
 from study.question import catalogue, checks
 from study.question.config import StudyConfig
+from trainables.loading import validate
 from trainables.tasks.plan import Plan
 
 RECIPES = [name for name, _ in catalogue.recipes()]
@@ -65,3 +66,14 @@ def test_the_folder_of_a_local_encoder_is_named_in_full(tmp_path: Path, monkeypa
     (tmp_path / "xlm-roberta-base").mkdir()
     found = catalogue.study_config("quickstart", given).trial.encoder.name_or_path
     assert found == str(tmp_path / "xlm-roberta-base")
+
+
+def test_what_a_tasks_file_says_becomes_part_of_the_configuration(tmp_path: Path) -> None:
+    """So that objectives and reports know it where the file is not; what the study itself says goes before."""
+    facts = "facts: {xx: {name: Mine, groups: [hills]}, yo: {groups: [hills]}}"
+    (tmp_path / "task.yaml").write_text(f"shape: classification\nlabels: [a, b]\nwords: fused\n{facts}\n")
+    (tmp_path / "study.yaml").write_text("name: mine\ntrial: {task: {name: task.yaml, facts: {yo: {name: Own}}}}\n")
+    task = catalogue.study_config(str(tmp_path / "study.yaml")).trial.task
+    assert (task.words, task.own["xx"].name, task.own["yo"].name, task.own["yo"].groups) == ("fused", "Mine", "Own", ())
+    assert validate(StudyConfig, {"name": "x", "trial": {"task": task.model_dump(mode="json")}}).trial.task == task
+    assert catalogue.study_config("quickstart").trial.task.words is None

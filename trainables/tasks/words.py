@@ -1,0 +1,80 @@
+"""What a word of a CoNLL-U file is: a syntactic word, or a token as it is written.
+
+XTREME's UDPOS fuses a multiword token ("del") into one word, with the tag of its head, and takes blanks and zero-width
+non-joiners out of words (google/xtreme: third_party/ud-conversion-tools, utils_preprocess.py). Published numbers are on
+those; Universal Dependencies scores syntactic words ("de", "el"). Empty nodes are no words of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+Sentence = Sequence[Sequence[str]]
+"""The lines of one sentence of a CoNLL-U file: ten cells each, ranges and empty nodes among them."""
+
+Words = tuple[list[str], list[str]]
+"""Words and their tags (UPOS)."""
+
+_ID, _FORM, _TAG, _HEAD = 0, 1, 3, 6
+
+_PRECEDENCE = {
+    "": "VERB NOUN PROPN PRON ADJ NUM ADV INTJ AUX ADP DET PART CCONJ SCONJ X PUNCT",
+    "es": "VERB AUX PRON ADP DET",
+    "fr": "VERB AUX PRON NOUN ADJ ADV ADP DET PART SCONJ CONJ",
+    "it": "VERB AUX ADV PRON ADP DET INTJ",
+}
+"""Which tag a multiword token has whose words are equally far from the root, by language (none: all others)."""
+
+
+def words_of(kind: str | None, language: str) -> Callable[[Sentence], Words]:
+    """The reader of a sentence's words: ``fused``, or (none, too) ``syntactic``."""
+    return partial(fused, language=language) if kind == "fused" else syntactic
+
+
+def syntactic(sentence: Sentence) -> Words:
+    """Words of UD: multiword tokens are taken apart."""
+    words = [cells for cells in sentence if cells[_ID].isdigit()]
+    return [cells[_FORM] for cells in words], [cells[_TAG] for cells in words]
+
+
+def fused(sentence: Sentence, language: str = "") -> Words:
+    """Words of XTREME: multiword tokens stay one, tagged as the word of theirs that is nearest to the root.
+
+    Raises `ValueError` for a multiword token without its words.
+
+    >>> fused(["1-2 del _ _ _ _ _ _ _ _".split(), "1 de _ ADP _ _ 3".split(), "2 el _ DET _ _ 3".split(),
+    ...     "3 sol _ NOUN _ _ 0".split()])
+    (['del', 'sol'], ['ADP', 'NOUN'])
+    """
+    by_id = {cells[_ID]: cells for cells in sentence if cells[_ID].isdigit()}
+    forms, tags, last = [], [], 0
+    for cells in sentence:
+        first, _, end = cells[_ID].partition("-")
+        if end:
+            span = [str(k) for k in range(int(first), int(end) + 1)] if first.isdigit() and end.isdigit() else []
+            if not span or not by_id.keys() >= set(span):
+                raise ValueError(f"a multiword token must have lines of its words below it (got {cells[_ID]!r})")
+            last = int(end)
+            forms.append(cells[_FORM])
+            tags.append(by_id[_head(by_id, span, language)][_TAG])
+        elif first.isdigit() and int(first) > last:
+            forms.append(cells[_FORM])
+            tags.append(cells[_TAG])
+    return [form.replace(" ", "").replace("\u200c", "") for form in forms], tags
+
+
+def _head(by_id: dict[str, Sequence[str]], span: Sequence[str], language: str) -> str:
+    """Id of the word of a span that is nearest to the root; among several, that whose tag goes first."""
+    precedence = _PRECEDENCE.get(language, _PRECEDENCE[""]).split()
+    ranks = {tag: rank for rank, tag in enumerate(precedence)}
+    return min(span, key=lambda k: (_depth(by_id, k), ranks.get(by_id[k][_TAG], len(ranks))))
+
+
+def _depth(by_id: dict[str, Sequence[str]], word: str) -> int:
+    """Words from one to the root, itself included; a circle ends where it began."""
+    seen: set[str] = set()
+    while word in by_id and word not in seen:
+        seen.add(word)
+        word = by_id[word][_HEAD]
+    return len(seen)
