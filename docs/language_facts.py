@@ -2,8 +2,8 @@
 
 ``python docs/language_facts.py FOLDER`` writes trainables/languages.csv and trainables/typology.csv anew. FOLDER has
 ``languages/`` and ``typology/``, tables collected from the sources that docs/languages.md names, with their licences.
-Nothing in the product reads them. The first rows of the table (those that say whether XLM-R has seen them) are kept as
-they are, and no code is spelt otherwise than before.
+Nothing in the product reads them. The first rows of the table are kept as they are, and no code is
+spelt otherwise than before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from trainables.languages import normalize
 
 TABLE, TYPOLOGY = (Path(__file__).parents[1] / "trainables" / name for name in ("languages.csv", "typology.csv"))
 
-FURTHER = ("bbj", "chr", "cop", "gsw", "nap", "syr")
+FIRST = (
+    "af am ar ay az bg bm bn bo br ca cs cy da de de-CH el en es et eu fa fi fr ga gl gn gu ha he hi hr ht hu hy id "
+    "ig is it ja jv ka kk km kn ko kw lb lo lt lv ml mn mr ms my nb ne nl nqo pa pl pt pt-BR qu ro ru rw sat si sk sl "
+    "so sr sr-Latn sv sw ta te th ti tl tr ug uk ur uz vi war wo xh yo zh zh-CN zh-HK zh-TW zu"
+)
+"""The rows that the table had before, whose values stay: results depend on them."""
+
+FURTHER = ("bbj", "bn-Latn", "chr", "cop", "gsw", "hi-Latn", "nap", "ne-Latn", "si-Latn", "syr", "ur-Latn")
 """Languages of the catalogue's tasks that neither FLORES-200 nor the tables of families have."""
 
 FAMILIES = {"Atlantic-Congo": "Niger-Congo", "Mongolic-Khitan": "Mongolic"}
@@ -62,7 +69,7 @@ def languages(folder: Path, kept: Mapping[str, Row]) -> Iterator[Row]:
     spelt = {name: name[:3] for name in flores}
     spelt |= {name: iso for iso, row in families.items() for name in row["project_codes"].split() if name not in spelt}
     wanted = {normalize(name): iso for name, iso in reversed(spelt.items())}
-    wanted |= {code: _alpha3(code) for code in FURTHER}
+    wanted |= {code: _alpha3(code.partition("-")[0]) for code in FURTHER}
     wanted |= {
         parent: _alpha3(parent) for code in wanted if (parent := _parent(code, kept)) not in {"", *wanted, *kept}
     }
@@ -134,7 +141,7 @@ def main(folder: Path) -> None:
     """Write both tables."""
     rows = read(TABLE)
     columns = list(rows[0])
-    kept = {row["code"]: row for row in rows if row["seen_xlmr"]}
+    kept = {row["code"]: row for row in rows if row["code"] in FIRST.split()}
     added = {row["code"]: row for row in languages(folder / "languages", kept) if row["code"] not in kept}
     with TABLE.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns, restval="", lineterminator="\n")

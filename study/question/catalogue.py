@@ -93,7 +93,7 @@ def methods() -> Rows:
 
 
 def tasks() -> Rows:
-    """Tasks of the catalogue."""
+    """Tasks of the catalogue, each with what its entry was held against."""
     from trainables.tasks.definition import catalogue
 
-    return [(name, task.description) for name, task in catalogue().items()]
+    return [(name, f"{task.description} (checked: {task.checked})") for name, task in catalogue().items()]

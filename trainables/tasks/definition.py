@@ -30,6 +30,10 @@ class Hub(Config):
     """Pinned commit, tag or branch; none: the newest."""
     config: str | None = None
     """Name of the configuration; `{language}` stands for the language as the hub calls it."""
+    script: bool = False
+    """Whether the hub has a loading script instead: its files have to be in `task.data_dir`."""
+    labels: tuple[str, ...] = ()
+    """What the hub calls the classes, where it has other names for them, in the same order."""
     language_prefixes: Names | None = None
     """Where all languages share one configuration: what the ids of each language begin with, by language code."""
 
@@ -62,6 +66,8 @@ class Part(Config):
     """Columns that another data set has right."""
     labels: Names = Field(default_factory=dict)
     """Label of that task -> label of this one, where they have other names for the same class."""
+    when_source: tuple[str, ...] = ()
+    """Only where the source is one of these languages; none: whatever it is."""
 
 
 class Splits(Config):
@@ -112,6 +118,8 @@ class TaskDefinition(Config):
     """Whether the two texts of a pair come from different languages, in all combinations."""
     options: Names = Field(default_factory=dict)
     """Settings of the shape, such as how answers are normalised before they are compared."""
+    checked: Literal["files", "hub", "never"] = "never"
+    """Whether this was held against the data: its files (by the tests), what the hub has, or nothing but a card."""
     licence: str = ""
     """Licence of the data."""
     citation: str = ""
@@ -174,6 +182,13 @@ class TaskDefinition(Config):
     def named(self, code: str, names: Iterable[str]) -> bool:
         """Whether a language is among some that the definition names, as it spells them."""
         return any(code in (self.spelt.get(name), name, normalize(name)) for name in names)
+
+    @property
+    def classes(self) -> tuple[str, tuple[str, ...]] | None:
+        """The column of the hub's classes, and what it calls them in the order of their numbers."""
+        column = {"tagging": "tags", "classification": "label", "multiple_choice": "label"}.get(self.shape)
+        named = self.hub.labels if self.hub else ()
+        return (self.columns.get(column, column), named or self.labels) if column else None
 
     @property
     def target_validation(self) -> bool:

@@ -81,7 +81,9 @@ class Plan:
     def parts(self, split: Split) -> tuple[Part, ...]:
         """What a split is made of."""
         splits = self.definition.splits
-        return {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
+        parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
+        source = normalize(self.config.source_language)
+        return tuple(part for part in parts if not part.when_source or source in part.when_source)
 
     def adoption(self, split: Split, part: Part) -> Callable[[Row], Row]:
         """What makes a part's rows rows of this task. Raises `UserError` where they cannot be."""

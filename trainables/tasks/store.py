@@ -98,7 +98,7 @@ class OnHub(Store):
         return tuple(code for code in self.definition.codes if not self.definition.named(code, absent))
 
     def rows(self, split: str, code: str) -> Iterator[Located]:
-        return read_hub(self.hub, code, self.definition.external(code), split)
+        return read_hub(self.hub, code, self.definition.external(code), split, self.definition.classes)
 
     def place(self, split: str, code: str) -> str:
         return f"{self.hub.id} of the hub, {split} in {code}"
@@ -119,13 +119,18 @@ def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path 
         return Files(definition, intents.ensure())
     if config.data_dir is not None:
         return Files(definition, _local_folder(definition, config.data_dir, main), config.words)
-    if definition.hub is not None:
+    if definition.hub is not None and not definition.hub.script:
         if config.words is not None and config.words != (definition.words or config.words):
             raise UserError(
                 f"task.words: the hub's copy of {definition.name} has {definition.words} words; task.data_dir can name "
                 f"a folder of CoNLL-U files (got {config.words})"
             )
         return OnHub(definition, definition.hub)
+    if definition.hub is not None and own_folder is None:
+        raise UserError(
+            f"task.data_dir: the hub has {definition.name} as a loading script ({definition.hub.id}), which is never "
+            f"run; name a folder that has its files, such as {definition.name}/{_example(definition)} (got none)"
+        )
     if own_folder is None:
         raise UserError(f"task.data_dir: {definition.name} is not on the hub; name a folder that has it (got none)")
     return Files(definition, own_folder, config.words)
@@ -138,6 +143,9 @@ def _local_folder(definition: TaskDefinition, data_dir: Path, main: bool) -> Pat
     for folder in candidates:
         if folder.is_dir():
             return folder
-    example = definition.files.format(split="train", language="en").replace(".*", ENDINGS[0])
-    rule = f"needs a folder {definition.name!r}, in it or beside it, with files such as {example}"
+    rule = f"needs a folder {definition.name!r}, in it or beside it, with files such as {_example(definition)}"
     raise UserError(f"task.data_dir: {rule} (got {data_dir})")
+
+
+def _example(definition: TaskDefinition) -> str:
+    return definition.files.format(split="train", language="en").replace(".*", ENDINGS[0])

@@ -77,3 +77,9 @@ def test_what_a_tasks_file_says_becomes_part_of_the_configuration(tmp_path: Path
     assert (task.words, task.own["xx"].name, task.own["yo"].name, task.own["yo"].groups) == ("fused", "Mine", "Own", ())
     assert validate(StudyConfig, {"name": "x", "trial": {"task": task.model_dump(mode="json")}}).trial.task == task
     assert catalogue.study_config("quickstart").trial.task.words is None
+
+
+def test_tasks_say_what_their_entry_was_held_against() -> None:
+    rows = dict(catalogue.tasks())
+    assert rows["nusax"].endswith("(checked: files)")
+    assert rows["belebele"].endswith("(checked: never)")
