@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from trainables.languages import Own, facts_problem, own_languages
 
@@ -48,6 +48,16 @@ class LanguageFacts(Config):
     """Groups of one's own that it is in, as in `group:NAME`."""
 
 
+def _whole(facts: dict[str, LanguageFacts]) -> dict[str, LanguageFacts]:
+    if problem := facts_problem({code: given.model_dump() for code, given in facts.items()}):
+        raise ValueError(problem)
+    return facts
+
+
+Facts = Annotated[dict[str, LanguageFacts], AfterValidator(_whole)]
+"""What is said of languages, by code, if it adds up."""
+
+
 class TaskConfig(Config):
     """Which labelled data is trained on and scored."""
 
@@ -64,7 +74,7 @@ class TaskConfig(Config):
     words: Literal["fused", "syntactic"] | None = None
     """What a word of a CoNLL-U file is: a token as it is written, as in XTREME, or one of its syntactic words; left
     out: as the task says, none: syntactic."""
-    facts: dict[str, LanguageFacts] = Field(default_factory=dict)
+    facts: Facts = Field(default_factory=dict)
     """Languages by code of which one's own task says more, or otherwise, than the table; beside those of its file."""
 
     @property
@@ -76,13 +86,6 @@ class TaskConfig(Config):
     def title(self) -> str:
         """Its name, and what its words are where that is a choice."""
         return f"{self.name} ({self.words} words)" if self.words else self.name
-
-    @field_validator("facts")
-    @classmethod
-    def _one_language_each(cls, facts: dict[str, LanguageFacts]) -> dict[str, LanguageFacts]:
-        if problem := facts_problem({code: given.model_dump() for code, given in facts.items()}):
-            raise ValueError(problem)
-        return facts
 
 
 class EncoderConfig(Config):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from trainables.config import Config, LanguageFacts, TaskConfig
+from trainables.config import Config, Facts, TaskConfig
 from trainables.errors import UserError, suggestion
 from trainables.languages import distinct, normalize
 from trainables.loading import read_mapping, validate
@@ -96,7 +96,7 @@ class TaskDefinition(Config):
     """Column of the shape -> column of the data, where the two differ."""
     languages: tuple[str, ...] | Names = ()
     """Codes of the languages, or code -> what files and hub call it; none: those that have files."""
-    facts: dict[str, LanguageFacts] = Field(default_factory=dict)
+    facts: Facts = Field(default_factory=dict)
     """What is said of languages here, over what the table of languages has."""
     words: Literal["fused", "syntactic"] | None = None
     """What a word of a CoNLL-U file is: a token as it is written, or (none, too) one of its syntactic words."""
@@ -200,13 +200,17 @@ def complete(config: TaskConfig) -> TaskConfig:
     """A task's configuration with what its definition says in its place, so that it says all there is to know.
 
     A configuration that was stored has it already, or is from before there was such a choice, and stays as it is.
-    Raises `UserError` for an unknown task.
+    Raises `UserError` for an unknown task, and for facts that do not go with those of its file.
     """
     definition, _ = find(config.name)
-    given = config.model_fields_set
-    words = {} if "words" in given or definition.words is None else {"words": definition.words}
-    facts = {} if not definition.facts else {"facts": {**definition.facts, **config.facts}}
-    return config.model_copy(update={**words, **facts}) if words or facts else config
+    said: dict[str, Any] = {}
+    if definition.words is not None and "words" not in config.model_fields_set:
+        said["words"] = definition.words
+    if definition.facts:
+        theirs = {normalize(code): given for code, given in definition.facts.items()}
+        said["facts"] = {**theirs, **{normalize(code): given for code, given in config.facts.items()}}
+    completed = config.model_copy(update=said)
+    return validate(TaskConfig, completed.model_dump(mode="json", exclude_unset=True)) if said else config
 
 
 @cache
