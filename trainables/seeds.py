@@ -10,6 +10,10 @@ from hashlib import blake2b
 
 
 def derive(seed: int, *names: str | int) -> int:
-    """A 63-bit seed that depends on every argument and on nothing else (not on the process or the platform)."""
+    """A 63-bit seed that depends on every argument and on nothing else (not on the process or the platform).
+
+    >>> derive(0, "order", 3) == derive(0, "order", 3), derive(0, "order", 3) == derive(1, "order", 3)
+    (True, False)
+    """
     text = "\x1f".join((str(seed), *(f"{type(name).__name__}:{name}" for name in names)))
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

@@ -161,6 +161,10 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, Interval, float
     """Spearman's rho over pairs without NaN, its interval, its two-sided p, and the number of pairs.
 
     Interval: Fisher's z with Bonett and Wright's (2000) standard error sqrt((1 + rho²/2) / (n - 3)); needs n > 3.
+
+    >>> rho, interval, p, n = spearman([1, 2, 3, 4, 5], [1, 3, 2, 5, 4])
+    >>> round(rho, 2), interval.low < 0 < interval.high, n
+    (0.8, True, 5)
     """
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     known = ~(np.isnan(a) | np.isnan(b))

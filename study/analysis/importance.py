@@ -78,6 +78,9 @@ def pareto_front(values: npt.ArrayLike, maximize: Sequence[bool]) -> npt.NDArray
     """Which rows of `values` (n, objectives) no other row beats: at least as good in all and better in one.
 
     Rows with NaN are never on the front.
+
+    >>> pareto_front([[0.8, 10], [0.7, 5], [0.6, 9]], maximize=[True, False]).tolist()
+    [True, True, False]
     """
     points = np.asarray(values, dtype=float) * np.where(maximize, 1.0, -1.0)
     known: npt.NDArray[np.bool_] = ~np.isnan(points).any(axis=1)

@@ -151,7 +151,11 @@ def detectable(spread: Spread, seeds: int, languages: int, examples: int, both: 
 
 
 def seeds_needed(effect: float, spread: Spread, languages: int, examples: int, both: bool = False) -> int | None:
-    """Fewest seeds that see `effect` with chance `POWER`; None beyond `MAX_SEEDS` (the sentences limit it)."""
+    """Fewest seeds that see `effect` with chance `POWER`; None beyond `MAX_SEEDS` (the sentences limit it).
+
+    >>> seeds_needed(0.01, Spread(0.01, 0.01, 0.2, 0.2), languages=15, examples=500)
+    11
+    """
     return _first(lambda seeds: power(effect, spread, seeds, languages, examples, both) >= POWER)
 
 

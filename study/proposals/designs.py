@@ -16,6 +16,11 @@ def design(
     """The points of a `grid` (all there are), `latin_hypercube` or `sobol` design (`points` of them).
 
     A scrambled Sobol sequence of n points begins one of more points; a Latin hypercube does not.
+
+    >>> import search_spaces
+    >>> space = search_spaces.load({"perturbation.ascent_steps": [1, 3], "perturbation.norm": ["l2", "linf"]})
+    >>> design(space, "grid", points=4, seed=0)[0]
+    {'perturbation.ascent_steps': 1, 'perturbation.norm': 'l2'}
     """
     if sampler == "grid":
         return space.grid(levels)

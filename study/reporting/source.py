@@ -22,6 +22,7 @@ from study.views import history
 from study.views.found import Study, find
 from study.views.values import first_value, selection_words
 from trainables.config import TrialConfig
+from trainables.errors import UserError
 from trainables.scores import Evaluation, LanguageScores
 
 HEADLINE = "winner"
@@ -191,11 +192,12 @@ def supervision(trial: TrialConfig) -> str:
     from trainables import augmentation, perturbation
 
     order = ("none", "monolingual", "bilingual", "parallel")
-    methods = (
-        perturbation.METHODS.get(trial.perturbation.method),
-        augmentation.METHODS.get(trial.augmentation.method),
-    )
-    return max((m.supervision for m in methods if m is not None), key=order.index, default="none")
+    try:
+        needed = perturbation.supervision(trial.perturbation.method)
+    except UserError:  # a method of somebody's own, which is not installed here
+        needed = "none"
+    augmented = augmentation.METHODS.get(trial.augmentation.method)
+    return max(needed, augmented.supervision if augmented else "none", key=order.index)
 
 
 def _repeats(study: Study, trial: TrialRecord, winner: ranking.Ranked) -> bool:

@@ -28,7 +28,12 @@ def width() -> int | None:
 
 
 def columns(rows: Rows, right: Iterable[int] | None = None) -> str:
-    """Rows of cells in aligned columns; all but the first are set right unless `right` names them."""
+    """Rows of cells in aligned columns; all but the first are set right unless `right` names them.
+
+    >>> print(columns([["language", "score"], ["sw", "0.5"]]))
+    language  score
+    sw          0.5
+    """
     widths = _widths(rows)
     to_right = set(range(1, len(widths)) if right is None else right)
 

@@ -1,4 +1,8 @@
-"""Robust training by more data: `augment` turns training rows into copies with other words."""
+"""Robust training by more data: `augment` turns training rows into copies with other words.
+
+In: rows of text. Out: rows. base: the interface, start here; words: replacing words in running text
+synonyms, code_switching  the methods; resources: where their words come from; dictionaries: how those files are read
+"""
 
 from __future__ import annotations
 

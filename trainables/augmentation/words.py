@@ -24,7 +24,11 @@ def words_of(text: str) -> Iterator[str]:
 
 
 def replace_words(text: str, choose: Callable[[str], str]) -> str:
-    """The text with every word replaced by what `choose` makes of it, lower-cased, in the case it was written in."""
+    """The text with every word replaced by what `choose` makes of it, lower-cased, in the case it was written in.
+
+    >>> replace_words("Dogs, CATS and birds.", lambda word: {"dogs": "wolves", "cats": "lions"}.get(word, word))
+    'Wolves, LIONS and birds.'
+    """
     return pattern().sub(lambda match: in_case_of(match.group(), choose(match.group().lower())), text)
 
 

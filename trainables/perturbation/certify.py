@@ -56,6 +56,9 @@ def certified_radius(successes: npt.ArrayLike, draws: int, sigma: float, alpha: 
     """sigma * Phi^-1(p), p the lower bound; 0 where p is not above 1/2 (abstention). In the unit of sigma.
 
     The draws cap it: all of them agreeing, it is 1.5 sigma at 100 draws and alpha 0.001.
+
+    >>> certified_radius([100, 80, 50], draws=100, sigma=0.25, alpha=0.001).round(3).tolist()
+    [0.375, 0.099, 0.0]
     """
     p = lower_bound(successes, draws, alpha)
     return np.where(p > 0.5, sigma * norm.ppf(np.maximum(p, 0.5)), 0.0)

@@ -51,7 +51,11 @@ def normaliser(kind: str, language: str) -> Normalise:
 
 
 def score_answer(prediction: str, golds: Sequence[str], normalise: Normalise) -> tuple[float, float]:
-    """(F1, exact match) of one answer, each the best over the gold answers."""
+    """(F1, exact match) of one answer, each the best over the gold answers.
+
+    >>> score_answer("the red house", ["A red house!", "in 1900"], normaliser("squad", "en"))
+    (1.0, 1.0)
+    """
     answer = normalise(prediction)
     expected = [normalise(gold) for gold in golds]
     return max(_f1(answer.split(), gold.split()) for gold in expected), float(answer in expected)

@@ -51,7 +51,11 @@ def _best(scores: Vectors, indices: npt.NDArray[np.int64], k: int) -> tuple[Vect
 
 
 def average_precision(targets: Collection[Hashable], ranked: Sequence[Hashable], k: int | None = None) -> float:
-    """AP@k: sum over the hits of hits so far / rank, over the smaller of the number of targets and k (LAReQA)."""
+    """AP@k: sum over the hits of hits so far / rank, over the smaller of the number of targets and k (LAReQA).
+
+    >>> average_precision({"a", "b"}, ["a", "c", "b"])
+    0.8333333333333333
+    """
     hits, total = 0, 0.0
     seen: set[Hashable] = set()
     for rank, candidate in enumerate(ranked[:k], start=1):
