@@ -12,7 +12,7 @@ from typing import Any
 
 from trainables.errors import UserError, shown
 from trainables.languages import normalize
-from trainables.tasks.words import Sentence, Words, syntactic
+from trainables.tasks.words import Sentence, syntactic
 
 Located = tuple[str, dict[str, Any]]
 """Where a row stands (``file:line``), and the row as it stands there."""
@@ -56,7 +56,7 @@ def _named(folder: Path, named: str) -> Iterator[tuple[str, Path]]:
 
 
 def read_file(
-    path: Path, quoting: bool | None = None, words: Callable[[Sentence], Words] = syntactic
+    path: Path, quoting: bool | None = None, words: Callable[[Sentence], Sentence] = syntactic
 ) -> Iterator[Located]:
     """The rows of a file; its ending says the format. Raises `UserError` at the first row that cannot be read.
 
@@ -189,15 +189,15 @@ def _parquet(path: Path) -> Iterator[Located]:
         raise UserError(f"{path}: must be a Parquet file (got {str(error).splitlines()[0]})") from None
 
 
-def _conllu(path: Path, words: Callable[[Sentence], Words]) -> Iterator[Located]:
+def _conllu(path: Path, words: Callable[[Sentence], Sentence]) -> Iterator[Located]:
     """Sentences as `tokens` and `pos_tags` (UPOS)."""
     for start, sentence in _sentences(path):
         try:
-            tokens, tags = words(sentence)
+            lines = words(sentence)
         except ValueError as error:
             raise UserError(f"{start}: {error}") from None
-        if tokens:
-            yield start, {"tokens": tokens, "pos_tags": tags}
+        if lines:
+            yield start, {"tokens": [cells[1] for cells in lines], "pos_tags": [cells[3] for cells in lines]}
 
 
 def _sentences(path: Path) -> Iterator[tuple[str, list[list[str]]]]:

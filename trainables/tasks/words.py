@@ -11,10 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 Sentence = Sequence[Sequence[str]]
-"""The lines of one sentence of a CoNLL-U file: ten cells each, ranges and empty nodes among them."""
-
-Words = tuple[list[str], list[str]]
-"""Words and their tags (UPOS)."""
+"""Lines of one sentence of a CoNLL-U file, ten cells each: all of them, or those of its words."""
 
 _ID, _FORM, _TAG, _HEAD = 0, 1, 3, 6
 
@@ -27,28 +24,27 @@ _PRECEDENCE = {
 """Which tag a multiword token has whose words are equally far from the root, by language (none: all others)."""
 
 
-def words_of(kind: str | None, language: str) -> Callable[[Sentence], Words]:
-    """The reader of a sentence's words: ``fused``, or (none, too) ``syntactic``."""
+def words_of(kind: str | None, language: str) -> Callable[[Sentence], Sentence]:
+    """What picks the lines of a sentence's words: ``fused``, or (none, too) ``syntactic``."""
     return partial(fused, language=language) if kind == "fused" else syntactic
 
 
-def syntactic(sentence: Sentence) -> Words:
+def syntactic(sentence: Sentence) -> Sentence:
     """Words of UD: multiword tokens are taken apart."""
-    words = [cells for cells in sentence if cells[_ID].isdigit()]
-    return [cells[_FORM] for cells in words], [cells[_TAG] for cells in words]
+    return [cells for cells in sentence if cells[_ID].isdigit()]
 
 
-def fused(sentence: Sentence, language: str = "") -> Words:
-    """Words of XTREME: multiword tokens stay one, tagged as the word of theirs that is nearest to the root.
+def fused(sentence: Sentence, language: str = "") -> Sentence:
+    """Words of XTREME: a multiword token stays one, with the cells of whichever of its words is nearest to the root.
 
-    Raises `ValueError` for a multiword token without its words.
+    Ids and heads are still those of the syntactic words. Raises `ValueError` for a multiword token without its words.
 
-    >>> fused(["1-2 del _ _ _ _ _ _ _ _".split(), "1 de _ ADP _ _ 3".split(), "2 el _ DET _ _ 3".split(),
-    ...     "3 sol _ NOUN _ _ 0".split()])
-    (['del', 'sol'], ['ADP', 'NOUN'])
+    >>> lines = "1-2 del _ _ _ _ _", "1 de _ ADP _ _ 3", "2 el _ DET _ _ 3", "3 sol _ NOUN _ _ 0"
+    >>> [" ".join(cells) for cells in fused([line.split() for line in lines])]
+    ['1 del _ ADP _ _ 3', '3 sol _ NOUN _ _ 0']
     """
     by_id = {cells[_ID]: cells for cells in sentence if cells[_ID].isdigit()}
-    forms, tags, last = [], [], 0
+    words, last = [], 0
     for cells in sentence:
         first, _, end = cells[_ID].partition("-")
         if end:
@@ -56,12 +52,15 @@ def fused(sentence: Sentence, language: str = "") -> Words:
             if not span or not by_id.keys() >= set(span):
                 raise ValueError(f"a multiword token must have lines of its words below it (got {cells[_ID]!r})")
             last = int(end)
-            forms.append(cells[_FORM])
-            tags.append(by_id[_head(by_id, span, language)][_TAG])
+            words.append(_written(by_id[_head(by_id, span, language)], cells[_FORM]))
         elif first.isdigit() and int(first) > last:
-            forms.append(cells[_FORM])
-            tags.append(cells[_TAG])
-    return [form.replace(" ", "").replace("\u200c", "") for form in forms], tags
+            words.append(_written(cells, cells[_FORM]))
+    return words
+
+
+def _written(cells: Sequence[str], form: str) -> Sequence[str]:
+    """A word's line with another form, without blanks and zero-width non-joiners."""
+    return [*cells[:_FORM], form.replace(" ", "").replace("\u200c", ""), *cells[_FORM + 1 :]]
 
 
 def _head(by_id: dict[str, Sequence[str]], span: Sequence[str], language: str) -> str:
