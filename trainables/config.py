@@ -270,8 +270,11 @@ class EvaluationConfig(Config):
     """Most tokens, padding included, in one evaluation batch on a CPU."""
     accelerator_token_budget: Annotated[int, Field(ge=64)] = 16384
     """As token_budget, on an accelerator."""
-    checkpoint: Literal["last", "best_source_validation"] = "last"
-    """Which evaluation is the trial's result: the last, or the one best on the source language."""
+    checkpoint: Literal["last", "best_source_validation", "average"] = "last"
+    """Which weights are the trial's result: the last, those best on the source language, or the mean of those at its
+    evaluations."""
+    average_last: PositiveInt | None = None
+    """`average`: of how many of the last evaluations; none: of all."""
     attack: AttackConfig | None = None
     """Score under attack too."""
     certify: CertifyConfig | None = None

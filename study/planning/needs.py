@@ -33,9 +33,10 @@ def checkpoints(config: StudyConfig) -> int | None:
     """Most bytes that the study's checkpoints take at any time, on this machine; None where the encoder is not here.
 
     Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
-    is kept. Without checkpoints between there is one, written when the trial is interrupted, and the final
-    weights. The weights of the best few finished trials stay, or of all, those of a confirmation too. What as few that
-    failed by no fault of their own keep besides, to be retried from, is not counted: most studies have none.
+    is kept, and with each the mean where weights are averaged. Without checkpoints between there is one, written when
+    the trial is interrupted, and the final weights. The weights of the best few finished trials stay, or of all, those
+    of a confirmation too. What as few that failed by no fault of their own keep besides, to be retried from, is not
+    counted: most studies have none.
     """
     counts = [trained(trial) for trial in encoders(config)]
     if None in counts:
@@ -46,6 +47,7 @@ def checkpoints(config: StudyConfig) -> int | None:
         running = FULL + WEIGHTS
     else:
         running = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
+        running += WEIGHTS * 3 * (evaluation.checkpoint == "average")
     return parameters * (at_once(config.scaling) * running + kept(config) * WEIGHTS)
 
 

@@ -59,6 +59,11 @@ class Perturbable:
     padded to one width and under one dropout mask; there for methods that are `paired`."""
 
 
+def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q) + KL(q || p), per item (n,)."""
+    return batch.divergence(p, q) + batch.divergence(q, p)
+
+
 @dataclass
 class Diagnostics:
     """Sums over sequences or items, so that steps and workers can be added up."""
@@ -118,6 +123,8 @@ class WeightAscent(ABC):
 
     name: ClassVar[str]
     description: ClassVar[str]
+    dose: ClassVar[str] = "relative_weight_norm"
+    """As of a `Perturbation`."""
 
     def __init__(self, config: PerturbationConfig) -> None:
         self.rho = config.rho

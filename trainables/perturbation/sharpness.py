@@ -58,7 +58,7 @@ class AtMovedWeights(Around):
     def __init__(self, inner: Perturbation, way: WeightAscent) -> None:
         super().__init__(inner)
         self.weights = way
-        self.dose = inner.dose or "relative_weight_norm"
+        self.dose = inner.dose or way.dose
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
         return self.inner.loss(batch, magnitude)

@@ -35,6 +35,7 @@ GRAPHS: Mapping[str, tuple[int, bool]] = {
     "random_perturbation": (1, False),
     "adversarial": (1, True),
     "freelb": (1, True),
+    "villa": (1, True),
     "smart": (2, True),
     "vat": (2, True),
     "r3f": (2, False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -95,6 +95,10 @@ class Trial:
     steps: int
     step: int = 0
     best: tuple[int, float] | None = None
+    mean: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of the weights at the evaluations so far, where the trial averages them (`average`)."""
+    averaged: int = 0
+    """How many those were."""
     meters: Meters = field(default_factory=Meters)
     unread: Unread = field(default_factory=Unread)
     resumed: tuple[Evaluation, ...] = ()
@@ -192,17 +196,19 @@ def _resume(trial: Trial) -> None:
     if found.scaler:
         trial.scaler.load_state_dict(dict(found.scaler))
     trial.step, trial.best, trial.resumed = found.step, found.best, found.evaluations
+    trial.mean, trial.averaged = found.mean, found.averaged
     trial.meters = Meters(train_seconds=found.train_seconds, evaluation_seconds=found.evaluation_seconds)
 
 
 def _shared(found: Checkpoint | None, group: Group) -> Checkpoint | None:
     """Rank 0's checkpoint, on every worker."""
-    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}))
+    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}, mean={}))
     if bare is None:
         return None
     weights = group.spread(found.weights if found else None)
     optimizer = group.spread(found.optimizer if found else None)
-    return replace(bare, weights=weights, optimizer=optimizer)
+    mean = group.spread(found.mean if found else None)
+    return replace(bare, weights=weights, optimizer=optimizer, mean=mean)
 
 
 def _item_lengths(materials: Materials) -> npt.NDArray[np.int64]:

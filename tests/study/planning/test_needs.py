@@ -92,6 +92,8 @@ def test_what_is_at_most_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert most(scaling={"concurrent_trials": 2}) == 2 * 3 * 12 + weights
     best = SMALL | {"evaluation": {"every": 2, "checkpoint": "best_source_validation"}}
     assert most(trial=best) == 3 * 4 * 12 + weights
+    mean = SMALL | {"evaluation": {"every": 2, "checkpoint": "average"}}
+    assert most(trial=mean) == 3 * 3 * (12 + 4) + weights
     assert most(trial=SMALL | {"evaluation": {}}) == 3 * (12 + 4) + weights
     often = {"evaluation": {}, "training": {"checkpoint_minutes": 10}}
     assert most(trial=SMALL | often) == 3 * 3 * 12 + weights
