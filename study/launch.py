@@ -24,6 +24,9 @@ from trainables.errors import UserError, shown
 NO_PART_OF_A_STUDY = ("search.max_failures",)
 """Keys that an option of a command may have changed, and that change no result."""
 
+ONCE_NO_CHOICE = ("trial.task.words",)
+"""Keys that are none in studies from before there was a choice: those go on with what they had."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -203,6 +206,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             lines += _differences(before, after, f"{prefix}{key}.")
+        elif before is None and f"{prefix}{key}" in ONCE_NO_CHOICE:
+            continue
         elif before != after and f"{prefix}{key}" not in NO_PART_OF_A_STUDY:
             lines.append(f"{prefix}{key}: the existing study has {shown(before)} (got {shown(after)})")
     return lines

@@ -24,7 +24,10 @@ def run_study(
     laid over the latter two. A finished study is not run again. Raises `UserError` for anything that forbids to start,
     and `KeyboardInterrupt` once an interrupted study is checkpointed.
     """
-    study = config if isinstance(config, StudyConfig) else catalogue.study_config(str(config), overrides)
+    if isinstance(config, StudyConfig):
+        study = catalogue.completed(config)
+    else:
+        study = catalogue.study_config(str(config), overrides)
     options = launch.Options(roots.folder(root), mode="quiet")
     roots.refresh(options.root, study.name)
     is_there = roots.place(options.root, study.name).ledger.exists()

@@ -18,6 +18,7 @@ from trainables.errors import UserError
 from trainables.languages import normalize
 from trainables.loading import load_config
 from trainables.scores import Evaluation
+from trainables.tasks.definition import complete
 
 HEADER = f"{'step':>6}  {'loss':>7}  {'source':>6}  {'targets':>7}  {'worst':<14}  {'examples':>8}  {'seconds':>7}"
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         config = load_config(TrialConfig, options.config, options.overrides)
+        config = config.model_copy(update={"task": complete(config.task)})
         with _folder(options.directory) as directory:
             _run(config, directory, options.json)
     except UserError as error:

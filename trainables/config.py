@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from trainables.languages import Own, facts_problem, own_languages
 
 OFFLINE = "offline:"
 """How the names of encoders begin that come out of installed packages."""
@@ -29,6 +31,33 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
 
+class LanguageFacts(Config):
+    """What one's own task says of a language; none: what the table of languages has, if anything."""
+
+    name: str | None = None
+    """Its name."""
+    family: str | None = None
+    """Its family, as in `group:family:NAME`."""
+    script: Annotated[str, Field(pattern=r"^[A-Z][a-z]{3}$")] | None = None
+    """Its script (ISO 15924), as in `group:script:CODE`."""
+    resource_class: Annotated[int, Field(ge=0, le=5)] | None = None
+    """Its resource class, as in `group:class:N`; 0 to 2 are `low_resource`."""
+    variant_of: str | None = None
+    """The language that it is a variant of, with which it counts once in means."""
+    groups: tuple[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")], ...] = ()
+    """Groups of one's own that it is in, as in `group:NAME`."""
+
+
+def _whole(facts: dict[str, LanguageFacts]) -> dict[str, LanguageFacts]:
+    if problem := facts_problem({code: given.model_dump() for code, given in facts.items()}):
+        raise ValueError(problem)
+    return facts
+
+
+Facts = Annotated[dict[str, LanguageFacts], AfterValidator(_whole)]
+"""What is said of languages, by code, if it adds up."""
+
+
 class TaskConfig(Config):
     """Which labelled data is trained on and scored."""
 
@@ -42,6 +71,21 @@ class TaskConfig(Config):
     """Folder of local files that stand in for the hub's."""
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     """Longest input, in tokens; longer ones are cut."""
+    words: Literal["fused", "syntactic"] | None = None
+    """What a word of a CoNLL-U file is: a token as it is written, as in XTREME, or one of its syntactic words; left
+    out: as the task says, none: syntactic."""
+    facts: Facts = Field(default_factory=dict)
+    """Languages by code of which one's own task says more, or otherwise, than the table; beside those of its file."""
+
+    @property
+    def own(self) -> Own:
+        """`facts` over what the table of languages has, as `languages.language` and the others take them."""
+        return own_languages({code: given.model_dump() for code, given in self.facts.items()})
+
+    @property
+    def title(self) -> str:
+        """Its name, and what its words are where that is a choice."""
+        return f"{self.name} ({self.words} words)" if self.words else self.name
 
 
 class AdapterConfig(Config):

@@ -1,9 +1,11 @@
 """Facts about languages, and named groups of them.
 
-The table (``languages.csv``) covers XTREME-R, home-assistant-intents, SIB-200's pack and more of Tatoeba.
+The table (``languages.csv``) covers the catalogue's tasks and FLORES-200; what no source says is empty, and None here.
 Resource classes: Joshi et al. 2020 (ACL, "The State and Fate of Linguistic Diversity and Inclusion in the NLP World",
 ``lang2tax.txt``), as published, oddities included (Norwegian Bokmål is 1). Families: as XTREME-R names them, else
-Glottolog's top level. Scripts: ISO 15924. What encoders were pretrained on is in `pretraining`.
+Glottolog 5.1's top level (CC BY 4.0). Scripts: ISO 15924, as codes say them, else langcodes. docs/languages.md says
+which row is from where. What encoders were pretrained on is in `pretraining`. A task's file can have languages of its
+own, or correct what the table says (`Own`); `typology` has distances.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
+from typing import Any
 
-from trainables import pretraining
+from trainables import pretraining, typology
 from trainables.errors import UserError, suggestion
 from trainables.lazy import langcodes
 from trainables.pretraining import Lists
@@ -28,12 +31,22 @@ LOW_RESOURCE = (0, 1, 2)
 HIGH_RESOURCE = (4, 5)
 """Resource classes that count as high-resource; class 3 is neither."""
 
-GROUPS = ("low_resource", "high_resource", "seen", "unseen", "seen_mbert", "unseen_mbert")
-"""Built-in groups beside `KINDS`. `seen` and `unseen` are about the encoders in question, of several about all of them;
-``seen:mBERT`` and ``unseen:mBERT`` (or `seen_mbert`, `unseen_mbert`) about one published list."""
+GROUPS = (
+    "low_resource",
+    "high_resource",
+    "seen",
+    "unseen",
+    "seen_mbert",
+    "unseen_mbert",
+    "same_script",
+    "other_script",
+)
+"""Built-in groups beside `PATTERNS`. `seen` and `unseen` are about the encoders in question, of several about all of
+them; ``seen:mBERT`` and ``unseen:mBERT`` (or `seen_mbert`, `unseen_mbert`) about one published list. Scripts are
+compared with the source's."""
 
-KINDS = ("script:CODE", "family:NAME", "class:N", "seen:LIST", "unseen:LIST")
-"""Built-in groups that take an argument."""
+PATTERNS = ("script:CODE", "family:NAME", "class:N", "seen:LIST", "unseen:LIST", "distance_syntactic>0.5")
+"""Built-in groups that take an argument, as they are listed to users; distances (`typology.KINDS`) are the source's."""
 
 ANY_ENCODER = (pretraining.XLM_R,)
 """Whose list `seen` and `unseen` are about where no encoder is in question."""
@@ -56,6 +69,48 @@ class Language:
     script: str | None = None
     resource_class: int | None = None
     variant_of: str | None = None
+    groups: tuple[str, ...] = ()
+    """Groups of one's own that it is in."""
+
+
+Own = Mapping[str, Language]
+"""What a task's own file says of languages, by `normalize`'s code: goes before the table."""
+
+NO_OWN: Own = MappingProxyType({})
+
+
+def own_languages(facts: Mapping[str, Mapping[str, Any]]) -> Own:
+    """Facts as a user writes them, by code: fields of `Language` over those that the table has, None: nothing said."""
+    own = {}
+    for name, given in facts.items():
+        code = normalize(name)
+        said = {key: value for key, value in given.items() if value is not None}
+        if "variant_of" in said:
+            said["variant_of"] = normalize(said["variant_of"])
+        own[code] = replace(language(code), code=code, **said)
+    return own
+
+
+def own_groups(own: Own) -> dict[str, tuple[str, ...]]:
+    """Groups of one's own -> codes of their languages."""
+    names = dict.fromkeys(name for known in own.values() for name in known.groups)
+    return {name: tuple(code for code, known in own.items() if name in known.groups) for name in names}
+
+
+def facts_problem(facts: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why facts as a user writes them do not add up, or None."""
+    spelt: dict[str, str] = {}
+    for name, given in facts.items():
+        if (other := spelt.setdefault(normalize(name), name)) != name:
+            return f"{other!r} and {name!r} are one language"
+        if taken := [each for each in given["groups"] if each in GROUPS]:
+            return f"{name}: {taken[0]!r} is a group already, give it another name"
+    own = own_languages(facts)
+    for code, known in own.items():
+        of = known.variant_of
+        if of is not None and (of == code or base(of, own) != of):
+            return f"{spelt[code]}: variant_of must be a language that is no variant itself (got {of!r})"
+    return None
 
 
 @cache
@@ -75,7 +130,8 @@ def normalize(code: str) -> str:
     if tag is None:
         return code
     usual = {_likely_script(tag.language), table()[tag.language].script if tag.language in table() else None}
-    script = None if tag.script in usual else tag.script
+    own_row = f"{tag.language}-{tag.script}" in table()  # one that was spelt with its script before it was known
+    script = None if tag.script in usual and not own_row else tag.script
     region = tag.region
     if region and region.islower():  # as one's own name for a variant; where the table has the region, it is that
         upper = "-".join(part for part in (tag.language, script, region.upper()) if part)
@@ -164,9 +220,13 @@ def _base(code: str) -> str | None:
     return None if macro in (code, None) else macro
 
 
-@cache
-def language(code: str) -> Language:
+def language(code: str, own: Own = NO_OWN) -> Language:
     """What is known about a language; of one that is not in the table its script, and what it is a variant of."""
+    return own.get(normalize(code)) or _language(code)
+
+
+@cache
+def _language(code: str) -> Language:
     known = table().get(normalize(code))
     if known is not None:
         return known
@@ -176,7 +236,7 @@ def language(code: str) -> Language:
     return Language(code, code, script=_script(tag), variant_of=_base(code))
 
 
-def base(code: str) -> str:
+def base(code: str, own: Own = NO_OWN) -> str:
     """The language that counts in group means: itself, or what it is a variant of.
 
     Codes that a data set keeps apart (`distinct`) are variants of what they would be one with.
@@ -184,15 +244,15 @@ def base(code: str) -> str:
     >>> base("prs"), base("sw")
     ('fa', 'sw')
     """
-    known = language(code)
+    known = language(code, own)
     return known.variant_of or known.code
 
 
-def collapse_variants(values: Mapping[str, float]) -> dict[str, float]:
+def collapse_variants(values: Mapping[str, float], own: Own = NO_OWN) -> dict[str, float]:
     """Scores with regional variants averaged into their language: ``{"zh-CN": .8, "zh-TW": .6}`` -> ``{"zh": .7}``."""
     members: dict[str, list[float]] = {}
     for code, value in values.items():
-        members.setdefault(base(code), []).append(value)
+        members.setdefault(base(code, own), []).append(value)
     return {code: sum(found) / len(found) for code, found in members.items()}
 
 
@@ -200,17 +260,32 @@ def is_seen(code: str, name: str | None) -> bool | None:
     """Whether a language is on a published list of pretraining languages; None without a list, or where nobody knows.
 
     A variant that the table has is seen with its language. A language that is neither on the list nor in the table may
-    be there under another code.
+    be there under another code; and a list that says Arabic does not say which.
 
     >>> is_seen("sw", "XLM-R"), is_seen("yo", "XLM-R"), is_seen("yo", "mBERT"), is_seen("my dialect", "XLM-R")
     (True, False, True, None)
+    >>> is_seen("acm", "XLM-R") is None  # Mesopotamian Arabic
+    True
     """
     if name is None:
         return None
     listed, code = pretraining.lists()[name].amounts, normalize(code)
     if code in listed:
         return True
-    return table()[code].variant_of in listed if code in table() else None
+    if code not in table():
+        return None
+    known = table()[code].variant_of or code
+    if known in listed:
+        return True
+    return None if _macro_language(known) in listed else False
+
+
+def _macro_language(code: str) -> str | None:
+    """What ISO 639-3 counts a language to, as `normalize` has it."""
+    from langcodes.data_dicts import MACROLANGUAGES
+
+    macro = MACROLANGUAGES.get(code)
+    return None if macro is None else normalize(macro)
 
 
 def seen(code: str, lists: Lists) -> bool | None:
@@ -225,30 +300,40 @@ def pretraining_size(code: str, lists: Lists) -> float | None:
     return None if name is None else pretraining.lists()[name].amounts.get(normalize(code))
 
 
-def group(name: str, codes: Iterable[str], lists: Lists = ANY_ENCODER) -> tuple[str, ...]:
-    """Members of a built-in group among `codes`, in their order; a language whose fact is unknown is in no group.
+def distance(kind: str, source: str, code: str, own: Own = NO_OWN) -> float | None:
+    """Typological distance of a language from the source, or of what it is a variant of; None: unknown."""
+    of = [normalize(code), base(code, own)]
+    found = (typology.distance(kind, s, k) for s in (normalize(source), base(source, own)) for k in of)
+    return next((value for value in found if value is not None), None)
 
-    Names: `GROUPS`, ``script:Arab``, ``family:Indo-European``, ``class:3``, ``unseen:mT5``. `lists` are those of the
-    encoders that plain `seen` and `unseen` are about. Raises `UserError` for any other name.
+
+def group(
+    name: str, codes: Iterable[str], lists: Lists = ANY_ENCODER, own: Own = NO_OWN, source: str | None = None
+) -> tuple[str, ...]:
+    """Members of a built-in group, or of one's own, among `codes`, in their order.
+
+    A language whose fact is unknown is in no group. Names: `GROUPS`, ``script:Arab``, ``family:Indo-European``,
+    ``class:3``, ``unseen:mT5``, ``distance_syntactic>0.5`` (from the source language), groups of `own`. `lists` are
+    those of the encoders that plain `seen` and `unseen` are about. Raises `UserError` for any other name.
 
     >>> group("low_resource", ["sw", "de", "yo", "fr"]), group("unseen", ["sw", "yo", "am"], ["mBERT"])
     (('sw', 'yo'), ('am',))
     """
-    kind, argument = _full(name)
-    if kind in _SEEN:
-        return tuple(k for k in codes if seen(k, _lists(argument, lists)) is _SEEN[kind])
-    if argument:
-        wanted = argument.casefold()
-        return tuple(k for k in codes if str(getattr(language(k), _ATTRIBUTES[kind])).casefold() == wanted)
-    return tuple(k for k in codes if language(k).resource_class in _CLASSES[kind])
+    declared = own_groups(own)
+    if name in declared:
+        return tuple(k for k in codes if normalize(k) in declared[name])
+    _check(name, declared)
+    return tuple(k for k in codes if _decided(name, k, lists, own, source)[1])
 
 
-def undecided(name: str, codes: Iterable[str], lists: Lists = ANY_ENCODER) -> tuple[str, ...]:
+def undecided(
+    name: str, codes: Iterable[str], lists: Lists = ANY_ENCODER, own: Own = NO_OWN, source: str | None = None
+) -> tuple[str, ...]:
     """Those of some languages of which nothing is known that would say whether they are in a built-in group."""
-    kind, argument = _full(name)
-    if kind in _SEEN:
-        return tuple(k for k in codes if None in {is_seen(k, each) for each in _lists(argument, lists)})
-    return tuple(k for k in codes if getattr(language(k), _ATTRIBUTES.get(kind, "resource_class")) is None)
+    if name in own_groups(own):
+        return ()
+    _check(name)
+    return tuple(k for k in codes if _decided(name, k, lists, own, source)[0] is None)
 
 
 def is_relative(name: str) -> bool:
@@ -256,26 +341,47 @@ def is_relative(name: str) -> bool:
     return name in _SEEN
 
 
-def _full(name: str) -> tuple[str, str]:
-    """The kind and the argument of a built-in group. Raises `UserError` for one that there is not."""
-    kind, colon, argument = _SHORT.get(name, name).partition(":")
-    if colon and argument and (kind in _ATTRIBUTES or (kind in _SEEN and argument in pretraining.lists())):
-        return kind, argument
-    if not colon and name in GROUPS:
-        return kind, argument
-    hint = suggestion(name, GROUPS) or f", known: {', '.join((*GROUPS, *KINDS))}"
+def _check(name: str, declared: Iterable[str] = ()) -> None:
+    """Raise `UserError` for a group that there is not."""
+    kind, colon, argument = name.partition(":")
     if kind in _SEEN and colon:
-        hint = f", known lists: {', '.join(pretraining.lists())}"
+        if argument not in pretraining.lists():
+            hint = f", known lists: {', '.join(pretraining.lists())}"
+            raise UserError(f"group: unknown group of languages{hint} (got {name!r})")
+        return
+    if name in GROUPS or (kind in _ATTRIBUTES and argument) or typology.Condition.of(name) is not None:
+        return
+    known = (*GROUPS, *declared)
+    hint = suggestion(name, known) or f", known: {', '.join((*known, *PATTERNS))}"
     raise UserError(f"group: unknown group of languages{hint} (got {name!r})")
 
 
-def _lists(argument: str, lists: Lists) -> Lists:
-    return [argument] if argument else lists
+def _decided(name: str, code: str, lists: Lists, own: Own, source: str | None) -> tuple[object, bool]:
+    """(the fact that a built-in group goes by, None if it is not known; whether the language is in the group)."""
+    known = language(code, own)
+    kind, _, argument = _SHORT.get(name, name).partition(":")
+    condition = typology.Condition.of(name)
+    if condition is not None:
+        value = distance(condition.kind, source, code, own) if source else None
+        return value, condition.holds(value)
+    if kind in _SEEN:
+        by = [argument] if argument else lists
+        unknown = None in {is_seen(code, each) for each in by}
+        return None if unknown else True, seen(code, by) is _SEEN[kind]
+    if name in _SCRIPTS:
+        theirs = language(source, own).script if source else None
+        script = known.script if theirs else None
+        return script, script is not None and (script == theirs) is _SCRIPTS[name]
+    if argument:
+        fact = getattr(known, _ATTRIBUTES[kind])
+        return fact, str(fact).casefold() == argument.casefold()
+    return known.resource_class, known.resource_class in _CLASSES[kind]
 
 
 _SEEN = {"seen": True, "unseen": False}
 _SHORT = {"seen_mbert": "seen:mBERT", "unseen_mbert": "unseen:mBERT"}
 _CLASSES = {"low_resource": LOW_RESOURCE, "high_resource": HIGH_RESOURCE}
+_SCRIPTS = {"same_script": True, "other_script": False}
 _ATTRIBUTES = {"script": "script", "family": "family", "class": "resource_class"}
 
 
@@ -288,11 +394,12 @@ def table() -> Mapping[str, Language]:
 
 
 def _read(row: Mapping[str, str]) -> Language:
+    """A row of the table; what is empty is not known."""
     return Language(
         code=row["code"],
         name=row["name"],
-        family=row["family"],
-        script=row["script"],
-        resource_class=int(row["resource_class"]),
+        family=row["family"] or None,
+        script=row["script"] or None,
+        resource_class=int(row["resource_class"]) if row["resource_class"] else None,
         variant_of=row["variant_of"] or None,
     )

@@ -230,13 +230,18 @@ def language_scores(results: pd.DataFrame) -> pd.DataFrame:
     return sums.reset_index()[[*keys, "score", "examples"]]
 
 
-def language_facts(codes: Iterable[str], lists: Lists = languages.ANY_ENCODER) -> pd.DataFrame:
-    """The facts frame of some languages, and of those they are variants of; `lists` are those of the encoders."""
+def language_facts(
+    codes: Iterable[str], lists: Lists = languages.ANY_ENCODER, own: languages.Own = languages.NO_OWN
+) -> pd.DataFrame:
+    """The facts frame of some languages, and of those they are variants of.
+
+    `lists` are the pretraining lists of the encoders, `own` facts over those of the table.
+    """
     wanted = list(dict.fromkeys(codes))
-    wanted += [b for b in dict.fromkeys(map(languages.base, wanted)) if b not in wanted]
+    wanted += [b for b in dict.fromkeys(languages.base(code, own) for code in wanted) if b not in wanted]
     rows = []
     for code in wanted:
-        known, size = languages.language(code), languages.pretraining_size(code, lists)
+        known, size = languages.language(code, own), languages.pretraining_size(code, lists)
         row = {
             "language": code, "name": known.name, "family": known.family or "", "script": known.script or "",
             "resource_class": np.nan if known.resource_class is None else float(known.resource_class),

@@ -158,7 +158,7 @@ def _languages(study: Study) -> Iterator[Row]:
     scored = dict.fromkeys(k for _, _, e in _reports(study) for scores in e.scores.values() for k in scores.languages)
     lists = encoders.pretraining_lists(study.config)
     for code in scored:
-        known = languages.language(code)
+        known = languages.language(code, study.config.trial.task.own)
         yield {
             "language": code, "name": known.name, "family": known.family, "script": known.script,
             "resource_class": known.resource_class, "pretraining_size": languages.pretraining_size(code, lists),

@@ -90,7 +90,7 @@ def _protocol(model: Model) -> Iterator[tuple[str, str]]:
         yield f"`{path}`", f"`{value}`"
     yield "training seed", str(config.training.seed)
     yield "source language", config.task.source_language
-    yield "task", f"{config.task.name}, at most {config.task.max_length} tokens"
+    yield "task", f"{config.task.title}, at most {config.task.max_length} tokens"
     yield "encoder", config.encoder.name_or_path + (f"@{config.encoder.revision}" if config.encoder.revision else "")
     yield "precision", f"{config.training.precision} in training and scoring; the weights are fp32"
     yield "protocol hash", str(record.protocol_hash)

@@ -65,7 +65,7 @@ def _groups(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
 def _data(config: StudyConfig) -> Iterator[str]:
     task, evaluation = config.trial.task, config.trial.evaluation
     targets = "all its other languages" if task.target_languages == "all" else ", ".join(task.target_languages)
-    yield f"task {task.name}: trained on {task.source_language}, evaluated on {targets} (validation only)"
+    yield f"task {task.title}: trained on {task.source_language}, evaluated on {targets} (validation only)"
     size = evaluation.examples_per_language
     when = f"every {evaluation.every} steps and at the end" if evaluation.every else "at the end"
     yield f"{'whole splits' if size is None else f'{size} examples per language'}, {when}"

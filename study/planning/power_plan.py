@@ -150,7 +150,9 @@ def _languages(config: StudyConfig, tested: tuple[str, ...]) -> tuple[int, str]:
     """Languages in the primary endpoint, regional variants counted once, and what to know about that number."""
     name = config.protocol.primary_endpoint
     kind, _, argument = name.partition(":")
-    count = len(collapse_variants(dict.fromkeys(objectives.members_of(name, tested, config), 0.0)))
+    count = len(
+        collapse_variants(dict.fromkeys(objectives.members_of(name, tested, config), 0.0), config.trial.task.own)
+    )
     match kind:
         case "worst_language" | "selection_worst" | "transfer_gap":
             return 1, ", a rough guide: taken as the score of one language"

@@ -220,8 +220,9 @@ def _scores(study: Study, seen: Sequence[Seen]) -> Iterator[Quantity]:
         return
     codes = tuple(dict.fromkeys(k for s in seen for k in s.evaluation.primary.languages))
     metrics = list(dict.fromkeys(m for s in seen for m in s.evaluation.scores))
-    facts = [languages.language(k) for k in codes]
-    groups = [*study.config.protocol.groups, *languages.GROUPS]
+    own = study.config.trial.task.own
+    facts = [languages.language(k, own) for k in codes]
+    groups = [*study.config.protocol.groups, *languages.GROUPS, *languages.own_groups(own)]
     for kind, values in (
         ("class", {f.resource_class for f in facts}),
         ("script", {f.script for f in facts}),
@@ -255,14 +256,14 @@ def _score(study: Study, seen: Sequence[Seen], name: str) -> Quantity | None:
     is_length = metric in LENGTHS
     unit = "lengths of a word's embedding" if is_length else "points"
     what = (metric or evaluation.metric).replace("_", " ")
-    label = f"{_reduction_words(reduction)}, {evaluation.split} {what} ({unit})"
+    label = f"{_reduction_words(reduction, study.config.trial.task.own)}, {evaluation.split} {what} ({unit})"
     return Quantity(name, "score", label, read, scale=1.0 if is_length else 100.0)
 
 
-def _reduction_words(name: str) -> str:
+def _reduction_words(name: str, own: languages.Own) -> str:
     kind, _, argument = name.partition(":")
     if kind == "language":
-        found = languages.language(argument)
+        found = languages.language(argument, own)
         return f"{found.name} ({argument})" if found.name != argument else argument
     if kind == "group":
         return f"mean over {argument.replace('_', '-').replace(':', ' ')} languages"

@@ -27,7 +27,7 @@ def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
     encoders are named in full, since workers have working folders of their own, and so is whose pretraining languages
     the task's target languages are chosen by.
     """
-    config = load_config(StudyConfig, recipe_path(source), overrides)
+    config = completed(load_config(StudyConfig, recipe_path(source), overrides))
     space = config.search.space
     if isinstance(space, str) and space.endswith((".yaml", ".yml")):
         search = config.search.model_copy(update={"space": read_mapping(Path(space))})
@@ -77,6 +77,17 @@ def _whose(config: StudyConfig, target: str) -> str:
             f"are {words(lists)} (got {target!r})"
         )
     return target if lists[0] == XLM_R else f"{target}:{lists[0]}"
+
+
+def completed(config: StudyConfig) -> StudyConfig:
+    """The same study with what its task's definition says in it; a task that is unknown is left to the checks."""
+    from trainables.tasks.definition import complete
+
+    try:
+        task = complete(config.trial.task)
+    except UserError:
+        return config
+    return config.model_copy(update={"trial": config.trial.model_copy(update={"task": task})})
 
 
 def enqueued(config: StudyConfig, points: Sequence[str]) -> StudyConfig:
@@ -144,7 +155,7 @@ def combinations() -> list[list[str]]:
 
 
 def tasks() -> Rows:
-    """Tasks of the catalogue."""
+    """Tasks of the catalogue, each with what its entry was held against."""
     from trainables.tasks.definition import catalogue
 
-    return [(name, task.description) for name, task in catalogue().items()]
+    return [(name, f"{task.description} (checked: {task.checked})") for name, task in catalogue().items()]

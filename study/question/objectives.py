@@ -15,8 +15,9 @@ A reduction is named in configurations, tables and metric keys alike:
                              language at its edge counted in part (Rockafellar and Uryasev 2000, discrete case)
 ``transfer_gap``             source minus target mean
 ``language:CODE``            one language
-``group:NAME``               mean over a declared group, or a built-in one (``group:script:Arab``; ``group:unseen``:
-                             unseen in pretraining by all of the study's encoders, ``group:unseen:mBERT`` by one)
+``group:NAME``               mean over a declared group, or a built-in one (``group:script:Arab``,
+                             ``group:distance_syntactic>0.5``; ``group:unseen``: unseen in pretraining by all of the
+                             study's encoders, ``group:unseen:mBERT`` by one)
 ``cost:KEY``                 a cost of the trial (``forward_equivalents``, ``train_seconds`` …)
 ============================ ========================================================================================
 
@@ -99,14 +100,14 @@ def reduce(name: str, evaluation: Evaluation, config: StudyConfig, metric: str |
         return _one(scores, config.trial.task.source_language if kind == "source" else argument)
     if kind == "transfer_gap":
         targets = {k: scores[k] for k in scores.languages if k not in sources(config)}
-        return _one(scores, config.trial.task.source_language) - _mean(targets, "target languages")
+        return _one(scores, config.trial.task.source_language) - _mean(targets, "target languages", config)
     members = members_of(name, scores.languages, config)
     if not members:
         raise UnscoredError(f"{name}: none of its languages was evaluated")
     values = {k: scores[k] for k in members}
     if kind in ("worst_language", "selection_worst"):
         return _worst(list(values.values()))
-    collapsed = list(languages.collapse_variants(values).values())
+    collapsed = list(languages.collapse_variants(values, config.trial.task.own).values())
     if kind == "worst_k_mean":
         worst = _sorted(collapsed)[: int(argument or WORST_K)]
         return math.fsum(worst) / len(worst)
@@ -128,7 +129,7 @@ def members_of(name: str, available: Sequence[str], config: StudyConfig) -> tupl
         pivots = spellings(config.protocol.pivots) - source
         chosen = {"source_validation": source, "pivot_validation": pivots}.get(config.protocol.selection, targets)
     elif kind in ("low_resource_mean", "high_resource_mean"):
-        chosen = languages.group(kind.removesuffix("_mean"), targets)
+        chosen = languages.group(kind.removesuffix("_mean"), targets, own=config.trial.task.own)
     elif kind == "group":
         chosen = group_members(argument, available, config)
     elif kind == "transfer_gap":
@@ -154,7 +155,7 @@ def membership(name: str, available: Sequence[str], config: StudyConfig) -> str 
     targets = [k for k in available if k not in sources(config)]
     members = members_of(name, available, config)
     text = f"{name}: {len(members)} of {len(targets)} target languages ({_some(members)})"
-    unknown = languages.undecided(built_in, targets, _lists(built_in, config)) if built_in else ()
+    unknown = _undecided(built_in, targets, config) if built_in else ()
     if built_in and languages.is_relative(built_in):
         text += f"; by the pretraining list of {pretraining.words(_lists(built_in, config))}"
     if unknown:
@@ -185,7 +186,13 @@ def group_members(name: str, available: Sequence[str], config: StudyConfig) -> t
     if name in config.protocol.groups:
         declared = spellings(config.protocol.groups[name])
         return tuple(k for k in targets if k in declared)
-    return languages.group(name, targets, _lists(name, config))
+    task = config.trial.task
+    return languages.group(name, targets, _lists(name, config), own=task.own, source=task.source_language)
+
+
+def _undecided(group: str, targets: Sequence[str], config: StudyConfig) -> tuple[str, ...]:
+    task = config.trial.task
+    return languages.undecided(group, targets, _lists(group, config), own=task.own, source=task.source_language)
 
 
 def _lists(group: str, config: StudyConfig) -> pretraining.Lists:
@@ -235,10 +242,10 @@ def _argument_problem(kind: str, argument: str) -> str | None:
     return None if number >= 1 and number == int(number) else "worst_k_mean takes a number of languages, from 1"
 
 
-def _mean(values: Mapping[str, float], what: str) -> float:
+def _mean(values: Mapping[str, float], what: str, config: StudyConfig) -> float:
     if not values:
         raise UnscoredError(f"no {what} were evaluated")
-    collapsed = languages.collapse_variants(values)
+    collapsed = languages.collapse_variants(values, config.trial.task.own)
     return math.fsum(collapsed.values()) / len(collapsed)
 
 

@@ -38,6 +38,11 @@ def markdown() -> str:
     return "".join(parts)
 
 
+def written(path: str) -> str:
+    """A path as users write it: with the place of an entry in a list, or its key."""
+    return path.replace("search.objectives.", "search.objectives[].").replace("task.facts.", "task.facts.CODE.")
+
+
 def _section(path: str) -> str:
     """Parts of a study are sections; parts of a trial too."""
     parents = path.split(".")[:-1]
@@ -54,7 +59,7 @@ def _words_of(section: str) -> str:
 
 
 def _row(field: Field) -> str:
-    path = field.path.replace("search.objectives.", "search.objectives[].")
+    path = written(field.path)
     default = "required" if field.required else f"`{_value(field.default)}`"
     doc = field.doc.replace("|", "\\|")
     return f"| `{path}` | {_kind(field)} | {default} | {doc} |\n"

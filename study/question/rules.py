@@ -105,9 +105,9 @@ def difference(base: TrialConfig, trial: TrialConfig) -> dict[str, Any]:
 
     def walk(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         for name, value in new.items():
-            if old[name] == value:
+            if name in old and old[name] == value:
                 continue
-            if isinstance(value, dict) and isinstance(old[name], dict):
+            if isinstance(value, dict) and isinstance(old.get(name), dict):
                 yield from walk(old[name], value, f"{prefix}{name}.")
             else:
                 yield f"{prefix}{name}", value

@@ -133,7 +133,7 @@ def _reduction_problem(name: str, config: StudyConfig, languages: Sequence[str] 
         members = objectives.members_of(name, languages, config)
     if not members:
         return "none of its languages is evaluated"
-    units = languages_.collapse_variants(dict.fromkeys(members, 0.0))
+    units = languages_.collapse_variants(dict.fromkeys(members, 0.0), config.trial.task.own)
     if not single and len(units) < objectives.SMALLEST_GROUP:
         return f"the mean of a group needs {objectives.SMALLEST_GROUP} languages, it has {', '.join(sorted(units))}"
     return None

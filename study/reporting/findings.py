@@ -124,10 +124,11 @@ def _confirmed(source: Source) -> Confirmed | None:
     targets = source.targets(treated.columns)
     by_language = groups.gains_by_language(treated[targets] - untreated[targets], untreated[targets], source.facts)
     per_seed = collapse_variants(treated[targets] - untreated[targets], source.facts)
+    own = source.config.trial.task.own
     # Variants have been averaged in, so a group is of the languages they belong to.
     declared = {
-        name: tuple({languages.base(code) for code in objectives.spellings(codes)})
-        for name, codes in source.config.protocol.groups.items()
+        name: tuple({languages.base(code, own) for code in objectives.spellings(codes)})
+        for name, codes in {**languages.own_groups(own), **source.config.protocol.groups}.items()
     }
     return Confirmed(
         headline=headline,

@@ -177,7 +177,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         trials=trials,
         summary=_summary(study, metric),
         results=results,
-        facts=language_facts(map(str, trials["language"].unique()), lists),
+        facts=language_facts(map(str, trials["language"].unique()), lists, config.trial.task.own),
         headline=next((n for n, t in names.items() if t.kind == HEADLINE), None),
         chosen=choice.winner.numbers if choice else (),
         baselines=tuple(t.number for t in ranking.baselines(config, study.record, choice.winner.point))
@@ -282,7 +282,7 @@ def _words(trial: TrialConfig, paths: Iterable[str]) -> str:
 def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
     config = study.config
     task = config.trial.task
-    yield "task", f"{task.name}, trained on {task.source_language} only"
+    yield "task", f"{task.title}, trained on {task.source_language} only"
     yield "encoder", ", ".join(encoders.labels(config))
     yield "selection rule", f"{config.protocol.selection}. {selection_words(config)}"
     yield "primary endpoint", f"{config.protocol.primary_endpoint}, test split; all else is exploratory"

@@ -354,7 +354,7 @@ def compared(all_findings: Sequence[Findings]) -> Table:
 
 def _compared_row(source: Source, claim: Difference | None) -> tuple[str, ...]:
     has_study = len(source.summary) > 0
-    task, rule = (source.config.trial.task.name, source.rule) if has_study else ("–", "not recorded")
+    task, rule = (source.config.trial.task.title, source.rule) if has_study else ("–", "not recorded")
     if rule == "target_validation":
         rule += " (oracle selection, uses target labels)"
     known = (source.name, task, rule, words.reduction(source.endpoint))

@@ -97,7 +97,7 @@ def _objective(by: str, metric: str | None, direction: str | None, config: Study
     if (problem := objectives.name_problem(by, config)) is not None:
         known: Sequence[str] = objectives.KNOWN
         if kind == "group":
-            known = (*config.protocol.groups, *languages.GROUPS, *languages.KINDS)
+            known = (*config.protocol.groups, *languages.GROUPS, *languages.PATTERNS)
             problem = f"unknown group of languages{suggestion(argument, known)}"
         listed = "" if "known: " in problem else f"; known: {', '.join(known)}"
         raise UserError(f"--by: {problem}{listed} (got {by!r})")

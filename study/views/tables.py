@@ -92,7 +92,7 @@ def _heading(study: Study) -> str:
     return "\n".join(
         [
             f"study {study.name}: {config.question}".rstrip(": "),
-            f"task {task.name}, source language {task.source_language} · encoder {names} · "
+            f"task {task.title}, source language {task.source_language} · encoder {names} · "
             f"{study.condition}, {len(states)} trials: {done or 'none asked yet'}",
         ]
     )

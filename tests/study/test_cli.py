@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -19,6 +20,9 @@ import pytest
 from study import cli, launch
 from study.cli import commands, execute, tune_commands
 from study.planning import needs
+from study.question.config import StudyConfig
+from trainables.errors import UserError
+from trainables.loading import validate
 
 Event = dict[str, Any]
 
@@ -27,6 +31,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def study(*arguments: str | Path) -> int:
     return execute(commands, "study", [str(a) for a in arguments])
+
+
+def test_a_study_from_before_there_was_a_choice_of_words_is_the_same_study() -> None:
+    def of(words: str | None) -> StudyConfig:
+        return validate(StudyConfig, {"name": "x", "trial": {"task": {"name": "udpos", "words": words}}})
+
+    launch.same_configuration(of("fused"), SimpleNamespace(config=of(None)))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r'trial\.task\.words: the existing study has "syntactic"'):
+        launch.same_configuration(of("fused"), SimpleNamespace(config=of("syntactic")))  # type: ignore[arg-type]
 
 
 @pytest.fixture

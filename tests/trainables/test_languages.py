@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trainables import pretraining
+from trainables.config import TaskConfig
 from trainables.errors import UserError
 from trainables.languages import (
     base,
@@ -17,11 +20,15 @@ from trainables.languages import (
     is_seen,
     language,
     normalize,
+    own_groups,
     pretraining_size,
     table,
     undecided,
 )
+from trainables.loading import validate
 from trainables.offline import intents
+
+FIRST = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "language_facts.py"))["FIRST"].split()
 
 XTREME_R = {
     5: "ar de en es fr ja zh",
@@ -44,15 +51,52 @@ def test_xtreme_r_has_50_languages_13_of_them_low_resource() -> None:
 
 def test_every_row_is_whole_and_consistent() -> None:
     for code, row in table().items():
-        assert row.code == code
+        assert (row.code, normalize(code)) == (code, code)
         assert row.name
-        assert row.family
-        assert len(row.script or "") == 4
-        assert row.resource_class in range(6)
+        assert row.script is None or len(row.script) == 4
+        assert row.resource_class in (None, *range(6))
         if row.variant_of:
-            assert row.variant_of in table()
-            assert base(row.variant_of) == row.variant_of
+            assert base(row.variant_of) == row.variant_of in table()
+        if row.variant_of and "-" in code:
             assert row.resource_class == language(row.variant_of).resource_class
+
+
+def test_the_first_97_rows_are_whole() -> None:
+    first = [table()[code] for code in FIRST]
+    assert len(first) == 97
+    assert all(row.family and row.script and row.resource_class is not None for row in first)
+
+
+def test_what_no_source_says_is_not_known() -> None:
+    """No class in Joshi et al., no family of a language that only its code is known of: neither zero nor False."""
+    assert language("acm").resource_class is None
+    assert (language("bbj").family, language("bzd").script) == (None, None)
+
+
+def test_flores_200_is_in_the_table_under_the_codes_that_it_had(shared_data: Path) -> None:
+    names = (shared_data / "languages" / "flores200.txt").read_text().split()
+    codes = {name: normalize(name) for name in names}
+    assert len(set(codes.values())) == 205
+    assert set(codes.values()) <= set(table())
+    assert {name: codes[name] for name in ("acm_Arab", "ace_Latn", "ace_Arab", "crh_Latn", "tzm_Tfng", "gaz_Latn")} == {
+        "acm_Arab": "acm-Arab", "ace_Latn": "ace", "ace_Arab": "ace-Arab", "crh_Latn": "crh-Latn",
+        "tzm_Tfng": "tzm-Tfng", "gaz_Latn": "om",
+    }  # fmt: skip
+    for name, code in codes.items():
+        assert language(code).script == name[4:] or name in ("jpn_Jpan", "kor_Hang", "zho_Hans"), name
+
+
+def test_both_tables_are_what_the_sources_give(shared_data: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "docs" / "language_facts.py"
+    copy = runpy.run_path(str(script))
+    globals_ = copy["main"].__globals__  # where the script looks for its paths
+    for name in ("TABLE", "TYPOLOGY"):
+        path = globals_[name]
+        globals_[name] = tmp_path / path.name
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    copy["main"](shared_data)
+    for name in ("languages.csv", "typology.csv"):
+        assert (tmp_path / name).read_bytes() == (script.parents[1] / "trainables" / name).read_bytes()
 
 
 def test_published_sizes() -> None:
@@ -78,8 +122,8 @@ def test_the_lists_are_whole_and_their_codes_normal() -> None:
         "XLM-R": 96, "mBERT": 106, "mT5": 107, "XLM-15": 15, "XLM-17": 17, "XLM-100": 99, "Glot500": 542,
         "mmBERT": 1832, "EuroBERT": 15,
     }  # fmt: skip
-    # Of the table's languages, those that XLM-R did not see.
-    unseen = {code for code in table() if is_seen(code, "XLM-R") is False}
+    # Of the table's first languages, those that XLM-R did not see.
+    unseen = {code for code in FIRST if is_seen(code, "XLM-R") is False}
     assert " ".join(sorted(unseen)) == "ay bm bo gn ht ig kw lb nqo qu rw sat ti war wo yo zu"
 
 
@@ -185,3 +229,46 @@ def test_a_variant_is_not_counted_as_its_language_where_facts_are_asked_for() ->
 
 def test_members_of_a_macro_language_are_three_rows_and_one_mean() -> None:
     assert collapse_variants({"ak": 0.3, "tw": 0.6, "fat": 0.9, "de": 0.5}) == pytest.approx({"ak": 0.6, "de": 0.5})
+
+
+OWN = TaskConfig(
+    facts={
+        "low-sorbian_hills": {"name": "Hill", "family": "Slavic", "resource_class": 0, "groups": ["hills"]},
+        "swh": {"resource_class": 5, "groups": ["hills", "coast"]},
+        "sw-x-tz": {"variant_of": "swh"},
+    }  # type: ignore[dict-item]
+).own
+
+
+def test_ones_own_languages_go_before_the_table() -> None:
+    assert language("low-sorbian_hills", OWN).family == "Slavic"
+    assert language("low-sorbian_hills").family is None
+    sw = language("sw", OWN)
+    assert (sw.resource_class, sw.name, sw.script) == (5, "Swahili", "Latn")
+    assert language("sw").resource_class == 2
+    assert base("sw-x-tz", OWN) == "sw"
+    codes = ("de", "sw", "low-sorbian_hills", "yo")
+    assert group("low_resource", codes, own=OWN) == ("low-sorbian_hills", "yo")
+    assert group("family:slavic", codes, own=OWN) == ("low-sorbian_hills",)
+    assert group("hills", codes, own=OWN) == ("sw", "low-sorbian_hills")
+    assert own_groups(OWN) == {"hills": ("low-sorbian-hills", "sw"), "coast": ("sw",)}
+    assert collapse_variants({"sw": 0.2, "sw-x-tz": 0.4, "yo": 0.9}, OWN) == pytest.approx({"sw": 0.3, "yo": 0.9})
+    with pytest.raises(UserError, match="did you mean 'hills'"):
+        group("hill", codes, own=OWN)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"sw": {}, "swh": {}}, "'sw' and 'swh' are one language"),
+        ({"sw": {"groups": ["seen"]}}, "sw: 'seen' is a group already"),
+        ({"sw": {"variant_of": "swh"}}, "sw: variant_of must be a language that is no variant itself (got 'sw')"),
+        ({"xx": {"variant_of": "zh-TW"}}, "xx: variant_of must be a language that is no variant itself (got 'zh-TW')"),
+        ({"xx": {"script": "latin"}}, "facts.xx.script: must match"),
+        ({"xx": {"class": 1}}, "unknown key 'class'"),
+    ],
+)
+def test_facts_that_do_not_add_up_are_refused(facts: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        validate(TaskConfig, {"facts": facts})
+    assert message in str(caught.value)

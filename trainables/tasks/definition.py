@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from trainables.config import Config
+from trainables.config import Config, Facts, TaskConfig
 from trainables.errors import UserError, suggestion
 from trainables.languages import distinct, normalize
 from trainables.loading import read_mapping, validate
@@ -33,6 +33,10 @@ class Hub(Config):
     """Pinned commit, tag or branch; none: the newest."""
     config: str | None = None
     """Name of the configuration; `{language}` stands for the language as the hub calls it."""
+    script: bool = False
+    """Whether the hub has a loading script instead: its files have to be in `task.data_dir`."""
+    labels: tuple[str, ...] = ()
+    """What the hub calls the classes, where it has other names for them, in the same order."""
     language_prefixes: Names | None = None
     """Where all languages share one configuration: what the ids of each language begin with, by language code."""
 
@@ -65,6 +69,8 @@ class Part(Config):
     """Columns that another data set has right."""
     labels: Names = Field(default_factory=dict)
     """Label of that task -> label of this one, where they have other names for the same class."""
+    when_source: tuple[str, ...] = ()
+    """Only where the source is one of these languages; none: whatever it is."""
 
 
 class Splits(Config):
@@ -93,6 +99,10 @@ class TaskDefinition(Config):
     """Column of the shape -> column of the data, where the two differ, or columns whose texts are joined by a blank."""
     languages: tuple[str, ...] | Names = ()
     """Codes of the languages, or code -> what files and hub call it; none: those that have files."""
+    facts: Facts = Field(default_factory=dict)
+    """What is said of languages here, over what the table of languages has."""
+    words: Literal["fused", "syntactic"] | None = None
+    """What a word of a CoNLL-U file is: a token as it is written, or (none, too) one of its syntactic words."""
     without_validation: tuple[str, ...] = ()
     """Languages that have a test split only."""
     not_on_hub: tuple[str, ...] = ()
@@ -124,6 +134,8 @@ class TaskDefinition(Config):
     """Whether the two texts of a pair come from different languages, in all combinations."""
     options: Names = Field(default_factory=dict)
     """Settings of the shape, such as how answers are normalised before they are compared."""
+    checked: Literal["files", "hub", "never"] = "never"
+    """Whether this was held against the data: its files (by the tests), what the hub has, or nothing but a card."""
     licence: str = ""
     """Licence of the data."""
     citation: str = ""
@@ -241,6 +253,13 @@ class TaskDefinition(Config):
         return any(code in (self.spelt.get(name), name, normalize(name)) for name in names)
 
     @property
+    def classes(self) -> tuple[str, tuple[str, ...]] | None:
+        """The column of the hub's classes, and what it calls them in the order of their numbers."""
+        column = {"tagging": "tags", "classification": "label", "multiple_choice": "label"}.get(self.shape)
+        named = self.hub.labels if self.hub else ()
+        return (self.named_columns.get(column, column), named or self.labels) if column else None
+
+    @property
     def target_validation(self) -> bool:
         """Whether any target language has a validation split; if not, only `source_validation` may select."""
         return any(part.languages != "source" for part in self.splits.validation)
@@ -248,6 +267,23 @@ class TaskDefinition(Config):
 
 def _joined(parts: Sequence[str]) -> str:
     return " + ".join(parts)
+
+
+def complete(config: TaskConfig) -> TaskConfig:
+    """A task's configuration with what its definition says in its place, so that it says all there is to know.
+
+    A configuration that was stored has it already, or is from before there was such a choice, and stays as it is.
+    Raises `UserError` for an unknown task, and for facts that do not go with those of its file.
+    """
+    definition, _ = find(config.name)
+    said: dict[str, Any] = {}
+    if definition.words is not None and "words" not in config.model_fields_set:
+        said["words"] = definition.words
+    if definition.facts:
+        theirs = {normalize(code): given for code, given in definition.facts.items()}
+        said["facts"] = {**theirs, **{normalize(code): given for code, given in config.facts.items()}}
+    completed = config.model_copy(update=said)
+    return validate(TaskConfig, completed.model_dump(mode="json", exclude_unset=True)) if said else config
 
 
 @cache

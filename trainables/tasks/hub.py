@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from trainables.errors import UserError
@@ -13,10 +14,13 @@ from trainables.tasks.definition import Hub
 from trainables.tasks.formats.reading import Located
 
 
-def read_hub(hub: Hub, code: str, external: str, split: str) -> Iterator[Located]:
+def read_hub(
+    hub: Hub, code: str, external: str, split: str, classes: tuple[str, Sequence[str]] | None = None
+) -> Iterator[Located]:
     """The rows of one language and split. Raises `UserError` where the hub, or the data on it, cannot be had.
 
-    `external` is what the hub calls the language `code`.
+    `external` is what the hub calls the language `code`; `classes` are the column and the names of its classes, which
+    must be those that the hub's own copy names, in the same order.
     """
     config = hub.config.format(language=external) if hub.config else None
     name = f"{hub.id}/{config or 'default'}/{split}"
@@ -30,10 +34,27 @@ def read_hub(hub: Hub, code: str, external: str, split: str) -> Iterator[Located
     ) as error:  # the library, its HTTP client and Arrow raise what they like; the cause is data or network
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"task.name: cannot read {name} from the Hugging Face hub{_ADVICE} (got {reason})") from error
+    if classes is not None:
+        _check_classes(name, *classes, rows.features)
     prefix = (hub.language_prefixes or {}).get(code)
     for number, row in enumerate(rows):
         if prefix is None or str(row.get("id", "")).startswith(prefix):
             yield f"{name} row {number}", dict(row)
+
+
+def _check_classes(name: str, column: str, labels: Sequence[str], features: Mapping[str, Any] | None) -> None:
+    """Raise `UserError` where the numbers of a column mean other classes than ours; names need no check."""
+    feature = (features or {}).get(column)
+    theirs = getattr(getattr(feature, "feature", feature), "names", None)
+    if theirs is not None and list(theirs) != list(labels):
+        k = next(
+            (k for k, (a, b) in enumerate(zip(theirs, labels, strict=False)) if a != b), min(len(theirs), len(labels))
+        )
+        here, there = (names[k] if k < len(names) else "none" for names in (labels, theirs))
+        raise UserError(
+            f"task.name: {name}: the hub's classes of {column} are not those of the task, number {k} must be {here!r} "
+            f"(got {there!r})"
+        )
 
 
 _ADVICE = "; task.data_dir can name a folder of local files instead"

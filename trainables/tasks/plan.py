@@ -87,7 +87,9 @@ class Plan:
     def parts(self, split: Split) -> tuple[Part, ...]:
         """What a split is made of."""
         splits = self.definition.splits
-        return {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
+        parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
+        source = normalize(self.config.source_language)
+        return tuple(part for part in parts if not part.when_source or source in part.when_source)
 
     def adoption(self, split: Split, part: Part) -> Callable[[Row], Row]:
         """What makes a part's rows rows of this task. Raises `UserError` where they cannot be."""
@@ -172,7 +174,10 @@ class Plan:
             return {self.source, *(self.definition.codes or available)}, needed
         named = [self.code_of(name) for name in targets if not name.startswith(_GROUP)]
         members = [
-            code for name in targets if name.startswith(_GROUP) for code in group(name[len(_GROUP) :], available)
+            code
+            for name in targets
+            if name.startswith(_GROUP)
+            for code in group(name[len(_GROUP) :], available, own=self.config.own, source=self.source)
         ]
         untested = self.definition.without_validation if split == "validation" else ()
         if any(part.languages != "source" for part in self.parts(split)):

@@ -6,6 +6,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ class Store(ABC):
 class Files(Store):
     """A folder of local files, which are looked for once."""
 
-    def __init__(self, definition: TaskDefinition, folder: Path) -> None:
-        self.definition, self.folder = definition, folder
+    def __init__(self, definition: TaskDefinition, folder: Path, words: str | None = None) -> None:
+        self.definition, self.folder, self.words = definition, folder, words
         self._found: dict[str, dict[str, tuple[Piece, ...]]] = {}
 
     @cached_property
@@ -86,7 +87,7 @@ class Files(Store):
             code: [(p, p.stat()) for each in found for p in each.paths] for code, found in self.files(split).items()
         }
         sums = {code: [[str(p), s.st_size, s.st_mtime_ns] for p, s in found] for code, found in sorted(stats.items())}
-        return json.dumps(sums)
+        return json.dumps(sums if self.words is None else [self.words, sums])
 
     def files(self, split: str) -> Mapping[str, tuple[Piece, ...]]:
         """Language code -> its files; under nothing those that hold rows of several."""
@@ -97,8 +98,9 @@ class Files(Store):
 
     def _of_language(self, split: str, code: str) -> Iterator[Raw]:
         column = self.definition.language_column
+        reading = replace(self.definition.reading, words=self.words, language=code)
         for piece in self.files(split)["" if column else code]:
-            rows = read_piece(piece, self.definition.reading)
+            rows = read_piece(piece, reading)
             yield from rows if column is None else in_language(rows, column, code, self.spelt)
 
 
@@ -165,7 +167,7 @@ class OnHub(Store):
         return answered(self._rows(split, code), self.definition, self.place(split, code))
 
     def _rows(self, split: str, code: str) -> Iterator[Raw]:
-        return read_hub(self.hub, code, self.definition.external(code), split)
+        return read_hub(self.hub, code, self.definition.external(code), split, self.definition.classes)
 
     def place(self, split: str, code: str) -> str:
         return f"{self.hub.id} of the hub, {split} in {code}"
@@ -187,14 +189,25 @@ def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path 
     if config.data_dir is not None:
         folder = _local_folder(definition, config.data_dir, main)
         if folder is not None:
-            return Files(definition, folder)
-        if main or definition.hub is None:
-            raise UserError(_no_folder(definition, config.data_dir))
-    if definition.hub is not None:
+            return Files(definition, folder, config.words)
+        if main or definition.hub is None or definition.hub.script:
+            rule = f"needs a folder {definition.name!r}, in it or beside it, with files such as {_example(definition)}"
+            raise UserError(f"task.data_dir: {rule} (got {config.data_dir})")
+    if definition.hub is not None and not definition.hub.script:
+        if config.words is not None and config.words != (definition.words or config.words):
+            raise UserError(
+                f"task.words: the hub's copy of {definition.name} has {definition.words} words; task.data_dir can name "
+                f"a folder of CoNLL-U files (got {config.words})"
+            )
         return OnHub(definition, definition.hub)
+    if definition.hub is not None and own_folder is None:
+        raise UserError(
+            f"task.data_dir: the hub has {definition.name} as a loading script ({definition.hub.id}), which is never "
+            f"run; name a folder that has its files, such as {definition.name}/{_example(definition)} (got none)"
+        )
     if own_folder is None:
         raise UserError(f"task.data_dir: {definition.name} is not on the hub; name a folder that has it (got none)")
-    return Files(definition, own_folder)
+    return Files(definition, own_folder, config.words)
 
 
 def _local_folder(definition: TaskDefinition, data_dir: Path, main: bool) -> Path | None:
@@ -204,7 +217,5 @@ def _local_folder(definition: TaskDefinition, data_dir: Path, main: bool) -> Pat
     return next((folder for folder in candidates if folder.is_dir()), None)
 
 
-def _no_folder(definition: TaskDefinition, data_dir: Path) -> str:
-    name = example(definition.files, "train", "en").replace(".*", ".jsonl")
-    rule = f"needs a folder {definition.name!r}, in it or beside it, with files such as {name}"
-    return f"task.data_dir: {rule} (got {data_dir})"
+def _example(definition: TaskDefinition) -> str:
+    return example(definition.files, "train", "en").replace(".*", ".jsonl")

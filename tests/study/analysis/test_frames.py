@@ -11,6 +11,7 @@ from seqeval.metrics import f1_score
 
 from study.analysis import frames
 from tests.study.simulated import FACTS, mean_of, results
+from trainables.config import TaskConfig
 from trainables.errors import UserError
 
 
@@ -91,3 +92,14 @@ def test_seed_table_and_reduction() -> None:
     by_hand = frame[(frame["configuration"] == "winner") & (frame["seed"] == 101)]
     assert table.loc[101, "sw"] == by_hand[by_hand["language"] == "sw"]["score"].mean()
     assert frames.reduce_seeds(table, mean_of())[101] == pytest.approx(by_hand["score"].mean())
+
+
+def test_facts_are_those_of_ones_own_languages_too() -> None:
+    own = TaskConfig.model_validate(
+        {"facts": {"xx": {"resource_class": 1, "variant_of": "yy"}, "sw": {"family": "Own"}}}
+    ).own
+    facts = frames.language_facts(["xx", "sw", "acm"], own=own).set_index("language")
+    assert list(facts.index) == ["xx", "sw", "acm", "yy"]
+    assert list(facts.loc["xx", ["resource_class", "variant_of"]]) == [1.0, "yy"]
+    assert facts.loc["sw", "family"] == "Own"
+    assert np.isnan(facts.loc["acm", "resource_class"])

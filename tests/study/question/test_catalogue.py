@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 import search_spaces
 from study.planning import preflight
 from study.question import catalogue, checks
 from study.question.config import StudyConfig
+from trainables.config import TaskConfig
+from trainables.errors import UserError
+from trainables.loading import validate
+from trainables.tasks.definition import complete
 from trainables.tasks.plan import Plan
 
 RECIPES = [name for name, _ in catalogue.recipes()]
@@ -65,3 +70,45 @@ def test_the_folder_of_a_local_encoder_is_named_in_full(tmp_path: Path, monkeypa
     (tmp_path / "xlm-roberta-base").mkdir()
     found = catalogue.study_config("quickstart", given).trial.encoder.name_or_path
     assert found == str(tmp_path / "xlm-roberta-base")
+
+
+def test_what_a_tasks_file_says_becomes_part_of_the_configuration(tmp_path: Path) -> None:
+    """So that objectives and reports know it where the file is not; what the study itself says goes before."""
+    facts = "facts: {xx: {name: Mine, groups: [hills]}, yo: {groups: [hills]}}"
+    (tmp_path / "task.yaml").write_text(f"shape: classification\nlabels: [a, b]\nwords: fused\n{facts}\n")
+    (tmp_path / "study.yaml").write_text("name: mine\ntrial: {task: {name: task.yaml, facts: {yo: {name: Own}}}}\n")
+    task = catalogue.study_config(str(tmp_path / "study.yaml")).trial.task
+    assert (task.words, task.own["xx"].name, task.own["yo"].name, task.own["yo"].groups) == ("fused", "Mine", "Own", ())
+    assert validate(StudyConfig, {"name": "x", "trial": {"task": task.model_dump(mode="json")}}).trial.task == task
+    assert catalogue.study_config("quickstart").trial.task.words is None
+
+
+def test_tasks_say_what_their_entry_was_held_against() -> None:
+    rows = dict(catalogue.tasks())
+    assert rows["nusax"].endswith("(checked: files)")
+    assert rows["belebele"].endswith("(checked: never)")
+
+
+@pytest.mark.parametrize(
+    ("file", "study", "message"),
+    [
+        ("{sw: {}, swh: {}}", "{}", "facts: 'sw' and 'swh' are one language"),
+        (
+            "{xx: {variant_of: yy}}",
+            "{yy: {variant_of: de}}",
+            "facts: xx: variant_of must be a language that is no variant",
+        ),
+    ],
+)
+def test_facts_of_a_file_that_do_not_add_up_are_refused(file: str, study: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text(f"shape: classification\nlabels: [a, b]\nfacts: {file}\n")
+    task = TaskConfig.model_validate({"name": str(tmp_path / "task.yaml"), "facts": yaml.safe_load(study)})
+    with pytest.raises(UserError, match=message):
+        complete(task)
+
+
+def test_facts_of_the_study_go_before_those_of_the_file_however_spelt(tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text("shape: classification\nlabels: [a, b]\nfacts: {swh: {name: File}}\n")
+    task = TaskConfig.model_validate({"name": str(tmp_path / "task.yaml"), "facts": {"sw": {"name": "Study"}}})
+    assert {code: known.name for code, known in complete(task).own.items()} == {"sw": "Study"}
+    assert complete(complete(task)) == complete(task)

@@ -154,3 +154,16 @@ def test_who_is_in_a_group_is_said_and_who_nobody_knows() -> None:
         and script.endswith("1 is in no such group, being unknown (toba_batak)")
     )
     assert objectives.membership("target_mean", languages, config) is None
+
+
+def test_ones_own_languages_and_distances_make_groups() -> None:
+    facts = {"xx": {"resource_class": 1, "groups": ["hills"]}, "yy": {"variant_of": "xx"}, "it": {"groups": ["hills"]}}
+    config = validate(StudyConfig, {"name": "x", "trial": {"task": {"facts": facts}}})
+    scores = evaluation({**SCORES, "xx": 0.7, "yy": 0.5})
+    assert reduce("group:hills", scores, config) == pytest.approx((0.7 + 0.5) / 2)
+    assert reduce("low_resource_mean", scores, config) == pytest.approx((0.3 + 0.1 + 0.2 + 0.7) / 4)
+    far = reduce("group:distance_syntactic>0.4", scores, config)
+    assert far == pytest.approx((0.3 + 0.2) / 2)  # sw te; yo and ka are nearer
+    assert objectives.name_problem("group:distance_syntactic>far", config) is not None
+    near = objectives.membership("group:distance_genetic<1", tuple(scores.primary.languages), config) or ""
+    assert "2 are in no such group, being unknown (xx, yy)" in near

@@ -181,3 +181,6 @@ def test_difference_is_the_inverse_of_laying_a_point_over() -> None:
     other = apply_point(base, point)
     assert apply_point(base, rules.difference(base, other)) == other
     assert rules.difference(base, base) == {}
+    facts = {"sw": {"name": "Own"}}
+    told = validate(TrialConfig, {"task": {"facts": facts}})
+    assert list(rules.difference(TrialConfig(), told)) == ["task.facts.sw"]

@@ -20,11 +20,14 @@ from transformers import PreTrainedTokenizerFast
 
 from trainables.config import TaskConfig
 from trainables.errors import UserError
+from trainables.loading import validate
 from trainables.tasks.base import IGNORED, collate
 from trainables.tasks.chunks import ChunkCounts, count_chunks
-from trainables.tasks.definition import catalogue
+from trainables.tasks.definition import catalogue, complete
+from trainables.tasks.formats.reading import Reading, sound
+from trainables.tasks.formats.registry import Piece, read_piece
 from trainables.tasks.tagging import Tagging
-from trainables.tasks.task import load_task
+from trainables.tasks.task import load_task, task_key
 
 SHAPE = Tagging(("O", "B-PER", "I-PER", "B-LOC", "I-LOC"))
 UPOS = catalogue()["udpos"].labels
@@ -179,7 +182,7 @@ def test_malformed_rows_are_named(row: dict[str, Any], message: str, miniatures:
 
 
 def test_conllu_files(miniatures: Path, tmp_path: Path) -> None:
-    """Words as XTREME has them: syntactic words, no ranges, no empty nodes."""
+    """UD's words: no ranges, no empty nodes."""
     folder = tmp_path / "udpos"
     folder.mkdir()
     shutil.copy(miniatures / "names" / "words.conllu", folder / "train.en.conllu")
@@ -204,3 +207,82 @@ def test_xtreme_rs_tagging_tasks_load(shared_data: Path) -> None:
     named = TaskConfig(name="udpos", data_dir=shared_data, target_languages=("yo", "sw"))
     with pytest.raises(UserError, match=r"udpos has validation rows only in .*\(got 'sw'\)"):
         load_task(named, ("validation",))
+
+
+MERGED = """\
+1\tÉ\t_\tVERB\t_\t_\t0\t_\t_\t_
+2-3\tdàs-mo\t_\t_\t_\t_\t_\t_\t_\t_
+2\tdás\t_\tAUX\t_\t_\t1\t_\t_\t_
+3\tmo\t_\tPRON\t_\t_\t1\t_\t_\t_
+4-5\tdel\t_\t_\t_\t_\t_\t_\t_\t_
+4\tde\t_\tADP\t_\t_\t5\t_\t_\t_
+5\tel\t_\tDET\t_\t_\t1\t_\t_\t_
+5.1\tél\t_\tPRON\t_\t_\t_\t_\t_\t_
+6\t10 0\u200c00\t_\tNUM\t_\t_\t1\t_\t_\t_
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "language", "expected"),
+    [
+        ("syntactic", "pt", "É/VERB dás/AUX mo/PRON de/ADP el/DET 10 0\u200c00/NUM"),
+        (None, "pt", "É/VERB dás/AUX mo/PRON de/ADP el/DET 10 0\u200c00/NUM"),
+        # The word that is nearer to the root gives the tag; of two that are as near, the one whose tag goes first.
+        ("fused", "pt", "É/VERB dàs-mo/PRON del/DET 10000/NUM"),
+        ("fused", "es", "É/VERB dàs-mo/AUX del/DET 10000/NUM"),
+    ],
+)
+def test_a_word_is_a_token_or_a_syntactic_word(tmp_path: Path, kind: str | None, language: str, expected: str) -> None:
+    path = tmp_path / "train.pt.conllu"
+    path.write_text(MERGED + "\n", encoding="utf-8")
+    ((_, row),) = read_piece(Piece(path), Reading(words=kind, language=language))
+    assert not isinstance(row, Exception)
+    assert " ".join(map("/".join, zip(row["tokens"], row["upos"], strict=True))) == expected
+
+
+def test_a_multiword_token_without_its_words_is_named(tmp_path: Path) -> None:
+    (tmp_path / "udpos").mkdir()
+    (tmp_path / "udpos" / "train.en.conllu").write_text(
+        "1-2\tdel\t_\t_\t_\t_\t_\t_\t_\t_\n1\tde\t_\tADP\t_\t_\t0\t_\t_\t_\n"
+    )
+    with pytest.raises(UserError, match=r"train\.en\.conllu:1: a multiword token must have .* \(got '1-2'\)"):
+        load_task(TaskConfig(name="udpos", words="fused", data_dir=tmp_path), ("train",))
+
+
+@pytest.mark.parametrize("language", ["ta", "tr", "wo", "yo"])
+def test_fused_words_are_xtremes(language: str, shared_data: Path) -> None:
+    """The treebanks' own files against what XTREME made of them, wherever a sample of both has the same sentence."""
+    theirs = {
+        "".join(row["tokens"]): (row["tokens"], [UPOS[tag] for tag in row["pos_tags"]])
+        for path in (shared_data / "udpos").glob(f"*.{language}.jsonl")
+        for row in map(json.loads, path.read_text().splitlines())
+    }
+    paths = (shared_data / "syntax").glob(f"*.{language}.conllu")
+    reading = Reading(words="fused", language=language)
+    mine = [row for path in paths for _, row in sound(read_piece(Piece(path), reading))]
+    both = [row for row in mine if "".join(row["tokens"]) in theirs]
+    assert len(both) > 50
+    for row in both:
+        assert (row["tokens"], row["pos_tags"]) == theirs["".join(row["tokens"])]
+
+
+def test_the_hubs_words_cannot_be_taken_apart() -> None:
+    with pytest.raises(UserError, match=r"task\.words: the hub's copy of udpos has fused words"):
+        load_task(TaskConfig(name="udpos", words="syntactic"), ("train",))
+
+
+def test_a_stored_configuration_without_the_choice_keeps_its_words(miniatures: Path, tmp_path: Path) -> None:
+    """A study that begins gets the task's words; one that began before there was a choice, syntactic ones, for good."""
+    (tmp_path / "udpos").mkdir()
+    shutil.copy(miniatures / "names" / "words.conllu", tmp_path / "udpos" / "train.en.conllu")
+
+    def first(config: TaskConfig) -> list[str]:
+        return list(load_task(config, ("train",)).rows["train"]["en"][0]["tokens"])
+
+    begun = complete(TaskConfig(name="udpos", data_dir=tmp_path))
+    stored = validate(TaskConfig, {"name": "udpos", "data_dir": str(tmp_path)})
+    assert (begun.title, first(begun)) == ("udpos (fused words)", ["Vamos", "ao", "mar", "."])
+    assert (stored.title, first(stored)) == ("udpos", ["Vamos", "a", "o", "mar", "."])
+    assert task_key(begun) != task_key(stored)
+    asked = complete(TaskConfig(name="udpos", words="syntactic", data_dir=tmp_path))
+    assert (asked.title, first(asked)) == ("udpos (syntactic words)", first(stored))

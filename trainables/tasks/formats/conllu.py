@@ -2,9 +2,9 @@
 
 A row has ``tokens`` (FORM), ``pos_tags``, ``upos`` and ``tags`` (all three UPOS), ``xpos``, ``deprel``, ``lemmas``,
 ``feats`` and ``heads``, one entry a word: ``columns: {tags: xpos}`` chooses. Ranges (``1-2``) and empty nodes (``8.1``)
-are no words, as in XTREME. CoNLL-U Plus names its columns in its first line; those of its own come in lower case.
-Columns stand between tabs, or between blanks in a line that has no tab. Ids count from 1, so that a missing word or a
-missing blank line is noticed.
+are no words, unless `words: fused` makes one of a range, as in XTREME. CoNLL-U Plus names its columns in its first
+line; those of its own come in lower case. Columns stand between tabs, or between blanks in a line that has no tab. Ids
+count from 1, so that a missing word or a missing blank line is noticed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from trainables.tasks.base import DataError, RowError
 from trainables.tasks.formats.conll import cells_of
 from trainables.tasks.formats.reading import Raw, Reading
 from trainables.tasks.formats.source import Source, ended
+from trainables.tasks.words import fused
 
 COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 """CoNLL-U's ten columns."""
@@ -35,14 +36,14 @@ _NAMES = {"FORM": "tokens", "LEMMA": "lemmas", "HEAD": "heads"}
 def read(source: Source, reading: Reading) -> Iterator[Raw]:
     """The sentences; each is placed at its first word, and what is malformed first in one at its line, in its place."""
     columns: Sequence[str] = COLUMNS
-    start, words, broken = "", list[list[str]](), False
+    start, lines, count, broken = "", list[list[str]](), 0, False
     for place, line in source.lines():
         text = ended(line)
         if not text.strip(" \t"):
-            if words and not broken:
-                yield start, _row(columns, words)
-            start, words, broken = "", [], False
-        elif text.startswith("#") and ("ID" in columns or not words):
+            if count and not broken:
+                yield start, _row(columns, lines, reading)
+            start, lines, count, broken = "", [], 0, False
+        elif text.startswith("#") and ("ID" in columns or not lines):
             if (plus := PLUS.match(text)) is not None:
                 columns = plus[1].split()
                 if "FORM" not in columns or len(set(columns)) < len(columns):
@@ -52,14 +53,15 @@ def read(source: Source, reading: Reading) -> Iterator[Raw]:
         elif not broken:
             cells = cells_of(text, "\t" in text)
             start = start or place
-            problem = _problem(cells, columns, len(words))
+            problem = _problem(cells, columns, count)
             if problem is not None:
                 broken = True
                 yield place, problem
-            elif "ID" not in columns or _NUMBER.fullmatch(cells[columns.index("ID")]):
-                words.append(cells)
-    if words and not broken:
-        yield start, _row(columns, words)
+            else:
+                lines.append(cells)
+                count += "ID" not in columns or _NUMBER.fullmatch(cells[columns.index("ID")]) is not None
+    if count and not broken:
+        yield start, _row(columns, lines, reading)
 
 
 def _problem(cells: Sequence[str], columns: Sequence[str], before: int) -> RowError | None:
@@ -79,17 +81,34 @@ def _problem(cells: Sequence[str], columns: Sequence[str], before: int) -> RowEr
     return None
 
 
-def _row(columns: Sequence[str], words: Sequence[Sequence[str]]) -> dict[str, Any] | RowError:
+def _row(columns: Sequence[str], lines: Sequence[Sequence[str]], reading: Reading) -> dict[str, Any] | RowError:
+    is_fused = reading.words == "fused"
+    if is_fused and tuple(columns) != COLUMNS:
+        return DataError("must have the 10 columns of CoNLL-U for words: fused (got CoNLL-U Plus)")
+    try:
+        words = fused(lines, reading.language) if is_fused else _syntactic(columns, lines)
+    except ValueError as error:
+        return RowError(str(error))
     found: dict[str, list[Any]] = {
         _NAMES.get(name, name.lower()): list(column)
         for name, column in zip(columns, zip(*words, strict=True), strict=True)
     }
     if _has_no_words(found):
         return DataError("must have its words: this treebank is published without them (got _ in every FORM)")
+    if is_fused:
+        del found["heads"]  # they count syntactic words
     if "heads" in found:
         found["heads"] = [int(head) if _NUMBER.fullmatch(head) else head for head in found["heads"]]
     upos = found.get("upos")
     return found if upos is None else {"pos_tags": upos, "tags": upos, **found}
+
+
+def _syntactic(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
+    """Words of UD: ranges are taken apart."""
+    if "ID" not in columns:
+        return lines
+    place = columns.index("ID")
+    return [cells for cells in lines if _NUMBER.fullmatch(cells[place])]
 
 
 def _has_no_words(row: Mapping[str, Sequence[str]]) -> bool:

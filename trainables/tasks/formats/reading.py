@@ -42,6 +42,10 @@ class Reading:
     """Column of the shape -> column of the data, where the two differ."""
     labels: tuple[str, ...] = ()
     """The task's labels."""
+    words: str | None = None
+    """What a word of CoNLL-U is (`trainables.tasks.words`)."""
+    language: str = ""
+    """Code of the language that is read."""
 
     def column(self, name: str) -> str:
         """What the data calls a column of the shape."""
