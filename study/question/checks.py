@@ -147,7 +147,6 @@ def _metric_problems(config: StudyConfig) -> Iterator[str]:
     evaluation = config.trial.evaluation
     for i, objective in enumerate(config.search.objectives):
         metric = objective.metric or ""
-        for part, prefix in ((evaluation.attack, "attacked"), (evaluation.certify, "certified")):
-            if metric.startswith(prefix) and part is None:
-                needed = "attack" if prefix == "attacked" else "certify"
-                yield f"search.objectives[{i}].metric: needs trial.evaluation.{needed} (got {metric!r})"
+        for prefix, part in (("attacked", "attack"), ("certified", "certify"), ("noise", "noise")):
+            if metric.startswith(f"{prefix}_") and not getattr(evaluation, part):
+                yield f"search.objectives[{i}].metric: needs trial.evaluation.{part} (got {metric!r})"

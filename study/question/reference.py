@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,15 @@ def _words_of(section: str) -> str:
     return " ".join((model.__doc__ or "").split())
 
 
+def path_of(field: Field) -> str:
+    """Its path, with `[]` after what is a list of mappings."""
+    return re.sub(r"(search\.objectives|evaluation\.noise)\.", r"\1[].", field.path)
+
+
 def _row(field: Field) -> str:
-    path = field.path.replace("search.objectives.", "search.objectives[].")
     default = "required" if field.required else f"`{_value(field.default)}`"
     doc = field.doc.replace("|", "\\|")
-    return f"| `{path}` | {_kind(field)} | {default} | {doc} |\n"
+    return f"| `{path_of(field)}` | {_kind(field)} | {default} | {doc} |\n"
 
 
 def _kind(field: Field) -> str:

@@ -191,11 +191,9 @@ def supervision(trial: TrialConfig) -> str:
     from trainables import augmentation, perturbation
 
     order = ("none", "monolingual", "bilingual", "parallel")
-    methods = (
-        perturbation.METHODS.get(trial.perturbation.method),
-        augmentation.METHODS.get(trial.augmentation.method),
-    )
-    return max((m.supervision for m in methods if m is not None), key=order.index, default="none")
+    method = perturbation.METHODS.get(trial.perturbation.method)
+    needed = ("none" if method is None else method.supervision, augmentation.supervision(trial.augmentation))
+    return max(needed, key=order.index)
 
 
 def _repeats(study: Study, trial: TrialRecord, winner: ranking.Ranked) -> bool:

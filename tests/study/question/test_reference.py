@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from study.question.config import StudyConfig
-from study.question.reference import markdown
+from study.question.reference import markdown, path_of
 from trainables.fields import fields_of
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "configuration.md"
@@ -20,7 +20,7 @@ def test_the_document_is_current() -> None:
 def test_every_field_is_in_it() -> None:
     text = markdown()
     for field in fields_of(StudyConfig):
-        assert f"`{field.path.replace('search.objectives.', 'search.objectives[].')}`" in text
+        assert f"`{path_of(field)}`" in text
 
 
 @pytest.mark.parametrize(
