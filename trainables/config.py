@@ -215,6 +215,13 @@ class CertifyConfig(Config):
     """Size of the subset that is certified."""
 
 
+class CalibrationConfig(Config):
+    """How far the model's confidence in its answers can be trusted, per language."""
+
+    bins: PositiveInt = 15
+    """Bins of equal width in which confidences are compared with the share of right answers."""
+
+
 class NoiseConfig(Config):
     """Scores on noised texts, per language: of one kind of noise, at several rates and without."""
 
@@ -254,6 +261,9 @@ class EvaluationConfig(Config):
     """Certify the smoothed classifier too."""
     noise: tuple[NoiseConfig, ...] = ()
     """Score on noised texts too, once for each kind."""
+
+    calibration: CalibrationConfig | None = None
+    """Score the calibration of the answers too, at every evaluation: `calibration_error` and `brier`."""
 
     @field_validator("noise")
     @classmethod

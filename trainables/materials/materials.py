@@ -151,6 +151,9 @@ def check(config: TrialConfig) -> None:
 
     method, shape = create(config.perturbation), task_shape(config.task)
     problems = method.problems(config) + noised.problems(config.evaluation, shape)
+    if config.evaluation.calibration is not None and not shape.has_single_answers:
+        rule = "only for tasks with one answer an example, classification and multiple choice"
+        problems.append(f"evaluation.calibration: {rule} (got task {config.task.name!r})")
     size, tokens = config.training.micro_batch_size, config.training.micro_batch_tokens
     if shape.compares_items:
         rule = "the items of a batch are compared with each other and cannot be taken apart; leave it out"
