@@ -69,25 +69,29 @@ def thinned(texts: Sequence[str], rate: float, seed: int) -> list[str]:
 def edited(letters: Sequence[str]) -> Change:
     """One letter inserted, deleted or replaced, each as likely; new ones are drawn uniformly from `letters`.
 
-    A letter goes with the marks after it, and one that is put in its place keeps them, so that none is left without a
-    letter. A word's only letter is not deleted. Capitals stay capitals.
+    From those of the word's script, if there are any: texts of other scripts have Latin names in them. A letter goes
+    with the marks after it, and one that is put in its place keeps them, so that none is left without a letter. A
+    word's only letter is not deleted. Capitals stay capitals.
     """
     assert letters, "an alphabet has letters"
+    of_script: dict[str, list[str]] = {}
+    for letter in letters:
+        of_script.setdefault(_script(letter), []).append(letter)
 
     def change(word: str, random: Random) -> str:
-        parts = _with_marks(word)
+        parts, known = _with_marks(word), of_script.get(_script(word[0]), letters)
         kind = random.choice(("insert", "replace", "delete")[: 2 + (len(parts) > 1)])
         if kind == "insert":
             capital = len(word) > 1 and word.isupper()
-            parts.insert(random.randrange(len(parts) + 1), _cased(random.choice(letters), capital))
+            parts.insert(random.randrange(len(parts) + 1), _cased(random.choice(known), capital))
             return "".join(parts)
         place = random.randrange(len(parts))
         own = parts[place]
         if kind == "delete":
             del parts[place]
         else:
-            others = [letter for letter in letters if letter != own[0].lower()]
-            parts[place] = _cased(random.choice(others or letters), own[0].isupper()) + own[1:]
+            others = [letter for letter in known if letter != own[0].lower()]
+            parts[place] = _cased(random.choice(others or known), own[0].isupper()) + own[1:]
         return "".join(parts)
 
     return change
@@ -152,6 +156,12 @@ def _with_marks(word: str) -> list[str]:
         else:
             parts.append(sign)
     return parts
+
+
+def _script(letter: str) -> str:
+    """What the Unicode name of a letter begins with; kana and Han are written together."""
+    first = unicodedata.name(letter, "").partition(" ")[0]
+    return "CJK" if first in ("HIRAGANA", "KATAKANA") else first
 
 
 def _cased(letter: str, capital: bool) -> str:

@@ -133,6 +133,14 @@ def test_scripts_without_spaces_are_noised_in_pieces_of_a_words_length() -> None
     assert parts("well-known 한국어는 iPhone手机")[1::2] == ["well", "known", "한국어는", "iPhone手机"]
 
 
+def test_new_letters_are_of_the_words_script_where_there_are_such() -> None:
+    change = edited(alphabet(["OK Nova ใช่ก จึ 手机です"]))
+    for word, letters in (("ก", set("ใชกจ่ึ")), ("机", set("手机です")), ("Ok", set("Oknovak"))):
+        found = {c for seed in range(300) for c in change(word, Random(seed))}
+        assert found - set(word) and {c.lower() for c in found} <= {c.lower() for c in letters}
+    assert set("".join(edited(["ж"])("b", Random(seed)) for seed in range(9))) == {"b", "ж"}
+
+
 def test_rare_letters_are_not_of_the_alphabet() -> None:
     assert alphabet(["abc " * 5000 + "Ж"]) == ("a", "b", "c")
     assert alphabet(["Aé! 3_ е́"]) == ("a", "é", "е")
