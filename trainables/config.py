@@ -128,7 +128,7 @@ class PerturbationConfig(Config):
     """What is added to the word embeddings during training. Each method reads the fields it needs."""
 
     method: str = "none"
-    """`none`, or a registered method: see `study methods`."""
+    """`none`, or a registered method: see `study methods`. Several are joined by a plus, as `adversarial+sam`."""
     norm: Literal["l2", "linf"] = "l2"
     """Norm of the ball."""
     scope: Literal["token", "sentence"] = "token"
@@ -150,7 +150,9 @@ class PerturbationConfig(Config):
     """Standard deviation of smoothing noise and of a Gaussian start, per coordinate; relative: times m over the root of
     the dimension."""
     weight: NonNegative = 1.0
-    """Weight of the divergence term (lambda) in methods that have one."""
+    """Weight of the divergence term (lambda; `rdrop`: alpha) in methods that have one."""
+    rho: NonNegative = 0.05
+    """`sam`, `asam`: length of the step by which the weights are moved (`asam`: in units of each weight's size)."""
     push_weight: NonNegative = 0.1
     """`ear`: weight of the distance between the pooled embeddings of an example and its copy, which is to grow."""
     pull_weight: NonNegative = 1.0

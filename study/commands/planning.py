@@ -83,12 +83,16 @@ def spaces(name: str | None) -> None:
     click.echo(layout.listed(catalogue.space(name) if name else catalogue.spaces(), layout.width()))
 
 
-@click.command(epilog=example("study methods"))
-def methods() -> None:
+@click.command(epilog=example("study methods --combine"))
+@click.option("--combine", is_flag=True, help="Which of them go together, joined as adversarial+sam.")
+def methods(combine: bool) -> None:
     """List the robust training methods."""
     from study.question import catalogue
     from study.views import layout
 
+    if combine:
+        click.echo(layout.columns(catalogue.combinations()))
+        return
     click.echo(layout.listed(catalogue.methods(), layout.width()))
 
 

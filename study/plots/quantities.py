@@ -43,6 +43,9 @@ SIGNALS = {
     "perturbation_norm_max": "largest norm of a token's perturbation (embedding units)",
     "relative_norm": "norm of the perturbation (RMS per token, over the mean embedding norm)",
     "effective_epsilon": "epsilon, or sigma of Gaussian noise, after warm-up and decay",
+    "weight_norm": "step of the weights to where the gradient is taken (l2 norm)",
+    "relative_weight_norm": "step of the weights to where the gradient is taken (over the norm of the weights)",
+    "sharpness": "rise of the loss by that step of the weights (nats per item)",
     "clip_rate": "clipped by the last projection (share of balls)",
     "loss_rise": "rise of the loss by the ascent (nats per item)",
     "answers_flipped": "answers flipped by the ascent (share of items)",
@@ -273,7 +276,7 @@ def _signals() -> Iterator[Quantity]:
         # The norm since the evaluation before goes by its former name: `relative_norm` is that of the whole training.
         name = "perturbation_norm_relative" if key == "relative_norm" else key
         yield Quantity(name, "training", SIGNALS[key], _signal(key))
-    label = "achieved norm of the perturbation (over the mean embedding norm)"
+    label = "achieved norm of the perturbation (over the mean embedding norm; of weights, over theirs)"
     yield Quantity("relative_norm", "training", label, _relative_norm)
 
 

@@ -14,6 +14,7 @@ from study.record.record import StudyRecord, TrialRecord
 from trainables.config import Budget, PerturbationConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
+from trainables.perturbation import with_inputs
 from trainables.scores import Evaluation
 
 
@@ -44,14 +45,16 @@ def control_c(winner: TrialConfig, outcome: Evaluation) -> TrialConfig:
 def control_d(winner: TrialConfig, outcome: Evaluation) -> TrialConfig | None:
     """(d) Gaussian noise of the winner's achieved norm (RMS per perturbed token, in units of m), its other settings.
 
-    None where the winner perturbs nothing, or is such noise itself: it would be compared with itself. Relative sigma
-    is the expected norm of a token's noise (docs/methods.md).
+    None where the winner perturbs no embeddings, or is such noise itself: it would be compared with itself. What
+    stands around its method (`rdrop`, `sam`) stays. Relative sigma is the expected norm of a token's noise
+    (docs/methods.md).
     """
     norm = outcome.training.get("relative_norm", 0.0)
-    if not norm or winner.perturbation.method == "random_perturbation":
+    method = with_inputs(winner.perturbation.method, "random_perturbation")
+    if not norm or method == winner.perturbation.method:
         return None
     noise = winner.perturbation.model_copy(
-        update={"method": "random_perturbation", "distribution": "gaussian", "relative": True, "sigma": norm}
+        update={"method": method, "distribution": "gaussian", "relative": True, "sigma": norm}
     )
     return winner.model_copy(update={"perturbation": PerturbationConfig(**noise.model_dump())})
 

@@ -73,12 +73,26 @@ def space(name: str) -> Rows:
 
 
 def methods() -> Rows:
-    """Registered robust training methods: perturbations, then augmentations, each with its kind of supervision."""
+    """Robust training methods: perturbations, what stands around one, then augmentations, with their supervision."""
     from trainables import augmentation, perturbation
 
     rows = [(m.name, m.description, m.supervision) for m in perturbation.METHODS.values()]
+    around = [(perturbation.RDrop.name, perturbation.RDrop.description)]
+    around += [(way.name, way.description) for way in perturbation.WEIGHTS.values()]
+    rows += [(name, f"{words}; alone, or +{name}", "none") for name, words in around]
     rows += [(m.name, m.description, m.supervision) for m in augmentation.METHODS.values()]
     return [(name, f"{words} (supervision: {supervision})") for name, words, supervision in rows]
+
+
+def combinations() -> list[list[str]]:
+    """Which methods of the inputs go with what may stand around them: rows of cells, titles first."""
+    from trainables import perturbation
+
+    cells: dict[str, dict[str, str]] = {}
+    for method, around, combine in perturbation.combinations():
+        cells.setdefault(method, {})[around] = "yes" if combine else "–"
+    ways = list(next(iter(cells.values())))
+    return [["method", *(f"+{way}" for way in ways)], *([name, *row.values()] for name, row in cells.items())]
 
 
 def tasks() -> Rows:

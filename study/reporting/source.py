@@ -22,6 +22,7 @@ from study.views import history
 from study.views.found import Study, find
 from study.views.values import first_value, selection_words
 from trainables.config import TrialConfig
+from trainables.errors import UserError
 from trainables.scores import Evaluation, LanguageScores
 
 HEADLINE = "winner"
@@ -191,9 +192,11 @@ def supervision(trial: TrialConfig) -> str:
     from trainables import augmentation, perturbation
 
     order = ("none", "monolingual", "bilingual", "parallel")
-    method = perturbation.METHODS.get(trial.perturbation.method)
-    needed = ("none" if method is None else method.supervision, augmentation.supervision(trial.augmentation))
-    return max(needed, key=order.index)
+    try:
+        needed = perturbation.supervision(trial.perturbation.method)
+    except UserError:  # a method of somebody's own, which is not installed here
+        needed = "none"
+    return max(needed, augmentation.supervision(trial.augmentation), key=order.index)
 
 
 def _repeats(study: Study, trial: TrialRecord, winner: ranking.Ranked) -> bool:

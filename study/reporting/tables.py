@@ -248,7 +248,7 @@ def doses(findings: Findings) -> Table:
     text = (
         f"Gain over no perturbation by dose, validation {findings.source.metric}, in points. "
         f"{caption(findings.source)} Dose: achieved RMS norm of the perturbation per token over the encoder's mean "
-        "embedding norm. Intervals at 95 %, each for itself."
+        "embedding norm; of moved weights, over theirs. Intervals at 95 %, each for itself."
     )
     if findings.source.failed:
         text += f" {words.failed_points(findings.source.failed, findings.source.designed)}"

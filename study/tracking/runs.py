@@ -42,7 +42,7 @@ REFERENCE_COLOUR = "#444444"
 """Of runs in charts: MLflow's own colours often fall together. Those of Okabe and Ito (2008), made for colour-blind
 eyes too."""
 
-MAGNITUDES = ("perturbation.epsilon", "perturbation.sigma", "perturbation.ascent_steps")
+MAGNITUDES = ("perturbation.epsilon", "perturbation.sigma", "perturbation.ascent_steps", "perturbation.rho")
 """Shown as 0 where nothing is perturbed, whatever the configuration has in store."""
 
 

@@ -86,18 +86,24 @@ def _rows(study: str, config: StudyConfig, trial: TrialRecord) -> list[dict[str,
 
 
 def relative_norm(trial: TrialRecord, method: str, step: int) -> float:
-    """Achieved norm of the perturbation over m, averaged over training up to `step`; 0 without perturbation.
+    """Achieved norm of the perturbation, averaged over training up to `step`; 0 without perturbation.
 
-    Every report carries the mean since the one before it, so each weighs as much as the steps between them.
+    Of the embeddings over m; where those are not perturbed, of the weights over their norm. Every report carries the
+    mean since the one before it, so each weighs as much as the steps between them.
     """
     if method == "none":
         return 0.0
     reported: dict[int, Evaluation] = {r.step: r.evaluation for r in trial.reports if r.step <= step}
     steps = sorted(reported)
-    norms = [reported[s].training.get("relative_norm", np.nan) for s in steps]
     lengths = np.diff([0, *steps])
-    known = ~np.isnan(norms) & (lengths > 0)
-    return float(np.average(np.array(norms)[known], weights=lengths[known])) if known.any() else float("nan")
+
+    def mean(key: str) -> float:
+        norms = np.array([reported[s].training.get(key, np.nan) for s in steps], dtype=float)
+        known = ~np.isnan(norms) & (lengths > 0)
+        return float(np.average(norms[known], weights=lengths[known])) if known.any() else float("nan")
+
+    inputs, weights = mean("relative_norm"), mean("relative_weight_norm")
+    return inputs if inputs > 0.0 or np.isnan(weights) else weights
 
 
 def value_at(trial: TrialConfig, path: str) -> object:

@@ -58,7 +58,11 @@ SHAPES: dict[str, tuple[TaskShape, Callable[[int], Item]]] = {
     "retrieval": (Retrieval("pairs", "accuracy"), lambda i: Item((words(i), words(i + 1, 1)), (0, 0, i), i)),
 }
 
-PERTURBING = sorted(name for name, method in METHODS.items() if not method.paired)
+PERTURBING = [
+    *sorted(name for name, method in METHODS.items() if not method.paired),
+    *("rdrop", "adversarial+rdrop", "sam", "freelb+asam"),
+]
+"""Methods that need nothing but the batch, and some that stand around others."""
 
 
 def encoder() -> Encoder:

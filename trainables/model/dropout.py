@@ -20,12 +20,16 @@ class Masks:
 
     def __init__(self) -> None:
         self._seed = 0
-        self._kept: dict[int, Tensor] = {}
+        self._kept: dict[tuple[int, int], Tensor] = {}
 
     def begin(self, seed: int) -> None:
         """Forget the masks of the batch before."""
-        self._seed = seed
+        self.use(seed)
         self.forget()
+
+    def use(self, seed: int) -> None:
+        """Go on with the masks of a seed; those of another are kept for when it comes again."""
+        self._seed = seed
 
     def forget(self) -> None:
         """Keep none: no further pass over this batch will come."""
@@ -33,9 +37,9 @@ class Masks:
 
     def factors(self, place: int, like: Tensor, p: float) -> Tensor:
         """What `like` is multiplied by at a place of the model: 0 with probability p, else 1 / (1 - p), in fp32."""
-        kept = self._kept.get(place)
+        kept = self._kept.get((self._seed, place))
         if kept is None or kept.shape != like.shape:
-            kept = self._kept[place] = draw(derive(self._seed, place), like, p)
+            kept = self._kept[self._seed, place] = draw(derive(self._seed, place), like, p)
         return kept
 
     def drop(self, place: int, states: Tensor, p: float) -> Tensor:

@@ -5,53 +5,119 @@ base       the interface; start here
 balls      start, normalise, project; ascent: the one ascent loop; noise: random numbers that depend on counters alone
 attack     scores under attack; certify: certificates of the smoothed classifier
 none, adversarial, freelb, random_perturbation, ear  a method each; divergences: SMART, VAT and R3F
+rdrop, sharpness  what stands around a method: a second dropout mask; weights that are moved (SAM)
 
 perturbation      what is added to the word embeddings during training; shape (batch, tokens, dim)
 epsilon           radius of the ball that holds the perturbation; never a division guard, never a noise scale
 norm, scope       ``l2`` or ``linf``; per ``token`` or per ``sentence``
 ascent steps      projected-gradient steps of the inner maximisation (K)
 step size         relative to epsilon, so that the two can be searched independently
+rho               length of the step by which weights are moved
 sigma             standard deviation of smoothing noise
 certified radius  l2 radius within which the smoothed classifier provably keeps its answer, at failure probability alpha
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import import_module
 
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError, shown, suggestion
 from trainables.perturbation import adversarial, divergences, ear, freelb, none, random_perturbation
-from trainables.perturbation.base import METHODS, Perturbation
+from trainables.perturbation.base import METHODS, AtPoint, Perturbation, Supervision, WeightAscent
+from trainables.perturbation.rdrop import RDrop
+from trainables.perturbation.sharpness import WEIGHTS, AtMovedWeights
 
-__all__ = ["METHODS", "create", "is_paired"]
+__all__ = ["METHODS", "WEIGHTS", "Parts", "RDrop", "combinations", "create", "is_paired", "supervision", "with_inputs"]
 
 _SHIPPED = (adversarial, divergences, ear, freelb, none, random_perturbation)  # importing them registers their methods
 
 
 def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbation:
-    """The configured method; `reference_norm` is m (see `Perturbation`).
+    """The configured method, or several joined by ``+``; `reference_norm` is m (see `Perturbation`).
 
-    Raises `UserError` for an unknown name and for settings that the method refuses; the latter need no real m.
+    At most one is of the inputs (none: the clean ones); ``rdrop`` stands around one that trains at a point, a method of
+    `WEIGHTS` around any. Raises `UserError` for an unknown name, for what does not combine, and for settings that the
+    method refuses; the latter need no real m.
 
     >>> create(PerturbationConfig(method="adversarial", ascent_steps=3)).forward_equivalents
     9.0
+    >>> create(PerturbationConfig(method="adversarial+sam", ascent_steps=3)).forward_equivalents
+    18.0
     """
-    return _find(config.method)(config, reference_norm)
+    parts = Parts.of(config.method)
+    method = parts.inputs(config, reference_norm)
+    if parts.masks is not None:
+        assert isinstance(method, AtPoint), "nothing else combines"
+        method = parts.masks(method)
+    return method if parts.weights is None else AtMovedWeights(method, parts.weights(config))
 
 
 def is_paired(config: PerturbationConfig) -> bool:
     """Whether the configured method compares training examples with copies of them. Raises as `create` does."""
-    return _find(config.method).paired
+    return Parts.of(config.method).inputs.paired
 
 
-def _find(name: str) -> type[Perturbation]:
+def supervision(method: str) -> Supervision:
+    """What a method, or several joined by ``+``, needs beside source labels. Raises as `create` does."""
+    return Parts.of(method).inputs.supervision
+
+
+def with_inputs(method: str, inputs: str) -> str:
+    """The same with another method of the inputs; what stands around it stays.
+
+    >>> with_inputs("adversarial+sam", "random_perturbation")
+    'random_perturbation+sam'
+    """
+    parts = Parts.of(method)
+    return "+".join([inputs, *(way.name for way in (parts.masks, parts.weights) if way is not None)])
+
+
+def combinations() -> Iterator[tuple[str, str, bool]]:
+    """Of every method and everything that may stand around one: both names, and whether they combine."""
+    for name, method in METHODS.items():
+        yield name, RDrop.name, issubclass(method, AtPoint)
+        for way in WEIGHTS:
+            yield name, way, True
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is joined in the name of a method. `of` raises as `create` does."""
+
+    inputs: type[Perturbation]
+    masks: type[RDrop] | None
+    weights: type[WeightAscent] | None
+
+    @classmethod
+    def of(cls, name: str) -> Parts:
+        names = name.split("+")
+        ways = [each for each in names if each in WEIGHTS]
+        masks = [each for each in names if each == RDrop.name]
+        inputs = [each for each in names if each not in (*ways, *masks)]
+        methods = [_find(each, name) for each in inputs]
+        for found, what in ((inputs, "of the inputs"), (ways, "of the weights"), (masks, "of a kind")):
+            if len(found) > 1:
+                raise UserError(_refusal(name, f"at most one method {what} ({', '.join(found)})"))
+        if masks and methods and not issubclass(methods[0], AtPoint):
+            raise UserError(_refusal(name, f"{RDrop.name} needs a method that trains at one point"))
+        return cls(methods[0] if methods else none.Clean, RDrop if masks else None, WEIGHTS[ways[0]] if ways else None)
+
+
+def _refusal(name: str, why: str) -> str:
+    return f"perturbation.method: does not combine, {why} (got {shown(name)})"
+
+
+def _find(name: str, whole: str) -> type[Perturbation]:
     """A registered method, or the class under ``package.module:Class``."""
     if ":" in name:
         return _imported(name)
     if name not in METHODS:
-        near = suggestion(name, list(METHODS)) or f", known: {', '.join(METHODS)}, or package.module:Class"
-        raise UserError(f"perturbation.method: unknown method{near} (got {shown(name)})")
+        known = [*METHODS, RDrop.name, *WEIGHTS]
+        near = suggestion(name, known) or f", known: {', '.join(known)}, or package.module:Class"
+        raise UserError(f"perturbation.method: unknown method{near} (got {shown(whole)})")
     return METHODS[name]
 
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trainables.perturbation.ascent import AscentMethod, describe_ascent
-from trainables.perturbation.base import Measured, Perturbable, register
+from trainables.perturbation.base import AtPoint, Describe, Perturbable, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register
-class Adversarial(AscentMethod):
+class Adversarial(AscentMethod, AtPoint):
     """The training loss at the worst point that K ascent steps find: CE(x + delta_K)."""
 
     name = "adversarial"
     description = "training at the worst point that projected gradient finds in the ball (PGD)"
+    dose = "relative_norm"
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
+    def point(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Describe]:
         ascent = self._maximise(batch, magnitude, batch.loss, self._steps(magnitude))
-        logits = batch.forward(batch.embeddings + ascent.delta)
-        loss = batch.loss(logits)
-        return loss, describe_ascent(batch, ascent, loss, logits)
+        return batch.embeddings + ascent.delta, partial(describe_ascent, batch, ascent)
 
     @property
     def forward_equivalents(self) -> float:

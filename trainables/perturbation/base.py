@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from trainables.config import PerturbationConfig, TrialConfig
 from trainables.lazy import torch
@@ -52,6 +52,8 @@ class Perturbable:
     answers: Callable[[Tensor], Tensor]
     keys: Tensor
     draw: int
+    forward_again: Callable[[Tensor], Tensor] | None = None
+    """As `forward`, under a second dropout mask, likewise the same at every call."""
     reworded: Callable[[int], tuple[Inside, Inside]] | None = None
     """From the number of a layer, counted from 0, to a pass over the items and one over copies of them in other words,
     padded to one width and under one dropout mask; there for methods that are `paired`."""
@@ -93,6 +95,10 @@ class Measured:
     """(8,), in the order of the fields."""
 
 
+Describe: TypeAlias = "Callable[[Tensor, Tensor], Diagnostics | Measured]"
+"""From the per-item loss (n,) and the logits at a point to the diagnostics of how it was found."""
+
+
 def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
     """All of them added up, in one transfer from the device."""
     total, measured = Diagnostics(), [each.values for each in found if isinstance(each, Measured)]
@@ -104,14 +110,38 @@ def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
     return total
 
 
+class WeightAscent(ABC):
+    """A way to move the weights to where the loss is worse, before the gradient is taken that trains them.
+
+    It stands around any method: the whole batch is gone through once to find the direction, and once more there.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+
+    def __init__(self, config: PerturbationConfig) -> None:
+        self.rho = config.rho
+
+    @abstractmethod
+    def directions(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Of each weight, and what their length is divided by for a step of length rho: tensors, none read back.
+
+        `gradients` are the whole batch's, over all workers; a common factor (fp16's scale) cancels.
+        """
+
+
 class Perturbation(ABC):
     """A robust training method. One class, registered by `register`; immutable once built."""
 
     name: ClassVar[str]
     description: ClassVar[str]
     supervision: ClassVar[Supervision] = "none"
-    paired: ClassVar[bool] = False
+    paired: bool = False
     """Whether it compares each training example with a copy of it in other words (`Perturbable.reworded`)."""
+    dose: str = ""
+    """What says how much of it there was, on which its doses are compared: a diagnostic, or the path of a setting."""
+    weights: WeightAscent | None = None
+    """What moves the weights meanwhile, if anything does."""
 
     def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
         """`reference_norm` is m: the occurrence-weighted mean l2 norm of the pretrained word embeddings."""
@@ -149,6 +179,36 @@ class Perturbation(ABC):
     @abstractmethod
     def forward_equivalents(self) -> float:
         """Cost of a training step in passes over the batch: forward 1, backward to the inputs 1, weight gradients 1."""
+
+
+class AtPoint(Perturbation):
+    """Base of the methods whose loss is the task's at one point: L(f(x + delta))."""
+
+    @abstractmethod
+    def point(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Describe]:
+        """The embeddings (s, t, d) to train at, and what describes them."""
+
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
+        point, describe = self.point(batch, magnitude)
+        logits = batch.forward(point)
+        loss = batch.loss(logits)
+        return loss, describe(loss, logits)
+
+
+class Around(Perturbation):
+    """Base of what stands around another method, and is like it in all that it does not change."""
+
+    def __init__(self, inner: Perturbation) -> None:
+        super().__init__(inner.config, inner.reference_norm)
+        self.inner = inner
+        self.paired = inner.paired
+
+    @property
+    def strength(self) -> float:
+        return self.inner.strength
+
+    def problems(self, trial: TrialConfig) -> list[str]:
+        return self.inner.problems(trial)
 
 
 METHODS: dict[str, type[Perturbation]] = {}

@@ -27,6 +27,8 @@ def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
 class _WorstDivergence(AscentMethod):
     """The ascent raises the divergence from the clean output, which is held fixed while it does."""
 
+    dose = "relative_norm"
+
     def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
         super().__init__(config, reference_norm)
         if config.start == "zero":
@@ -90,6 +92,7 @@ class R3F(Perturbation):
 
     name = "r3f"
     description = "clean loss plus the symmetric KL at one random point (R3F)"
+    dose = "relative_norm"
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
         delta = random_delta(self.config, self.reference_norm, batch, magnitude)

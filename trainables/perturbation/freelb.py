@@ -24,6 +24,7 @@ class FreeLB(AscentMethod):
 
     name = "freelb"
     description = "training at all K points of the ascent, whose weight gradients are averaged (FreeLB)"
+    dose = "relative_norm"
 
     def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
         super().__init__(config, reference_norm)

@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING
 from trainables.config import PerturbationConfig
 from trainables.perturbation.ascent import describe
 from trainables.perturbation.balls import ball, gaussian
-from trainables.perturbation.base import Measured, Perturbable, Perturbation, register
+from trainables.perturbation.base import AtPoint, Describe, Perturbable, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register
-class RandomPerturbation(Perturbation):
+class RandomPerturbation(AtPoint):
     """CE(x + noise), the noise Gaussian of scale sigma or uniform in the ball of radius epsilon."""
 
     name = "random_perturbation"
     description = "training at a random point: Gaussian noise, or a uniform draw from the ball"
+    dose = "relative_norm"
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
+    def point(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Describe]:
         delta = random_delta(self.config, self.reference_norm, batch, magnitude)
-        return batch.loss(batch.forward(batch.embeddings + delta)), describe(batch, delta)
+        return batch.embeddings + delta, lambda loss, logits: describe(batch, delta)
 
     @property
     def strength(self) -> float:

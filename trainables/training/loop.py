@@ -185,6 +185,12 @@ def _training_metrics(trial: Trial) -> dict[str, float]:
             "perturbation_norm_max": total.norm_max,
             "effective_epsilon": trial.perturbation.strength * meters.magnitude / meters.steps,
         }
+    if (moved := meters.moved).steps:
+        metrics |= {
+            "weight_norm": moved.norm / moved.steps,
+            "relative_weight_norm": moved.relative / moved.steps,
+            "sharpness": moved.rise / moved.steps,
+        }
     if total.balls:
         metrics["clip_rate"] = total.clipped / total.balls
     if total.items:

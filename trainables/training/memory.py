@@ -22,7 +22,7 @@ from trainables.materials.weights import Shapes
 from trainables.model.families import is_plain
 from trainables.model.frozen import LIMIT_BYTES
 from trainables.model.heads import TokenHead
-from trainables.perturbation import is_paired
+from trainables.perturbation import Parts, is_paired
 
 FULL, HALF = 4, 2
 """Bytes of a number in fp32, and in what autocast computes in."""
@@ -46,9 +46,16 @@ GRAPHS: Mapping[str, tuple[int, bool]] = {
 UNKNOWN = (2, True)
 """Of a method that is registered elsewhere: the most that ours need."""
 
+
 SLACK = {"cpu": 0.4}
 """What an allocator holds beside what is saved, as a part of it, by device: on a CPU it was 0.27 to 0.55 (12 layers of
 384, batches of 16 and 32 texts of 16 and 64 tokens, five methods and precisions). Not measured on others: none."""
+
+
+def _graphs(parts: Parts) -> tuple[int, bool]:
+    """The same with what stands around the method of the inputs: a second mask has one graph more."""
+    kept, ascends = GRAPHS.get(parts.inputs.name, UNKNOWN)
+    return kept + (parts.masks is not None), ascends
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,8 @@ class Memory:
     """Of what is trained."""
     optimizer: int = 0
     """AdamW's two moments, and one number of steps a tensor."""
+    moved: int = 0
+    """Weights as they were before they were moved, and by how much (SAM)."""
     exchange: int = 0
     """The flat copy of the gradients that several workers add up."""
     norms: int = 0
@@ -167,7 +176,9 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
         scored = Load.of(max(1, config.evaluation.token_budget // load.longest), load.longest)
         moments.append(Passes(config, replace(network, drops=False), scored, device).of_attack())
     most = max(moments, key=lambda each: sum(each.values()))
+    moved = Parts.of(config.perturbation.method).weights is not None
     return Memory(
+        moved=2 * gradients if moved else 0,
         parameters=FULL * _count([*network.shapes.values(), *_shapes(network.head)]),
         gradients=gradients,
         optimizer=MOMENTS * gradients + FULL * len(trained),
@@ -190,12 +201,14 @@ class Passes:
 
     def of_step(self) -> dict[str, int]:
         """What waits for the backward pass at the moment of a training step at which it is most."""
-        kept, ascends = GRAPHS.get(self.config.perturbation.method, UNKNOWN)
+        parts = Parts.of(self.config.perturbation.method)
+        sets = 1 if parts.masks is None else 2
+        kept, ascends = _graphs(parts)
         clean = self.graph(to_words=not self.config.encoder.freeze_embeddings)
         # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
         last = self.graph(to_words=True) if ascends else clean
         found = {name: (kept - 1) * clean[name] + last[name] for name in clean}
-        return found | {"masks": self.masks(), "casts": self.casts(kept, ascends)}
+        return found | {"masks": self.masks() * sets, "casts": self.casts(kept, ascends)}
 
     def of_attack(self) -> dict[str, int]:
         """The same of an attack on the trained model."""

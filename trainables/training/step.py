@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 import torch
@@ -14,6 +15,7 @@ from trainables.batch import Batch
 from trainables.config import TrainingConfig
 from trainables.perturbation.base import Diagnostics, Inside, Measured, Perturbable
 from trainables.perturbation.base import read as diagnostics_of
+from trainables.perturbation.sharpness import move
 from trainables.seeds import derive
 from trainables.training.compared import Compared
 from trainables.training.optimiser import learning_rate_factor
@@ -34,14 +36,14 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> None:
     Nothing is read back from the device, so that the next step can be asked for while this one is computed.
     """
     trial.model.train()
-    device = trial.group.device
     items = trial.batches.at(trial.step)
     share = _share(trial, items)
-    losses, diagnostics = _accumulate(trial, share, _scale(trial, len(items)))
-    loss = torch.stack(losses).double().sum() if losses else torch.zeros((), dtype=torch.float64, device=device)
+    scale = _scale(trial, len(items))
+    with _moved_weights(trial, share, scale):
+        loss, diagnostics = _accumulate(trial, share, scale)
     flags = (loss.new_full((), float(flag())) for flag in (interrupted, trial.is_written))
     trial.unread.sums.append(_update(trial, torch.stack([loss, *flags])))
-    trial.unread.items += len(items)
+    trial.unread.items.append(len(items))
     trial.unread.diagnostics += diagnostics
     trial.meters.steps += 1
     trial.meters.magnitude += magnitude(trial)
@@ -55,13 +57,19 @@ def read(trial: Trial) -> tuple[float, bool]:
     Returns their mean loss, over all workers, and whether any worker was interrupted: the same on every worker.
     """
     unread, trial.unread = trial.unread, Unread()
-    sums = torch.stack(unread.sums).tolist()
-    total = sum(loss for loss, _, _ in sums)
+    sums, moved = torch.stack(unread.sums).tolist(), trial.meters.moved
+    total, items = sum(loss for loss, _, _ in sums), sum(unread.items)
     trial.meters.diagnostics.add(diagnostics_of(unread.diagnostics))
     trial.meters.loss += total
-    trial.meters.items += unread.items
+    trial.meters.items += items
+    for step, found in unread.moved.items():
+        before, norm, whole = found.tolist()
+        moved.steps += 1
+        moved.norm += norm
+        moved.relative += norm / whole
+        moved.rise += (sums[step][0] - before) / unread.items[step]
     trial.all_written = sums[-1][2] > 0
-    return total / unread.items, any(interruptions > 0 for _, interruptions, _ in sums)
+    return total / items, any(interruptions > 0 for _, interruptions, _ in sums)
 
 
 def _scale(trial: Trial, items: int) -> float | Tensor:
@@ -94,21 +102,47 @@ def _share(trial: Trial, items: Items) -> Share:
     return Share(items[rank::world], tuple(len(items[each::world]) for each in range(world)))
 
 
-def _accumulate(trial: Trial, share: Share, scale: float | Tensor) -> tuple[list[Tensor], list[Diagnostics | Measured]]:
-    """Sums of the losses over the micro-batches of a share, whose gradient is accumulated, and diagnostics.
+@contextmanager
+def _moved_weights(trial: Trial, share: Share, scale: float | Tensor) -> Iterator[None]:
+    """Within, the weights are where the method wants the gradient taken; afterwards where they were, to the bit."""
+    way, strength = trial.perturbation.weights, magnitude(trial)
+    if way is None or way.rho * strength == 0.0:
+        yield
+        return
+    loss, _ = _accumulate(trial, share, scale, comes_again=True)
+    trained = [p for p in trial.model.parameters() if p.requires_grad]
+    total = trial.group.sum_gradients(trained, loss.unsqueeze(0))
+    pairs = [(p.detach(), p.grad) for p in trained if p.grad is not None]
+    weights = [weight for weight, _ in pairs]
+    kept = [weight.clone() for weight in weights]
+    norms = move(way, weights, [gradient for _, gradient in pairs], strength)
+    trial.optimizer.zero_grad(set_to_none=True)
+    trial.unread.moved[len(trial.unread.sums)] = torch.cat([total, norms.double()])
+    try:
+        yield
+    finally:
+        for weight, before in zip(weights, kept, strict=True):
+            weight.copy_(before)
 
-    Memory that does not suffice halves the micro-batches, once in a trial.
+
+def _accumulate(
+    trial: Trial, share: Share, scale: float | Tensor, comes_again: bool = False
+) -> tuple[Tensor, list[Diagnostics | Measured]]:
+    """Sum of the losses over the micro-batches of a share, whose gradient is accumulated, and diagnostics.
+
+    Memory that does not suffice halves the micro-batches, once in a trial. `comes_again`: the same share comes next.
     """
     losses: list[Tensor] = []
     diagnostics: list[Diagnostics | Measured] = []
     parts = _cut(trial, share.items)
     try:
-        for part, following in zip_longest(parts, parts[1:]):
+        for part, following in zip_longest(parts, [*parts[1:], *parts[:1]] if comes_again else parts[1:]):
             loss, found = _backward(trial, part, scale * share.part, share.sizes, following)
             losses.append(loss.sum() * share.part)
             if share.counts:
                 diagnostics.append(found)
-        return losses, diagnostics
+        none = torch.zeros((), dtype=torch.float64, device=trial.group.device)
+        return torch.stack(losses).double().sum() if losses else none, diagnostics
     except torch.OutOfMemoryError as error:
         smaller = None if trial.materials.shape.compares_items else trial.limits.half(len(share.items))
         if smaller is None:
@@ -120,7 +154,7 @@ def _accumulate(trial: Trial, share: Share, scale: float | Tensor) -> tuple[list
     trial.optimizer.zero_grad(set_to_none=True)
     if trial.group.device.type == "cuda":
         torch.cuda.empty_cache()
-    return _accumulate(trial, share, scale)
+    return _accumulate(trial, share, scale, comes_again)
 
 
 def _cut(trial: Trial, items: Items) -> list[Items]:
@@ -151,8 +185,9 @@ def _backward(
     dropout_seed = derive(config.training.seed, "dropout", trial.step, int(items[0]))
     model.masks.begin(dropout_seed)
 
-    def forward(embeddings: Tensor) -> Tensor:
-        torch.manual_seed(dropout_seed)  # for kernels that draw masks themselves
+    def forward(embeddings: Tensor, masks: int = dropout_seed) -> Tensor:
+        model.masks.use(masks)
+        torch.manual_seed(masks)  # for kernels that draw masks themselves
         return model.logits(embeddings, batch)
 
     def look(part: Batch, layer: int) -> Inside:
@@ -169,6 +204,7 @@ def _backward(
             answers=lambda logits: shape.answers(logits, batch.labels),
             keys=batch.sequence_keys,
             draw=derive(config.training.seed, "perturbation", trial.step),
+            forward_again=partial(forward, masks=derive(dropout_seed, "again")),
             reworded=None if copies is None else lambda layer: (look(batch, layer), look(copies, layer)),
         )
         return trial.perturbation.backward(view, magnitude(trial), scale)

@@ -36,6 +36,19 @@ Say = Callable[[str], object]
 
 
 @dataclass
+class Moved:
+    """How the weights were moved, summed over the steps in which they were."""
+
+    steps: int = 0
+    norm: float = 0.0
+    """||e||, the l2 norm over all trained weights."""
+    relative: float = 0.0
+    """||e|| over ||w||."""
+    rise: float = 0.0
+    """By how much the mean loss of a batch rose."""
+
+
+@dataclass
 class Meters:
     """What has been summed up since the last evaluation, and the seconds spent since the trial's start."""
 
@@ -44,6 +57,7 @@ class Meters:
     steps: int = 0
     magnitude: float = 0.0
     """Sum over steps of the share of the perturbation's strength."""
+    moved: Moved = field(default_factory=Moved)
     seconds: float = 0.0
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     train_seconds: float = 0.0
@@ -57,8 +71,10 @@ class Unread:
     sums: list[Tensor] = field(default_factory=list)
     """Of each step (3,), over all workers: losses, interrupted workers, and whether a checkpoint is on the disk."""
     diagnostics: list[Diagnostics | Measured] = field(default_factory=list)
-    items: int = 0
+    items: list[int] = field(default_factory=list)
     """Of the whole batches, all workers' shares."""
+    moved: dict[int, Tensor] = field(default_factory=dict)
+    """Of those steps that moved the weights first (3,): the losses before, over all workers, and ||e|| and ||w||."""
 
 
 @dataclass

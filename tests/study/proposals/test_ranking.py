@@ -123,6 +123,9 @@ def test_standard_controls() -> None:
     noisy = ranking.Ranked({"perturbation.method": "random_perturbation"}, winner.numbers, winner.value)
     assert set(ranking.controls(config, studied.record, noisy)) == {"a", "c"}, "noise is no control of noise"
 
+    moved = ranking.Ranked({"perturbation.method": "adversarial+sam"}, winner.numbers, winner.value)
+    assert ranking.controls(config, studied.record, moved)["d"].perturbation.method == "random_perturbation+sam"
+
     for rate, score in ((1e-5, 0.5), (3e-5, 0.6)):
         studied.add({**rules.BASELINE, "training.learning_rate": rate}, flat(score), kind="control", control="b")
     tuned = ranking.controls(config, studied.record, winner)["b"]

@@ -61,11 +61,11 @@ def test_an_unknown_study_is_a_user_error_and_no_confirmation_is_none(
     assert load_results("small", root) is None
 
 
-def trial(*norms: tuple[int, float]) -> TrialRecord:
+def trial(*norms: tuple[int, float], **other: float) -> TrialRecord:
     record = TrialRecord(0, "run", "design", None, {}, {}, {}, 0.0)
     for step, norm in norms:
         scores = {"accuracy": LanguageScores({"en": 0.5}, {"en": 1})}
-        evaluation = Evaluation(step, "validation", scores, {"relative_norm": norm})
+        evaluation = Evaluation(step, "validation", scores, {"relative_norm": norm, **other})
         record.reports.append(Report(1, step, "validation", 0.0, json.dumps(evaluation.to_json()).encode()))
     return record
 
@@ -76,6 +76,12 @@ def test_achieved_norm_weighs_reports_by_their_steps() -> None:
     assert relative_norm(trial((10, 0.1), (40, 0.2)), "adversarial", 10) == pytest.approx(0.1)
     assert relative_norm(trial((10, 0.1)), "none", 10) == 0.0
     assert np.isnan(relative_norm(trial(), "adversarial", 10))
+
+
+def test_where_weights_alone_are_moved_the_norm_is_theirs() -> None:
+    """Such a trial is not without perturbation, and no baseline."""
+    assert relative_norm(trial((10, 0.0), relative_weight_norm=0.3), "adversarial+sam", 10) == pytest.approx(0.3)
+    assert relative_norm(trial((10, 0.1), relative_weight_norm=0.3), "adversarial+sam", 10) == pytest.approx(0.1)
 
 
 def test_importing_the_package_costs_nothing() -> None:

@@ -57,9 +57,9 @@ class Setting:
     def parameters(self) -> list[nn.Parameter]:
         return [p for p in (*self.encoder.parameters(), *self.head.parameters()) if p.requires_grad]
 
-    def logits(self, embeddings: Tensor) -> Tensor:
+    def logits(self, embeddings: Tensor, masks: int = 7) -> Tensor:
         self.points.append(embeddings.detach())
-        torch.manual_seed(7)
+        torch.manual_seed(masks)
         states = self.encoder.states(embeddings, Layout.of(self.attention, torch.zeros_like(self.mask)))
         if self.shape == "tagging":
             return self.head(states)
@@ -95,6 +95,7 @@ class Setting:
             self.answers,
             self.keys,
             draw,
+            forward_again=lambda embeddings: self.logits(embeddings, masks=8),
         )
 
     def deltas(self) -> list[Tensor]:

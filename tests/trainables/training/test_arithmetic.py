@@ -50,7 +50,7 @@ def kept_bytes(trial: Trial) -> int:
     return sum(sizes)
 
 
-@pytest.mark.parametrize("method", shaped.PERTURBING)
+@pytest.mark.parametrize("method", [name for name in shaped.PERTURBING if "rdrop" not in name])
 def test_layers_that_are_computed_again_give_the_same(method: str, tmp_path: Path) -> None:
     point = {"perturbation.method": method, "encoder.dropout": 0.2}
     plain, again = (

@@ -20,7 +20,7 @@ from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.loading import apply_point
 from trainables.model.encoder import Encoder
-from trainables.perturbation import METHODS
+from trainables.perturbation import METHODS, Parts
 from trainables.scoring.robustness import robust_scores
 from trainables.tasks.base import IGNORED, TaskShape
 from trainables.tasks.choice import MultipleChoice
@@ -112,7 +112,7 @@ def begun(point: dict[str, Any], size: str, kind: str, shape: str, dropout: floa
     }
     task, train = shapes[shape]
     materials = texts.write(task, {"en": train}, {"en": [{"label": item.labels[0]} for item in train]}, train, 0.5)
-    if METHODS[point.get("perturbation.method", "none")].paired:
+    if Parts.of(point.get("perturbation.method", "none")).inputs.paired:
         materials = replace(materials, originals=materials.train)
     materials.remember("encoder", encoder)
     return start(apply_point(BASE, point), materials, Group(), folder)
@@ -145,7 +145,7 @@ def measured(trial: Trial, act: Callable[[Trial], object] = train_step) -> int:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("frozen", [{}, FROZEN], ids=["whole", "frozen"])
-@pytest.mark.parametrize("method", ["none", "adversarial", "freelb", "smart", "r3f"])
+@pytest.mark.parametrize("method", ["none", "adversarial", "freelb", "smart", "r3f", "rdrop"])
 @pytest.mark.parametrize(("size", "kind"), [("narrow", "xlm-roberta"), ("ragged", "bert"), ("long", "xlm-roberta")])
 def test_what_waits_for_the_backward_pass(
     size: str, kind: str, method: str, frozen: dict[str, Any], precision: str, tmp_path: Path

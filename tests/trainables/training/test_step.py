@@ -106,6 +106,23 @@ def test_each_step_has_noise_of_its_own_which_the_seed_decides(tmp_path: Path) -
     assert len({*first, *other}) == 8
 
 
+def test_a_second_pass_has_a_dropout_mask_of_its_own_which_stays(tmp_path: Path) -> None:
+    seen: list[list[Tensor]] = []
+    trial = begun(apply_point(BASE, {"encoder.dropout": 0.4}), tmp_path, 6)
+
+    def watched(view: Perturbable, *rest: float) -> Any:
+        assert view.forward_again is not None
+        passes = (view.forward, view.forward_again, view.forward, view.forward_again)
+        seen.append([each(view.embeddings).detach() for each in passes])
+        return type(trial.perturbation).backward(trial.perturbation, view, *rest)
+
+    trial.perturbation.backward = watched  # type: ignore[method-assign]
+    train_step(trial)
+    first, again, first_once_more, again_once_more = seen[0]
+    assert torch.equal(first, first_once_more) and torch.equal(again, again_once_more)
+    assert not torch.allclose(first, again)
+
+
 def test_the_seed_decides_with_which_head_a_trial_begins_and_nothing_of_the_encoder(tmp_path: Path) -> None:
     first, again, other = (
         trainable_weights(begun(apply_point(BASE, {"training.seed": seed}), tmp_path, 4).model) for seed in (0, 0, 1)

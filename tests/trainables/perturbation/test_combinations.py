@@ -1,0 +1,132 @@
+"""Methods joined by a plus: what stands around another one, and what does not combine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from study.question import catalogue
+from tests.trainables.perturbation.conftest import Setting, kl
+from trainables.config import PerturbationConfig, TrialConfig
+from trainables.errors import UserError
+from trainables.perturbation import Parts, combinations, create, is_paired, supervision, with_inputs
+from trainables.perturbation.base import METHODS
+
+Make = Callable[..., Setting]
+
+
+def created(method: str, **options: Any) -> Any:
+    return create(PerturbationConfig(method=method, **{"relative": False, "start": "zero", **options}))
+
+
+def trained_by(s: Setting, method: str, **options: Any) -> list[torch.Tensor]:
+    return s.gradients(lambda: created(method, **options).backward(s.view(), 1.0, 1.0))
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.5])
+def test_rdrop_is_its_formula(make: Make, shape: str, weight: float) -> None:
+    s = make(shape=shape, dropout=0.3)
+
+    def restated() -> None:
+        x = s.encoder.embed(s.ids)
+        p, q = s.logits(x), s.logits(x, masks=8)
+        apart = s.divergence(p, q) + s.divergence(q, p)
+        (0.5 * s.loss(p) + 0.5 * s.loss(q) + weight * 0.5 * apart).sum().backward()
+
+    for ours, theirs in zip(trained_by(s, "rdrop", weight=weight), s.gradients(restated), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    x = s.encoder.embed(s.ids)
+    assert kl(s.logits(x), s.logits(x, masks=8)).abs().sum() > 0
+
+
+def test_under_one_mask_rdrop_is_clean_training(make: Make) -> None:
+    s = make(dropout=0.0)
+    for ours, theirs in zip(trained_by(s, "rdrop", weight=3.0), trained_by(s, "none"), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_rdrop_stands_at_the_point_that_another_method_finds(make: Make) -> None:
+    s = make(dropout=0.3)
+    options = {"epsilon": 0.3, "ascent_steps": 2}
+    trained_by(s, "adversarial", **options)
+    alone = s.points[-1]
+    s.points.clear()
+    trained_by(s, "adversarial+rdrop", **options)
+    assert torch.equal(s.points[-1], alone) and torch.equal(s.points[-2], alone)
+    assert len(s.points) == 4  # two of the ascent, one under each mask
+
+
+@pytest.mark.parametrize(
+    ("method", "passes"), [("rdrop", 6), ("adversarial+rdrop", 10), ("random_perturbation+rdrop", 6)]
+)
+def test_what_rdrop_costs(method: str, passes: float) -> None:
+    assert created(method, ascent_steps=2).forward_equivalents == passes
+
+
+@pytest.mark.parametrize(
+    ("method", "inner"),
+    [("sam", "none"), ("adversarial+sam", "adversarial"), ("sam+smart", "smart"), ("ear+asam", "ear")],
+)
+def test_moved_weights_go_twice_through_whatever_they_stand_around(method: str, inner: str) -> None:
+    around, within = (created(name, start="uniform", ascent_steps=2) for name in (method, inner))
+    assert around.forward_equivalents == 2 * within.forward_equivalents
+    assert created(method, start="uniform", ascent_steps=2, rho=0.0).forward_equivalents == within.forward_equivalents
+    assert (around.strength, around.paired) == (within.strength, within.paired)
+    assert around.dose == (within.dose or "relative_weight_norm")
+
+
+def test_what_is_true_of_a_method_is_true_of_what_stands_around_it() -> None:
+    assert is_paired(PerturbationConfig(method="ear+sam")) and not is_paired(PerturbationConfig(method="rdrop+sam"))
+    assert (supervision("ear+sam"), supervision("sam")) == ("monolingual", "none")
+    assert (with_inputs("sam", "r3f"), with_inputs("smart+asam", "r3f")) == ("r3f+sam", "r3f+asam")
+    assert with_inputs("sam+rdrop+adversarial", "none") == "none+rdrop+sam"
+    assert Parts.of("rdrop").inputs is METHODS["none"]
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("smart+rdrop", "does not combine, rdrop needs a method that trains at one point"),
+        ("sam+asam", "does not combine, at most one method of the weights (sam, asam)"),
+        ("smart+vat", "does not combine, at most one method of the inputs (smart, vat)"),
+        ("rdrop+rdrop", "does not combine, at most one method of a kind (rdrop, rdrop)"),
+        ("adversarial+san", "unknown method, did you mean 'sam'?"),
+        ("sam+", "unknown method"),
+    ],
+)
+def test_what_does_not_combine_is_refused_in_one_line(method: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        created(method)
+    (line,) = caught.value.lines
+    assert line.startswith(f"perturbation.method: {message}")
+    assert method in line
+
+
+def test_the_printed_matrix_is_what_create_does() -> None:
+    shown = {
+        row[0]: dict(zip(catalogue.combinations()[0][1:], row[1:], strict=True)) for row in catalogue.combinations()[1:]
+    }
+    assert len(list(combinations())) == sum(map(len, shown.values()))
+    for method, row in shown.items():
+        for around, cell in row.items():
+            try:
+                created(method + around, start="uniform")
+                assert cell == "yes", (method, around)
+            except UserError:
+                assert cell == "–", (method, around)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"encoder": {"dropout": 0.0}}, "encoder.dropout: rdrop compares two dropout masks"),
+        ({"training": {"gradient_checkpointing": True}}, "training.gradient_checkpointing: computes passes again"),
+    ],
+)
+def test_a_trial_in_which_rdrop_cannot_work_is_refused(other: dict[str, Any], message: str) -> None:
+    (line,) = created("rdrop").problems(TrialConfig.model_validate(other))
+    assert line.startswith(message)
+    assert created("rdrop").problems(TrialConfig()) == []

@@ -1,0 +1,50 @@
+"""R-Drop (Wu et al., arXiv 2106.14448): one input under two dropout masks, whose outputs are kept alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainables.config import TrialConfig
+from trainables.perturbation.base import Around, AtPoint, Diagnostics, Measured, Perturbable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class RDrop(Around):
+    """(CE1 + CE2) / 2 + weight / 2 * (KL(p1 || p2) + KL(p2 || p1)), p1 and p2 the outputs at a point under two masks.
+
+    (The cross entropies are averaged, as the authors' code does; equation 3 of the paper adds them.) The point is the
+    clean one, or where another method trains: `adversarial+rdrop` finds it under the first mask.
+    """
+
+    name = "rdrop"
+    description = "one input under two dropout masks, their outputs kept alike by weight (R-Drop)"
+    dose = "perturbation.weight"
+
+    def __init__(self, inner: AtPoint) -> None:
+        super().__init__(inner)
+        self._point = inner.point
+
+    def problems(self, trial: TrialConfig) -> list[str]:
+        """A trial whose second mask cannot be drawn again, or where there is nothing to drop."""
+        found = super().problems(trial)
+        if trial.training.gradient_checkpointing:
+            found.append(
+                "training.gradient_checkpointing: computes passes again under one mask, rdrop has two (got true)"
+            )
+        if trial.encoder.dropout == 0.0:
+            found.append("encoder.dropout: rdrop compares two dropout masks, it needs more than 0 (got 0)")
+        return found
+
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
+        assert batch.forward_again is not None, "whoever trains gives a second mask"
+        point, describe = self._point(batch, magnitude)
+        first, second = batch.forward(point), batch.forward_again(point)
+        losses = batch.loss(first), batch.loss(second)
+        apart = batch.divergence(first, second) + batch.divergence(second, first)
+        return (losses[0] + losses[1] + self.config.weight * magnitude * apart) / 2, describe(losses[0], first)
+
+    @property
+    def forward_equivalents(self) -> float:
+        return self.inner.forward_equivalents + 3.0
