@@ -104,13 +104,14 @@ def plain(word: str, random: Random) -> str:
     """
     kept: list[str] = []
     bare = False
-    for sign in unicodedata.normalize("NFD", word.lower()):
-        mark = unicodedata.category(sign) == "Mn"
-        if not mark:
-            bare = sign.lower() != sign.upper()
-        if not (mark and bare):
-            kept.append(sign)
-    return unicodedata.normalize("NFC", "".join(kept))
+    for sign in word.lower():
+        letter = unicodedata.normalize("NFD", sign)[0]
+        if unicodedata.category(letter) == "Mn":
+            kept += [] if bare else [sign]
+            continue
+        bare = letter.lower() != letter.upper()
+        kept.append(letter if bare else sign)
+    return "".join(kept)
 
 
 _WHOLE = 2**63

@@ -59,9 +59,9 @@ def test_errors_are_those_of_the_definitions(bins: int) -> None:
 
 
 def test_edges_of_bins_belong_to_the_lower_and_certainty_to_the_last() -> None:
-    confidences, right = np.asarray([0.5, 0.5, 1.0, 0.75]), np.asarray([True, False, True, False])
-    assert calibration_error(confidences, right, 2) == pytest.approx(0.75 / 4)
-    assert calibration_error(confidences, right, 4) == pytest.approx(0.75 / 4)
+    confidences, right = np.asarray([0.5, 0.75, 1.0]), np.asarray([False, True, True])
+    assert calibration_error(confidences, right, 2) == pytest.approx((0.5 + 0.25) / 3)
+    assert calibration_error(confidences, right, 1) == pytest.approx(0.25 / 3)
     assert brier(np.asarray([[0.0, 1.0], [1.0, 0.0]]), np.asarray([1, 1])) == 1.0
 
 
