@@ -69,6 +69,7 @@ HOMES: Mapping[str, Sequence[str]] = {
     ),
     "mlflow": ("study.tracking",),
     "matplotlib": ("study.plots",),
+    "peft": ("trainables.model",),
     "transformers": ("trainables.model", "trainables.tasks", "trainables.offline"),
     "datasets": ("trainables.model", "trainables.tasks", "trainables.offline"),
     "click": ("study.commands", "study.cli"),

@@ -35,6 +35,7 @@ SECTIONS: Mapping[str, Sequence[click.Command]] = {
         planning.spaces,
         planning.methods,
         planning.tasks,
+        planning.data,
     ),
 }
 """The commands in the order of their help."""

@@ -59,6 +59,7 @@ def _run(config: TrialConfig, directory: Path, as_json: bool) -> None:
     from trainables.materials import weights
     from trainables.training.loop import run_trial
 
+    weights.check(config.encoder)
     weights.check_length(config)
     weights.check_languages(config)
     for i, evaluation in enumerate(run_trial(config, directory, say=partial(print, file=sys.stderr))):

@@ -45,6 +45,34 @@ class TaskConfig(Config):
     """Longest input, in tokens; longer ones are cut."""
 
 
+class AdapterConfig(Config):
+    """The few parameters that are trained of an encoder in place of all of its own."""
+
+    method: Literal["none", "lora", "ia3", "bitfit"] = "none"
+    """`none` trains the encoder's own; `lora` adds products of two narrow matrices to linear layers (arXiv 2106.09685),
+    `ia3` scales what leaves or enters them (arXiv 2205.05638), `bitfit` trains biases alone (arXiv 2106.10199)."""
+    rank: PositiveInt = 8
+    """`lora`: width of the two matrices (r)."""
+    alpha: NonNegative = 16.0
+    """`lora`: what their product counts by, over the rank; at 0 the encoder stays as it is."""
+    targets: Literal["auto"] | tuple[str, ...] = "auto"
+    """`lora`, `ia3`: the linear layers, by the ends of their names; `auto` are attention's queries and values for
+    `lora`, its keys and values and the feed-forward's last layer for `ia3`."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """`lora`: dropout probability of what enters the two matrices."""
+
+    @model_validator(mode="after")
+    def _reads_what_is_given(self) -> AdapterConfig:
+        read = {"lora": ("rank", "alpha", "targets", "dropout"), "ia3": ("targets",)}.get(self.method, ())
+        for name, field in type(self).model_fields.items():
+            if name not in ("method", *read) and getattr(self, name) != field.default:
+                got = f"got {getattr(self, name)}"
+                raise ValueError(f"{self.method} reads no {name}; in a space let it depend on the method ({got})")
+        if self.targets == ():
+            raise ValueError("targets must have at least one entry (got none)")
+        return self
+
+
 class EncoderConfig(Config):
     """Which pretrained multilingual encoder is fine-tuned, and how much of it."""
 
@@ -62,6 +90,18 @@ class EncoderConfig(Config):
     """Drop the embedding rows that no text of the phase uses; exact, and much cheaper."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     """Dropout probability everywhere in the encoder; none keeps the encoder's own."""
+    adapter: AdapterConfig = AdapterConfig()
+    """Few parameters in place of the encoder's own; none in layers that are frozen."""
+
+    @property
+    def trains_words(self) -> bool:
+        """Whether word embeddings are trained."""
+        return not self.freeze_embeddings and self.adapter.method == "none"
+
+    @property
+    def trains_embedding_layer(self) -> bool:
+        """Whether anything of the embedding layer is: `bitfit` has a bias there."""
+        return not self.freeze_embeddings and self.adapter.method in ("none", "bitfit")
 
 
 class Budget(Config):
@@ -72,7 +112,8 @@ class Budget(Config):
     epochs: Positive | None = None
     """Passes over the training examples."""
     forward_equivalents: Positive | None = None
-    """Passes over one batch: forward 1, backward to the inputs 1, weight gradients 1 (a clean step costs 3)."""
+    """Passes over one batch: forward 1, backward to the inputs 1, weight gradients 1 (a clean step costs 3; 2 with an
+    adapter, whose own are next to nothing)."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Budget:
@@ -255,8 +296,11 @@ class EvaluationConfig(Config):
     """Most tokens, padding included, in one evaluation batch on a CPU."""
     accelerator_token_budget: Annotated[int, Field(ge=64)] = 16384
     """As token_budget, on an accelerator."""
-    checkpoint: Literal["last", "best_source_validation"] = "last"
-    """Which evaluation is the trial's result: the last, or the one best on the source language."""
+    checkpoint: Literal["last", "best_source_validation", "average"] = "last"
+    """Which weights are the trial's result: the last, those best on the source language, or the mean of those at its
+    evaluations."""
+    average_last: PositiveInt | None = None
+    """`average`: of how many of the last evaluations; none: of all."""
     attack: AttackConfig | None = None
     """Score under attack too."""
     certify: CertifyConfig | None = None

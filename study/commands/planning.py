@@ -103,3 +103,36 @@ def tasks() -> None:
     from study.views import layout
 
     click.echo(layout.listed(catalogue.tasks(), layout.width()))
+
+
+@click.command(epilog=example("study data xnli task.data_dir=data encoder.name_or_path=xlm-roberta-base"))
+@click.argument("task")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
+@click.option("--rows", type=click.IntRange(min=0), default=3, show_default=True, help="Rows of each language to show.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+@click.option(
+    "--write-yaml",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TASK is a folder: propose a task's file for the data in it, write it here, and look at that.",
+)
+def data(task: str, overrides: Sequence[str], rows: int, as_json: bool, write_yaml: Path | None) -> None:
+    """Say what is understood of the data of TASK: files, languages, labels, lengths, repetitions, some rows.
+
+    TASK is one of the catalogue or the path of a task's YAML file; keys are those of a trial, such as task.data_dir.
+    All splits are read, test too; nothing is scored. A malformed row is one line, and ends with exit status 2.
+    """
+    import json
+
+    from study.planning import proposal, survey, survey_words
+    from study.views import layout
+    from trainables.config import TrialConfig
+    from trainables.loading import load_config
+    from trainables.tasks.definition import catalogue
+
+    if write_yaml is None and Path(task).is_dir() and task not in catalogue():
+        raise click.UsageError(f"{task} is a folder: --write-yaml FILE.yaml proposes a task's file for it")
+    if write_yaml is not None:
+        proposal.write(Path(task), write_yaml)
+        task = str(write_yaml)
+    found = survey.survey(load_config(TrialConfig, None, [f"task.name={json.dumps(task)}", *overrides]), rows)
+    click.echo(survey_words.document(found) if as_json else survey_words.words(found, layout.width()))

@@ -116,7 +116,9 @@ def _point(config: StudyConfig, trial: TrialConfig, seed: int) -> dict[str, obje
         update={
             "examples_per_language": config.protocol.confirm_examples_per_language,
             # The best checkpoint is found among evaluations of equal size.
-            "intermediate_examples_per_language": shorter if trial.evaluation.checkpoint == "last" else None,
+            "intermediate_examples_per_language": (
+                None if trial.evaluation.checkpoint == "best_source_validation" else shorter
+            ),
         }
     )
     return rules.difference(config.trial, trial.model_copy(update={"training": training, "evaluation": evaluation}))

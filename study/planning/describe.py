@@ -13,7 +13,7 @@ from study.question.config import ScalingConfig, StudyConfig
 from study.views.found import planned
 from study.views.values import selection_words
 from trainables import machine
-from trainables.config import Budget
+from trainables.config import AdapterConfig, Budget
 
 
 def words(config: StudyConfig, root: Path) -> str:
@@ -72,7 +72,16 @@ def _encoder(config: StudyConfig) -> Iterator[str]:
     notes = ["embeddings frozen"] if encoder.freeze_embeddings else []
     notes += [f"{encoder.freeze_lower_layers} lower layers frozen"] if encoder.freeze_lower_layers else []
     notes += ["vocabulary trimmed"] if encoder.trim_vocabulary else []
+    notes += _adapter(encoder.adapter)
     yield ", ".join([encoder.name_or_path, *notes])
+
+
+def _adapter(adapter: AdapterConfig) -> list[str]:
+    if adapter.method in ("none", "bitfit"):
+        return [] if adapter.method == "none" else ["biases alone trained (bitfit)"]
+    what = f"lora of rank {adapter.rank}, alpha {adapter.alpha:g}," if adapter.method == "lora" else adapter.method
+    where = "its family's targets" if adapter.targets == "auto" else ", ".join(adapter.targets)
+    return [f"trained by {what} on {where}"]
 
 
 def _training(config: StudyConfig) -> Iterator[str]:

@@ -28,6 +28,7 @@ from trainables import devices, machine
 from trainables.devices import Device
 from trainables.environment import environment, past_proxies
 from trainables.errors import UserError
+from trainables.model import adapters
 from trainables.storage.cache import cache_root
 from trainables.storage.scratch import socket_folder
 
@@ -47,7 +48,7 @@ def examine(root: Path, config: StudyConfig | None = None, address: str | None =
     Of a study on a cluster at an `address` trials run elsewhere: see `cluster_doctor`.
     """
     there = [devices.processor(), *devices.cards()]
-    findings = [*_versions(), script_tune(Path(sys.executable).parent), *_machine(there), _cache(), _root(root)]
+    findings = [*_versions(config), script_tune(Path(sys.executable).parent), *_machine(there), _cache(), _root(root)]
     if config is not None:
         from study.planning import fits  # imports torch and transformers, and a study's start imports this module
 
@@ -71,7 +72,7 @@ def brief(config: StudyConfig, address: str | None = None) -> list[str]:
 
     Of a study on a cluster this machine only has the driver.
     """
-    findings = [f for f in _versions() if f.what != "installation"]
+    findings = [f for f in _versions(config) if f.what != "installation"]
     if address is None:
         findings += [_memory(), _cache(), *_idle_gpus(config)]
     return [f"{f.level}: {f.what}: {_words(f)}" for f in findings if f.level != "ok"]
@@ -81,26 +82,39 @@ def _words(finding: Finding) -> str:
     return f"{finding.found}{f' – {finding.cure}' if finding.cure else ''}"
 
 
-def _versions() -> Iterator[Finding]:
-    """Installed packages against the ranges that this project asks for."""
+def _versions(config: StudyConfig | None = None) -> Iterator[Finding]:
+    """Installed packages against the ranges that this project asks for, and a study in particular."""
     yield Finding("ok", "python", ".".join(map(str, sys.version_info[:3])))
     try:
         wanted = [Requirement(line) for line in requires(DISTRIBUTION) or []]
     except PackageNotFoundError:
         yield Finding("warning", "installation", "this project is not installed", "make setup")
         return
+    extra = "" if config is None else _extra(config)
     for need in wanted:
-        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+        if need.marker is not None and not need.marker.evaluate({"extra": extra}):
             continue
+        is_extra = need.marker is not None and not need.marker.evaluate({"extra": ""})
+        install = f"pip install '{DISTRIBUTION}[{extra}]'" if is_extra else "make setup"
+        cure = f"{install} (needs {need.specifier})"
         try:
             installed = version(need.name)
         except PackageNotFoundError:
-            yield Finding("failure", need.name, "not installed", f"make setup (needs {need.specifier})")
+            yield Finding("failure", need.name, "not installed", cure)
             continue
         if not need.specifier.contains(installed, prereleases=True):
-            yield Finding("failure", need.name, installed, f"make setup (needs {need.specifier})")
-        elif need.name in ("ray", "torch", "transformers", "optuna", "mlflow"):
+            yield Finding("failure", need.name, installed, cure)
+        elif need.name in ("ray", "torch", "transformers", "optuna", "mlflow", adapters.LIBRARY):
             yield Finding("ok", need.name, installed)
+
+
+def _extra(config: StudyConfig) -> str:
+    """The extra of this project that a study needs, if it does."""
+    try:
+        trials = needs.encoders(config)
+    except UserError:
+        trials = [config.trial]  # what is wrong with the space is for `preflight`
+    return adapters.EXTRA if any(trial.encoder.adapter.method in adapters.BY_LIBRARY for trial in trials) else ""
 
 
 def script_tune(folder: Path) -> Finding:

@@ -39,7 +39,7 @@ VARYING = (
     "training.precision",
     "encoder.dropout",
 )
-"""Dimensions of a space that memory depends on; of those of the encoder the lowest value needs most, but of dropout."""
+"""Dimensions of a space that memory depends on; of others of the encoder `needs.encoders` knows what needs most."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,12 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import search_spaces
+from search_spaces.dimensions import Dimension
 from study.execution.concurrency import held
 from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
@@ -18,7 +21,7 @@ from study.views.found import Study, find
 from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
-from trainables.loading import apply_point
+from trainables.loading import apply_point, validate
 from trainables.materials.weights import trained, whole
 from trainables.perturbation import create
 
@@ -33,9 +36,10 @@ def checkpoints(config: StudyConfig) -> int | None:
     """Most bytes that the study's checkpoints take at any time, on this machine; None where the encoder is not here.
 
     Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
-    is kept. Without checkpoints between there is one, written when the trial is interrupted, and the final
-    weights. The weights of the best few finished trials stay, or of all, those of a confirmation too. What as few that
-    failed by no fault of their own keep besides, to be retried from, is not counted: most studies have none.
+    is kept, and with each the mean where weights are averaged. Without checkpoints between there is one, written when
+    the trial is interrupted, and the final weights. The weights of the best few finished trials stay, or of all, those
+    of a confirmation too. What as few that failed by no fault of their own keep besides, to be retried from, is not
+    counted: most studies have none.
     """
     counts = [trained(trial) for trial in encoders(config)]
     if None in counts:
@@ -46,6 +50,7 @@ def checkpoints(config: StudyConfig) -> int | None:
         running = FULL + WEIGHTS
     else:
         running = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
+        running += WEIGHTS * 3 * (evaluation.checkpoint == "average")
     return parameters * (at_once(config.scaling) * running + kept(config) * WEIGHTS)
 
 
@@ -57,15 +62,36 @@ def kept(config: StudyConfig) -> int:
 
 
 def encoders(config: StudyConfig) -> list[TrialConfig]:
-    """The base trial under every choice of encoder, and of what is frozen of it, that the space offers."""
-    trials = [config.trial]
+    """The base trial under every choice of encoder, and of what is trained of it, that the space offers.
+
+    Of numbers that is the one that needs most: the largest adapter, the fewest frozen layers. Raises `UserError` for
+    choices that do not go together.
+    """
     if config.search.space is None:
-        return trials
+        return [config.trial]  # in a space it is the baseline's
+    points: list[dict[str, Any]] = [{}]
     for dimension in search_spaces.load(config.search.space).dimensions:
         if dimension.path.startswith("encoder."):
-            values = dimension.choices or (dimension.low if dimension.kind == "float" else int(dimension.low),)
-            trials = [apply_point(trial, {dimension.path: value}) for trial in trials for value in values]
-    return trials
+            points = [more for point in points for more in _with(dimension, point)]
+    try:
+        trials = [apply_point(config.trial, point) for point in points]
+    except UserError as error:
+        raise UserError(*(f"search.space: {line}" for line in error.lines)) from None
+    return [config.trial, *(trial for trial in trials if trial != config.trial)]
+
+
+def _with(dimension: Dimension, point: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A point of the dimensions of the encoder with one more of them, and without it where it need not be there."""
+    mine = {path: values for path, values in dimension.when.items() if path.startswith("encoder.")}
+    is_possible = all(path in point and point[path] in values for path, values in mine.items())
+    if not is_possible or len(mine) < len(dimension.when):
+        yield point
+    if is_possible:
+        most = dimension.high if dimension.path.startswith("encoder.adapter.") else dimension.low
+        yield from (
+            {**point, dimension.path: value}
+            for value in dimension.choices or (int(most) if dimension.kind == "int" else most,)
+        )
 
 
 def used(config: StudyConfig, root: Path) -> int:
@@ -167,7 +193,7 @@ def passes(trial: TrialConfig) -> float | None:
     """Forward-equivalents of a trial; None where it is given in epochs, whose length is that of the data."""
     budget = trial.training.budget
     if budget.steps is not None:
-        return budget.steps * create(trial.perturbation).forward_equivalents
+        return budget.steps * create(trial.perturbation).cost(trial.encoder)
     return budget.forward_equivalents
 
 
@@ -212,24 +238,23 @@ def _comparable(config: StudyConfig, root: Path) -> Iterator[Study]:
         try:
             events = Tail(roots.place(root, name).ledger).poll()
             began = next((e["config"] for e in events if e["event"] == "study"), None)
-            if began is None or not _is_comparable(config, began):
+            if began is None or not _is_comparable(config, validate(StudyConfig, began)):
                 continue
             yield find(root, name)
         except UserError:  # a damaged ledger is no reason not to estimate
             continue
 
 
-def _is_comparable(config: StudyConfig, other: dict[str, dict[str, object]]) -> bool:
-    mine = config.model_dump(mode="json")
-    return all(mine[a].get(b) == other.get(a, {}).get(b) for a, b in _SAME)
+def _is_comparable(config: StudyConfig, other: StudyConfig) -> bool:
+    return _compared(config) == _compared(other)
 
 
-_SAME = (
-    ("trial", "encoder"),
-    ("trial", "task"),
-    ("scaling", "workers_per_trial"),
-    ("scaling", "cpus_per_worker"),
-    ("scaling", "gpus_per_worker"),
+_compared = attrgetter(
+    "trial.encoder",
+    "trial.task",
+    "scaling.workers_per_trial",
+    "scaling.cpus_per_worker",
+    "scaling.gpus_per_worker",
 )
 """What two studies share whose times are comparable."""
 

@@ -17,6 +17,7 @@ from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
 from study.tracking.server import default_uri, validate_uri
 from trainables import machine
+from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import weights
@@ -54,23 +55,25 @@ def tested(config: StudyConfig) -> tuple[str, ...]:
 
 def _encoders(config: StudyConfig) -> list[str]:
     """Encoders, the base's and those that the space chooses among, that are not here and cannot be fetched."""
-    try:
-        trials = needs.encoders(config)
-    except UserError:
-        trials = [config.trial]  # what is wrong with the space is reported by the checks
+    trials, found = _trials(config)
     lines = [line for trial in trials for line in _lines(partial(weights.check, trial.encoder))]
-    return [f"trial.{line}" for line in dict.fromkeys(lines)]
+    return [*found, *(f"trial.{line}" for line in dict.fromkeys(lines))]
 
 
 def _lengths(config: StudyConfig) -> list[str]:
     """Encoders that have no positions for texts as long as the task allows, or do not know its languages."""
-    try:
-        trials = needs.encoders(config)
-    except UserError:
-        trials = [config.trial]
+    trials, found = _trials(config)
     checked = [partial(check, trial) for trial in trials for check in (weights.check_length, weights.check_languages)]
     lines = [line for each in checked for line in _lines(each)]
-    return [f"trial.{line}" for line in dict.fromkeys(lines)]
+    return [*found, *(f"trial.{line}" for line in dict.fromkeys(lines))]
+
+
+def _trials(config: StudyConfig) -> tuple[list[TrialConfig], list[str]]:
+    """The base under the space's choices of encoder; it alone, and why, where those do not go together."""
+    try:
+        return needs.encoders(config), []
+    except UserError as error:
+        return [config.trial], error.lines
 
 
 def disk(config: StudyConfig, root: Path, address: str | None = None) -> int | None:

@@ -73,15 +73,17 @@ def space(name: str) -> Rows:
 
 
 def methods() -> Rows:
-    """Robust training methods: perturbations, what stands around one, then augmentations, with their supervision."""
+    """Robust training methods: perturbations, what stands around one, augmentations; their supervision and dose."""
     from trainables import augmentation, perturbation
 
-    rows = [(m.name, m.description, m.supervision) for m in perturbation.METHODS.values()]
-    around = [(perturbation.RDrop.name, perturbation.RDrop.description)]
-    around += [(way.name, way.description) for way in perturbation.WEIGHTS.values()]
-    rows += [(name, f"{words}; alone, or +{name}", "none") for name, words in around]
-    rows += [(m.name, m.description, m.supervision) for m in augmentation.METHODS.values()]
-    return [(name, f"{words} (supervision: {supervision})") for name, words, supervision in rows]
+    rows = [(m.name, m.description, m.supervision, m.dose) for m in perturbation.METHODS.values()]
+    rows += [(m.name, f"{m.description}; alone, or +{m.name}", "none", m.dose) for m in (perturbation.RDrop,)]
+    rows += [(w.name, f"{w.description}; alone, or +{w.name}", "none", w.dose) for w in perturbation.WEIGHTS.values()]
+    rows += [(m.name, m.description, m.supervision, "") for m in augmentation.METHODS.values()]
+    return [
+        (name, f"{words} (supervision: {needed}{f'; dose: {dose}' if dose else ''})")
+        for name, words, needed, dose in rows
+    ]
 
 
 def combinations() -> list[list[str]]:

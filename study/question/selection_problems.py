@@ -65,10 +65,17 @@ def _seed_problems(config: StudyConfig) -> Iterator[str]:
 
 def _checkpoint_problems(config: StudyConfig) -> Iterator[str]:
     evaluation = config.trial.evaluation
-    if evaluation.checkpoint != "best_source_validation":
+    if evaluation.average_last is not None and evaluation.checkpoint != "average":
+        yield (
+            "trial.evaluation.average_last: is of trial.evaluation.checkpoint average "
+            f"(got {evaluation.average_last}, checkpoint {evaluation.checkpoint})"
+        )
+    if evaluation.checkpoint == "last":
         return
     if evaluation.every is None:
-        yield "trial.evaluation.checkpoint: best_source_validation needs trial.evaluation.every (got none)"
+        yield f"trial.evaluation.checkpoint: {evaluation.checkpoint} needs trial.evaluation.every (got none)"
+    if evaluation.checkpoint == "average":
+        return
     few = evaluation.intermediate_examples_per_language
     if few is not None and few != evaluation.examples_per_language:
         yield (

@@ -48,13 +48,13 @@ def result_of(evaluations: Sequence[Evaluation], trial: TrialConfig) -> Evaluati
     """The evaluation that is a trial's score, of those on one split in the order of their steps: the final one.
 
     It has the costs of the whole training and, where that is asked for, the scores under attack and the certificates.
-    Its step is that of the checkpoint which it scored: the last, or the one best on the source language (the earliest
-    of equals), which is loaded and scored again at the end. None without a final evaluation.
+    Its step is that of the checkpoint which it scored: the last (or what is averaged up to it), or the one best on the
+    source language (the earliest of equals), which is loaded and scored again at the end. None without a final one.
     """
     if not evaluations or not evaluations[-1].final:
         return None
     final = evaluations[-1]
-    if trial.evaluation.checkpoint == "last":
+    if trial.evaluation.checkpoint != "best_source_validation":
         return final
     given = trial.task.source_language
     source = given if given in final.primary.values else languages.normalize(given)

@@ -12,15 +12,24 @@ from typing import Any
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.materials.materials import added_rows, language_numbers, prepared
-from trainables.model.families import EMBEDDINGS, Family, family_of
+from trainables.model import adapters
+from trainables.model.adapters import Linear, Shapes
+from trainables.model.families import Family, family_of
 from trainables.tasks.hub import unreachable
 from trainables.tasks.plan import Plan
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 WEIGHTS = "model.safetensors"
 WORDS = "word_embeddings.weight"
 """How the name of the table ends that has a row for each word."""
+
+PICKLED = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "*.ckpt", "tf_model*.h5", "flax_model*.msgpack")
+"""Weights in other formats, which are never read: to unpickle a file is to run it."""
+
+CONVERTED: Mapping[str, str] = {
+    "FacebookAI/xlm-mlm-100-1280": "refs/pr/2",  # 73ecec9
+    "FacebookAI/xlm-mlm-17-1280": "refs/pr/2",  # 19dd10826601ae8b88956b03876174b5d4381506
+}
+"""Encoders of the hub whose main revision has no safetensors weights, and the revision that has the same ones so."""
 
 HUB_ID = re.compile(r"(\b[\w\-.]+\b/)?\b[\w\-.]{1,96}\b")
 """As the hub's own client has it."""
@@ -29,12 +38,16 @@ HUB_ID = re.compile(r"(\b[\w\-.]+\b/)?\b[\w\-.]{1,96}\b")
 def check(encoder: EncoderConfig) -> None:
     """Raise `UserError` where the weights are not on this machine and cannot be fetched, as far as can be told.
 
-    And where they are of no known family, or layers are to be frozen alone that are all one.
+    And where they are of no known family, layers are to be frozen alone that are all one, or an adapter cannot be had
+    or has nothing to train.
     """
+    adapters.check_installed(encoder.adapter)
     if problem := _problem(encoder):
         raise UserError(f"encoder.name_or_path: {ENCODERS} (got {encoder.name_or_path!r}: {problem})")
     if kind := architecture(encoder).get("model_type"):
         family_of(str(kind)).check_frozen(str(kind), encoder.freeze_lower_layers)
+        if (shapes := _published(encoder)) is not None:
+            adapters.check(family_of(str(kind)), shapes, encoder)
 
 
 def check_length(config: TrialConfig) -> None:
@@ -70,12 +83,21 @@ def _problem(encoder: EncoderConfig) -> str | None:
     if name.startswith(OFFLINE):
         return None if name == f"{OFFLINE}e5-small" else "no such embedded encoder"
     if Path(name).is_dir():
-        return None if stored(Path(name)) else f"no readable {WEIGHTS} in it"
+        return None if stored(Path(name)) else _unread(Path(name))
     if not is_hub_id(name):
         return "no such folder"
     if _cached(encoder) is not None:
         return None
+    converted = CONVERTED.get(name if "/" in name else f"FacebookAI/{name}")
+    if converted is not None and encoder.revision in (None, "main"):
+        return f"its safetensors weights are at encoder.revision: {converted}, and no others are read"
     return f"not fetched yet, and {why}" if (why := unreachable()) else None
+
+
+def _unread(folder: Path) -> str:
+    """Why there is nothing to be read in a folder."""
+    others = sorted(file.name for pattern in PICKLED for file in folder.glob(pattern))
+    return f"no readable {WEIGHTS} in it" + (f", and {', '.join(others)} is never unpickled" if others else "")
 
 
 def is_hub_id(name: str) -> bool:
@@ -145,20 +167,19 @@ def trained(config: TrialConfig) -> int | None:
 
 
 def count(shapes: Shapes, encoder: EncoderConfig) -> int:
-    """Of parameters by name, the number that is not frozen."""
+    """Of parameters by name, the number that a trial changes, with those that an adapter adds."""
     return sum(map(math.prod, unfrozen(shapes, encoder).values()))
 
 
 def unfrozen(shapes: Shapes, encoder: EncoderConfig) -> Shapes:
     """Those of a trial's parameters that it changes, its head's apart."""
-    family, found = _family(encoder), {}
-    for name, shape in own(shapes, encoder).items():
-        part = family.part(name)
-        assert part is not None
-        frozen = encoder.freeze_embeddings if part == EMBEDDINGS else 0 <= part < encoder.freeze_lower_layers
-        if family.trains(name) and not frozen:
-            found[name] = shape
-    return found
+    return adapters.trained(_family(encoder), shapes, encoder)
+
+
+def adapted(shapes: Shapes, encoder: EncoderConfig) -> list[Linear]:
+    """The linear layers of a trial's encoder that its adapter adds parameters to."""
+    is_adapted = encoder.adapter.method in adapters.BY_LIBRARY
+    return adapters.adapted(_family(encoder), shapes, encoder) if is_adapted else []
 
 
 def own(shapes: Shapes, encoder: EncoderConfig) -> Shapes:
@@ -188,7 +209,7 @@ def loaded(config: TrialConfig) -> Shapes | None:
 
 def _shapes(config: TrialConfig) -> Shapes | None:
     """As `loaded`; as published where the vocabulary is frozen and does not count."""
-    return _published(config.encoder) if config.encoder.freeze_embeddings else loaded(config)
+    return loaded(config) if config.encoder.trains_words else _published(config.encoder)
 
 
 def _extended(shapes: Shapes, rows: int) -> Shapes:

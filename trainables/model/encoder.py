@@ -5,6 +5,9 @@ Suffixes: s sequences, t tokens, d hidden size, e embedding size, v vocabulary r
 
 from __future__ import annotations
 
+import copy
+import itertools
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,10 +25,10 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import cached_file, logging
 
 from trainables.batch import Batch
-from trainables.config import ENCODERS, OFFLINE, EncoderConfig
+from trainables.config import ENCODERS, OFFLINE, AdapterConfig, EncoderConfig
 from trainables.errors import UserError
 from trainables.layout import Layout
-from trainables.model import dropout
+from trainables.model import adapters, dropout
 from trainables.model.attention import ATTENTION
 from trainables.model.families import add_installed, family_of
 from trainables.model.heads import pool
@@ -51,6 +54,7 @@ class Encoder(nn.Module):
         self.uses_segments = uses_segments
         self.is_told_languages = bool(self.family.language_numbers(model.config.to_dict()))
         """Whether it has to be told the language of each sequence."""
+        self.adapter = AdapterConfig()
         self.frozen_layers = 0
         """How many of the lowest layers are known to give an unperturbed text the same states for good (`freeze`)."""
         self._given: tuple[Layout, bool, dict[str, Tensor]] | None = None
@@ -180,7 +184,33 @@ class Encoder(nn.Module):
         for layer in layers[:lower_layers]:
             for module in layer:
                 module.requires_grad_(False)
-        self.frozen_layers = lower_layers if embeddings and self.family.plain else 0
+        self.frozen_layers = self._unchanging()
+
+    def adapt(self, config: EncoderConfig) -> None:
+        """Train the few parameters of an adapter in place of the encoder's own that are not frozen.
+
+        Those that it adds are drawn from torch's generator of the CPU. Raises `UserError` where it cannot be had, or
+        has nothing to train here.
+        """
+        adapters.insert(self.model, self.family, config)
+        self.adapter = config.adapter
+        self.frozen_layers = self._unchanging()
+
+    def merged(self) -> Encoder:
+        """An encoder of the library's own parts alone that computes the same."""
+        if self.adapter.method not in adapters.BY_LIBRARY:
+            return self
+        own = copy.deepcopy(self)
+        adapters.merge(own.model)
+        own.adapter = AdapterConfig()
+        return own
+
+    def _unchanging(self) -> int:
+        """How many of the lowest layers, and the embeddings below them, have nothing that is trained."""
+        parts = [self.family.embedding_layer(self.model), *self.family.layers_of(self.model)]
+        is_trained = (any(p.requires_grad for module in part for p in module.parameters()) for part in parts)
+        still = len(list(itertools.takewhile(operator.not_, is_trained)))
+        return max(0, still - 1) if self.family.plain else 0
 
     @contextmanager
     def above_frozen(self) -> Iterator[list[Tensor]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from operator import attrgetter
@@ -48,6 +48,22 @@ class Languages:
 
 
 @dataclass(frozen=True)
+class Linears:
+    """Linear layers of a layer, by their paths in it: where adapters go."""
+
+    query: str
+    key: str
+    value: str
+    feed_forward: str
+    """The feed-forward's last."""
+
+    @classmethod
+    def joint(cls, attention: str, feed_forward: str) -> Linears:
+        """Of a layer with one for queries, keys and values."""
+        return cls(attention, attention, attention, feed_forward)
+
+
+@dataclass(frozen=True)
 class Family:
     """How the encoders of some kinds are built. Parts are named by their paths from the model without a head."""
 
@@ -79,6 +95,10 @@ class Family:
     """Whether one `nn.Dropout` serves several places of a pass, which must not get one mask."""
     shares_layers: bool = False
     """Whether all layers are one: none can be frozen alone."""
+    linears: Linears = Linears("attention.self.query", "attention.self.key", "attention.self.value", "output.dense")
+    """Where `encoder.adapter` adapts its layers."""
+    linears_in_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """What its files call linear layers of a layer otherwise, or hold several of as one."""
     never_trained: tuple[str, ...] = ()
     """Names of modules that no trial trains."""
     languages: Languages | None = None
@@ -122,6 +142,11 @@ class Family:
         if found["layer"] is not None:
             return int(found["layer"])
         return EMBEDDINGS if found["embeddings"] is not None else ABOVE
+
+    def path_in_layer(self, parameter: str) -> str | None:
+        """What follows a layer's number in the name of its parameter; None where it is in no layer."""
+        found = self._parts.search(parameter)
+        return None if found is None or found["layer"] is None else parameter[found.end() :]
 
     def longest(self, positions: int, pad_id: int) -> int:
         """Tokens, special ones included, that an encoder with so many positions takes."""
@@ -239,7 +264,14 @@ register(
     )
 )
 register(
-    Family(kinds=("distilbert",), layers=("transformer.layer",), takes_segments=False, plain=True, dropout="dropout")
+    Family(
+        kinds=("distilbert",),
+        layers=("transformer.layer",),
+        takes_segments=False,
+        plain=True,
+        dropout="dropout",
+        linears=Linears("attention.q_lin", "attention.k_lin", "attention.v_lin", "ffn.lin2"),
+    )
 )
 register(
     Family(
@@ -248,6 +280,12 @@ register(
         above=("encoder.embedding_hidden_mapping_in",),
         repeats_dropout=True,
         shares_layers=True,
+        linears=Linears(
+            "albert_layers.0.attention.query",
+            "albert_layers.0.attention.key",
+            "albert_layers.0.attention.value",
+            "albert_layers.0.ffn_output",
+        ),
     )
 )
 # What XLM takes as token types it looks up among the words.
@@ -262,13 +300,23 @@ register(
         dropout_numbers=("dropout", "attention_dropout"),
         languages=Languages("langs", by_token=True, numbers=_xlm_numbers),
         slow_tokenizer=True,
+        linears=Linears("q_lin", "k_lin", "v_lin", "lin2"),
     )
 )
+_DEBERTA = Family(
+    kinds=("deberta",),
+    above=("encoder.rel_embeddings", "encoder.LayerNorm", "encoder.conv"),
+    attention="eager",
+    linears=Linears.joint("attention.self.in_proj", "output.dense"),
+)
+register(_DEBERTA)
 register(
-    Family(
-        kinds=("deberta", "deberta-v2"),
-        above=("encoder.rel_embeddings", "encoder.LayerNorm", "encoder.conv"),
-        attention="eager",
+    replace(
+        _DEBERTA,
+        kinds=("deberta-v2",),
+        linears=Linears(
+            "attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj", "output.dense"
+        ),
     )
 )
 register(Family(kinds=("rembert",), above=("encoder.embedding_hidden_mapping_in",), attention="eager"))
@@ -281,13 +329,31 @@ register(
         never_trained=("embed_positions",),
     )
 )
-# Their files call the embeddings' norm otherwise than the library does.
+# Their files call the embeddings' norm, and what is in a layer, otherwise than the library does.
+_JINA = Family(
+    kinds=("jina_embeddings_v3",),
+    embeddings=("embeddings", "emb_ln"),
+    layers=("layers",),
+    dropout_numbers=("attention_dropout",),
+    linears=Linears("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.fc2"),
+    linears_in_files={
+        "mixer.Wqkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        "mixer.out_proj": ("self_attn.o_proj",),
+    },
+)
+register(_JINA)
 register(
-    Family(
-        kinds=("jina_embeddings_v3", "nomic_bert"),
-        embeddings=("embeddings", "emb_ln"),
-        layers=("layers",),
-        dropout_numbers=("attention_dropout",),
+    replace(
+        _JINA,
+        kinds=("nomic_bert",),
+        linears=replace(_JINA.linears, feed_forward="mlp.down_proj"),
+        linears_in_files={
+            "attn.Wqkv": _JINA.linears_in_files["mixer.Wqkv"],
+            "attn.out_proj": ("self_attn.o_proj",),
+            "mlp.fc11": ("mlp.up_proj",),
+            "mlp.fc12": ("mlp.gate_proj",),
+            "mlp.fc2": ("mlp.down_proj",),
+        },
     )
 )
 register(
@@ -297,6 +363,7 @@ register(
         counts_from_padding=True,
         takes_segments=False,
         attention="eager",
+        linears=Linears("attention.attn.q", "attention.attn.k", "attention.attn.v", "output.dense"),
     )
 )
 register(
@@ -307,6 +374,7 @@ register(
         takes_segments=False,
         dropout="mlp_dropout",
         dropout_numbers=("attention_dropout",),
+        linears=Linears.joint("attn.Wqkv", "mlp.Wo"),
     )
 )
 register(
@@ -318,6 +386,7 @@ register(
         takes_segments=False,
         dropout="attention_dropout",
         dropout_numbers=("attention_dropout",),
+        linears=Linears("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.down_proj"),
     )
 )
 register(
@@ -332,5 +401,8 @@ register(
         dropout_numbers=("dropout",),
         repeats_dropout=True,
         auto_class="AutoModelForTextEncoding",
+        linears=Linears(
+            "layer.0.SelfAttention.q", "layer.0.SelfAttention.k", "layer.0.SelfAttention.v", "layer.1.DenseReluDense.wo"
+        ),
     )
 )

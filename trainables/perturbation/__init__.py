@@ -4,7 +4,7 @@ In: a function from embeddings to logits, embeddings, mask, labels (`base.Pertur
 base       the interface; start here
 balls      start, normalise, project; ascent: the one ascent loop; noise: random numbers that depend on counters alone
 attack     scores under attack; certify: certificates of the smoothed classifier
-none, adversarial, freelb, random_perturbation, ear  a method each; divergences: SMART, VAT and R3F
+none, adversarial, random_perturbation, ear  a method each; freelb: also VILLA; divergences: SMART, VAT and R3F
 rdrop, sharpness  what stands around a method: a second dropout mask; weights that are moved (SAM)
 
 perturbation      what is added to the word embeddings during training; shape (batch, tokens, dim)

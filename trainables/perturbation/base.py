@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
-from trainables.config import PerturbationConfig, TrialConfig
+from trainables.config import EncoderConfig, PerturbationConfig, TrialConfig
 from trainables.lazy import torch
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class Perturbable:
     reworded: Callable[[int], tuple[Inside, Inside]] | None = None
     """From the number of a layer, counted from 0, to a pass over the items and one over copies of them in other words,
     padded to one width and under one dropout mask; there for methods that are `paired`."""
+
+
+def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q) + KL(q || p), per item (n,)."""
+    return batch.divergence(p, q) + batch.divergence(q, p)
 
 
 @dataclass
@@ -118,6 +123,8 @@ class WeightAscent(ABC):
 
     name: ClassVar[str]
     description: ClassVar[str]
+    dose: ClassVar[str] = "relative_weight_norm"
+    """As of a `Perturbation`."""
 
     def __init__(self, config: PerturbationConfig) -> None:
         self.rho = config.rho
@@ -179,6 +186,20 @@ class Perturbation(ABC):
     @abstractmethod
     def forward_equivalents(self) -> float:
         """Cost of a training step in passes over the batch: forward 1, backward to the inputs 1, weight gradients 1."""
+
+    @property
+    def weight_gradients(self) -> float:
+        """How many of those passes are weight gradients."""
+        return 1.0
+
+    def cost(self, encoder: EncoderConfig) -> float:
+        """`forward_equivalents` of a step that trains what is configured of an encoder.
+
+        An adapter trains next to nothing: gradients go through the encoder's weights, and none to them. Layers that are
+        frozen beside trained ones count in full.
+        """
+        spared = 0.0 if encoder.adapter.method == "none" else self.weight_gradients
+        return self.forward_equivalents - spared
 
 
 class AtPoint(Perturbation):

@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError
 from trainables.perturbation.ascent import AscentMethod, describe, describe_ascent
-from trainables.perturbation.base import Measured, Perturbable, Perturbation, register
+from trainables.perturbation.base import Measured, Perturbable, Perturbation, register, symmetric
 from trainables.perturbation.random_perturbation import noise_strength, random_delta
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || q) + KL(q || p), per item (n,)."""
-    return batch.divergence(p, q) + batch.divergence(q, p)
 
 
 class _WorstDivergence(AscentMethod):
@@ -55,6 +50,10 @@ class _WorstDivergence(AscentMethod):
     @property
     def forward_equivalents(self) -> float:
         return 6.0 + 2.0 * self._steps()
+
+    @property
+    def weight_gradients(self) -> float:
+        return 2.0
 
 
 @register
@@ -106,3 +105,7 @@ class R3F(Perturbation):
     @property
     def forward_equivalents(self) -> float:
         return 6.0
+
+    @property
+    def weight_gradients(self) -> float:
+        return 2.0

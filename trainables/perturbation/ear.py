@@ -27,7 +27,7 @@ class Ear(Perturbation):
     def problems(self, trial: TrialConfig) -> list[str]:
         """A trial in which neither push nor pull has a gradient."""
         encoder, layer = trial.encoder, self.config.attention_layer
-        if not encoder.freeze_embeddings or encoder.freeze_lower_layers <= layer:
+        if encoder.trains_embedding_layer or encoder.freeze_lower_layers <= layer:
             return []
         if self.config.push_weight == self.config.pull_weight == 0.0:
             return []
@@ -48,6 +48,10 @@ class Ear(Perturbation):
     @property
     def forward_equivalents(self) -> float:
         return 6.0
+
+    @property
+    def weight_gradients(self) -> float:
+        return 2.0
 
 
 def _attention_distance(own: Inside, copy: Inside) -> Tensor:

@@ -1,4 +1,4 @@
-"""FreeLB (Zhu et al., arXiv 1909.11764, algorithm 1): weight gradients averaged over the points of the ascent."""
+"""Methods that train at all points of the ascent: FreeLB, and VILLA, which adds a divergence at each."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError
 from trainables.lazy import torch
-from trainables.perturbation.ascent import AscentMethod, describe_ascent, inputs_only
-from trainables.perturbation.base import Measured, Perturbable, register
+from trainables.perturbation.ascent import AscentMethod, Objective, describe_ascent, inputs_only
+from trainables.perturbation.base import Measured, Perturbable, register, symmetric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class FreeLB(AscentMethod):
     """The mean over k < K of CE(x + delta_k): delta_0 is the start, each next one an ascent step further.
 
-    The gradient that moves delta is a by-product of the one that trains the weights, so K points cost K clean steps.
+    (FreeLB; Zhu et al., arXiv 1909.11764, algorithm 1.) The gradient that moves delta is a by-product of the one that
+    trains the weights, so K points cost K clean steps.
     """
 
     name = "freelb"
@@ -29,7 +30,7 @@ class FreeLB(AscentMethod):
     def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
         super().__init__(config, reference_norm)
         if config.ascent_steps < 1:
-            raise UserError(f"perturbation.ascent_steps: freelb needs at least 1 (got {config.ascent_steps})")
+            raise UserError(f"perturbation.ascent_steps: {self.name} needs at least 1 (got {config.ascent_steps})")
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
         """One graph of all K passes; `backward` accumulates the same gradient in the memory of one."""
@@ -39,9 +40,10 @@ class FreeLB(AscentMethod):
             losses.append(values)
             return inputs_only(values, point, retain_graph=True)
 
-        ascent = self._maximise(batch, magnitude, batch.loss, self._points(magnitude) - 1, differentiate)
+        objective = self._objective(batch)
+        ascent = self._maximise(batch, magnitude, objective, self._points(magnitude) - 1, differentiate)
         logits = batch.forward(batch.embeddings + ascent.delta)
-        losses.append(batch.loss(logits))
+        losses.append(objective(logits))
         return torch.stack(losses).mean(dim=0), describe_ascent(batch, ascent, losses[-1], logits)
 
     def backward(self, batch: Perturbable, magnitude: float, scale: float | Tensor) -> tuple[Tensor, Measured]:
@@ -58,13 +60,18 @@ class FreeLB(AscentMethod):
             to_embeddings.add_(point.grad)
             return point.grad
 
-        ascent = self._maximise(inner, magnitude, batch.loss, points - 1, differentiate)
+        objective = self._objective(inner)
+        ascent = self._maximise(inner, magnitude, objective, points - 1, differentiate)
         point = (inner.embeddings + ascent.delta).requires_grad_()
         logits = batch.forward(point)
-        differentiate(batch.loss(logits), point)
+        differentiate(objective(logits), point)
         if batch.embeddings.requires_grad:
             torch.autograd.backward(batch.embeddings, to_embeddings)
         return torch.stack(losses).mean(dim=0), describe_ascent(batch, ascent, losses[-1], logits)
+
+    def _objective(self, batch: Perturbable) -> Objective:
+        """What is raised by the ascent and lowered by the weights, at each point."""
+        return batch.loss
 
     def _points(self, magnitude: float = 1.0) -> int:
         """K; in a ball of radius zero all points are one."""
@@ -73,3 +80,28 @@ class FreeLB(AscentMethod):
     @property
     def forward_equivalents(self) -> float:
         return 3.0 * self._points()
+
+    @property
+    def weight_gradients(self) -> float:
+        return float(self._points())
+
+
+@register
+class Villa(FreeLB):
+    """The mean over k < K of CE(x + delta_k) + weight * KLs(f(x), f(x + delta_k)), f(x) a constant.
+
+    (VILLA, its text side; Gan et al., arXiv 2006.06195, algorithm 1 and equation 6.) Theirs starts at zero, and nothing
+    bounds its steps; here they end in the ball, as everywhere.
+    """
+
+    name = "villa"
+    description = "training at all K points of the ascent, and near the clean output at each (VILLA)"
+
+    def _objective(self, batch: Perturbable) -> Objective:
+        with torch.no_grad():
+            clean = batch.forward(batch.embeddings)
+        return lambda logits: batch.loss(logits) + self.config.weight * symmetric(batch, clean, logits)
+
+    @property
+    def forward_equivalents(self) -> float:
+        return super().forward_equivalents + 1.0

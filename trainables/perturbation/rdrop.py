@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainables.config import TrialConfig
-from trainables.perturbation.base import Around, AtPoint, Diagnostics, Measured, Perturbable
+from trainables.perturbation.base import Around, AtPoint, Diagnostics, Measured, Perturbable, symmetric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +42,13 @@ class RDrop(Around):
         point, describe = self._point(batch, magnitude)
         first, second = batch.forward(point), batch.forward_again(point)
         losses = batch.loss(first), batch.loss(second)
-        apart = batch.divergence(first, second) + batch.divergence(second, first)
-        return (losses[0] + losses[1] + self.config.weight * magnitude * apart) / 2, describe(losses[0], first)
+        apart = self.config.weight * magnitude * symmetric(batch, first, second)
+        return (losses[0] + losses[1] + apart) / 2, describe(losses[0], first)
 
     @property
     def forward_equivalents(self) -> float:
         return self.inner.forward_equivalents + 3.0
+
+    @property
+    def weight_gradients(self) -> float:
+        return self.inner.weight_gradients + 1.0

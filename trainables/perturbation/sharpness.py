@@ -58,7 +58,7 @@ class AtMovedWeights(Around):
     def __init__(self, inner: Perturbation, way: WeightAscent) -> None:
         super().__init__(inner)
         self.weights = way
-        self.dose = inner.dose or "relative_weight_norm"
+        self.dose = inner.dose or way.dose
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
         return self.inner.loss(batch, magnitude)
@@ -71,7 +71,15 @@ class AtMovedWeights(Around):
     @property
     def forward_equivalents(self) -> float:
         """Twice what it stands around; once where nothing is moved."""
-        return self.inner.forward_equivalents * (2.0 if self.config.rho > 0.0 else 1.0)
+        return self.inner.forward_equivalents * self._times
+
+    @property
+    def weight_gradients(self) -> float:
+        return self.inner.weight_gradients * self._times
+
+    @property
+    def _times(self) -> float:
+        return 2.0 if self.config.rho > 0.0 else 1.0
 
 
 def move(way: WeightAscent, weights: Sequence[Tensor], gradients: Sequence[Tensor], magnitude: float) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # a study's process tidies checkpoints up without reading wei
 NUMBERING = 2
 """What is written today; 1 where a checkpoint does not say."""
 
-WEIGHTS, OPTIMIZER, META = "weights.safetensors", "optimizer.safetensors", "meta.json"
+WEIGHTS, OPTIMIZER, MEAN, META = "weights.safetensors", "optimizer.safetensors", "mean.safetensors", "meta.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Checkpoint:
     evaluation_seconds: float
     scaler: Mapping[str, Any]
     """State of the gradient scaler; empty where there is none."""
+    mean: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of the weights at the evaluations so far, where the trial averages them."""
+    averaged: int = 0
+    """How many those were."""
     numbering: int = NUMBERING
     """How the rows of its word embeddings are numbered (`trainables.training.rows`)."""
 
@@ -93,6 +97,8 @@ def write(directory: Path, checkpoint: Checkpoint) -> Path:
         checksums = {WEIGHTS: _write_tensors(checkpoint.weights, aside / WEIGHTS)}
         if checkpoint.optimizer:
             checksums[OPTIMIZER] = _write_tensors(checkpoint.optimizer, aside / OPTIMIZER)
+        if checkpoint.mean:
+            checksums[MEAN] = _write_tensors(checkpoint.mean, aside / MEAN)
         meta = {
             "step": checkpoint.step,
             "evaluations": [evaluation.to_json() for evaluation in checkpoint.evaluations],
@@ -100,6 +106,7 @@ def write(directory: Path, checkpoint: Checkpoint) -> Path:
             "seconds": (checkpoint.train_seconds, checkpoint.evaluation_seconds),
             "scaler": dict(checkpoint.scaler),
             "numbering": NUMBERING,
+            "averaged": checkpoint.averaged,
             "checksums": checksums,
         }
         body = json.dumps(meta)
@@ -133,6 +140,8 @@ def read(folder: Path) -> Checkpoint | None:
             train_seconds=meta["seconds"][0],
             evaluation_seconds=meta["seconds"][1],
             scaler=meta.get("scaler", {}),
+            mean=load_file(folder / MEAN) if MEAN in meta["checksums"] else {},
+            averaged=meta.get("averaged", 0),
             numbering=meta.get("numbering", 1),
         )
     except (OSError, ValueError, KeyError, SafetensorError):

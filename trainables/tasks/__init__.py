@@ -3,7 +3,7 @@
 `load_task` reads the splits it is asked for and no other; the test split is closed to whoever does not name it.
 In: a name of the catalogue, or a definition of one's own. Out: rows, and the shape that encodes and scores them.
 task       a task with its rows; start here. definition: what a task is, as data; plan: which rows are which split
-store      where rows are: files, hub, or built in; fields: reading one; rows: many of them, in bounded memory
+store      where rows are: files, hub, or built in; formats: as published; fields: reading a row; rows: many
 base       what a shape is; shapes: which one a definition has; encoding: text to arrays; answers, chunks: scores
 classification, choice, tagging, span, retrieval  the shapes; ranking: the scores of ranked lists; mewslix: its files
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +14,9 @@ from trainables.config import Config
 from trainables.errors import UserError, suggestion
 from trainables.languages import distinct, normalize
 from trainables.loading import read_mapping, validate
+from trainables.tasks.files import patterns_of
+from trainables.tasks.formats.reading import FormatName, Reading
+from trainables.tasks.formats.source import keeps_ascii
 
 Shape = Literal["classification", "multiple_choice", "tagging", "span", "retrieval"]
 Split = Literal["train", "validation", "test"]
@@ -86,8 +89,8 @@ class TaskDefinition(Config):
     """Which module reads, trains and scores it."""
     labels: tuple[str, ...] = ()
     """Class or tag names, in the order of the numbers that the data uses; numbers may be names."""
-    columns: Names = Field(default_factory=dict)
-    """Column of the shape -> column of the data, where the two differ."""
+    columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    """Column of the shape -> column of the data, where the two differ, or columns whose texts are joined by a blank."""
     languages: tuple[str, ...] | Names = ()
     """Codes of the languages, or code -> what files and hub call it; none: those that have files."""
     without_validation: tuple[str, ...] = ()
@@ -96,10 +99,23 @@ class TaskDefinition(Config):
     """Languages that the hub's copy lacks."""
     splits: Splits = Splits()
     """What its splits are made of."""
-    files: str = "{split}.{language}.*"
-    """Pattern of local files, under `task.data_dir` or beside this file; the ending says the format."""
+    files: str | tuple[str, ...] | Names = "{split}.{language}.*"
+    """Pattern of local files, under `task.data_dir` or beside this file, or an absolute one; `*` and `**/` stand for
+    anything. Several: one after another. By column of the data: files whose lines belong together."""
+    format: FormatName | None = None
+    """Format of the files; none: recognised by what is in them."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""
+    header: tuple[str, ...] = ()
+    """Names of the columns of .tsv, .csv and CoNLL files, which then have no line of names."""
     quoting: bool | None = None
-    """Whether the cells of .tsv files stand in quotes; none: where every cell of the header does."""
+    """Whether cells stand in quotes; none: of .tsv where every cell of the header does, of .csv where a cell does."""
+    language: str | None = None
+    """Language of files whose names have none; none: the only one of `languages`."""
+    language_column: str | None = None
+    """Column that says each row's language as `languages` spells it; a spelling that ends in `-` is a beginning."""
+    unanswerable: Literal["drop"] | None = None
+    """Leave out questions without an answer, as SQuAD 2.0 has them; none: they are refused."""
     hub: Hub | None = None
     """The data on the hub."""
     builtin: Literal["intents"] | None = None
@@ -127,12 +143,34 @@ class TaskDefinition(Config):
             raise ValueError(f"labels: a task of shape {self.shape} needs at least two (got {len(self.labels)})")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: must be different from each other")
-        named = re.findall(r"\{[^}]*\}", self.files)
-        if set(named) != {"{split}", "{language}"} or Path(self.files).is_absolute():
-            raise ValueError(
-                "files: must be a relative path with {split} and {language} in it, and no other placeholder "
-                f"(got {self.files})"
-            )
+        return self
+
+    @model_validator(mode="after")
+    def _files_that_can_be_found(self) -> TaskDefinition:
+        own = {part.split for _, parts in self.splits for part in parts if part.task is None}
+        patterns = patterns_of(self.files)
+        named = [set(re.findall(r"\{[^}]*\}", pattern)) for pattern in patterns]
+        if isinstance(self.files, dict):
+            named = [set().union(*named)]  # a file whose lines belong to all languages needs no name of one
+        for pattern, placeholders in zip(patterns, named, strict=False):
+            lacking = "{split}" not in placeholders and len(own) > 1
+            nameless = "{language}" not in placeholders and not self.language_column and self.nameless is None
+            if placeholders - {"{split}", "{language}"} or lacking or nameless:
+                raise ValueError(
+                    "files: must be a path with {split} and {language} in it, and no other placeholder; without "
+                    "{split} where the splits are made of one alone, without {language} where `language`, one entry of "
+                    f"`languages` or a `language_column` says it (got {pattern})"
+                )
+        if not patterns:
+            raise ValueError("files: must name files (got none)")
+        if self.language_column and not self.languages:
+            raise ValueError("languages: must be named where a language_column says them (got none)")
+        if self.language_column and any("{language}" in pattern for pattern in patterns):
+            raise ValueError("language_column: is for files of several languages, whose names have no {language}")
+        if not keeps_ascii(self.encoding):
+            raise ValueError(f"encoding: must be one that keeps ASCII, such as utf-8 or latin-1 (got {self.encoding})")
+        if len(set(self.header)) < len(self.header):
+            raise ValueError("header: must be different from each other")
         return self
 
     @model_validator(mode="after")
@@ -163,6 +201,37 @@ class TaskDefinition(Config):
         """Codes of the declared languages; empty where the files decide."""
         return tuple(self.spelt.values())
 
+    @property
+    def nameless(self) -> str | None:
+        """Code of the language of files whose names have none."""
+        if self.language is not None:
+            return self.spelt.get(self.language, normalize(self.language))
+        return self.codes[0] if len(self.codes) == 1 else None
+
+    @cached_property
+    def joined(self) -> Mapping[str, tuple[str, ...]]:
+        """Column that is made -> the columns of the data whose texts make it."""
+        return {_joined(parts): parts for parts in self.columns.values() if not isinstance(parts, str)}
+
+    @cached_property
+    def named_columns(self) -> Names:
+        """Column of the shape -> column of the data, made ones by the name they are made under."""
+        return {name: parts if isinstance(parts, str) else _joined(parts) for name, parts in self.columns.items()}
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How the files are read."""
+        return Reading(
+            self.format,
+            self.encoding,
+            self.header,
+            self.quoting,
+            self.shape,
+            self.options.get("rows") == "paragraphs",
+            self.named_columns,
+            self.labels,
+        )
+
     def external(self, code: str) -> str:
         """What files and hub call a language."""
         return next((name for name, own in self.spelt.items() if own == code), code)
@@ -175,6 +244,10 @@ class TaskDefinition(Config):
     def target_validation(self) -> bool:
         """Whether any target language has a validation split; if not, only `source_validation` may select."""
         return any(part.languages != "source" for part in self.splits.validation)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return " + ".join(parts)
 
 
 @cache

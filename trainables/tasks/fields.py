@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.errors import shown, suggestion
@@ -25,6 +25,12 @@ def text_of(raw: Row, column: str) -> str:
     if not isinstance(value, str):
         raise RowError(f"{column} must be text (got {shown(value)})")
     return value
+
+
+def with_joined(raw: dict[str, Any], joined: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """A row with columns that are made of others: their texts, but for empty ones, with a blank between them."""
+    made = {name: " ".join(text for part in parts if (text := text_of(raw, part))) for name, parts in joined.items()}
+    return {**raw, **made} if made else raw
 
 
 def label_index(raw: Row, column: str, labels: Sequence[str]) -> int:

@@ -1,229 +1,142 @@
-"""Rows out of local files: JSON lines, CSV, TSV, Parquet, CoNLL-U. Every problem is named with file and row."""
+"""Which files a task's rows are in: patterns with ``{split}`` and ``{language}`` -> files, by language."""
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
-from typing import Any
 
-from trainables.errors import UserError, shown
+from trainables.errors import UserError
 from trainables.languages import normalize
+from trainables.tasks.formats.registry import ENDINGS, SURE, Piece, ending_of
 
-Located = tuple[str, dict[str, Any]]
-"""Where a row stands (``file:line``), and the row as it stands there."""
+Patterns = str | Sequence[str] | Mapping[str, str]
+"""A pattern of files, several, or those of files whose lines belong together, by column."""
 
 
-def find_files(folder: Path, pattern: str, split: str, codes: Mapping[str, str]) -> dict[str, Path]:
-    """Language code -> file, for the files of one split that `pattern` names in a folder.
+def patterns_of(files: Patterns) -> tuple[str, ...]:
+    """All patterns."""
+    if isinstance(files, str):
+        return (files,)
+    return tuple(files.values() if isinstance(files, Mapping) else files)
 
-    `codes` maps what files call a language to its code; other names are normalised. Raises `UserError` for two files of
-    one language.
+
+def example(files: Patterns, split: str, language: str) -> str:
+    """A file that the first pattern names."""
+    return patterns_of(files)[0].replace("{split}", split).replace("{language}", language)
+
+
+def find_files(
+    folder: Path, files: Patterns, split: str, codes: Mapping[str, str], nameless: str | None = None
+) -> dict[str, tuple[Piece, ...]]:
+    """Language code -> its files of one split in a folder, in the order of patterns and paths.
+
+    `codes` maps what files call a language to its code; other names are normalised. `nameless` is the language of files
+    that have none in their name. Several files of one language are one after another, but for two forms of one file
+    (``train.en.csv`` beside ``train.en.jsonl``) and two names of one language (``de``, ``deu``): for these, and for
+    files whose lines belong to a file that is not there, raises `UserError`.
     """
-    found: dict[str, Path] = {}
-    for name, path in _named(folder, pattern.replace("{split}", split)):
-        code = codes.get(name) or normalize(name)
-        if code in found:
-            raise UserError(f"{path}: a second file of {split} in {code!r}, beside {found[code].name}")
-        found[code] = path
-    return found
+    found: dict[str, dict[Path, Piece]] = {}
+    forms: dict[tuple[str, str], Piece] = {}
+    spelt: dict[str, str] = {}
+    for name, stem, piece in _pieces(folder, files, split):
+        code = codes.get(name) or normalize(name) if name else nameless or ""
+        if piece.path in found.get(code, {}):
+            continue
+        earlier = forms.setdefault((code, stem), piece)
+        if earlier is not piece or spelt.setdefault(code, name) != name:
+            beside = earlier if earlier is not piece else next(iter(found[code].values()))
+            raise UserError(f"{piece}: a second file of {split} in {code!r}, beside {beside.path.name}")
+        found.setdefault(code, {})[piece.path] = piece
+    return {code: tuple(pieces.values()) for code, pieces in found.items()}
 
 
-def languages_of(folder: Path, pattern: str, split: str) -> set[str]:
+def languages_of(folder: Path, files: Patterns, split: str) -> set[str]:
     """What the files of one split call their languages."""
-    return {name for name, _ in _named(folder, pattern.replace("{split}", split))}
+    return {name for name, _, _ in _pieces(folder, files, split) if name}
 
 
-def _named(folder: Path, named: str) -> Iterator[tuple[str, Path]]:
-    """(language as it is spelt, file) of what a pattern with ``{language}`` and ``*`` names, of the formats read."""
-    pieces = re.split(r"(\{language\}|\*)", named)
-    first = pieces.index("{language}") if "{language}" in pieces else -1
-    spelt = {"{language}": "(?P=language)", "*": "[^/]*"}  # a second time it is the same language
-    expression = re.compile(
-        "".join(
-            "(?P<language>[^/]+?)" if i == first else spelt.get(piece, re.escape(piece))
-            for i, piece in enumerate(pieces)
-        )
-    )
-    for path in sorted(folder.glob(named.replace("{language}", "*"))):
-        match = expression.fullmatch(path.relative_to(folder).as_posix())
-        if match is not None and path.suffix in _READERS:
-            yield match["language"], path
+def _pieces(folder: Path, files: Patterns, split: str) -> Iterator[tuple[str, str, Piece]]:
+    """(language as it is spelt, the file's name without an open ending, file) of all that patterns name."""
+    if not isinstance(files, Mapping):
+        for pattern in patterns_of(files):
+            for name, stem, path in _named(folder, pattern.replace("{split}", split)):
+                yield name, stem, Piece(path)
+        return
+    split_patterns = {column: pattern.replace("{split}", split) for column, pattern in files.items()}
+    leading = next((p for p in split_patterns.values() if "{language}" in p), next(iter(split_patterns.values())))
+    for name, stem, path in _named(folder, leading):
+        beside = {
+            column: path if pattern == leading else _fellow(folder, pattern.replace("{language}", name), path)
+            for column, pattern in split_patterns.items()
+        }
+        yield name, stem, Piece(path, tuple(beside.items()))
 
 
-def read_file(path: Path, quoting: bool | None = None) -> Iterator[Located]:
-    """The rows of a file; its ending says the format. Raises `UserError` at the first row that cannot be read.
+def _fellow(folder: Path, pattern: str, path: Path) -> Path:
+    """The one file whose lines belong to those of another."""
+    there = [fellow for _, _, fellow in _named(folder, pattern)]
+    if len(there) != 1:
+        raise UserError(f"{folder / pattern}: must be one file, whose lines belong to {path.name} (got {len(there)})")
+    return there[0]
 
-    `quoting`: whether the cells of a .tsv file stand in quotes; None: where every cell of its header does.
+
+def _named(folder: Path, pattern: str) -> list[tuple[str, str, Path]]:
+    """(language as it is spelt, or nothing; name without an open ending; file) of one pattern, by path.
+
+    An open ending (``.*``, ``/*``) names files of the formats that are read; of forms of one file that differ in their
+    ending alone, those whose ending says the format.
     """
-    assert path.suffix in _READERS, path
-    quoting = quoting if path.suffix == ".tsv" else None
-    try:
-        yield from _READERS[path.suffix](path) if quoting is None else _tsv(path, quoting)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read (got {error.strerror or error})") from None
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(place, line) of a UTF-8 text file; a byte-order mark at its start is no text."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                byte = f"byte 0x{line[error.start]:02x} at position {error.start}"
-                raise UserError(f"{path}:{number}: must be UTF-8 (got {byte})") from None
-            yield f"{path}:{number}", text
-
-
-def _json_lines(path: Path) -> Iterator[Located]:
-    for place, line in _lines(path):
-        if not line.strip():
+    base = folder
+    if pattern.startswith("~"):
+        with suppress(RuntimeError):  # nobody's home: a folder of that name
+            pattern = str(Path(pattern).expanduser())
+    if Path(pattern).is_absolute():
+        base, pattern = Path(Path(pattern).anchor), pattern.lstrip("/")
+    expression = _expression(pattern)
+    found: dict[str, list[tuple[str, str, Path]]] = {}
+    for path in sorted(set(base.glob(_glob(pattern)))):
+        match = expression.fullmatch(path.relative_to(base).as_posix())
+        if match is None or not path.is_file() or (pattern.endswith("*") and ending_of(path) not in ENDINGS):
             continue
-        try:
-            row = json.loads(line, object_pairs_hook=_once)
-        except ValueError as error:
-            raise UserError(f"{place}: must be one JSON object (got {error})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{place}: must be one JSON object (got {shown(row)})")
-        if "\\ud" in line.lower():  # the one way in which text that is no Unicode gets in
-            _check_unicode(place, row)
-        yield place, row
+        groups = match.groupdict()
+        stem = str(path)[: -len(groups["ending"])] if groups.get("ending") else str(path)
+        found.setdefault(stem, []).append((groups.get("language") or "", stem, path))
+    return [each for forms in found.values() for each in _surest(forms)]
 
 
-def _check_unicode(place: str, row: dict[str, Any]) -> None:
-    for name, value in row.items():
-        try:
-            json.dumps([name, value], ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = ascii(error.object[error.start : error.end])
-            raise UserError(f"{place}: {name!a} must be Unicode text (got half of a surrogate pair, {half})") from None
+def _surest(forms: list[tuple[str, str, Path]]) -> list[tuple[str, str, Path]]:
+    return [form for form in forms if form[2].suffix in SURE] or forms
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys are different: the last of equal ones would win without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError(f"the key {_twice([name for name, _ in pairs])!r} twice")
-    return found
+_PARTS = re.compile(r"(\{language\}|\*\*/|\*)")
 
 
-def _twice(names: Sequence[str]) -> str:
-    """The first name that is there more than once."""
-    return next(name for i, name in enumerate(names) if name in names[:i])
+def _expression(pattern: str) -> re.Pattern[str]:
+    """What matches the paths of a pattern; groups ``language``, and ``ending`` where that is open."""
+    open_ending = pattern.endswith(".*")
+    pieces = _PARTS.split(pattern.removesuffix(".*") if open_ending else pattern)
+    first = pieces.index("{language}") if "{language}" in pieces else -1
+    spelt = {"{language}": "(?P=language)", "*": "[^/]*", "**/": "(?:[^/]+/)*"}  # again it is the same language
+    body = (
+        "(?P<language>[^/]+?)" if i == first else spelt.get(piece, re.escape(piece)) for i, piece in enumerate(pieces)
+    )
+    return re.compile("".join(body) + (r"\.(?P<ending>[^/]*)" if open_ending else ""))
 
 
-def _header(place: str, names: Sequence[str]) -> None:
-    if len(set(names)) < len(names):
-        raise UserError(f"{place}: must have different columns (got {_twice(names)!r} twice)")
+def _glob(pattern: str) -> str:
+    spelt = {"{language}": "*", "*": "*", "**/": "**/"}
+    return "".join(spelt.get(piece, escape(piece)) for piece in _PARTS.split(pattern))
 
 
-def _tsv(path: Path, quoting: bool | None = None) -> Iterator[Located]:
-    """Rows under a header line, one a line: a cell never holds a line end, and quotes are text unless they are said."""
-    names: list[str] | None = None
-    for place, line in _lines(path):
-        text = line.rstrip("\r\n")
-        if not text and names is not None:
-            continue
-        if names is None and quoting is None:
-            quoting = all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in text.split("\t"))
-        cells = _unquoted(place, text) if quoting else text.split("\t")
-        if names is None:
-            names = cells
-            _header(place, names)
-            continue
-        if len(cells) != len(names):
-            raise UserError(f"{place}: must have as many cells as the header, {len(names)} (got {len(cells)})")
-        yield place, dict(zip(names, cells, strict=True))
-
-
-def _unquoted(place: str, line: str) -> list[str]:
-    try:
-        (cells,) = csv.reader([line], delimiter="\t", strict=True)
-    except csv.Error as error:
-        raise UserError(f"{place}: not valid TSV in quotes (got {error})") from None
-    return cells
-
-
-def _csv(path: Path) -> Iterator[Located]:
-    """Rows under a header line; a row's place is its last line."""
-    csv.field_size_limit(sys.maxsize)  # a chapter in a cell is data
-    place = str(path)
-
-    def lines() -> Iterator[str]:
-        nonlocal place
-        for place, line in _lines(path):  # noqa: B007 - read by the loop below
-            yield line
-
-    try:
-        reader = csv.DictReader(lines(), strict=True)
-        _header(f"{path}:1", reader.fieldnames or ())
-        for row in reader:
-            if None in row or None in row.values():
-                raise UserError(f"{place}: must have as many cells as the header")
-            yield place, dict(row)
-    except csv.Error as error:
-        raise UserError(f"{place}: not valid CSV (got {error})") from None
-
-
-def _parquet(path: Path) -> Iterator[Located]:
-    import pyarrow.parquet
-    from pyarrow import ArrowInvalid
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            _header(str(path), file.schema_arrow.names)
-            number = 0
-            for batch in file.iter_batches(batch_size=4096):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}:{number}", row
-    except ArrowInvalid as error:
-        raise UserError(f"{path}: must be a Parquet file (got {str(error).splitlines()[0]})") from None
-
-
-def _conllu(path: Path) -> Iterator[Located]:
-    """Sentences as `tokens` and `pos_tags` (UPOS); multi-word ranges and empty nodes are left out, as in XTREME."""
-    start = ""
-    tokens: list[str] = []
-    tags: list[str] = []
-    for place, line in _lines(path):
-        line = line.rstrip("\r\n")
-        if not line:
-            if tokens:
-                yield start, {"tokens": tokens, "pos_tags": tags}
-            start, tokens, tags = "", [], []
-        elif not line.startswith("#"):
-            cells = line.split("\t")
-            if len(cells) != 10:
-                raise UserError(f"{place}: must have the 10 columns of CoNLL-U (got {len(cells)})")
-            start = start or place
-            if cells[0].isdigit():
-                tokens.append(cells[1])
-                tags.append(cells[3])
-    if tokens:
-        yield start, {"tokens": tokens, "pos_tags": tags}
-
-
-_READERS: Mapping[str, Callable[[Path], Iterator[Located]]] = {
-    ".jsonl": _json_lines,
-    ".csv": _csv,
-    ".tsv": _tsv,
-    ".parquet": _parquet,
-    ".conllu": _conllu,
-}
-ENDINGS = tuple(_READERS)
-"""Endings of the formats that can be read."""
-
-
-def near_files(folder: Path, pattern: str, split: str) -> str:
+def near_files(folder: Path, files: Patterns, split: str) -> str:
     """What is in a folder where no file was found that is read, in words: what is not read, or else what there is."""
-    stem = pattern.replace("{split}", split).replace("{language}", "*")
+    stem = example(files, split, "*")
     stem = stem if stem.endswith("*") else f"{stem.rpartition('.')[0] or stem}.*"
-    unread = sorted({path.suffix for path in folder.glob(stem) if path.is_file() and path.suffix not in _READERS})
+    near = [] if Path(stem).is_absolute() else list(folder.glob(stem))
+    unread = sorted({path.suffix for path in near if path.is_file() and ending_of(path) not in ENDINGS})
     if unread:
         return f"found, but {', '.join(unread)} is not read: {', '.join(ENDINGS)} are"
     there = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*") if not path.name.startswith("."))

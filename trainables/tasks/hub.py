@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from trainables.errors import UserError
 from trainables.tasks.definition import Hub
-from trainables.tasks.files import Located
+from trainables.tasks.formats.reading import Located
 
 
 def read_hub(hub: Hub, code: str, external: str, split: str) -> Iterator[Located]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import UserError, shown
-from trainables.tasks.files import read_file
+from trainables.tasks.formats.registry import read_file
 
 
 @dataclass(frozen=True)

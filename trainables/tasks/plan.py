@@ -16,18 +16,24 @@ from trainables.errors import UserError, shown
 from trainables.languages import group, normalize
 from trainables.tasks.base import DataError, Row, RowError, TaskShape
 from trainables.tasks.definition import Part, Split, TaskDefinition, catalogue, find
-from trainables.tasks.files import Located
+from trainables.tasks.fields import with_joined
+from trainables.tasks.formats.reading import MOST_PROBLEMS, Raw, sound
 from trainables.tasks.rows import collect
 from trainables.tasks.shapes import shape_of
 from trainables.tasks.store import Store, open_store
-
-MOST_PROBLEMS = 5
-"""Malformed rows of a file that are named before reading stops."""
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 HELD_OUT = 0.1
 """Share of the contexts that is carved out of the training rows where a task has no validation split of its own."""
+
+
+MOST_LINES = 25
+"""Malformed rows of all of a split's files that are named before reading stops."""
+
+
+class _MalformedError(UserError):
+    """The rows of a file, while those of other languages may have mistakes of their own."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +99,33 @@ class Plan:
             raise UserError(f"task.name: {where}.{error}") from None
 
     def store(self, task: str | None) -> Store:
-        """The data of another task of the catalogue, or of this one."""
-        definition = catalogue()[task] if task else self.definition
-        return open_store(definition, self.config, self.own_folder, main=definition.name == self.definition.name)
+        """The data of another task of the catalogue, or of this one; looked for once in a plan's life."""
+        if task not in self._stores:
+            definition = catalogue()[task] if task else self.definition
+            main = definition.name == self.definition.name
+            self._stores[task] = open_store(definition, self.config, self.own_folder, main)
+        return self._stores[task]
+
+    @cached_property
+    def _stores(self) -> dict[str | None, Store]:
+        return {}
 
     def read(self, split: Split) -> dict[str, Sequence[Row]]:
         """Language -> rows of one split, languages in order. Raises `UserError`."""
         rows: dict[str, Sequence[Row]] = {}
+        problems: list[str] = []
         for code, parts in sorted(self.sources(split).items()):
-            rows[code] = collect(row for part in parts for row in self._rows(part, split, code))
-            if not rows[code]:
-                raise UserError(f"{self.store(parts[0].task).place(parts[0].split, code)}: has no rows for {split}")
+            try:
+                rows[code] = collect(row for part in parts for row in self._rows(part, split, code))
+            except _MalformedError as error:
+                problems += error.lines
+                if len(problems) >= MOST_LINES:
+                    break
+            else:
+                if not rows[code]:
+                    raise UserError(f"{self.store(parts[0].task).place(parts[0].split, code)}: has no rows for {split}")
+        if problems:
+            raise UserError(*dict.fromkeys(problems))
         return rows if split == "train" else dict(self.shape.assemble(rows))
 
     def sources(self, split: Split) -> dict[str, list[Part]]:
@@ -172,7 +194,9 @@ class Plan:
         problems: list[str] = []
         for place, raw in self._mended(part, code):
             try:
-                row = shape.read(raw, data.columns)
+                if isinstance(raw, RowError):
+                    raise raw
+                row = shape.read(with_joined(raw, data.joined), data.named_columns)
             except RowError as error:
                 problems.append(f"{place}: {error}")
                 if len(problems) == MOST_PROBLEMS or isinstance(error, DataError):
@@ -181,12 +205,15 @@ class Plan:
             if part.carve is None or (part.carve == "held") == is_held_out(shape.context(row)):
                 yield adopted(row) if part.task or split == "train" else row
         if problems:
-            raise UserError(*problems)
+            raise _MalformedError(*problems)
 
-    def _mended(self, part: Part, code: str) -> Iterator[Located]:
+    def _mended(self, part: Part, code: str) -> Iterator[Raw]:
         """The raw rows with the columns that another data set has right."""
         replaced = [(b, self._lookup(b.task, part.split, b.language, b.key, b.column)) for b in part.borrow]
         for place, raw in self.store(part.task).rows(part.split, code):
+            if isinstance(raw, RowError):
+                yield place, raw
+                continue
             changes: dict[str, Any] = {}
             for borrowed, values in replaced:
                 key = raw.get(borrowed.key)
@@ -203,7 +230,7 @@ class Plan:
             raise UserError(
                 f"{store.place(split, language)}: is needed for column {column!r} of {self.definition.name}"
             )
-        return {raw.get(key): raw.get(column) for _, raw in store.rows(split, language)}
+        return {raw.get(key): raw.get(column) for _, raw in sound(store.rows(split, language))}
 
 
 _GROUP = "group:"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from trainables.config import TaskConfig
-from trainables.errors import UserError
+from trainables.errors import UserError, shown
 from trainables.languages import distinct
+from trainables.tasks.base import DataError, RowError
 from trainables.tasks.definition import Hub, TaskDefinition
-from trainables.tasks.files import ENDINGS, Located, find_files, languages_of, near_files, read_file
+from trainables.tasks.files import example, find_files, languages_of, near_files, patterns_of
+from trainables.tasks.formats.reading import Raw
+from trainables.tasks.formats.registry import Piece, read_piece
 from trainables.tasks.hub import read_hub
 
 
@@ -29,8 +34,8 @@ class Store(ABC):
         """Codes of the languages that a split has rows of, as far as can be known without reading."""
 
     @abstractmethod
-    def rows(self, split: str, code: str) -> Iterator[Located]:
-        """The rows of one language. Raises `UserError`."""
+    def rows(self, split: str, code: str) -> Iterator[Raw]:
+        """The rows of one language, and what is malformed in their place. Raises `UserError`."""
 
     @abstractmethod
     def place(self, split: str, code: str) -> str:
@@ -46,10 +51,11 @@ class Store(ABC):
 
 
 class Files(Store):
-    """A folder of local files."""
+    """A folder of local files, which are looked for once."""
 
     def __init__(self, definition: TaskDefinition, folder: Path) -> None:
         self.definition, self.folder = definition, folder
+        self._found: dict[str, dict[str, tuple[Piece, ...]]] = {}
 
     @cached_property
     def spelt(self) -> Mapping[str, str]:
@@ -59,26 +65,86 @@ class Files(Store):
         return {**distinct(*(languages_of(self.folder, files, split) - own.keys() for split in splits)), **own}
 
     def languages(self, split: str) -> tuple[str, ...]:
-        return tuple(self._files(split))
+        if self.definition.language_column is not None:  # the files would have to be read for less
+            return self.definition.codes if self.files(split) else ()
+        return tuple(self.files(split))
 
-    def rows(self, split: str, code: str) -> Iterator[Located]:
-        return read_file(self._files(split)[code], self.definition.quoting)
+    def rows(self, split: str, code: str) -> Iterator[Raw]:
+        return answered(self._of_language(split, code), self.definition, f"{self.definition.name}, {split} in {code}")
 
     def place(self, split: str, code: str) -> str:
-        found = self._files(split).get(code)
+        found = self.files(split).get("" if self.definition.language_column else code)
         external = next((name for name, own in self.spelt.items() if own == code), code)
-        return str(found or self.folder / self.definition.files.format(split=split, language=external))
+        return str(found[0] if found else self.folder / example(self.definition.files, split, external))
 
     def looked(self, split: str) -> str:
-        pattern = self.definition.files.replace("{split}", split)
+        pattern = patterns_of(self.definition.files)[0].replace("{split}", split)
         return f"{self.folder / pattern}; {near_files(self.folder, self.definition.files, split)}"
 
     def key(self, split: str) -> str:
-        stats = {code: (path, path.stat()) for code, path in self._files(split).items()}
-        return json.dumps({code: [str(p), s.st_size, s.st_mtime_ns] for code, (p, s) in sorted(stats.items())})
+        stats = {
+            code: [(p, p.stat()) for each in found for p in each.paths] for code, found in self.files(split).items()
+        }
+        sums = {code: [[str(p), s.st_size, s.st_mtime_ns] for p, s in found] for code, found in sorted(stats.items())}
+        return json.dumps(sums)
 
-    def _files(self, split: str) -> dict[str, Path]:
-        return find_files(self.folder, self.definition.files, split, self.spelt)
+    def files(self, split: str) -> Mapping[str, tuple[Piece, ...]]:
+        """Language code -> its files; under nothing those that hold rows of several."""
+        if split not in self._found:
+            nameless = None if self.definition.language_column else self.definition.nameless
+            self._found[split] = find_files(self.folder, self.definition.files, split, self.spelt, nameless)
+        return self._found[split]
+
+    def _of_language(self, split: str, code: str) -> Iterator[Raw]:
+        column = self.definition.language_column
+        for piece in self.files(split)["" if column else code]:
+            rows = read_piece(piece, self.definition.reading)
+            yield from rows if column is None else in_language(rows, column, code, self.spelt)
+
+
+def in_language(rows: Iterator[Raw], column: str, code: str, spelt: Mapping[str, str]) -> Iterator[Raw]:
+    """The rows of one language, of files that hold several; a language that nobody declared is an error.
+
+    `spelt`: what the column calls a language -> its code; a name that ends in ``-`` is what the column begins with.
+    """
+    beginnings = {name: own for name, own in spelt.items() if name.endswith("-")}
+    for place, row in rows:
+        if isinstance(row, RowError):
+            yield place, row
+            continue
+        name = row.get(column)
+        found = spelt.get(name) if isinstance(name, str) else None
+        if found is None and isinstance(name, str):
+            found = next((own for beginning, own in beginnings.items() if name.startswith(beginning)), None)
+        if found is None:
+            known = ", ".join(spelt)
+            yield place, RowError(f"{column} must be one of the task's languages, {known} (got {shown(name)})")
+        elif found == code:
+            yield place, row
+
+
+def answered(rows: Iterator[Raw], definition: TaskDefinition, where: str) -> Iterator[Raw]:
+    """Questions that have an answer; those that SQuAD 2.0 calls impossible are dropped, and counted, or refused."""
+    column = definition.reading.column("answers")
+    dropped = 0
+    for place, row in rows:
+        if definition.shape != "span" or isinstance(row, RowError) or not _is_impossible(row, column):
+            yield place, row
+        elif definition.unanswerable == "drop":
+            dropped += 1
+        elif row.get("is_impossible") is True:
+            rule = "has no answer, as questions of SQuAD 2.0 may; `unanswerable: drop` leaves them out"
+            yield place, DataError(f"{rule} (got is_impossible: true)")
+        else:
+            yield place, row  # published without its answers: the shape's own words
+    if dropped:
+        logging.getLogger(__name__).warning("%s: %d questions without an answer were left out", where, dropped)
+
+
+def _is_impossible(row: Mapping[str, Any], column: str) -> bool:
+    answers = row.get(column)
+    texts = answers.get("text") if isinstance(answers, dict) else answers
+    return row.get("is_impossible") is True or texts == []
 
 
 class OnHub(Store):
@@ -95,7 +161,10 @@ class OnHub(Store):
         absent = self.definition.not_on_hub
         return tuple(code for code in self.definition.codes if not self.definition.named(code, absent))
 
-    def rows(self, split: str, code: str) -> Iterator[Located]:
+    def rows(self, split: str, code: str) -> Iterator[Raw]:
+        return answered(self._rows(split, code), self.definition, self.place(split, code))
+
+    def _rows(self, split: str, code: str) -> Iterator[Raw]:
         return read_hub(self.hub, code, self.definition.external(code), split)
 
     def place(self, split: str, code: str) -> str:
@@ -108,15 +177,19 @@ class OnHub(Store):
 def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path | None, main: bool) -> Store:
     """The store of a task's data: `task.data_dir` stands in for the hub, a built-in task needs neither.
 
-    `own_folder` is where one's own task file lies. `main` is false for data that another task borrows: then
-    `task.data_dir`, or the folder it is in, must hold a folder of that name.
+    `own_folder` is where one's own task file lies. `main` is false for data that another task borrows: these come from
+    a folder of that name in `task.data_dir`, or beside it, or else from the hub.
     """
     if definition.builtin is not None:
         from trainables.offline import intents
 
         return Files(definition, intents.ensure())
     if config.data_dir is not None:
-        return Files(definition, _local_folder(definition, config.data_dir, main))
+        folder = _local_folder(definition, config.data_dir, main)
+        if folder is not None:
+            return Files(definition, folder)
+        if main or definition.hub is None:
+            raise UserError(_no_folder(definition, config.data_dir))
     if definition.hub is not None:
         return OnHub(definition, definition.hub)
     if own_folder is None:
@@ -124,13 +197,14 @@ def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path 
     return Files(definition, own_folder)
 
 
-def _local_folder(definition: TaskDefinition, data_dir: Path, main: bool) -> Path:
+def _local_folder(definition: TaskDefinition, data_dir: Path, main: bool) -> Path | None:
     if not data_dir.is_dir():
         raise UserError(f"task.data_dir: must be a folder (got {data_dir})")
-    candidates = [data_dir / definition.name, data_dir if main else data_dir.parent / definition.name]
-    for folder in candidates:
-        if folder.is_dir():
-            return folder
-    example = definition.files.format(split="train", language="en").replace(".*", ENDINGS[0])
-    rule = f"needs a folder {definition.name!r}, in it or beside it, with files such as {example}"
-    raise UserError(f"task.data_dir: {rule} (got {data_dir})")
+    candidates = (data_dir / definition.name, data_dir if main else data_dir.parent / definition.name)
+    return next((folder for folder in candidates if folder.is_dir()), None)
+
+
+def _no_folder(definition: TaskDefinition, data_dir: Path) -> str:
+    name = example(definition.files, "train", "en").replace(".*", ".jsonl")
+    rule = f"needs a folder {definition.name!r}, in it or beside it, with files such as {name}"
+    return f"task.data_dir: {rule} (got {data_dir})"

@@ -6,6 +6,7 @@ passes     a batch cut into micro-batches; feed: those on the device, the next o
 compared   items that are compared with each other, over several workers
 memory     what a trial needs of a device's, by a formula
 saving     checkpoints, written while training goes on
+average    the mean of the weights at its evaluations
 rows       the words of a checkpoint's embeddings, whatever version wrote it
 export     a finished trial's model as a folder that transformers loads
 """

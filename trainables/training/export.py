@@ -67,7 +67,7 @@ def export(config: TrialConfig, checkpoint: Path, folder: Path, splits: Sequence
     materials = materials_of.load(config, splits)
     model = build_model(config, materials, load_encoder(config.encoder, materials.uses_segments)).eval()
     _load(model, found, config, materials)
-    library = stock(model.encoder, model.head, materials.shape.auto_class, materials.shape.labels)
+    library = stock(model.encoder.merged(), model.head, materials.shape.auto_class, materials.shape.labels)
     difference, examples = _compared(model, library, materials)
     library.save_pretrained(folder)
     for weights in folder.glob("*.safetensors"):  # as transformers leaves them nobody else may read them
@@ -81,7 +81,7 @@ def export(config: TrialConfig, checkpoint: Path, folder: Path, splits: Sequence
         pooling=config.encoder.pooling if _is_pooled(model, shape.auto_class) else "",
         layers=layers,
         pooling_layers=int(library.config.num_hidden_layers) - layers,
-        trimmed=materials.kept is not None and not config.encoder.freeze_embeddings,
+        trimmed=materials.kept is not None and config.encoder.trains_words,
         largest_difference=difference,
         examples=examples,
     )

@@ -20,6 +20,7 @@ from trainables.scoring.evaluation import Predictions, evaluate
 from trainables.scoring.robustness import robust_scores
 from trainables.scoring.stream import Stream
 from trainables.storage import checkpoint as checkpoints
+from trainables.training import average
 from trainables.training.saving import Keep, Saving
 from trainables.training.step import DivergedError, Interrupted, arithmetic, read, train_step
 from trainables.training.trial import Meters, Say, Trial, start
@@ -108,6 +109,7 @@ def _fit(
         if ended:
             yield from _finish(trial, saving, final_split, predicted)
         elif evaluated:
+            _average(trial)
             saving.begin([_evaluate(trial, "validation", final=False)[0]])
         elif stop:
             saving.write([], final=False)
@@ -117,7 +119,10 @@ def _fit(
 
 
 def _finish(trial: Trial, saving: Saving, final_split: Split, predicted: Predicted | None) -> Iterator[Evaluation]:
-    """The trial's result: one checkpoint, the last or the best on the source language, scored on all languages."""
+    """The trial's result: one checkpoint, the last, the best on the source language, or their mean, fully scored."""
+    if trial.config.evaluation.checkpoint == "average":
+        _average(trial)
+        checkpoints.load_weights(trial.model, trial.mean)
     final, outcome = _evaluate(trial, "validation", final=final_split == "validation")
     if trial.best is not None and trial.best[0] != trial.step:
         checkpoints.load_weights(trial.model, _best_weights(trial, trial.best[0]))
@@ -131,6 +136,13 @@ def _finish(trial: Trial, saving: Saving, final_split: Split, predicted: Predict
     evaluations = [evaluation for evaluation, _ in outcomes]
     saving.write(evaluations, final=True)
     yield from evaluations
+
+
+def _average(trial: Trial) -> None:
+    """Take the weights into their mean, where the trial averages those of this evaluation: on every worker alike."""
+    if average.counts(trial.config.evaluation, trial.step, trial.steps):
+        trial.mean = average.joined(trial.mean, trial.averaged, trial.model)
+        trial.averaged += 1
 
 
 def _best_weights(trial: Trial, step: int) -> Mapping[str, Tensor]:
@@ -157,7 +169,7 @@ def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tupl
     cost = {
         "train_seconds": meters.train_seconds,
         "evaluation_seconds": meters.evaluation_seconds,
-        "forward_equivalents": trial.step * trial.perturbation.forward_equivalents,
+        "forward_equivalents": trial.step * trial.perturbation.cost(trial.config.encoder),
     }
     trial.meters = Meters(train_seconds=meters.train_seconds, evaluation_seconds=meters.evaluation_seconds)
     evaluation = Evaluation(trial.step, split, scores, training, cost, final)

@@ -10,15 +10,16 @@ Suffixes: s sequences, t tokens of the longest, n tokens of all without padding,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from torch import nn
 
 from trainables.config import TrialConfig
 from trainables.materials import weights
-from trainables.materials.weights import Shapes
+from trainables.model.adapters import Linear, Shapes
 from trainables.model.families import is_plain
 from trainables.model.frozen import LIMIT_BYTES
 from trainables.model.heads import TokenHead
@@ -35,6 +36,7 @@ GRAPHS: Mapping[str, tuple[int, bool]] = {
     "random_perturbation": (1, False),
     "adversarial": (1, True),
     "freelb": (1, True),
+    "villa": (1, True),
     "smart": (2, True),
     "vat": (2, True),
     "r3f": (2, False),
@@ -124,7 +126,7 @@ class Memory:
     """Bytes by what they are for, at the moment of a step at which they are most."""
 
     parameters: int = 0
-    """Of encoder and head, in fp32; whatever is frozen is there all the same."""
+    """Of encoder, adapter and head, in fp32; whatever is frozen is there all the same."""
     gradients: int = 0
     """Of what is trained."""
     optimizer: int = 0
@@ -136,7 +138,7 @@ class Memory:
     norms: int = 0
     """Inputs of layer norms, which autocast leaves in fp32, and their means and deviations."""
     inputs: int = 0
-    """Inputs of trained linear layers. Autocast casts one for queries, keys and values each."""
+    """Inputs of trained linear layers, or of an adapter. Autocast casts one for queries, keys and values each."""
     activation: int = 0
     """Inputs of the feed-forward's GELU."""
     attention: int = 0
@@ -168,7 +170,9 @@ class Memory:
 
 def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "cpu", world: int = 1) -> Memory:
     """What one worker's share of a trial needs on a `device` (``cpu``, ``cuda``), as one of `world` workers."""
-    trained = [*weights.unfrozen(network.shapes, config.encoder).values(), *_shapes(network.head)]
+    changed = weights.unfrozen(network.shapes, config.encoder)
+    added = [shape for name, shape in changed.items() if name not in network.shapes]
+    trained = [*changed.values(), *_shapes(network.head)]
     gradients = FULL * _count(trained)
     passes = Passes(config, network, load, device)
     moments = [passes.of_step()]
@@ -179,11 +183,11 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
     moved = Parts.of(config.perturbation.method).weights is not None
     return Memory(
         moved=2 * gradients if moved else 0,
-        parameters=FULL * _count([*network.shapes.values(), *_shapes(network.head)]),
+        parameters=FULL * _count([*network.shapes.values(), *added, *_shapes(network.head)]),
         gradients=gradients,
         optimizer=MOMENTS * gradients + FULL * len(trained),
         exchange=gradients if world > 1 else 0,
-        states=LIMIT_BYTES if config.encoder.freeze_embeddings and config.encoder.freeze_lower_layers else 0,
+        states=LIMIT_BYTES if passes.frozen and not config.encoder.trains_embedding_layer else 0,
         working=max(passes.within_layer(), *(FULL * math.prod(each) for each in trained)),
         slack=int(SLACK.get(device, 0.0) * sum(most.values())),
         **most,
@@ -204,7 +208,7 @@ class Passes:
         parts = Parts.of(self.config.perturbation.method)
         sets = 1 if parts.masks is None else 2
         kept, ascends = _graphs(parts)
-        clean = self.graph(to_words=not self.config.encoder.freeze_embeddings)
+        clean = self.graph(to_words=self.config.encoder.trains_embedding_layer)
         # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
         last = self.graph(to_words=True) if ascends else clean
         found = {name: (kept - 1) * clean[name] + last[name] for name in clean}
@@ -229,11 +233,25 @@ class Passes:
         states = padded * d * (FULL + a if isinstance(self.network.head, TokenHead) else FULL)
         return {
             "norms": (2 * passed + to_words) * n * (d + 2) * FULL,
-            "inputs": trained * ((3 if a == FULL else 5) * n * d * a + of_feed_forward),
+            "inputs": trained * self.inputs_of_layer(),
             "activation": passed * of_feed_forward,
             "attention": passed * of_attention + (2 * self.scores * FULL if self.reads else 0),
             "head": states + 3 * _logits(self.network, self.load) * FULL,
         }
+
+    def inputs_of_layer(self) -> int:
+        """What a trained layer keeps to train its linear layers, or what an adapter adds to them."""
+        n, a, adapter = self.tokens, self.width, self.config.encoder.adapter
+        if adapter.method == "none":
+            return n * ((3 if a == FULL else 5) * self.network.hidden + self.network.feed_forward) * a
+        if adapter.method == "ia3":  # what is scaled; where that enters a layer, autocast is left
+            kept = sum(each.into * FULL if each.is_last else each.out * a for each in self.adapted)
+        else:  # what enters both matrices; queries and values take one tensor, unless each has a cast or a dropout
+            shared = {(each.layer, each.path.rpartition(".")[0], each.into): each.into for each in self.adapted}
+            alone = a < FULL or adapter.dropout > 0.0
+            entering = sum(each.into for each in self.adapted) if alone else sum(shared.values())
+            kept = (entering + adapter.rank * len(self.adapted)) * a
+        return n * kept // max(1, len({each.layer for each in self.adapted}))
 
     def _recomputed(self, to_words: bool) -> dict[str, int]:
         """The same where each layer is computed again: what enters the layers, and all of the one that is."""
@@ -245,17 +263,21 @@ class Passes:
         return found | {"inputs": found["inputs"] + passed * self.tokens * self.network.hidden * FULL}
 
     def masks(self) -> int:
-        """Of dropout: after the embeddings, and of each layer twice, and in its attention."""
+        """Of dropout: after the embeddings, and of each layer twice, and in its attention; and LoRA's own."""
+        drops = self.config.encoder.adapter.dropout > 0.0
+        of_adapter = drops * self.tokens * sum(each.into for each in self.adapted) * FULL
         if not self.network.drops:
-            return 0
+            return of_adapter
         hidden = self.tokens * self.network.hidden
         in_layer = 2 * hidden + (self.scores if self.in_full else 0)
-        return (self.network.layers * in_layer + hidden) * FULL
+        return (self.network.layers * in_layer + hidden) * FULL + of_adapter
 
     def casts(self, kept: int, ascends: bool) -> int:
         """Autocast casts a trained weight once a step, and one that is frozen in every pass that goes through it."""
-        passes = ascends if self.config.encoder.freeze_embeddings else kept
-        layers = self.network.layers - self.frozen + self.frozen * passes
+        encoder = self.config.encoder
+        passes = kept if encoder.trains_embedding_layer else ascends
+        once = 1 if encoder.adapter.method == "none" else kept
+        layers = (self.network.layers - self.frozen) * once + self.frozen * passes
         return 0 if self.width == FULL else HALF * self.network.matrices * layers
 
     def within_layer(self) -> int:
@@ -271,8 +293,14 @@ class Passes:
 
     @property
     def frozen(self) -> int:
-        """Layers that are not trained."""
-        return min(self.config.encoder.freeze_lower_layers, self.network.layers)
+        """The lowest layers, of which nothing is trained."""
+        lowest = min((each.layer for each in self.adapted), default=self.config.encoder.freeze_lower_layers)
+        return min(lowest, self.network.layers)
+
+    @cached_property
+    def adapted(self) -> Sequence[Linear]:
+        """What an adapter adds parameters to."""
+        return weights.adapted(self.network.shapes, self.config.encoder)
 
     @property
     def scores(self) -> int:

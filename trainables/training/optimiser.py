@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from trainables.config import TrainingConfig
@@ -9,14 +11,16 @@ from trainables.model.encoder import Model
 
 
 def build_optimizer(model: Model, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Fused AdamW; the head may have its own peak rate; no decay on biases and layer norms."""
+    """Fused AdamW; the head may have its own peak rate; no decay on biases and layer norms, nor on IA3's factors."""
     groups = []
     for module, peak in (
         (model.encoder, config.learning_rate),
         (model.head, config.head_learning_rate or config.learning_rate),
     ):
         trained = [p for p in module.parameters() if p.requires_grad]
-        matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+        # The library shapes IA3's vectors as matrices. What they decay to, zero, is not where they rest.
+        least = math.inf if module is model.encoder and model.encoder.adapter.method == "ia3" else 2
+        matrices, vectors = [p for p in trained if p.ndim >= least], [p for p in trained if p.ndim < least]
         for parameters, decay in ((matrices, config.weight_decay), (vectors, 0.0)):
             if parameters:
                 groups.append({"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay})

@@ -52,6 +52,7 @@ def renumbered(found: Checkpoint, config: TrialConfig, materials: Materials, mod
         found,
         weights={name: moved(name, value) for name, value in found.weights.items()},
         optimizer={name: moved(name, value) for name, value in found.optimizer.items()},
+        mean={name: moved(name, value) for name, value in found.mean.items()},
     )
 
 

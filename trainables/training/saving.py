@@ -6,6 +6,7 @@ import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -79,7 +80,7 @@ class Saving:
         self, reported: Sequence[Evaluation], final: bool, memory: dict[str, Tensor] | None = None
     ) -> Checkpoint:
         trial, self._latest = self._trial, time.monotonic()
-        return checkpoints.state(
+        state = checkpoints.state(
             trial.step,
             trial.model,
             None if final else trial.optimizer,
@@ -89,6 +90,7 @@ class Saving:
             trial.scaler.state_dict(),
             memory,
         )
+        return state if final else replace(state, mean=trial.mean, averaged=trial.averaged)
 
     def _write(self, state: Checkpoint) -> None:
         """The last two stay, since the newest may turn out corrupt, and the best while needed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -95,6 +95,10 @@ class Trial:
     steps: int
     step: int = 0
     best: tuple[int, float] | None = None
+    mean: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of the weights at the evaluations so far, where the trial averages them (`average`)."""
+    averaged: int = 0
+    """How many those were."""
     meters: Meters = field(default_factory=Meters)
     unread: Unread = field(default_factory=Unread)
     resumed: tuple[Evaluation, ...] = ()
@@ -138,20 +142,22 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
         batches=batches,
         feed=Feed(partial(collated, config, materials, group.device), ahead=group.device.type == "cuda"),
         limits=Limits.of(training),
-        steps=total_steps(config.training.budget, batches.per_epoch, perturbation.forward_equivalents),
+        steps=total_steps(config.training.budget, batches.per_epoch, perturbation.cost(config.encoder)),
     )
     _resume(trial)
     return trial
 
 
 def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) -> Model:
-    """A fresh copy of the pristine encoder with a fresh head, which depends on the seed and the task only."""
+    """A fresh copy of the pristine encoder, adapted, with a fresh head, which depends on the seed and the task only."""
     encoder = copy.deepcopy(pristine)
     if config.encoder.dropout is not None:
         encoder.set_dropout(config.encoder.dropout)
     encoder.freeze(config.encoder.freeze_embeddings, config.encoder.freeze_lower_layers)
     dropout = encoder.own_dropout if config.encoder.dropout is None else config.encoder.dropout
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config.training.seed, "adapter"))
+        encoder.adapt(config.encoder)
         torch.manual_seed(derive(config.training.seed, "head"))
         head = materials.shape.head(encoder.hidden_size, config.encoder.pooling, dropout)
     return Model(encoder, head)
@@ -192,17 +198,19 @@ def _resume(trial: Trial) -> None:
     if found.scaler:
         trial.scaler.load_state_dict(dict(found.scaler))
     trial.step, trial.best, trial.resumed = found.step, found.best, found.evaluations
+    trial.mean, trial.averaged = found.mean, found.averaged
     trial.meters = Meters(train_seconds=found.train_seconds, evaluation_seconds=found.evaluation_seconds)
 
 
 def _shared(found: Checkpoint | None, group: Group) -> Checkpoint | None:
     """Rank 0's checkpoint, on every worker."""
-    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}))
+    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}, mean={}))
     if bare is None:
         return None
     weights = group.spread(found.weights if found else None)
     optimizer = group.spread(found.optimizer if found else None)
-    return replace(bare, weights=weights, optimizer=optimizer)
+    mean = group.spread(found.mean if found else None)
+    return replace(bare, weights=weights, optimizer=optimizer, mean=mean)
 
 
 def _item_lengths(materials: Materials) -> npt.NDArray[np.int64]:

@@ -38,6 +38,7 @@ def finished(config: StudyConfig, folder: Path) -> StudyRecord:
         ("last", (40, 10), 50, (50, 10)),
         ("last", (40, None), None, (None, 40)),
         ("best_source_validation", (40, None), 50, (50, None)),
+        ("average", (40, 10), 50, (50, 10)),
     ],
 )
 def test_confirm_scores_as_many_examples_as_the_protocol_says(

@@ -7,10 +7,12 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from study.planning import doctor
+from study.planning.finding import Finding
 from study.question.config import StudyConfig
 from trainables.storage import cache
 
@@ -52,6 +54,19 @@ def test_a_package_out_of_range_is_a_failure(tmp_path: Path, monkeypatch: pytest
     assert findings["optuna"].level == "failure"
     assert findings["absent-package"].found == "not installed"
     assert "torch" not in findings
+
+
+def test_a_package_that_only_a_study_with_adapters_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "requires", lambda name: ["optuna>=1", "peft>=99; extra == 'adapters'"])
+
+    def found(**search: Any) -> list[Finding]:
+        given = {"name": "small", "search": search, "trial": {"evaluation": {"examples_per_language": 1}}}
+        return [f for f in doctor.examine(tmp_path, StudyConfig.model_validate(given), "auto") if f.what == "peft"]
+
+    assert found() == found(space={"encoder.adapter.method": ["none", "bitfit"]}) == []
+    (finding,) = found(space={"encoder.adapter.method": ["none", "ia3"]})
+    assert finding.level == "failure"
+    assert finding.cure == "pip install 'robust-transfer-study[adapters]' (needs >=99)"
 
 
 def test_the_json_form(tmp_path: Path) -> None:

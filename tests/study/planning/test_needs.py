@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ def test_what_is_at_most_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert most(scaling={"concurrent_trials": 2}) == 2 * 3 * 12 + weights
     best = SMALL | {"evaluation": {"every": 2, "checkpoint": "best_source_validation"}}
     assert most(trial=best) == 3 * 4 * 12 + weights
+    mean = SMALL | {"evaluation": {"every": 2, "checkpoint": "average"}}
+    assert most(trial=mean) == 3 * 3 * (12 + 4) + weights
     assert most(trial=SMALL | {"evaluation": {}}) == 3 * (12 + 4) + weights
     often = {"evaluation": {}, "training": {"checkpoint_minutes": 10}}
     assert most(trial=SMALL | often) == 3 * 3 * 12 + weights
@@ -154,6 +157,16 @@ def test_pace_of_an_earlier_study(write_study: Callable[..., Path], events: list
     assert pace.seconds(twice, 40) == pytest.approx(2 * (pace.seconds(config.trial, 40) or 0))
     other = config.model_copy(update={"trial": apply_point(config.trial, {"encoder.freeze_lower_layers": 3})})
     assert needs.pace(other, root) is None
+
+
+def test_pace_of_a_study_that_knew_fewer_keys(
+    write_study: Callable[..., Path], events: list[Event], config: StudyConfig
+) -> None:
+    earlier = copy.deepcopy(events)
+    for event in earlier:
+        if event["event"] == "study":
+            del event["config"]["trial"]["encoder"]["adapter"]
+    assert needs.pace(config, write_study(earlier)) == needs.pace(config, write_study(events)) is not None
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from study.planning import preflight
+from study.planning import describe, needs, preflight
 from study.question.config import StudyConfig
 from tests.trainables.model import tiny_families
 from trainables.errors import UserError
+from trainables.loading import validate
 
 
 def test_languages_that_an_encoder_is_told_and_does_not_know_are_one_line(tmp_path: Path) -> None:
@@ -22,3 +24,67 @@ def test_languages_that_an_encoder_is_told_and_does_not_know_are_one_line(tmp_pa
         preflight.tested(study)
     (line,) = (line for line in caught.value.lines if line.startswith("trial.task."))
     assert line.startswith("trial.task.target_languages: ") and line.endswith("knows de, en (got fi)")
+
+
+def searched(encoder: Path, space: dict[str, Any], **adapter: Any) -> StudyConfig:
+    trial = {"encoder": {"name_or_path": str(encoder), "adapter": adapter}, "task": {"max_length": 32}}
+    return validate(StudyConfig, {"name": "adapted", "trial": trial, "search": {"space": space}})
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_families.write(tmp_path_factory.mktemp("encoder"), "bert")
+
+
+def test_adapters_are_searched_and_the_largest_is_what_is_asked_for(bert: Path) -> None:
+    conditional = {"when": {"encoder.adapter.method": "lora"}}
+    space: dict[str, Any] = {
+        "encoder.adapter.method": ["none", "lora", "ia3", "bitfit"],
+        "encoder.adapter.rank": {"type": "int", "low": 2, "high": 6, "log": True, **conditional},
+        "encoder.adapter.alpha": {"type": "float", "low": 1.0, "high": 32.0, **conditional},
+        "encoder.adapter.dropout": {"type": "categorical", "choices": [0.0, 0.1], **conditional},
+        "encoder.freeze_lower_layers": [0, 1],
+    }
+    study = searched(bert, space)
+    preflight.tested(study)
+    trials = needs.encoders(study)
+    found = [(t.encoder.adapter.method, t.encoder.adapter.rank, t.encoder.freeze_lower_layers) for t in trials]
+    assert set(found) == {(m, 6 if m == "lora" else 8, f) for m in space["encoder.adapter.method"] for f in (0, 1)}
+    assert found[0] == ("none", 8, 0), "the base, which the baseline is"
+    assert len(found) == 2 * (3 + 2)
+    only = searched(bert, {"encoder.adapter.rank": {"type": "int", "low": 2, "high": 6}}, method="lora")
+    assert (needs.checkpoints(only) or 0) < 0.5 * (needs.checkpoints(study) or 0)
+    assert next(describe._encoder(only)).endswith("trained by lora of rank 8, alpha 16, on its family's targets")
+
+
+def test_a_knob_that_may_be_there_is_tried_with_and_without(bert: Path) -> None:
+    """Of a condition on what is not the encoder's nothing is known here."""
+    rank = {"type": "categorical", "choices": [2, 4], "when": {"perturbation.method": "adversarial"}}
+    space = {"perturbation.method": ["none", "adversarial"], "encoder.adapter.rank": rank}
+    space["encoder.freeze_lower_layers"] = [1]
+    trials = [t.encoder for t in needs.encoders(searched(bert, space, method="lora"))]
+    found = [(encoder.adapter.rank, encoder.freeze_lower_layers) for encoder in trials]
+    assert found == [(8, 0), (8, 1), (2, 1), (4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("space", "adapter", "line"),
+    [
+        ({"encoder.adapter.method": ["lora", "bitfit"], "encoder.adapter.rank": [2, 4]}, {},
+         "search.space: encoder.adapter: bitfit reads no rank; in a space let it depend on the method (got 2)"),
+        ({"encoder.adapter.rank": [0, 8]}, {"method": "lora"},
+         "search.space: encoder.adapter.rank.choices: must be at least 1 (got 0)"),
+        ({"encoder.freeze_lower_layers": [0, 2]}, {"method": "lora"},
+         "trial.encoder.freeze_lower_layers: must leave a layer that an adapter can go to (got 2)"),
+        ({"perturbation.epsilon": [0.1]}, {"method": "ia3", "targets": ["q"]},
+         "trial.encoder.adapter.targets: must be ends of names of linear layers, of which bert encoders have "
+         "attention.output.dense, attention.self.key, attention.self.query, attention.self.value, intermediate.dense, "
+         'output.dense (got "q")'),
+    ],
+)  # fmt: skip
+def test_adapters_that_cannot_be_are_one_line_before_anything_starts(
+    bert: Path, tmp_path: Path, space: dict[str, Any], adapter: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        preflight.check(searched(bert, space, **adapter), tmp_path)
+    assert caught.value.lines == [line]

@@ -141,6 +141,10 @@ def test_the_kept_checkpoint_needs_comparable_evaluations() -> None:
     trial = {"evaluation": {"checkpoint": "best_source_validation", "intermediate_examples_per_language": 5}}
     found = selection_problems.problems(study(trial=trial))
     assert len(found) == 2 and all("best_source_validation" in line for line in found)
+    (found,) = selection_problems.problems(study(trial={"evaluation": {"checkpoint": "average"}}))
+    assert found == "trial.evaluation.checkpoint: average needs trial.evaluation.every (got none)"
+    (found,) = selection_problems.problems(study(trial={"evaluation": {"average_last": 3}}))
+    assert found.startswith("trial.evaluation.average_last: is of trial.evaluation.checkpoint average")
 
 
 def test_reserved_seeds_are_never_those_of_run() -> None:

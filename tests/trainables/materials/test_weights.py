@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from trainables.config import EncoderConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import weights
+from trainables.model.encoder import load_encoder
 
 SHAPES = {
     "roberta.embeddings.word_embeddings.weight": (10, 4),
@@ -76,6 +78,38 @@ def test_encoders_that_cannot_be_had(name: str, problem: str | None, monkeypatch
 def test_a_folder_without_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no readable model.safetensors in it"):
         weights.check(EncoderConfig(name_or_path=str(tmp_path)))
+
+
+def test_other_weights_are_named_and_left_alone(tmp_path: Path) -> None:
+    """Nothing of a pickle is run, here or where an encoder is loaded."""
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path(tmp_path / "sprung").touch, ())
+
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps(Trap()))
+    encoder = EncoderConfig(name_or_path=str(tmp_path))
+    for refused in (lambda: weights.check(encoder), lambda: load_encoder(encoder, uses_segments=False)):
+        with pytest.raises(UserError, match=r"^encoder.name_or_path: must be .*safetensors") as caught:
+            refused()
+        assert len(caught.value.lines) == 1
+    with pytest.raises(
+        UserError, match=r"no readable model.safetensors in it, and pytorch_model.bin is never unpickled"
+    ):
+        weights.check(encoder)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["FacebookAI/xlm-mlm-100-1280", "xlm-mlm-17-1280"])
+def test_the_revision_that_has_safetensors_weights_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "unreachable", lambda: None)
+    line = r"its safetensors weights are at encoder.revision: refs/pr/2, and no others are read\)$"
+    for revision in (None, "main"):
+        with pytest.raises(UserError, match=line):
+            weights.check(EncoderConfig(name_or_path=name, revision=revision))
+    weights.check(EncoderConfig(name_or_path=name, revision="refs/pr/2"))
+    weights.check(EncoderConfig(name_or_path="FacebookAI/xlm-mlm-xnli15-1024"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.config import EvaluationConfig, TrialConfig
+from trainables.config import AdapterConfig, EvaluationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.materials.materials import Materials, load
 from trainables.model import encoder as encoders
@@ -85,6 +85,19 @@ def test_a_trial_after_another_scores_bit_for_bit_as_it_would_alone(materials: M
     materials._memory.clear()
     alone = logits_of(moved(built(materials)), materials)
     assert len(kept) == len(alone) > 3
+    assert all(torch.equal(a, b) for a, b in zip(kept, alone, strict=True))
+
+
+def test_an_adapter_above_them_finds_the_states_of_another_trial(materials: Materials) -> None:
+    """None is put into frozen layers, and all else of the encoder is frozen with them."""
+    logits_of(built(materials), materials)
+    adapter = AdapterConfig(method="lora")
+    later = moved(built(materials, freeze_embeddings=False, adapter=adapter))
+    lowest = runs(later, 0)
+    kept = logits_of(later, materials)
+    assert lowest == [0]
+    materials._memory.clear()
+    alone = logits_of(moved(built(materials, freeze_embeddings=False, adapter=adapter)), materials)
     assert all(torch.equal(a, b) for a, b in zip(kept, alone, strict=True))
 
 

@@ -63,7 +63,9 @@ def test_rdrop_stands_at_the_point_that_another_method_finds(make: Make) -> None
     ("method", "passes"), [("rdrop", 6), ("adversarial+rdrop", 10), ("random_perturbation+rdrop", 6)]
 )
 def test_what_rdrop_costs(method: str, passes: float) -> None:
-    assert created(method, ascent_steps=2).forward_equivalents == passes
+    found = created(method, ascent_steps=2)
+    assert found.forward_equivalents == passes
+    assert found.weight_gradients == found.inner.weight_gradients + 1  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,7 @@ def test_what_rdrop_costs(method: str, passes: float) -> None:
 def test_moved_weights_go_twice_through_whatever_they_stand_around(method: str, inner: str) -> None:
     around, within = (created(name, start="uniform", ascent_steps=2) for name in (method, inner))
     assert around.forward_equivalents == 2 * within.forward_equivalents
+    assert around.weight_gradients == 2 * within.weight_gradients
     assert created(method, start="uniform", ascent_steps=2, rho=0.0).forward_equivalents == within.forward_equivalents
     assert (around.strength, around.paired) == (within.strength, within.paired)
     assert around.dose == (within.dose or "relative_weight_norm")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.config import PerturbationConfig
+from trainables.config import EncoderConfig, PerturbationConfig
 from trainables.errors import UserError
 from trainables.perturbation import create
 from trainables.perturbation.ascent import inputs_only
@@ -20,6 +20,7 @@ M = 1.3
 IN_BALL = {
     "adversarial": {},
     "freelb": {"ascent_steps": 3},
+    "villa": {"ascent_steps": 3},
     "smart": {},
     "vat": {},
     "r3f": {"distribution": "uniform"},
@@ -164,15 +165,31 @@ def test_cost_is_what_forward_equivalents_say(make, name):
         return counter.get_total_flops()
 
     clean = flops(method("none"))
+    # The products of attention have no weights, and their backward costs two passes all the same: a few per cent.
     for options in ({"ascent_steps": 1}, {"ascent_steps": 3}, {"ascent_steps": 2, "epsilon": 0.0}):
         perturbation = method(name, **options)
-        # The products of attention have no weights, and their backward costs two passes all the same: a few per cent.
         assert flops(perturbation) / clean == pytest.approx(perturbation.forward_equivalents / 3, rel=0.06), options
+        assert perturbation.cost(EncoderConfig()) == perturbation.forward_equivalents
+    for parameter in s.encoder.parameters():
+        parameter.requires_grad_(parameter.ndim == 1)  # an adapter's are as few
+    biases = EncoderConfig.model_validate({"adapter": {"method": "bitfit"}})
+    for options in ({"ascent_steps": 1}, {"ascent_steps": 3}, {"ascent_steps": 2, "epsilon": 0.0}):
+        perturbation = method(name, **options)
+        assert flops(perturbation) / clean == pytest.approx(perturbation.cost(biases) / 3, rel=0.08), options
 
 
 @pytest.mark.parametrize(
     ("name", "passes"),
-    [("none", 1), ("adversarial", 3), ("freelb", 2), ("smart", 4), ("vat", 4), ("r3f", 2), ("random_perturbation", 1)],
+    [
+        ("none", 1),
+        ("adversarial", 3),
+        ("freelb", 2),
+        ("villa", 3),
+        ("smart", 4),
+        ("vat", 4),
+        ("r3f", 2),
+        ("random_perturbation", 1),
+    ],
 )
 def test_number_of_forward_passes(make, name, passes):
     s = make()
@@ -256,6 +273,20 @@ def test_freelb_averages_the_weight_gradients_of_its_points(make, kind, shape):
     graph = s.gradients(lambda: perturbation.loss(s.view(), 1.0)[0].sum().backward())
     assert_same(graph, ours, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(perturbation.loss(s.view(), 1.0)[0], loss, rtol=1e-5, atol=1e-6)
+
+
+def test_villa_adds_a_divergence_from_the_clean_output_at_each_point(make, kind, shape):
+    s, epsilon, eta = make(kind, shape, dropout=0.1), 0.4, 0.7
+    ours = step(s, method("villa", ascent_steps=2, epsilon=epsilon, relative=False, weight=1.5))[0]
+    clean, first = s.logits(s.encoder.embed(s.ids)).detach(), s.deltas()[1]
+
+    def objective(x):
+        moved = s.logits(x)
+        return s.loss(moved) + 1.5 * (plain_kl(s, clean, moved) + plain_kl(s, moved, clean))
+
+    second = ascend(s, "l2", "token", epsilon, eta, first, objective)
+    parts = [s.gradients(lambda d=d: objective(s.encoder.embed(s.ids) + d).sum().backward()) for d in (first, second)]
+    assert_same(ours, [sum(p) / 2 for p in zip(*parts, strict=True)], rtol=1e-3, atol=1e-4)
 
 
 def plain_kl(s, p, q):

@@ -234,10 +234,10 @@ def test_one_language_twice_in_a_path_is_one_language(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("files", ["/data/{split}.{language}.jsonl", "{split}.{language}.{part}.jsonl", "{language}.*"])
+@pytest.mark.parametrize("files", ["{split}.{language}.{part}.jsonl", "{language}.*", "{split}.jsonl"])
 def test_patterns_that_cannot_work_are_refused(files: str, tmp_path: Path) -> None:
     (line,) = refusal(own(tmp_path, files=files))
-    assert "files: must be a relative path with {split} and {language} in it, and no other placeholder" in line
+    assert "files: must be a path with {split} and {language} in it, and no other placeholder" in line
 
 
 # What is not there
@@ -256,9 +256,9 @@ def test_no_target_file_is_an_error_that_says_what_there_is(tmp_path: Path) -> N
 
 
 def test_a_file_that_is_not_read_is_found(tmp_path: Path) -> None:
-    (tmp_path / "train.en.conll").write_text("a\tB\n")
+    (tmp_path / "train.en.docx").write_text("a\tB\n")
     (line,) = refusal(own(tmp_path, splits={}))
-    assert "found, but .conll is not read: .jsonl" in line
+    assert "found, but .docx is not read: .jsonl" in line
 
 
 def test_a_task_in_one_language_is_one(shared_data: Path) -> None:

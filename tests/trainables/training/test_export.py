@@ -182,7 +182,12 @@ def test_the_vocabulary_is_whole_again(pairs: TrialConfig, encoder: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "settings", [{"trim_vocabulary": False}, {"freeze_embeddings": True, "freeze_lower_layers": 1}]
+    "settings",
+    [
+        {"trim_vocabulary": False},
+        {"freeze_embeddings": True, "freeze_lower_layers": 1},
+        *({"adapter": {"method": method}} for method in ("lora", "ia3", "bitfit")),
+    ],
 )
 def test_what_was_not_trimmed_or_not_trained_is_there_too(
     data: Path, encoder: Path, tmp_path: Path, settings: dict[str, Any]
@@ -191,7 +196,9 @@ def test_what_was_not_trimmed_or_not_trained_is_there_too(
     predicted = trained(given, tmp_path / "trial")
     (tmp_path / "model").mkdir()
     exported = export(given, tmp_path / "trial", tmp_path / "model")
+    assert not exported.trimmed and exported.largest_difference < 1e-4
     folder, rows = Folder(tmp_path / "model", exported), materials_of.load(given).rows["validation"]
+    assert folder.model.state_dict().keys() == type(folder.model)(folder.model.config).state_dict().keys()
     assert all(expected == classify(folder, rows[k][row]) for (k, row), expected in predicted.items())
 
 

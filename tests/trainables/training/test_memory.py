@@ -120,8 +120,8 @@ def begun(point: dict[str, Any], size: str, kind: str, shape: str, dropout: floa
 
 def predicted(trial: Trial, load: Load | None = None) -> Memory:
     """By default for all texts at once."""
-    model = trial.model
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.encoder.model.named_parameters()}
+    model, pristine = trial.model, trial.materials.remember("encoder", lambda: None)
+    shapes = {name: tuple(parameter.shape) for name, parameter in pristine.model.named_parameters()}
     network = Network.of(model.encoder.model.config.to_dict(), shapes, model.head, trial.config.encoder.dropout)
     lengths = [int(end - begin) for begin, end in itertools.pairwise(trial.materials.train.offsets)]
     return memory.needed(trial.config, network, load or Load(len(lengths), max(lengths), sum(lengths)))
@@ -171,6 +171,28 @@ def test_other_heads_and_other_parts_that_are_frozen(
     assert predicted(trial).saved == pytest.approx(measured(trial), rel=TOLERANCE)
 
 
+WIDE = {"rank": 32, "dropout": 0.1, "targets": ["query", "intermediate.dense"]}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "method", "precision"),
+    [
+        ({"method": "lora"}, "adversarial", "bf16"),
+        ({"method": "lora"}, "smart", "fp32"),
+        ({"method": "lora", **WIDE}, "none", "fp32"),
+        ({"method": "lora", **WIDE}, "smart", "bf16"),
+        ({"method": "ia3"}, "none", "bf16"),
+        ({"method": "ia3"}, "adversarial", "fp32"),
+        ({"method": "bitfit"}, "smart", "bf16"),
+    ],
+)
+def test_an_adapter_keeps_less(adapter: dict[str, Any], method: str, precision: str, tmp_path: Path) -> None:
+    point = {f"encoder.adapter.{name}": value for name, value in adapter.items()}
+    point |= {"perturbation.method": method, "training.precision": precision, "encoder.freeze_lower_layers": 1}
+    trial = begun(point, "ragged", "bert", "classification", 0.1, tmp_path)
+    assert predicted(trial).saved == pytest.approx(measured(trial), rel=0.03)
+
+
 @pytest.mark.parametrize("point", [{}, FROZEN, {"training.precision": "bf16"}], ids=["whole", "frozen", "bf16"])
 def test_a_method_that_reads_attention(point: dict[str, Any], tmp_path: Path) -> None:
     own = {"perturbation.method": "ear", "perturbation.attention_layer": 1, "augmentation.copies": 1}
@@ -194,7 +216,15 @@ def test_an_attack_in_the_end_that_takes_more_than_a_step(point: dict[str, Any],
     assert found == pytest.approx(measured(trial, attack), rel=TOLERANCE)
 
 
-@pytest.mark.parametrize("frozen", [{}, FROZEN, {"encoder.freeze_lower_layers": 1}])
+@pytest.mark.parametrize(
+    "frozen",
+    [
+        {},
+        FROZEN,
+        {"encoder.freeze_lower_layers": 1},
+        *({"encoder.adapter.method": m} for m in ("lora", "ia3", "bitfit")),
+    ],
+)
 @pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
 def test_parameters_gradients_and_moments_to_the_byte(kind: str, frozen: dict[str, Any], tmp_path: Path) -> None:
     trial = begun(frozen, "narrow", kind, "tagging", 0.1, tmp_path)

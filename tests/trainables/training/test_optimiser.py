@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from trainables.config import TrainingConfig
+from trainables.config import EncoderConfig, TrainingConfig
 from trainables.model.encoder import Encoder, Model
 from trainables.model.heads import PooledHead
 from trainables.training.optimiser import build_optimizer, learning_rate_factor
@@ -71,6 +71,18 @@ def test_biases_and_norms_do_not_decay(kind: str) -> None:
             torch.testing.assert_close(parameter.detach(), before[name] * (1 - rate * 0.5), msg=name)
             decayed += 1
     assert kept > 20 and decayed > 8
+
+
+def test_factors_do_not_decay_either_and_matrices_of_an_adapter_do() -> None:
+    """IA3's rest at one, where they change nothing, though the library gives them the shape of a matrix."""
+    for method, decays in (("ia3", False), ("lora", True)):
+        of = model()
+        of.encoder.adapt(EncoderConfig.model_validate({"adapter": {"method": method}}))
+        optimizer = build_optimizer(of, TrainingConfig(weight_decay=0.5))
+        decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+        own = [decay[id(p)] for p in of.encoder.parameters() if p.requires_grad]
+        assert own and {each > 0.0 for each in own} == {decays}
+        assert decay[id(of.head.linear.weight)] == 0.5  # type: ignore[union-attr]
 
 
 def test_every_trained_weight_is_in_one_group_and_frozen_ones_in_none() -> None:

@@ -207,7 +207,8 @@ def test_long_trials_are_kept_between_evaluations(tmp_path: Path, world: int, mo
         return step.train_step(trial, *rest)
 
     together(world, killed)
-    assert len(written) >= 2 and all(0 < at < 7 and moments for at, moments in written)
+    # One at a time, and none is waited for: how many there are, the disk decides.
+    assert written and all(0 < at < 7 and moments for at, moments in written)
     assert written == sorted(set(written)) and 1 <= len(checkpoint.steps(tmp_path / "0")) <= 2
     monkeypatch.setattr(loop, "train_step", step.train_step)
     if world == 1:

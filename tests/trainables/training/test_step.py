@@ -43,13 +43,13 @@ def encoder() -> Encoder:
     return Encoder(XLMRobertaModel(XLMRobertaConfig(**sizes), add_pooling_layer=False), uses_segments=False).eval()
 
 
-def begun(config: TrialConfig, folder: Path, items: int) -> Trial:
+def begun(config: TrialConfig, folder: Path, items: int, group: Group | None = None) -> Trial:
     """A trial of a tiny encoder on that many texts."""
     train = [Item(((0, 5 + row, 9 + row % 3, 2),), (row % 2,), row) for row in range(items)]
     shape = Classification(("no", "yes"), pair=False)
     materials = texts.write(shape, {"en": train}, {"en": [{"label": item.labels[0]} for item in train]}, train, M)
     materials.remember("encoder", encoder)
-    return start(config, materials, Group(), folder)
+    return start(config, materials, group or Group(), folder)
 
 
 def test_the_magnitude_rises_at_the_start_and_falls_at_the_end(tmp_path: Path) -> None:

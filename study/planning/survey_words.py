@@ -1,0 +1,101 @@
+"""A survey of a task's data in words and tables."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from study.views import layout
+from trainables.errors import shown
+
+Survey = Mapping[str, Any]
+
+
+def words(survey: Survey, room: int | None) -> str:
+    """The whole survey, for a terminal of `room` places."""
+    parts = (_head(survey), _languages(survey, room), _labels(survey, room), _repeated(survey), _examples(survey))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _head(survey: Survey) -> str:
+    lines = [f"{survey['task']}: {survey['shape']}, trained on {survey['source']}"]
+    for split, parts in survey["files"].items():
+        lines += [f"{split}: {_origin(part)}" for part in parts]
+    lines += [f"{split}: no files; looked for {where}" for split, where in survey["absent"].items()]
+    return "\n".join(lines)
+
+
+def _origin(part: Mapping[str, Any]) -> str:
+    whose = f"{part['task']}'s, " if part["task"] else ""
+    if "files" not in part:
+        return f"{whose}{part['from']}"
+    formats = ", ".join(f"{count} {name}" for name, count in part["formats"].items()) or "none"
+    more = f" and {part['files'] - 1} more" if part["files"] > 1 else ""
+    columns = f"; columns {', '.join(part['columns'])}" if part["columns"] else ""
+    return f"{whose}{part['from']}{more} ({formats}){columns}"
+
+
+def _languages(survey: Survey, room: int | None) -> str:
+    splits = list(survey["rows"])
+    rows = [["language", "name", "groups", *splits, "tokens", "longest", "over"]]
+    for code, known in survey["languages"].items():
+        tokens = [found[code] for found in survey["tokens"].values() if code in found]
+        counts = [str(survey["rows"][split].get(code, "–")) for split in splits]
+        median = sorted(each["median"] for each in tokens)[len(tokens) // 2]
+        longest, over = max(each["longest"] for each in tokens), sum(each["over"] for each in tokens)
+        groups = ", ".join(known["groups"]) or "none"
+        rows.append([code, known["name"], groups, *counts, f"{median:.0f}", str(longest), str(over)])
+    table, _, _ = layout.fit(rows, room, least=("groups", "name"))
+    alone = [code for code, known in survey["languages"].items() if not known["groups"]]
+    notes = [
+        f"{len(rows) - 1} languages, {len(alone)} of them in no group{': ' if alone else ''}{', '.join(alone)}",
+        f"tokens: the median of a row, and the longest; over: rows longer than task.max_length, {survey['max_length']}",
+    ]
+    return "\n".join([table, *notes])
+
+
+def _labels(survey: Survey, room: int | None) -> str:
+    if not any(counts for found in survey["label_counts"].values() for counts in found.values()):
+        return ""
+    sums: dict[str, Counter[str]] = {split: Counter() for split in survey["label_counts"]}
+    fewer: list[str] = []
+    for split, found in survey["label_counts"].items():
+        for code, counts in found.items():
+            sums[split].update(counts)
+            fewer += [f"{code} ({split})"] if not all(counts.values()) else []
+    rows = [["label", *sums], *([label, *(str(sums[split][label]) for split in sums)] for label in survey["labels"])]
+    table, _, _ = layout.fit(rows, room)
+    note = f"without rows of some label: {', '.join(fewer)}" if fewer else "every language has rows of every label"
+    return f"{table}\n{note}"
+
+
+def _repeated(survey: Survey) -> str:
+    lines = [
+        f"{each['language']}: {each['rows']} rows of {each['split']} have the words of a row "
+        f"{'before them' if each['also_in'] == each['split'] else 'of ' + each['also_in']}"
+        for each in survey["repeated"]
+    ]
+    return "\n".join(lines) or "no row has the words of another"
+
+
+def _examples(survey: Survey) -> str:
+    return "\n".join(line for code in survey["examples"] for line in _rows_of(survey, code))
+
+
+def _rows_of(survey: Survey, code: str) -> Iterator[str]:
+    for row in survey["examples"][code]:
+        cells = [f"{name} {_cell(value)}" for name, value in row.items() if name != "split"]
+        yield f"{code} {row['split']}: {'; '.join(cells)}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        value = " ".join(value)
+    return shown(value)
+
+
+def document(survey: Survey) -> str:
+    """The survey as one JSON document."""
+    return json.dumps(survey, ensure_ascii=False, indent=2)

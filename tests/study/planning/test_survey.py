@@ -1,0 +1,90 @@
+"""`study data`: what is understood of a task's data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.cli import USER_ERROR, commands, execute
+from study.planning import survey_words
+from tests.trainables.tiny import characters
+
+
+@pytest.fixture(autouse=True)
+def _small_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.planning.survey.load_tokenizer", lambda *_: characters())
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    def lines(*texts: str) -> str:
+        return "".join(json.dumps({"text": text, "label": "b" if "x" in text else "a"}) + "\n" for text in texts)
+
+    (tmp_path / "train.en.jsonl").write_text(lines("one", "two", "one", "x " * 200))
+    (tmp_path / "validation.en.jsonl").write_text(lines("three", "x"))
+    (tmp_path / "validation.toba_batak.jsonl").write_text(lines("two", "four", "four"))
+    (tmp_path / "test.sw.tsv").write_text("text\tlabel\nthree\ta\nfive\tb\n")
+    (tmp_path / "test.en.jsonl").write_text(lines("three", "x y"))
+    (tmp_path / "own.yaml").write_text('{"shape": "classification", "labels": ["a", "b"]}')
+    return tmp_path / "own.yaml"
+
+
+def looked(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    assert execute(commands, "study", ["data", *map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def test_all_that_is_understood_of_a_task(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found: dict[str, Any] = json.loads(looked(capsys, task, "--json", "--rows", "1"))
+    assert found["rows"] == {"train": {"en": 4}, "validation": {"en": 2, "toba_batak": 3}, "test": {"en": 2, "sw": 2}}
+    assert found["files"]["test"][0]["formats"] == {"jsonl": 1, "tsv": 1}
+    assert found["files"]["train"][0]["columns"] == ["text", "label"]
+    assert found["label_counts"]["validation"] == {"en": {"a": 1, "b": 1}, "toba_batak": {"a": 3, "b": 0}}
+    assert found["languages"]["sw"]["name"] == "Swahili" and "low_resource" in found["languages"]["sw"]["groups"]
+    assert found["tokens"]["train"]["en"]["longest_row"] == 3 and found["tokens"]["train"]["en"]["over"] == 1
+    assert found["repeated"] == [
+        {"split": "train", "language": "en", "also_in": "train", "rows": 1},
+        {"split": "validation", "language": "toba_batak", "also_in": "validation", "rows": 1},
+        {"split": "validation", "language": "toba_batak", "also_in": "train", "rows": 1},
+        {"split": "test", "language": "en", "also_in": "validation", "rows": 1},
+    ]
+    assert found["examples"]["sw"] == [{"split": "test", "text": "three", "label": "a"}]
+    text = survey_words.words(found, None)
+    assert "3 languages, 1 of them in no group: toba_batak" in text
+    assert "without rows of some label: toba_batak (validation)" in text
+    assert "en: 1 rows of test have the words of a row of validation" in text
+    assert 'sw test: text "three"; label "a"' in text
+
+
+def test_a_split_without_files_is_said(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in task.parent.glob("validation.*"):
+        path.unlink()
+    assert "validation: no files; looked for" in looked(capsys, task)
+    for path in task.parent.glob("*.??.*"):
+        path.unlink()
+    assert execute(commands, "study", ["data", str(task)]) == USER_ERROR
+    assert "no rows of own; looked for" in capsys.readouterr().err
+
+
+def test_what_is_malformed_is_lines(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (task.parent / "test.sw.tsv").write_text("text\tlabel\nthree\nfive\tc\n")
+    assert execute(commands, "study", ["data", str(task)]) == USER_ERROR
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("test.sw.tsv:2: must have as many cells as the header, 2 (got 1)")
+    assert second.endswith('test.sw.tsv:3: label must be one of a, b, or a number below 2 (got "c")')
+
+
+def test_a_folder_is_looked_at_by_the_task_proposed_for_it(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(commands, "study", ["data", str(task.parent)]) == USER_ERROR
+    assert "is a folder: --write-yaml" in capsys.readouterr().err
+    found = json.loads(looked(capsys, task.parent, "--write-yaml", task.parent / "new.yaml", "--json"))
+    assert found["task"] == "new" and found["labels"] == ["a", "b"] and found["rows"]["train"] == {"en": 4}
+
+
+@pytest.mark.parametrize("name", ["names", "paragraphs", "questions", "choices", "translations"])
+def test_tasks_of_every_shape_are_described(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data = Path(__file__).resolve().parents[2] / "data"
+    assert "languages, " in looked(capsys, data / f"{name}.yaml")
