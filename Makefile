@@ -14,7 +14,7 @@ run: setup
 
 # Two tests at a time, a file's in one process and in its order: long ones wait for processes to start and end.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30
 
 check: setup
 	$(BIN)/ruff format --check .

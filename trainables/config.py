@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trainables.languages import Own, facts_problem, own_languages
 
@@ -23,6 +23,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Config(BaseModel):
@@ -259,7 +260,10 @@ class AugmentationConfig(Config):
     copies: PositiveInt = 3
     """Augmented copies of each training example."""
     probability: Fraction = 1.0
-    """Chance that a word is considered for replacement."""
+    """Chance that a word is considered for replacement; `character_noise`: that it changes (0.1 to 0.15 is usual)."""
+    alphabet: str = "source"
+    """`character_noise`: whose letters are inserted. `source`, or those of the task's languages in a group, such as
+    `script:Cyrl` or `low_resource`."""
     resource: Path | None = None
     """Word resource (JSON or TSV); none: an installed one."""
 
@@ -298,6 +302,31 @@ class CertifyConfig(Config):
     """Size of the subset that is certified."""
 
 
+class CalibrationConfig(Config):
+    """How far the model's confidence in its answers can be trusted, per language."""
+
+    bins: PositiveInt = 15
+    """Bins of equal width in which confidences are compared with the share of right answers."""
+
+
+class NoiseConfig(Config):
+    """Scores on noised texts, per language: of one kind of noise, at several rates and without."""
+
+    kind: Literal["character", "word_drop", "casing_accents"]
+    """`character`: a letter inserted, deleted or replaced, new ones out of the language's own texts; `word_drop`: words
+    left out; `casing_accents`: words in lower case without accents."""
+    rate: Annotated[tuple[Rate, ...], Field(min_length=1)] | None = None
+    """Shares of words that are noised, each scored; none: 0.05, 0.1 and 0.2, of `casing_accents` 1."""
+    examples_per_language: PositiveInt = 100
+    """Size of the subset that is noised."""
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Rates that are scored, rising, from 0, which is the text as it is."""
+        usual = (1.0,) if self.kind == "casing_accents" else (0.05, 0.1, 0.2)
+        return (0.0, *sorted(set(self.rate or usual)))
+
+
 class EvaluationConfig(Config):
     """When and on how much a trial is scored."""
 
@@ -320,6 +349,19 @@ class EvaluationConfig(Config):
     """Score under attack too."""
     certify: CertifyConfig | None = None
     """Certify the smoothed classifier too."""
+    noise: tuple[NoiseConfig, ...] = ()
+    """Score on noised texts too, once for each kind."""
+
+    calibration: CalibrationConfig | None = None
+    """Score the calibration of the answers too, at every evaluation: `calibration_error` and `brier`."""
+
+    @field_validator("noise")
+    @classmethod
+    def _each_kind_once(cls, noise: tuple[NoiseConfig, ...]) -> tuple[NoiseConfig, ...]:
+        kinds = [each.kind for each in noise]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"must have each kind once (got {', '.join(kinds)})")
+        return noise
 
 
 class TrialConfig(Config):

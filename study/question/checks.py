@@ -152,11 +152,20 @@ def _scaling_problems(scaling: ScalingConfig) -> Iterator[str]:
         )
 
 
+_FURTHER_METRICS = {
+    "attacked_": "attack",
+    "certified_": "certify",
+    "noise_": "noise",
+    "calibration_": "calibration",
+    "brier": "calibration",
+}
+"""What the names of metrics begin with that are scored where a part of `evaluation` asks for it."""
+
+
 def _metric_problems(config: StudyConfig) -> Iterator[str]:
     evaluation = config.trial.evaluation
     for i, objective in enumerate(config.search.objectives):
         metric = objective.metric or ""
-        for part, prefix in ((evaluation.attack, "attacked"), (evaluation.certify, "certified")):
-            if metric.startswith(prefix) and part is None:
-                needed = "attack" if prefix == "attacked" else "certify"
-                yield f"search.objectives[{i}].metric: needs trial.evaluation.{needed} (got {metric!r})"
+        for start, part in _FURTHER_METRICS.items():
+            if metric.startswith(start) and not getattr(evaluation, part):
+                yield f"search.objectives[{i}].metric: needs trial.evaluation.{part} (got {metric!r})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def markdown() -> str:
 
 def written(path: str) -> str:
     """A path as users write it: with the place of an entry in a list, or its key."""
-    return path.replace("search.objectives.", "search.objectives[].").replace("task.facts.", "task.facts.CODE.")
+    path = re.sub(r"(search\.objectives|evaluation\.noise)\.", r"\1[].", path)
+    return path.replace("task.facts.", "task.facts.CODE.")
 
 
 def _section(path: str) -> str:
@@ -59,10 +61,9 @@ def _words_of(section: str) -> str:
 
 
 def _row(field: Field) -> str:
-    path = written(field.path)
     default = "required" if field.required else f"`{_value(field.default)}`"
     doc = field.doc.replace("|", "\\|")
-    return f"| `{path}` | {_kind(field)} | {default} | {doc} |\n"
+    return f"| `{written(field.path)}` | {_kind(field)} | {default} | {doc} |\n"
 
 
 def _kind(field: Field) -> str:

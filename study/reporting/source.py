@@ -219,8 +219,7 @@ def supervision(trial: TrialConfig) -> str:
         needed = perturbation.supervision(trial.perturbation.method)
     except UserError:  # a method of somebody's own, which is not installed here
         needed = "none"
-    augmented = augmentation.METHODS.get(trial.augmentation.method)
-    return max(needed, augmented.supervision if augmented else "none", key=order.index)
+    return max(needed, augmentation.supervision(trial.augmentation), key=order.index)
 
 
 def _repeats(study: Study, trial: TrialRecord, winner: ranking.Ranked) -> bool:

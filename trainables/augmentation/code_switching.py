@@ -6,19 +6,19 @@ from collections.abc import Collection
 from pathlib import Path
 from random import Random
 
-from trainables.augmentation.base import Augmentation, register
+from trainables.augmentation.base import WordReplacement, register
 from trainables.augmentation.resources import load_translations
 
 
 @register
-class CodeSwitching(Augmentation):
+class CodeSwitching(WordReplacement):
     """Each word becomes a translation into a language drawn anew for it, uniformly among those that have one."""
 
     name = "code_switching"
     description = "copies in which words are replaced by translations, each into a language of its own (CoSDA-ML)"
     supervision = "bilingual"
 
-    def __init__(self, resource: Path | None, language: str, words: Collection[str]) -> None:
+    def read(self, resource: Path | None, language: str, words: Collection[str]) -> None:
         self._options: dict[str, list[tuple[str, ...]]] = {}
         for _, translations in sorted(load_translations(resource, language, words).items()):
             for word, others in translations.items():

@@ -16,11 +16,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import langcodes
-
 from trainables.augmentation.dictionaries import Words, freedict, mythes, tidy, wordnet
 from trainables.errors import UserError
 from trainables.languages import normalize
+from trainables.lazy import langcodes
 
 WORDNET = Path("/usr/share/wordnet")
 THESAURI = Path("/usr/share/mythes")

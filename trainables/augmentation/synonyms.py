@@ -6,19 +6,19 @@ from collections.abc import Collection
 from pathlib import Path
 from random import Random
 
-from trainables.augmentation.base import Augmentation, register
+from trainables.augmentation.base import WordReplacement, register
 from trainables.augmentation.resources import load_synonyms
 
 
 @register
-class SynonymSubstitution(Augmentation):
+class SynonymSubstitution(WordReplacement):
     """Each word is drawn uniformly from itself and its synonyms."""
 
     name = "synonyms"
     description = "copies in which each word is drawn from itself and its synonyms (RS-DA)"
     supervision = "monolingual"
 
-    def __init__(self, resource: Path | None, language: str, words: Collection[str]) -> None:
+    def read(self, resource: Path | None, language: str, words: Collection[str]) -> None:
         self._synonyms = load_synonyms(resource, language, words)
 
     def knows(self, word: str) -> bool:

@@ -10,11 +10,15 @@ from functools import cache
 
 
 @cache
+def marks() -> str:
+    """All vowel signs and accents: no letters to `re`, but parts of words."""
+    return "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "M")
+
+
+@cache
 def pattern() -> re.Pattern[str]:
     """A word: letters of any script, with inner apostrophes; what touches a digit is no word, hyphens part words."""
-    # Vowel signs and accents are no letters to `re`, but parts of words.
-    marks = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "M")
-    letters = rf"(?:[^\W\d_][{marks}]*)+"
+    letters = rf"(?:[^\W\d_][{marks()}]*)+"
     return re.compile(rf"(?<!\w){letters}(?:['’]{letters})*(?!\w)")
 
 

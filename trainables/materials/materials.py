@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainables.augmentation import augment, texts_of
+from trainables.augmentation.character_noise import SOURCE
 from trainables.batch import Encoded
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.materials import noised
 from trainables.model.families import Numbers, number_of
 from trainables.perturbation import create, is_paired
 from trainables.scores import Split
@@ -56,6 +59,8 @@ class Materials:
     uses_segments: bool
     encoder_folder: Path
     fingerprint: str
+    noised: Mapping[str, Mapping[str, Encoded]] = field(default_factory=dict)
+    """`noised[split][name]` are rows of a language under `evaluation.noise`, by the names of `noised.key_of`."""
     originals: Encoded | None = None
     """Only where the method compares the two: the examples whose copies `train` has, `augmentation.copies` of each."""
     copies_folder: Path | None = None
@@ -145,10 +150,13 @@ def check(config: TrialConfig) -> None:
     """Raise `UserError` where the method does not go with the rest of the trial's configuration."""
     from trainables.tasks.task import task_shape
 
-    method = create(config.perturbation)
-    problems = method.problems(config)
+    method, shape = create(config.perturbation), task_shape(config.task)
+    problems = method.problems(config) + noised.problems(config.evaluation, shape)
+    if config.evaluation.calibration is not None and not shape.has_single_answers:
+        rule = "only for tasks with one answer an example, classification and multiple choice"
+        problems.append(f"evaluation.calibration: {rule} (got task {config.task.name!r})")
     size, tokens = config.training.micro_batch_size, config.training.micro_batch_tokens
-    if task_shape(config.task).compares_items:
+    if shape.compares_items:
         rule = "the items of a batch are compared with each other and cannot be taken apart; leave it out"
         if size is not None and size < config.training.batch_size:
             got = f"got {size} of {config.training.batch_size}, task {config.task.name!r}"
@@ -162,7 +170,7 @@ def check(config: TrialConfig) -> None:
                 f"perturbation.method: {name} compares examples with copies in other words and needs "
                 "augmentation.method synonyms (got 'none')"
             )
-        if not task_shape(config.task).has_single_answers:
+        if not shape.has_single_answers:
             problems.append(
                 f"perturbation.method: {name} serves tasks with one answer an example, classification and multiple "
                 f"choice (got task {config.task.name!r})"
@@ -184,12 +192,17 @@ def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
         "augmentation": None,  # as before copies had a folder of their own, so that what was prepared then is found
         "splits": sorted(splits),
     }
+    if config.evaluation.noise:  # else as before there was any
+        parts["noise"] = [noise.model_dump(mode="json") for noise in config.evaluation.noise]
     return _key(parts)
 
 
 def copies_key(config: TrialConfig, splits: Sequence[Split]) -> str:
     """Content key of a seed's augmented training data."""
-    own = [config.augmentation.model_dump(mode="json"), config.training.seed]
+    augmentation = config.augmentation.model_dump(mode="json")
+    if augmentation["alphabet"] == SOURCE:
+        del augmentation["alphabet"]  # as before there was one
+    own = [augmentation, config.training.seed]
     words = config.augmentation.resource
     files = [] if words is None else sorted(words.iterdir()) if words.is_dir() else [words]
     own += _stamps(file for file in files if file.exists())
@@ -228,6 +241,11 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     encoded: dict[str, dict[str, Encoded]] = {}
     for split in ("train", *splits):
         encoded[split] = {language: encode(rows, language) for language, rows in sorted(task.rows[split].items())}
+    for split in splits if config.evaluation.noise else ():
+        encoded[_noised_folder(split)] = {
+            name: _of_rows(encode(rows, noised.language_of(name)), numbers)
+            for name, numbers, rows in noised.noised_rows(config.evaluation, task.shape, task.rows[split])
+        }
     _check_ids(encoder, encoded, config.encoder.name_or_path)
     known = encoder.family.language_numbers(encoder.model.config.to_dict())
     numbers = language_numbers(config, known, [task.source_language, *task.target_languages])
@@ -265,14 +283,20 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
 def _build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
     """The training data of a configuration's seed. What they add to a trimmed vocabulary comes after its rows, so that
     all that is shared keeps its numbers."""
-    from trainables.augmentation import augment
     from trainables.model.encoder import accepts_segments, load_encoder, load_tokenizer
 
     task = load_task(config.task, ("train",))
     tokenizer = load_tokenizer(config.encoder, task.source_language)
     encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
     source, seed = task.source_language, derive(config.training.seed, "augmentation")
-    rows = augment(config.augmentation, task.rows["train"][source], task.shape.text_columns, source, seed)
+    columns = task.shape.text_columns
+
+    def others() -> dict[str, list[str]]:
+        """Of the target languages, without their labels: the test split stays closed."""
+        files = sorted((shared / "validation").glob("*.jsonl"))
+        return {file.stem: list(texts_of(_read_rows(file), columns)) for file in files if file.stem != source}
+
+    rows = augment(config.augmentation, task.rows["train"][source], columns, source, seed, others)
     train = task.shape.encode(rows, tokenizer, config.task.max_length)
     _check_ids(encoder, {"train": {source: train}}, config.encoder.name_or_path)
     norm = _reference_norm(encoder, train)
@@ -414,10 +438,11 @@ def _open(folder: Path, task_json: str) -> Materials:
     source = meta["source_language"]
     shape, numbers = task_shape(TaskConfig.model_validate_json(task_json)), meta["language_numbers"]
 
-    def loaded(part: Path) -> dict[str, Encoded]:
-        return {language: _numbered(each, language, source, shape, numbers) for language, each in _load(part).items()}
+    def loaded(part: Path, language_of: Callable[[str], str] = str) -> dict[str, Encoded]:
+        return {name: _numbered(each, language_of(name), source, shape, numbers) for name, each in _load(part).items()}
 
     evaluation = {split: loaded(folder / split) for split in meta["splits"]}
+    noisy = {split: folder / _noised_folder(split) for split in meta["splits"]}
     return Materials(
         shape=shape,
         source_language=source,
@@ -430,6 +455,7 @@ def _open(folder: Path, task_json: str) -> Materials:
         uses_segments=meta["uses_segments"],
         encoder_folder=folder / "encoder",
         fingerprint=meta["fingerprint"],
+        noised={s: loaded(part, noised.language_of) for s, part in noisy.items() if part.exists()},
     )
 
 
@@ -439,6 +465,15 @@ def _numbered(encoded: Encoded, language: str, source: str, shape: TaskShape, nu
         return encoded
     item = [numbers[code] for code in shape.languages_of_item(language, source)]
     return replace(encoded, languages=np.tile(np.asarray(item, dtype=np.int64), len(encoded)))
+
+
+def _of_rows(encoded: Encoded, numbers: npt.NDArray[np.int64]) -> Encoded:
+    """What was tokenised of some rows, with the numbers that these have among all."""
+    return replace(encoded, rows=numbers[encoded.rows])
+
+
+def _noised_folder(split: str) -> str:
+    return f"{split}.noised"
 
 
 def _read_rows(path: Path) -> list[Row]:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from trainables.materials.materials import Materials
 from trainables.model.encoder import Model
 from trainables.model.frozen import Frozen
 from trainables.scores import LanguageScores, Split
+from trainables.scoring.calibration import brier, calibration_error
 from trainables.scoring.stream import Stream, join, planned
 from trainables.tasks.base import collate
 
@@ -101,15 +103,41 @@ def evaluate(
     budget = token_budget(config, group)
     plan = planned(materials, split, examples, budget)
     logits = _clean_logits(model, materials, group, (split, examples, budget))
+    shape, calibration = materials.shape, config.calibration
 
     # Not in inference mode, in which autocast would cast each weight anew in each batch.
     @torch.no_grad()
     def respond(batch: Batch) -> Callable[[], dict[str, list[Any]]]:
         arrived = on_host(logits(batch), batch.labels)
-        return lambda: {"clean": materials.shape.predict(*arrived())}
 
-    predictions = predict_stream(model, materials, split, plan, group, respond)["clean"]
-    return score(materials, split, plan, predictions), predictions, plan
+        def answers() -> dict[str, list[Any]]:
+            there = arrived()
+            found = {"answers": shape.predict(*there)}
+            return found if calibration is None else found | {"probabilities": [*shape.probabilities(*there).numpy()]}
+
+        return answers
+
+    found = predict_stream(model, materials, split, plan, group, respond)
+    scores = score(materials, split, plan, found["answers"])
+    if calibration is not None:
+        scores |= calibrated(materials, split, plan, found["answers"], found["probabilities"], calibration.bins)
+    return scores, found["answers"], plan
+
+
+def calibrated(
+    materials: Materials, split: Split, plan: Stream, answers: Predictions, probabilities: Predictions, bins: int
+) -> dict[str, LanguageScores]:
+    """``calibration_error`` and ``brier`` of each language, of shapes with single answers."""
+    errors: dict[str, dict[str, float]] = {"calibration_error": {}, "brier": {}}
+    for language, items in plan.items.items():
+        rows, numbers = materials.rows[split][language], materials.evaluation[split][language].rows[items]
+        gold = np.asarray([rows[number]["label"] for number in numbers.tolist()])
+        given = np.stack(probabilities[language]).astype(np.float64)
+        right = np.asarray(answers[language]) == gold
+        errors["calibration_error"][language] = calibration_error(given.max(1), right, bins)
+        errors["brier"][language] = brier(given, gold)
+    counts = {language: len(items) for language, items in plan.items.items()}
+    return {metric: LanguageScores(values, counts) for metric, values in errors.items()}
 
 
 def _clean_logits(

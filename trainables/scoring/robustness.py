@@ -1,4 +1,4 @@
-"""Scores of a trained model under attack, and certificates of its smoothed classifier, per language."""
+"""Scores of a trained model under attack, certificates of its smoothed classifier, and noised texts, per language."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from trainables.perturbation.attack import attacked_logits
 from trainables.perturbation.base import Perturbable
 from trainables.scores import LanguageScores, Split
 from trainables.scoring.evaluation import predict_stream, score, token_budget
+from trainables.scoring.noise import noise_scores
 from trainables.scoring.stream import planned
 from trainables.seeds import derive
 from trainables.tasks.base import TaskShape
@@ -29,13 +30,15 @@ from trainables.tasks.base import TaskShape
 def robust_scores(
     model: Model, materials: Materials, split: Split, config: EvaluationConfig, group: Group
 ) -> dict[str, LanguageScores]:
-    """What `evaluation.attack` and `evaluation.certify` ask for, by metric name. Raises UserError for other shapes."""
+    """What `evaluation.attack`, `certify` and `noise` ask for, by metric name. Raises UserError for other shapes."""
     scores: dict[str, LanguageScores] = {}
     budget = token_budget(config, group)
     if config.attack is not None:
         scores |= _attacked(model, materials, split, config.attack, budget, group)
     if config.certify is not None:
         scores |= _certified(model, materials, split, config.certify, budget, group)
+    if config.noise:
+        scores |= noise_scores(model, materials, split, config, group)
     return scores
 
 

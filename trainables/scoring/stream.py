@@ -11,8 +11,8 @@ import numpy as np
 
 from trainables.batch import Encoded
 from trainables.materials.materials import Materials
+from trainables.materials.noised import chosen_rows
 from trainables.scores import Split
-from trainables.seeds import derive
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,8 @@ def _batches(keys: Sequence[tuple[str, int]], length: Any, token_budget: int) ->
 
 def subset(encoded: Encoded, examples: int | None, language: str) -> list[int]:
     """Items of a fixed random choice of rows: the same in every trial, and nested (20 are among the 40)."""
-    rows = np.unique(encoded.rows)
-    if examples is None or examples >= len(rows):
-        return list(range(len(encoded)))
-    order = np.random.default_rng(derive(0, "evaluated rows", language)).permutation(rows)
-    return [int(i) for i in np.flatnonzero(np.isin(encoded.rows, order[:examples]))]
+    chosen = chosen_rows(np.unique(encoded.rows), examples, language)
+    return [int(i) for i in np.flatnonzero(np.isin(encoded.rows, chosen))]
 
 
 def join(parts: Sequence[tuple[Encoded, int]], sequences_per_item: int) -> Encoded:

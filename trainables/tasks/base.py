@@ -125,6 +125,10 @@ class TaskShape(ABC):
     def answers(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What the model answers, as integers; compared before and after a perturbation. IGNORED where not scored."""
 
+    def probabilities(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of each answer (n, answers) in fp32, of shapes with single answers."""
+        return logits.float().softmax(-1)
+
     @abstractmethod
     def predict(self, logits: Tensor, labels: Tensor) -> list[Any]:
         """n predictions, plain Python values that survive JSON."""

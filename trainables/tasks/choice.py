@@ -94,6 +94,9 @@ class MultipleChoice(TaskShape):
     def answers(self, logits: Tensor, labels: Tensor) -> Tensor:
         return _possible(logits, labels).argmax(-1)
 
+    def probabilities(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().probabilities(_possible(logits, labels), labels)
+
     def predict(self, logits: Tensor, labels: Tensor) -> list[Any]:
         answers: list[Any] = self.answers(logits, labels).tolist()
         return answers
