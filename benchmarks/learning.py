@@ -68,15 +68,15 @@ def main() -> None:
         print(f"| `{task}` | {fitted} | {learn(task, options.data, options.minutes, options.examples)} |", flush=True)
 
 
-def fit(name: str, rows_of: str, data: Path) -> float:
-    """Score on the 64 English examples that were trained on."""
-    lines = short_rows(data / rows_of / "train.en.jsonl")
+def fit(name: str, rows_of: str, data: Path, examples: int = EXAMPLES, steps: int = 120) -> float:
+    """Score on the English examples that were trained on."""
+    lines = short_rows(data / rows_of / "train.en.jsonl")[:examples]
     with tempfile.TemporaryDirectory() as folder:
         mine = Path(folder) / "data" / name
         mine.mkdir(parents=True)
         for split in ("train", "validation"):
             (mine / f"{split}.en.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        config = configuration(name, mine.parent, steps=120, dropout=0.0, learning_rate=5e-4, targets=())
+        config = configuration(name, mine.parent, steps=steps, dropout=0.0, learning_rate=5e-4, targets=())
         *_, last = run_trial(config, Path(folder) / "trial")
     return last.primary["en"]
 

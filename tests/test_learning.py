@@ -1,4 +1,4 @@
-"""Each shape of task fits 64 English training examples of real data with the embedded encoder.
+"""Each shape of task fits some English training examples of real data with the embedded encoder.
 
 ``python benchmarks/learning.py`` goes on to train each task for minutes; its table is in docs/tasks.md.
 """
@@ -16,4 +16,4 @@ from benchmarks.learning import FITTED, fit
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("task", ["xnli", "xcopa", "panx", "tydiqa"])
 def test_a_shape_fits_its_training_examples(task: str, shared_data: Path) -> None:
-    assert fit(*FITTED[task], shared_data) > 0.9
+    assert fit(*FITTED[task], shared_data, examples=24, steps=30) > 0.9
