@@ -84,6 +84,11 @@ def _checkpoint_problems(config: StudyConfig) -> Iterator[str]:
         )
 
 
+def _is_error(metric: str | None) -> bool:
+    """Whether a metric says how wrong a model is; under noise it has the noise's name around it."""
+    return metric is not None and metric.removeprefix("noise_").startswith(("brier", "calibration_error"))
+
+
 def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) -> Iterator[str]:
     for i, objective in enumerate(config.search.objectives):
         path = f"search.objectives[{i}].reduce"
@@ -91,8 +96,8 @@ def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) ->
         if problem:
             yield f"{path}: {problem} (got {objective.reduce!r})"
         is_lower_better = objective.reduce.startswith("cost:") or objective.reduce == "transfer_gap"
-        if is_lower_better and objective.direction == "maximize":
-            yield f"search.objectives[{i}].direction: {objective.reduce} is to be minimized (got 'maximize')"
+        if (is_lower_better or _is_error(objective.metric)) and objective.direction == "maximize":
+            yield f"search.objectives[{i}].direction: {objective.name} is to be minimized (got 'maximize')"
     optimised = config.search.optimised
     if not optimised:
         yield "search.objectives: at least one must have no threshold, to be optimised (got constraints alone)"

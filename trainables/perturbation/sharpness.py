@@ -48,8 +48,8 @@ class Asam(WeightAscent):
     description = "as sam, each weight moved in proportion to its own size (ASAM)"
 
     def directions(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        scaled = [w.abs() * g for w, g in zip(weights, gradients, strict=True)]
-        return [w.abs() * s for w, s in zip(weights, scaled, strict=True)], torch.nn.utils.get_total_norm(scaled)
+        scaled = [w.abs().mul_(g) for w, g in zip(weights, gradients, strict=True)]
+        return [w.abs().mul_(s) for w, s in zip(weights, scaled, strict=True)], torch.nn.utils.get_total_norm(scaled)
 
 
 class AtMovedWeights(Around):
@@ -89,9 +89,8 @@ def move(way: WeightAscent, weights: Sequence[Tensor], gradients: Sequence[Tenso
     """
     before = torch.nn.utils.get_total_norm(weights)
     directions, length = way.directions(weights, gradients)
-    is_usable = (length > 0) & length.isfinite()
-    factor = torch.where(is_usable, magnitude * way.rho / length, torch.zeros_like(length))
-    steps = [torch.where(is_usable, d * factor, torch.zeros_like(d)) for d in directions]
+    is_useless = ~((length > 0) & length.isfinite())
+    steps = [(d * (magnitude * way.rho / length)).masked_fill_(is_useless, 0.0) for d in directions]
     for weight, step in zip(weights, steps, strict=True):
         weight.add_(step)
     return torch.stack([torch.nn.utils.get_total_norm(steps), before])

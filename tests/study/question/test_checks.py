@@ -72,7 +72,10 @@ def test_a_card_is_shared_by_trials_and_not_by_the_workers_of_one(
         ({"mode": "design", "sampler": "sobol", "patience": 3}, "search.patience: a design is run as it was fixed"),
         ({"objectives": [{"reduce": "source", "metric": "attacked_accuracy"}]}, "needs trial.evaluation.attack"),
         ({"objectives": [{"reduce": "source", "metric": "certified_radius"}]}, "needs trial.evaluation.certify"),
-        ({"objectives": [{"reduce": "source", "metric": "noise_brier"}]}, "needs trial.evaluation.noise"),
+        (
+            {"objectives": [{"reduce": "source", "metric": "noise_brier", "direction": "minimize"}]},
+            "needs trial.evaluation.noise",
+        ),
         ({"objectives": [{"reduce": "source", "metric": "brier", "direction": "minimize"}]}, "evaluation.calibration"),
         ({"objectives": [{"reduce": "source", "threshold": 0.5}]}, "at least one must have no threshold"),
         ({"space": {"task.name": ["intents", "xnli"]}}, "task.name: all trials of a study share task and evaluation"),

@@ -73,6 +73,9 @@ def test_a_rule_sees_its_own_languages_and_no_other(rule: dict[str, Any], seen: 
         ({"selection": "target_validation"}, {"reduce": "group:script:Arab"}, "none of its languages"),
         ({"selection": "target_validation"}, {"reduce": "transfer_gap"}, "to be minimized"),
         ({"selection": "target_validation"}, {"reduce": "transfer_gap", "direction": "minimize"}, "needs a floor"),
+        ({}, {"reduce": "source", "metric": "brier"}, "source of brier is to be minimized"),
+        ({}, {"reduce": "source", "metric": "noise_calibration_error_character_0.1"}, "is to be minimized"),
+        ({}, {"reduce": "source", "metric": "brier", "direction": "minimize"}, ""),
     ],
 )
 def test_objectives_that_a_rule_allows_or_not(rule: dict[str, Any], objective: dict[str, Any], complaint: str) -> None:
