@@ -134,8 +134,7 @@ def methods() -> Rows:
     from trainables import augmentation, perturbation
 
     rows = [(m.name, m.description, m.supervision, m.dose) for m in perturbation.METHODS.values()]
-    rows += [(m.name, f"{m.description}; alone, or +{m.name}", "none", m.dose) for m in (perturbation.RDrop,)]
-    rows += [(w.name, f"{w.description}; alone, or +{w.name}", "none", w.dose) for w in perturbation.WEIGHTS.values()]
+    rows += [(w.name, f"{w.description}; alone, or +{w.name}", "none", w.dose) for w in perturbation.around()]
     rows += [(m.name, m.description, m.supervision, "") for m in augmentation.METHODS.values()]
     return [
         (name, f"{words} (supervision: {needed}{f'; dose: {dose}' if dose else ''})")

@@ -30,7 +30,18 @@ from trainables.perturbation.base import METHODS, AtPoint, Perturbation, Supervi
 from trainables.perturbation.rdrop import RDrop
 from trainables.perturbation.sharpness import WEIGHTS, AtMovedWeights
 
-__all__ = ["METHODS", "WEIGHTS", "Parts", "RDrop", "combinations", "create", "is_paired", "supervision", "with_inputs"]
+__all__ = [
+    "METHODS",
+    "WEIGHTS",
+    "Parts",
+    "RDrop",
+    "around",
+    "combinations",
+    "create",
+    "is_paired",
+    "supervision",
+    "with_inputs",
+]
 
 _SHIPPED = (adversarial, divergences, ear, freelb, none, random_perturbation)  # importing them registers their methods
 
@@ -75,12 +86,16 @@ def with_inputs(method: str, inputs: str) -> str:
     return "+".join([inputs, *(way.name for way in (parts.masks, parts.weights) if way is not None)])
 
 
+def around() -> list[type[RDrop] | type[WeightAscent]]:
+    """What may stand around a method."""
+    return [RDrop, *WEIGHTS.values()]
+
+
 def combinations() -> Iterator[tuple[str, str, bool]]:
     """Of every method and everything that may stand around one: both names, and whether they combine."""
     for name, method in METHODS.items():
-        yield name, RDrop.name, issubclass(method, AtPoint)
-        for way in WEIGHTS:
-            yield name, way, True
+        for way in around():
+            yield name, way.name, way is not RDrop or issubclass(method, AtPoint)
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,7 @@ def _find(name: str, whole: str) -> type[Perturbation]:
     if ":" in name:
         return _imported(name)
     if name not in METHODS:
-        known = [*METHODS, RDrop.name, *WEIGHTS]
+        known = [*METHODS, *(way.name for way in around())]
         near = suggestion(name, known) or f", known: {', '.join(known)}, or package.module:Class"
         raise UserError(f"perturbation.method: unknown method{near} (got {shown(whole)})")
     return METHODS[name]

@@ -54,12 +54,6 @@ SLACK = {"cpu": 0.4}
 384, batches of 16 and 32 texts of 16 and 64 tokens, five methods and precisions). Not measured on others: none."""
 
 
-def _graphs(parts: Parts) -> tuple[int, bool]:
-    """The same with what stands around the method of the inputs: a second mask has one graph more."""
-    kept, ascends = GRAPHS.get(parts.inputs.name, UNKNOWN)
-    return kept + (parts.masks is not None), ascends
-
-
 @dataclass(frozen=True)
 class Network:
     """What of an encoder and a head memory depends on."""
@@ -206,8 +200,9 @@ class Passes:
     def of_step(self) -> dict[str, int]:
         """What waits for the backward pass at the moment of a training step at which it is most."""
         parts = Parts.of(self.config.perturbation.method)
-        sets = 1 if parts.masks is None else 2
-        kept, ascends = _graphs(parts)
+        sets = 1 if parts.masks is None else 2  # of dropout masks; a second one has a graph more
+        kept, ascends = GRAPHS.get(parts.inputs.name, UNKNOWN)
+        kept += sets - 1
         clean = self.graph(to_words=self.config.encoder.trains_embedding_layer)
         # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
         last = self.graph(to_words=True) if ascends else clean

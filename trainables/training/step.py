@@ -9,7 +9,7 @@ from functools import partial
 from itertools import zip_longest
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.batch import Batch
 from trainables.config import TrainingConfig
@@ -110,7 +110,7 @@ def _moved_weights(trial: Trial, share: Share, scale: float | Tensor) -> Iterato
         yield
         return
     loss, _ = _accumulate(trial, share, scale, comes_again=True)
-    trained = [p for p in trial.model.parameters() if p.requires_grad]
+    trained = _trained(trial)
     total = trial.group.sum_gradients(trained, loss.unsqueeze(0))
     pairs = [(p.detach(), p.grad) for p in trained if p.grad is not None]
     weights = [weight for weight, _ in pairs]
@@ -243,9 +243,13 @@ def magnitude(trial: Trial) -> float:
     return min(risen, 1.0 if left >= fall else left / fall)
 
 
+def _trained(trial: Trial) -> list[nn.Parameter]:
+    return [p for p in trial.model.parameters() if p.requires_grad]
+
+
 def _update(trial: Trial, values: Tensor) -> Tensor:
     """Take the optimiser's step along the gradients of all workers; their values (n,), summed as well."""
-    parameters = [p for p in trial.model.parameters() if p.requires_grad]
+    parameters = _trained(trial)
     total = trial.group.sum_gradients(parameters, values)
     if trial.config.training.max_grad_norm is not None:
         trial.scaler.unscale_(trial.optimizer)

@@ -13,12 +13,18 @@ import torch
 from torch import nn
 
 from tests.trainables.model import tiny_families
-from tests.trainables.model.test_families import BASE, batch, begun, copied, encoder, states
+from tests.trainables.model.test_families import (
+    BASE,
+    assert_two_workers_take_the_steps_of_one,
+    batch,
+    begun,
+    copied,
+    encoder,
+    states,
+)
 from tests.trainables.model.tiny_families import CONFIGS, LAYERS
 from tests.trainables.steps import stepped
-from tests.trainables.team import together
 from trainables.config import EncoderConfig, TrialConfig
-from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import weights
@@ -270,20 +276,7 @@ def test_a_checkpoint_has_adapter_and_head_and_resumes_bit_for_bit(
 @pytest.mark.parametrize("point", [LORA, {"encoder.adapter.method": "ia3"}], ids=["lora", "ia3"])
 def test_two_workers_take_the_steps_of_one(folders: dict[str, Path], point: dict[str, Any], tmp_path: Path) -> None:
     config = apply_point(BASE, point | {"encoder.dropout": 0.0, "training.learning_rate": 1e-3})
-    alone = begun(folders, "bert", config, tmp_path)
-    trials = [begun(folders, "bert", config, tmp_path) for _ in range(2)]
-    losses = [stepped(alone)[0] for _ in range(2)]
-
-    def work(group: Group) -> list[float]:
-        trials[group.rank].group = group
-        return [stepped(trials[group.rank])[0] for _ in range(2)]
-
-    for found in together(2, work):
-        assert found == pytest.approx(losses, rel=1e-4)
-    expected = copied(alone)
-    for trial in trials:
-        for key, tensor in copied(trial).items():
-            torch.testing.assert_close(tensor, expected[key], rtol=0, atol=5e-4, msg=key)
+    assert_two_workers_take_the_steps_of_one(folders, "bert", config, tmp_path)
 
 
 def test_the_seed_draws_its_matrices_and_not_the_head(folders: dict[str, Path], tmp_path: Path) -> None:

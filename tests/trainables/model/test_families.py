@@ -341,9 +341,9 @@ def test_a_resumed_trial_equals_an_undisturbed_one(folders: dict[str, Path], nam
     assert all(torch.equal(tensor, expected[n]) for n, tensor in copied(resumed).items())
 
 
-@pytest.mark.parametrize("name", ["xlm with languages", "modernbert", "mt5"])
-def test_two_workers_take_the_steps_of_one(folders: dict[str, Path], name: str, tmp_path: Path) -> None:
-    config = apply_point(BASE, {"encoder.dropout": 0.0, "training.learning_rate": 1e-3})
+def assert_two_workers_take_the_steps_of_one(
+    folders: dict[str, Path], name: str, config: TrialConfig, tmp_path: Path
+) -> None:
     alone = begun(folders, name, config, tmp_path)
     trials = [begun(folders, name, config, tmp_path) for _ in range(2)]
     losses = [stepped(alone)[0] for _ in range(2)]
@@ -358,6 +358,12 @@ def test_two_workers_take_the_steps_of_one(folders: dict[str, Path], name: str, 
     for trial in trials:
         for key, tensor in copied(trial).items():
             torch.testing.assert_close(tensor, expected[key], rtol=0, atol=5e-4, msg=key)
+
+
+@pytest.mark.parametrize("name", ["xlm with languages", "modernbert", "mt5"])
+def test_two_workers_take_the_steps_of_one(folders: dict[str, Path], name: str, tmp_path: Path) -> None:
+    config = apply_point(BASE, {"encoder.dropout": 0.0, "training.learning_rate": 1e-3})
+    assert_two_workers_take_the_steps_of_one(folders, name, config, tmp_path)
 
 
 def test_numbers_of_languages() -> None:
