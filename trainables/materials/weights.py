@@ -12,7 +12,7 @@ from typing import Any
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.materials.materials import added_rows, language_numbers, prepared
-from trainables.model import adapters
+from trainables.model import adapters, catalogue
 from trainables.model.adapters import Linear, Shapes
 from trainables.model.families import Family, family_of
 from trainables.tasks.hub import unreachable
@@ -24,12 +24,6 @@ WORDS = "word_embeddings.weight"
 
 PICKLED = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "*.ckpt", "tf_model*.h5", "flax_model*.msgpack")
 """Weights in other formats, which are never read: to unpickle a file is to run it."""
-
-CONVERTED: Mapping[str, str] = {
-    "FacebookAI/xlm-mlm-100-1280": "refs/pr/2",  # 73ecec9
-    "FacebookAI/xlm-mlm-17-1280": "refs/pr/2",  # 19dd10826601ae8b88956b03876174b5d4381506
-}
-"""Encoders of the hub whose main revision has no safetensors weights, and the revision that has the same ones so."""
 
 HUB_ID = re.compile(r"(\b[\w\-.]+\b/)?\b[\w\-.]{1,96}\b")
 """As the hub's own client has it."""
@@ -88,9 +82,9 @@ def _problem(encoder: EncoderConfig) -> str | None:
         return "no such folder"
     if _cached(encoder) is not None:
         return None
-    converted = CONVERTED.get(name if "/" in name else f"FacebookAI/{name}")
-    if converted is not None and encoder.revision in (None, "main"):
-        return f"its safetensors weights are at encoder.revision: {converted}, and no others are read"
+    known = catalogue.find(name)
+    if known is not None and known.revision is not None and encoder.revision in (None, "main"):
+        return f"its safetensors weights are at encoder.revision: {known.revision}, and no others are read"
     return f"not fetched yet, and {why}" if (why := unreachable()) else None
 
 
