@@ -1,10 +1,10 @@
-"""Ray Tune's Searcher and scheduler over `trials.py`: adapters that hold no logic of their own."""
+"""Ray Tune's Searcher and scheduler over `members` and their trials: adapters that hold no logic of their own."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from study.execution.checkpoints import Checkpoints
-from study.execution.trials import Trials
-from study.proposals import ranking
-
-Listener = Callable[[Mapping[str, Any]], None]
-"""Hears every ledger event as it is appended, and transient notices ({"event": "waiting", "for": "…"},
-{"event": "note", "words": "…"})."""
+from study.execution.members import Member, Members
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -31,19 +25,17 @@ class Disposable:
 
 
 class TrialSearcher(Disposable, Searcher):
-    """Ray's Searcher over `Trials`: asks when a slot is free, tells when a Tune trial has ended."""
+    """Ray's Searcher over `Members`: asks when a slot is free, tells when a Tune trial has ended."""
 
-    def __init__(self, trials: Trials, checkpoints: Checkpoints, concurrent: int) -> None:
+    def __init__(self, members: Members, concurrent: int) -> None:
         super().__init__(metric=None, mode=None)
-        self.trials, self.checkpoints, self.concurrent = trials, checkpoints, concurrent
-        self.open: dict[str, int] = {}
-        self.competing: set[int] = set()
-        """Trials that may be chosen."""
+        self.members, self.concurrent = members, concurrent
+        self.open: dict[str, tuple[Member, int]] = {}
         self.lost: dict[str, str] = {}
         """What the drivers of trials died of, until it is recorded."""
         self.interrupted = False
         self.halted: str | None = None
-        """Why the study cannot go on, though nothing is wrong with its trials."""
+        """Why nothing can go on, though nothing is wrong with the trials."""
         self.leave: Callable[[], object] = lambda: None
         """Tells all trials to write their checkpoints and leave."""
 
@@ -58,17 +50,18 @@ class TrialSearcher(Disposable, Searcher):
             return Searcher.FINISHED
         if len(self.open) >= self.concurrent:
             return None
-        proposal = self.trials.ask()
-        if proposal is None:
-            return Searcher.FINISHED
-        self.open[trial_id] = proposal.number
-        if ranking.competes(proposal.phase, proposal.kind, proposal.control):
-            self.competing.add(proposal.number)
+        asked = self.members.ask()
+        if asked is None:
+            return None if self.members.remaining else Searcher.FINISHED
+        member, proposal = asked
+        self.open[trial_id] = member, proposal.number
+        confirms = member.trials.phase == "confirm"
         payload = {
+            "member": member.name,
             "trial": proposal.trial.model_dump(mode="json"),
-            "directory": self.checkpoints.place_of(proposal.number),
-            "final_split": self.trials.final_split,
-            "predictions": self.checkpoints.predictions_of(proposal.number) if self.trials.phase == "confirm" else None,
+            "directory": member.checkpoints.place_of(proposal.number),
+            "final_split": member.trials.final_split,
+            "predictions": member.checkpoints.predictions_of(proposal.number) if confirms else None,
         }
         return {"number": proposal.number, "attempt": proposal.attempt, "payload": payload}
 
@@ -76,19 +69,21 @@ class TrialSearcher(Disposable, Searcher):
         pass  # the scheduler hears of it first, and it is enough that one does
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        number, last = self.open.pop(trial_id), result or {}
+        (member, number), last = self.open.pop(trial_id), result or {}
         if last.get("kind") == "halted":
             self.halted = self.halted or last["error"]
             self.interrupted = True
             self.leave()
         if last.get("kind") in ("interrupted", "halted"):
+            member.left(number)
             return
         lost = self.lost.pop(trial_id, "its trial driver failed")
         problem = last.get("error") or lost if error or last.get("kind") == "failed" else None
         if problem is not None:
-            logging.getLogger(__name__).warning("trial %d failed: %s", number, problem)  # whole, in the study's log
-        outcome = self.trials.finish(number, error=problem)
-        self.checkpoints.finished(number, outcome, number in self.competing, problem)
+            whose = f"{member.name}: " if member.name else ""
+            # whole, in the log
+            logging.getLogger(__name__).warning("%strial %d failed: %s", whose, number, problem)
+        member.finish(number, problem)
 
     def save(self, checkpoint_path: str) -> None:
         pass
@@ -98,25 +93,26 @@ class TrialSearcher(Disposable, Searcher):
 
 
 class TrialVerdicts(Disposable, FIFOScheduler):
-    """Ray's scheduler over `Trials`: records each report, answers continue or stop."""
+    """Ray's scheduler over `Members`: records each report, answers continue or stop."""
 
-    def __init__(self, trials: Trials, lost: dict[str, str], hear: Listener) -> None:
+    def __init__(self, members: Members, lost: dict[str, str]) -> None:
         super().__init__()
-        self.trials, self.lost, self.hear = trials, lost, hear
+        self.members, self.lost = members, lost
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        member = self.members[trial.config["payload"]["member"]]
         number, attempt = trial.config["number"], result["attempt"]
         if result["kind"] == "started":
-            self.trials.started(number, attempt)
+            member.trials.started(number, attempt)
         elif result["kind"] == "report":
-            if self.trials.report(number, attempt, result["evaluation"]) == "stop":
+            if member.trials.report(number, attempt, result["evaluation"]) == "stop":
                 return str(TrialScheduler.STOP)
         elif result["kind"] == "note":
             logging.getLogger(__name__).warning(result["words"])
-            self.hear({"event": "note", "words": result["words"].splitlines()[0]})
+            member.hear({"event": "note", "words": result["words"].splitlines()[0]})
         elif result["kind"] == "waiting":
             silent = f"no sign of life for {result['minutes']:.0f} min"
-            self.hear({"event": "waiting", "for": f"the workers of trial {number}, {silent}"})
+            member.hear({"event": "waiting", "for": f"the workers of trial {number}, {silent}"})
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:

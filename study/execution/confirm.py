@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pandas as pd
 
-from study.execution.adapters import Listener
 from study.execution.checkpoints import Checkpoints
+from study.execution.members import Listener, Member
 from study.execution.retry import reopen
 from study.execution.runner import execute, made_from, write_study
 from study.execution.trials import Trials
@@ -42,10 +43,24 @@ def confirm_study(
     new does. `reading` has what is known of the study's ledger already. Raises `UserError` where the study's trials are
     not all done.
     """
-    name = place.name
     reading = reading or Reading(place.ledger)
     record = reading.update()
     config = StudyConfig.model_validate(record.config)
+    planned = due(config, record, runners_up, again, retry)
+    if planned:
+        _execute(config, place, reading, planned, retry, take_over, events, address)
+        record = reading.update()
+    keep_results(config, record, place)
+    return record
+
+
+def due(
+    config: StudyConfig, record: StudyRecord, runners_up: int = 0, again: bool = False, retry: Sequence[int] = ()
+) -> list[Planned]:
+    """The design of a confirmation that has something left to run; empty where nothing is (arguments: see
+    `confirm_study`). Raises `UserError` where the study's trials are not all done, or the test split is closed to it.
+    """
+    name = config.name
     unfinished = [t.number for t in record.trials.values() if t.phase == "run" and not t.ended]
     if unfinished:
         raise UserError(f"{name}: trials {', '.join(map(str, unfinished))} are not finished; study resume {name}")
@@ -54,12 +69,31 @@ def confirm_study(
     planned = plan(config, record, max(runners_up, earlier))[: len(done) if retry else None]
     if len(done) < len(planned) and done and not again and all(t.ended for t in done):
         raise UserError(f"{name}: the test split was opened already; --again opens it once more for what is new")
-    if retry or len(done) < len(planned) or any(not t.ended for t in done):
-        _execute(config, place, reading, planned, retry, take_over, events, address)
+    return planned if retry or len(done) < len(planned) or any(not t.ended for t in done) else []
+
+
+@contextmanager
+def confirming(
+    config: StudyConfig,
+    place: Place,
+    reading: Reading,
+    planned: Sequence[Planned],
+    hear: Listener,
+    take_over: bool = False,
+    retry: Sequence[int] = (),
+) -> Iterator[Member]:
+    """A study whose ledger is this process's and says that the test split is open, with what is left of the design."""
+    with roots.opened(place, take_over, hear) as ledger:
         record = reading.update()
-    results(config, record, place).to_parquet(place.results)
-    roots.keep(place, place.results)
-    return record
+        asked = sum(t.phase == "confirm" for t in record.trials.values())
+        if asked < len(planned):
+            configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
+            reason = f"confirm {', '.join(configurations)} over {config.protocol.confirm_seeds} seeds"
+            ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
+        write_study(config, ledger, record, made_from(config, ("validation", "test")))
+        checkpoints = Checkpoints(config, record, place)
+        record = reopen(ledger, reading, checkpoints, retry)
+        yield Member(Trials(config, ledger, record, planned), checkpoints, hear)
 
 
 def _execute(
@@ -74,17 +108,14 @@ def _execute(
 ) -> None:
     hear = events or (lambda event: None)
     hear({"event": "waiting", "for": "data and encoder, with the test split"})
-    with roots.opened(place, take_over, hear) as ledger:
-        record = reading.update()
-        asked = sum(t.phase == "confirm" for t in record.trials.values())
-        if asked < len(planned):
-            configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
-            reason = f"confirm {', '.join(configurations)} over {config.protocol.confirm_seeds} seeds"
-            ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
-        write_study(config, ledger, record, made_from(config, ("validation", "test")))
-        checkpoints = Checkpoints(config, record, place)
-        record = reopen(ledger, reading, checkpoints, retry)
-        execute(Trials(config, ledger, record, planned), checkpoints, hear, address)
+    with confirming(config, place, reading, planned, hear, take_over, retry) as member:
+        execute([member], config.name, hear, address)
+
+
+def keep_results(config: StudyConfig, record: StudyRecord, place: Place) -> None:
+    """Write the results of what is confirmed (`results`), here and to the store."""
+    results(config, record, place).to_parquet(place.results)
+    roots.keep(place, place.results)
 
 
 def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[Planned]:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from study.execution.adapters import Listener, TrialSearcher
+from study.execution.adapters import TrialSearcher
+from study.execution.members import Listener
 from study.record.signals import HELD
 from trainables.background import Background
 

@@ -1,22 +1,23 @@
-"""`run_study`: Ray Tune over `trials.py`, through adapters that hold no logic of their own."""
+"""`run_study`: Ray Tune over a study's trials, or those of several, through adapters that hold no logic."""
 
 from __future__ import annotations
 
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
-from study.execution.adapters import Listener, TrialSearcher, TrialVerdicts
+from study.execution.adapters import TrialSearcher, TrialVerdicts
 from study.execution.checkpoints import Checkpoints
 from study.execution.cluster import cluster, machines
 from study.execution.concurrency import concurrency, concurrency_words
 from study.execution.interrupts import interruptible
+from study.execution.members import Listener, Member, Members
 from study.execution.retry import reopen
 from study.execution.trials import Trials
 from study.proposals import warm_start
@@ -60,15 +61,33 @@ def run_study(
     Ray cluster; without one, a local cluster lives as long as the call. Raises `UserError` before anything is written
     where the study cannot start, and `KeyboardInterrupt` once an interrupted study is checkpointed and can be resumed.
     """
-    if max_failures is not None:
-        search = config.search.model_copy(update={"max_failures": max_failures})
-        config = config.model_copy(update={"search": search})
     hear = events or (lambda event: None)
     hear({"event": "waiting", "for": "data and encoder"})
     known = made_from(config)
     for other in learn_from:
         warm_start.check(config, known, other)
     reading = reading or Reading(place.ledger)
+    with begun(config, place, known, reading, hear, take_over, max_failures, learn_from, retry) as member:
+        execute([member], config.name, hear, address)
+    return reading.update()
+
+
+@contextmanager
+def begun(
+    config: StudyConfig,
+    place: Place,
+    known: Mapping[str, str],
+    reading: Reading,
+    hear: Listener,
+    take_over: bool = False,
+    max_failures: int | None = None,
+    learn_from: Sequence[StudyRecord] = (),
+    retry: Sequence[int] = (),
+) -> Iterator[Member]:
+    """A study whose ledger is this process's, with what is left of its trials; `known` are its fingerprints."""
+    if max_failures is not None:
+        search = config.search.model_copy(update={"max_failures": max_failures})
+        config = config.model_copy(update={"search": search})
     with opened(place, take_over, hear) as ledger:
         record = reading.update()
         if record.uuid is None:
@@ -80,8 +99,7 @@ def run_study(
                 hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
         checkpoints = Checkpoints(config, record, place)
         record = reopen(ledger, reading, checkpoints, retry)
-        execute(Trials(config, ledger, record), checkpoints, hear, address)
-    return reading.update()
+        yield Member(Trials(config, ledger, record), checkpoints, hear)
 
 
 def made_from(config: StudyConfig, splits: Sequence[Split] = ("validation",)) -> dict[str, str]:
@@ -122,53 +140,60 @@ def tracked(config: StudyConfig, place: Place) -> Iterator[None]:
         tracker.close(TRACKING_SECONDS)
 
 
-def execute(trials: Trials, checkpoints: Checkpoints, hear: Listener, address: str | None = None) -> None:
-    """Run all that `trials` has to hand out."""
+def execute(running: Sequence[Member], name: str, hear: Listener, address: str | None = None) -> None:
+    """Run all that these members have to hand out, in one pool of slots.
+
+    `name` is what the user knows them by, a study or a suite, and `hear` is told what is of none of them alone.
+    """
     if address is None and (elsewhere := os.environ.get("RAY_ADDRESS")):
         words = f"RAY_ADDRESS ({elsewhere}) is not used: a local Ray is started; --address auto uses it"
         hear({"event": "note", "words": words})
     hear({"event": "waiting", "for": "Ray"})
-    name, verb = trials.config.name, "resume" if trials.phase == "run" else "confirm"
+    members, first = Members(running), running[0]
+    verb = "resume" if first.trials.phase == "run" else "confirm"
 
     def lost(process: str) -> None:
         hear({"event": "note", "words": f"Ray's {process} has died and ends this; go on with study {verb} {name}"})
 
     # MLflow catches up before Ray goes: a connection that Ray leaves behind may end this process a minute later.
-    with cluster(address, lost) as scratch, tracked(trials.config, checkpoints.place):
+    with cluster(address, lost) as scratch, ExitStack() as tracking:
+        for member in members:
+            tracking.enter_context(tracked(member.trials.config, member.checkpoints.place))
         if "trial_driver" not in ray.cluster_resources():
             raise UserError(
                 "address: the cluster has no custom resource trial_driver, which places the trial drivers; "
                 """start its head with ray start --head --resources '{"trial_driver": 1000}'"""
             )
-        scaling = trials.config.scaling
+        scaling = first.trials.config.scaling
         at_once = concurrency(scaling, machines())
         hear({"event": "note", "words": concurrency_words(scaling, at_once)})
-        searcher = TrialSearcher(trials, checkpoints, at_once)
+        searcher = TrialSearcher(members, at_once)
         mailbox = ray.remote(num_cpus=0, resources={"trial_driver": 0.001}, max_concurrency=1000)(Mailbox).remote(
             scaling.max_attempts
         )
         searcher.leave = mailbox.interrupt.remote
         hear({"event": "waiting", "for": "workers"})
-        storage = str(scratch / "train") if address is None else checkpoints.place_of(".ray")
+        storage = str(scratch / "train") if address is None else first.checkpoints.place_of(".ray")
         meeting = str(scratch) if address is None else None
         with interruptible(searcher, mailbox, hear, scaling.grace_seconds):
             try:
-                verdicts = TrialVerdicts(trials, searcher.lost, hear)
+                verdicts = TrialVerdicts(members, searcher.lost)
                 tuner(searcher, verdicts, mailbox, scaling, scratch, storage, meeting).fit()
             except tune.TuneError as error:
                 if not isinstance(error.__context__, UserError):
                     raise
                 searcher.halted = str(error.__context__)  # the ledger cannot be written, say
-        if trials.stopped and trials.phase == "run":
-            trials.ledger.append("stopped", cause=trials.stopped)
+        for member in members:
+            if member.trials.stopped and member.trials.phase == "run":
+                member.trials.ledger.append("stopped", cause=member.trials.stopped)
         if address is not None:
-            checkpoints.remove(".ray")
+            first.checkpoints.remove(".ray")
     if searcher.halted:
         raise UserError(f"{name}: {searcher.halted}; no trial is lost, mend it and go on with study {verb} {name}")
     if searcher.interrupted:
         raise KeyboardInterrupt
-    if trials.remaining or trials.live:
-        raise RuntimeError(f"Ray ended the study with trials left to run: {trials.remaining + len(trials.live)}")
+    if left := members.remaining + sum(len(member.trials.live) for member in members):
+        raise RuntimeError(f"Ray ended the study with trials left to run: {left}")
 
 
 def tuner(

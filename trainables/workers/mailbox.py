@@ -1,6 +1,6 @@
 """The post box between trial drivers and their workers: jobs one way, items and verdicts the other.
 
-One asynchronous actor per study, owned by the study's driver process. A job is state, not a queue entry, so a killed
+One asynchronous actor per driver process, which owns it. A job is state, not a queue entry, so a killed
 worker loses nothing: whoever serves the slot next picks the same job up as its next attempt. It outlives the slots, so
 it is also what knows the place of their workers and frees it.
 """
@@ -46,6 +46,11 @@ class Job:
     ended: bool = False
     stopped: bool = False
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """By what it is told from the trials of other studies that share the mailbox: its member of a suite, number."""
+        return self.payload.get("member", ""), self.number
+
 
 class Mailbox:
     """See the module. All methods are coroutines; every wait is bounded."""
@@ -53,7 +58,7 @@ class Mailbox:
     def __init__(self, max_attempts: int) -> None:
         self.max_attempts = max_attempts
         self.jobs: dict[str, Job] = {}
-        self.lost: dict[int, int] = {}
+        self.lost: dict[tuple[str, int], int] = {}
         self.closed: set[str] = set()
         self.places: dict[str, Any] = {}
         """Slot -> placement group of its workers."""
@@ -73,17 +78,18 @@ class Mailbox:
     async def submit(self, slot: str, number: int, first_attempt: int, payload: dict[str, Any]) -> None:
         """Give a slot its next trial. Attempts are numbered on from `first_attempt`, over all slots it has been in."""
         async with self.changed:
-            earlier = {each: job for each, job in self.jobs.items() if job.number == number}
-            attempt = max([first_attempt - 1, *(job.attempt for job in earlier.values())])
+            new = Job(number, payload, first_attempt - 1)
+            earlier = {each: job for each, job in self.jobs.items() if job.key == new.key}
+            new.attempt = max([new.attempt, *(job.attempt for job in earlier.values())])
             for each in earlier:
                 if each != slot:
                     await self.free(each)  # nobody of a killed trial driver's does it
-            self.jobs[slot] = Job(number, payload, attempt)
+            self.jobs[slot] = new
             self.seen[slot] = time.monotonic()
             if earlier:
-                self._count_loss(self.jobs[slot])
+                self._count_loss(new)
             if self.interrupting:
-                self._leave(self.jobs[slot])
+                self._leave(new)
             self.changed.notify_all()
 
     async def next_job(self, slot: str) -> dict[str, Any] | Literal["idle"] | None:
@@ -119,12 +125,12 @@ class Mailbox:
 
     def _count_loss(self, job: Job) -> None:
         """A job is picked up again: its workers, or its slot, were lost. Beyond the cap the trial fails."""
-        self.lost[job.number] = self.lost.get(job.number, 0) + 1
+        self.lost[job.key] = self.lost.get(job.key, 0) + 1
         slot = next((each for each, its in self.jobs.items() if its is job), "")
         cause = self.causes.pop(slot, "of what, nobody said")
-        if self.lost[job.number] >= self.max_attempts:
+        if self.lost[job.key] >= self.max_attempts:
             job.ended = True
-            error = f"its workers were lost {self.lost[job.number]} times, the last time:\n{cause}"
+            error = f"its workers were lost {self.lost[job.key]} times, the last time:\n{cause}"
             job.items.append({"kind": "failed", "attempt": job.attempt, "error": error})
         else:
             words = f"trial {job.number}: its workers were lost, and it goes on: {cause}"

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from study.execution.adapters import TrialSearcher, TrialVerdicts
 from study.execution.checkpoints import Checkpoints
+from study.execution.members import Member, Members
 from study.execution.simulation import Simulated
 from study.execution.trials import Trials
 from study.question.config import StudyConfig
@@ -36,13 +37,15 @@ class Bench:
         config = validate(StudyConfig, {"name": "x", "trial": trial, "search": search})
         record = read_study(self.path)
         self.trials = Trials(config, ledger, record)
-        self.searcher = TrialSearcher(self.trials, Checkpoints(config, record, place_of(folder)), 2)
         self.heard: list[dict[str, Any]] = []
-        self.verdicts = TrialVerdicts(self.trials, self.searcher.lost, lambda event: self.heard.append(dict(event)))
+        self.checkpoints = Checkpoints(config, record, place_of(folder))
+        members = Members([Member(self.trials, self.checkpoints, lambda event: self.heard.append(dict(event)))])
+        self.searcher = TrialSearcher(members, 2)
+        self.verdicts = TrialVerdicts(members, self.searcher.lost)
 
     def result(self, number: int, attempt: int, kind: str, **more: Any) -> str:
         """Tune's answer to a result of a trial driver."""
-        trial = SimpleNamespace(config={"number": number})
+        trial = SimpleNamespace(config={"number": number, "payload": {"member": ""}})
         return self.verdicts.on_trial_result(None, trial, {"kind": kind, "attempt": attempt, **more})
 
     def report(self, number: int, step: int, attempt: int = 1) -> str:
@@ -141,7 +144,7 @@ def test_words_for_the_user_are_passed_on_and_end_nothing(bench: Bench) -> None:
 def test_the_checkpoints_hear_whether_a_trial_may_be_chosen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[int, bool]] = []
     monkeypatch.setattr(
-        bench.searcher.checkpoints,
+        bench.checkpoints,
         "finished",
         lambda number, _, competes, error: heard.append((number, competes)),
     )

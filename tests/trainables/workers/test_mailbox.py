@@ -215,3 +215,18 @@ def test_what_a_slot_held_is_freed_once(monkeypatch: pytest.MonkeyPatch) -> None
         assert freed == ["a group"]
 
     run(scenario())
+
+
+def test_trials_of_one_number_that_belong_to_different_members_are_different() -> None:
+    async def play() -> None:
+        box = Mailbox(max_attempts=2)
+        await box.submit(SLOT, number=7, first_attempt=1, payload={"member": "a"})
+        await box.next_job(SLOT)
+        await box.submit("slot-2", number=7, first_attempt=1, payload={"member": "b"})
+        job = await box.next_job("slot-2")
+        assert isinstance(job, dict)
+        assert (job["member"], job["attempt"]) == ("b", 1)
+        assert box.lost == {}
+        assert await box.post(SLOT, 1, {"kind": "note", "words": "…"}) == "continue"
+
+    asyncio.run(play())
