@@ -20,7 +20,7 @@ VOCABULARY = (
     "errors lazy seeds background environment machine devices config fields loading pretraining languages typology "
     "scores layout batch distributed"
 )
-DOORS = "launch removal commands cli notebook __main__"
+DOORS = "launch launch_suite removal commands cli notebook __main__"
 
 ORDER: Mapping[str, Sequence[Sequence[str]]] = {
     "trainables": (
@@ -42,6 +42,7 @@ ORDER: Mapping[str, Sequence[Sequence[str]]] = {
         ("proposals", "tracking"),
         ("execution",),
         ("views",),
+        ("suite",),
         ("planning", "reporting"),
         ("plots", "export", "models"),
         (DOORS,),

@@ -105,7 +105,7 @@ def _confirm(existing: Study, options: Options, **what: Any) -> int:
     log, earlier = existing.place.log, existing.record.copied("confirm")
     _announce(existing.config, options)
     with (
-        _resumable(f"study confirm {name}", options.root),
+        resumable(f"study confirm {name}", options.root),
         watched(existing.config, 0, score, log, options.mode, earlier) as events,
     ):
         from study.execution.confirm import confirm_study
@@ -129,7 +129,7 @@ def _execute(
     _announce(config, options)
     try:
         with (
-            _resumable(f"study resume {config.name}", options.root),
+            resumable(f"study resume {config.name}", options.root),
             watched(config, planned, score, place.log, options.mode, reading.record.copied()) as events,
         ):
             from study.execution.runner import run_study
@@ -147,11 +147,11 @@ def _execute(
             )
     finally:
         _remove_if_nothing_began(place)
-    _register(config, options, reading)
+    register(config, options, reading)
     return _conclude(options, find(options.root, config.name, reading))
 
 
-def _register(config: StudyConfig, options: Options, reading: Reading) -> None:
+def register(config: StudyConfig, options: Options, reading: Reading) -> None:
     """The chosen model to MLflow's registry at the study's end, where that is asked for."""
     if config.tracking.register_model:
         from study.models import models
@@ -170,12 +170,12 @@ def _announce(config: StudyConfig, options: Options) -> None:
 
 
 @contextmanager
-def _resumable(command: str, root: Path) -> Iterator[None]:
+def resumable(command: str, root: Path) -> Iterator[None]:
     """Say how to go on after an interruption."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"interrupted; go on with {command}{_root(root)}", file=sys.stderr)
+        print(f"interrupted; go on with {command}{shown_root(root)}", file=sys.stderr)
         raise
 
 
@@ -186,13 +186,13 @@ def _conclude(options: Options, study: Study) -> int:
     if options.mode != "json":
         print(tables.result(study, room=layout.width()))
         if study.condition == "finished":
-            print(f"\nThe same in MLflow: study mlflow{_root(options.root)}")
+            print(f"\nThe same in MLflow: study mlflow{shown_root(options.root)}")
     return 0 if study.condition == "finished" and any(t.state == "COMPLETE" for t in study.trials) else 1
 
 
 def same_configuration(config: StudyConfig, existing: Study) -> None:
     """Raise `UserError` with what differs where an existing study of the same name is another one."""
-    different = list(_differences(existing.config.model_dump(mode="json"), config.model_dump(mode="json")))
+    different = differences(existing.config, config)
     if different:
         raise UserError(
             *different,
@@ -200,17 +200,20 @@ def same_configuration(config: StudyConfig, existing: Study) -> None:
         )
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    lines = []
+def differences(existing: StudyConfig, config: StudyConfig, whose: str = "") -> list[str]:
+    """What a study asks for that an existing one does not: a line each, which begins with `whose`."""
+    return [f"{whose}{line}" for line in _differences(existing.model_dump(mode="json"), config.model_dump(mode="json"))]
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key in dict.fromkeys([*old, *new]):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            lines += _differences(before, after, f"{prefix}{key}.")
+            yield from _differences(before, after, f"{prefix}{key}.")
         elif before is None and f"{prefix}{key}" in ONCE_NO_CHOICE:
             continue
         elif before != after and f"{prefix}{key}" not in NO_PART_OF_A_STUDY:
-            lines.append(f"{prefix}{key}: the existing study has {shown(before)} (got {shown(after)})")
-    return lines
+            yield f"{prefix}{key}: the existing study has {shown(before)} (got {shown(after)})"
 
 
 def _how_to_go_on(existing: Study) -> str:
@@ -219,7 +222,8 @@ def _how_to_go_on(existing: Study) -> str:
     return f"name: {existing.name} has begun and is not finished; go on with study resume {existing.name}"
 
 
-def _root(root: Path) -> str:
+def shown_root(root: Path) -> str:
+    """How a command names a root, unless it is the usual one."""
     return "" if root == Path("studies") else f" --root {roots.shown(root)}"
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from study.planning.needs import size
 from study.record import removal, roots
 from study.record.place import Place
+from study.suite import found as suites
+from study.suite.found import is_suite
 from study.tracking import removal as tracking
 from study.tracking.server import default_uri, public
 from study.views import layout
@@ -26,6 +28,8 @@ def remove(root: Path, name: str, yes: bool = False, checkpoints_only: bool = Fa
     Returns 0 once it is removed, 1 if it is not to be. Raises `UserError` where there is no such study, a driver holds
     it (`take_over`: even so), or nobody can be asked.
     """
+    if is_suite(root, name):
+        return _remove_suite(root, name, yes, checkpoints_only, take_over)
     study, place = _found(root, name), roots.place(root, name)
     if study is not None and study.condition == "running" and not take_over:
         raise UserError(f"name: {name} is being run by another process; stop it first, or, if it is gone, --take-over")
@@ -46,6 +50,27 @@ def remove(root: Path, name: str, yes: bool = False, checkpoints_only: bool = Fa
         print(f"interrupted; study rm {name} completes the removal", file=sys.stderr)
         raise
     print(f"removed the study {name}")
+    return REMOVED
+
+
+def _remove_suite(root: Path, name: str, yes: bool, checkpoints_only: bool, take_over: bool) -> int:
+    """As `remove`, of all members of a suite; then of the suite itself, unless it is about checkpoints alone."""
+    suite = suites.find(root, name)
+    if suite.condition == "running" and not take_over:
+        raise UserError(f"name: {name} is being run by another process; stop it first, or, if it is gone, --take-over")
+    begun = [member.place.name for member in suite.members.values() if member.place.ledger.is_file()]
+    for member in begun:
+        print("\n".join(_inventory(roots.place(root, member), _found(root, member))))
+    what = f"the {'checkpoints of all members of the ' * checkpoints_only}suite {name}"
+    what += "" if checkpoints_only else f" for good, with its {len(begun)} studies"
+    if not (yes or _agreed(f"Remove {what}? [y/N] ")):
+        print("nothing was removed")
+        return KEPT
+    for member in begun:
+        remove(root, member, True, checkpoints_only, take_over)
+    if not checkpoints_only:
+        removal.remove(suite.place, take_over)
+        print(f"removed the suite {name}")
     return REMOVED
 
 

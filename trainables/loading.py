@@ -39,7 +39,7 @@ def load_config(model: type[Model], source: Path | None, overrides: Sequence[str
     for text in overrides:
         try:
             path, value = parse_override(text)
-            _set(data, path, _anchor_at(model, path, value, Path.cwd()))
+            _set(data, path, anchored(model, path, value, Path.cwd()))
         except UserError as error:
             problems += error.lines
     try:
@@ -49,6 +49,17 @@ def load_config(model: type[Model], source: Path | None, overrides: Sequence[str
     if problems:
         raise UserError(*problems)
     return config
+
+
+def anchored(model: type[BaseModel], path: str, value: Any, folder: Path) -> Any:
+    """A value under a dotted path of `model`, made absolute where it is a relative path: relative to `folder`."""
+    name, _, rest = path.partition(".")
+    if name not in model.model_fields:
+        return value
+    if not rest:
+        return _anchor_value(model.model_fields[name], value, folder)
+    inner = submodel(model.model_fields[name].annotation)
+    return value if inner is None else anchored(inner, rest, value, folder)
 
 
 def apply_point(config: Model, point: Mapping[str, Any]) -> Model:
@@ -216,17 +227,6 @@ def _anchor(model: type[BaseModel], data: Mapping[str, Any], folder: Path) -> di
         name: _anchor_value(model.model_fields[name], value, folder) if name in model.model_fields else value
         for name, value in data.items()
     }
-
-
-def _anchor_at(model: type[BaseModel], path: str, value: Any, folder: Path) -> Any:
-    """As `_anchor`, for one value under a dotted path."""
-    name, _, rest = path.partition(".")
-    if name not in model.model_fields:
-        return value
-    if not rest:
-        return _anchor_value(model.model_fields[name], value, folder)
-    inner = submodel(model.model_fields[name].annotation)
-    return value if inner is None else _anchor_at(inner, rest, value, folder)
 
 
 def _anchor_value(info: FieldInfo, value: Any, folder: Path) -> Any:

@@ -16,7 +16,7 @@ from study.commands.options import example, root_option, take_over_option
 @click.option("--checkpoints-only", is_flag=True, help="Free the disk, and keep scores, tables and reports.")
 @take_over_option
 def rm(name: str, root: Path, yes: bool, checkpoints_only: bool, take_over: bool) -> int:
-    """Remove the study NAME, after saying what it holds and asking.
+    """Remove the study NAME, after saying what it holds and asking; of a suite, its members too.
 
     On the disk and in the store. Its runs in the studies' own MLflow go into MLflow's bin; those on a server stay. A
     removal that was interrupted leaves no study behind; the same command deletes what is left of it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from study.commands.options import example, json_events_option, plain_option, root_option
+from study.commands.options import example, json_events_option, member_option, plain_option, root_option
 
 if TYPE_CHECKING:
     from study.record.record import Phase
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @click.command(epilog=example("study ls --root studies"))
 @root_option
 def ls(root: Path) -> None:
-    """List the studies under the root."""
-    from study.views import tables
+    """List the suites and studies under the root."""
+    from study.suite import tables
 
     click.echo(tables.listing(root))
 
@@ -30,12 +30,24 @@ def ls(root: Path) -> None:
 @root_option
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON document.")
 @click.option("--all", "every_trial", is_flag=True, help="All trials and columns, however many and wide.")
-def show(name: str, root: Path, as_json: bool, every_trial: bool) -> None:
-    """Show the study NAME: its trials, and its best one against the baseline, language by language."""
-    from study.views import tables
-    from study.views.document import document
+@member_option
+def show(name: str, root: Path, as_json: bool, every_trial: bool, member: str | None) -> None:
+    """Show the study NAME: its trials, and its best one against the baseline, language by language.
 
-    click.echo(document(root, name) if as_json else tables.text(root, name, every_trial))
+    Of a suite: its members, and what is confirmed of each.
+    """
+    from study.suite import found
+
+    study = found.study_of(root, name, member)
+    if found.is_suite(root, study):
+        from study.suite import document, tables
+
+        click.echo(document.document(root, study) if as_json else tables.text(root, study))
+        return
+    from study.views import document as studies
+    from study.views import tables as of_study
+
+    click.echo(studies.document(root, study) if as_json else of_study.text(root, study, every_trial))
 
 
 @click.command(

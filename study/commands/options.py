@@ -35,6 +35,8 @@ root_option = click.option(
     help="Folder of all studies, or its URI in an object store: s3://bucket/studies.",
 )
 
+member_option = click.option("--member", metavar="NAME", help="Of a suite, this member alone.")
+
 take_over_option = click.option(
     "--take-over", is_flag=True, help="Even if another process, that must be dead, still owns the study."
 )

@@ -7,35 +7,51 @@ from pathlib import Path
 
 import click
 
-from study.commands.options import config_arguments, example, root_option
+from study.commands.options import config_arguments, example, member_option, root_option
 
 
 @click.command(epilog=example("study describe quickstart search.sampler=random"))
 @config_arguments
+@member_option
 @root_option
-def describe(config: str, overrides: Sequence[str], root: Path) -> None:
-    """Say in words what the study in CONFIG would do: what varies, what is held, who selects, what it takes."""
-    from study.planning import describe
-    from study.question import catalogue
+def describe(config: str, overrides: Sequence[str], member: str | None, root: Path) -> None:
+    """Say in words what the study in CONFIG would do: what varies, what is held, who selects, what it takes.
 
-    click.echo(describe.words(catalogue.study_config(config, overrides), root))
+    Of a suite: its members, by what each is selected, what is claimed over all; --member has the rest of one.
+    """
+    from study.planning import describe, describe_suite
+    from study.question import suites
+    from study.question.config import SuiteConfig
+
+    asked = suites.chosen(suites.asked(config, overrides), member)
+    if isinstance(asked, SuiteConfig):
+        click.echo(describe_suite.words(asked, root))
+    else:
+        click.echo(describe.words(asked, root))
 
 
 @click.command(epilog=example("study plan quickstart protocol.confirm_seeds=12 --pilot quickstart"))
 @config_arguments
+@member_option
 @root_option
 @click.option("--pilot", metavar="NAME", help="A confirmed study, or a design with replicates, that shows the spread.")
 @click.option("--examples", type=click.IntRange(min=2), help="Test sentences of each language.")
-def plan(config: str, overrides: Sequence[str], root: Path, pilot: str | None, examples: int | None) -> None:
+def plan(
+    config: str, overrides: Sequence[str], member: str | None, root: Path, pilot: str | None, examples: int | None
+) -> None:
     """Say what a confirmation of the study in CONFIG could show, and what it costs: before paying for it.
 
     The detectable difference of the primary endpoint for the planned seeds, languages and sentences, the seeds that
-    smaller ones need, the time and the disk. Without a pilot the spread of differences is assumed.
+    smaller ones need, the time and the disk. Without a pilot the spread of differences is assumed. Of a suite: of each
+    member by itself, nothing of them together.
     """
     from study.planning import power_plan
-    from study.question import catalogue
+    from study.question import suites
+    from study.question.config import SuiteConfig
 
-    click.echo(power_plan.words(catalogue.study_config(config, overrides), root, pilot, examples))
+    asked = suites.chosen(suites.asked(config, overrides), member)
+    studies = suites.expand(asked).values() if isinstance(asked, SuiteConfig) else [asked]
+    click.echo("\n\n".join(power_plan.words(study, root, pilot, examples) for study in studies))
 
 
 @click.command(epilog=example("study doctor quickstart --address auto"))

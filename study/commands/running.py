@@ -7,28 +7,58 @@ from typing import Any
 
 import click
 
-from study.commands.options import config_arguments, example, how, max_failures_option, run_options, take_over_option
+from study.commands.options import (
+    config_arguments,
+    example,
+    how,
+    max_failures_option,
+    member_option,
+    run_options,
+    take_over_option,
+)
 
 
 @click.command(epilog=example("study run quickstart name=small search.trials=4 trial.training.seed=1"))
 @config_arguments
 @run_options
 @max_failures_option
+@member_option
+@click.option("--dry-run", is_flag=True, help="Say what it would take, trials, hours and disk, and run nothing.")
 @click.option("--enqueue", multiple=True, metavar="'KEY=VALUE …'", help="A point to try first; may be repeated.")
 @click.option("--from", "learn_from", multiple=True, metavar="NAME", help="A study to learn from; may be repeated.")
 def run(
-    config: str, overrides: Sequence[str], enqueue: Sequence[str], learn_from: Sequence[str], **options: Any
+    config: str,
+    overrides: Sequence[str],
+    member: str | None,
+    dry_run: bool,
+    enqueue: Sequence[str],
+    learn_from: Sequence[str],
+    **options: Any,
 ) -> int:
     """Run the study in CONFIG, a recipe's name or a YAML file; KEY=VALUE sets dotted paths of it.
 
     A study that is finished already shows its result; one that was interrupted says how to go on. With --from the
-    ended trials of another study of the same data and base settings are known to the sampler from the start.
+    ended trials of another study of the same data and base settings are known to the sampler from the start. A CONFIG
+    with a key suite runs its members, which share workers; each is a study of its own, SUITE.MEMBER.
     """
-    from study import launch
-    from study.question import catalogue
+    from study.question import catalogue, suites
+    from study.question.config import SuiteConfig
 
-    study = catalogue.enqueued(catalogue.study_config(config, overrides), enqueue)
-    return launch.run(study, how(options), learn_from)
+    asked = suites.chosen(suites.asked(config, overrides), member)
+    if isinstance(asked, SuiteConfig) and (enqueue or learn_from):
+        raise click.UsageError(
+            f"--enqueue and --from are about one study, and {config} is a suite: --member says which"
+        )
+    if dry_run:
+        from study.planning import dry_run as planning
+
+        click.echo(planning.words(asked, options["root"]))
+        return 0
+    from study import launch, launch_suite
+
+    if isinstance(asked, SuiteConfig):
+        return launch_suite.run(asked, how(options))
+    return launch.run(catalogue.enqueued(asked, enqueue), how(options), learn_from)
 
 
 @click.command(epilog=example("study resume quickstart"))
@@ -36,11 +66,16 @@ def run(
 @run_options
 @take_over_option
 @max_failures_option
-def resume(name: str, **options: Any) -> int:
-    """Go on with the interrupted study NAME: finished trials stay, the others continue from their checkpoints."""
-    from study import launch
+@member_option
+def resume(name: str, member: str | None, **options: Any) -> int:
+    """Go on with the interrupted study or suite NAME: finished trials stay, the others continue from checkpoints."""
+    from study import launch, launch_suite
+    from study.suite import found
 
-    return launch.resume(name, how(options))
+    study = found.study_of(options["root"], name, member)
+    if found.is_suite(options["root"], study):
+        return launch_suite.resume(study, how(options))
+    return launch.resume(study, how(options))
 
 
 @click.command(epilog=example("study retry quickstart 3 5"))
@@ -67,10 +102,18 @@ def retry(name: str, trials: Sequence[int], force: bool, **options: Any) -> int:
 @click.argument("name")
 @run_options
 @take_over_option
+@member_option
 @click.option("--runners-up", type=click.IntRange(min=0), default=0, help="Further configurations, by rank.")
 @click.option("--again", is_flag=True, help="Open the test split once more, for what is new.")
-def confirm(name: str, runners_up: int, again: bool, **options: Any) -> int:
-    """Score the best trial of the study NAME and the controls on the test split, over fresh seeds."""
-    from study import launch
+def confirm(name: str, member: str | None, runners_up: int, again: bool, **options: Any) -> int:
+    """Score the best trial of the study NAME and the controls on the test split, over fresh seeds.
 
-    return launch.confirm(name, how(options), runners_up, again)
+    Of a suite: of each of its members.
+    """
+    from study import launch, launch_suite
+    from study.suite import found
+
+    study = found.study_of(options["root"], name, member)
+    if found.is_suite(options["root"], study):
+        return launch_suite.confirm(study, how(options), runners_up, again)
+    return launch.confirm(study, how(options), runners_up, again)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-from study.commands.options import example, root_option
+from study.commands.options import example, member_option, root_option
 
 
 @click.command(epilog=example("study report quickstart --out page"))
 @click.argument("names", nargs=-1, metavar="[NAME]…")
 @root_option
+@member_option
 @click.option("--from", "results", type=click.Path(path_type=Path), help="Anyone's results, as Parquet, CSV or TSV.")
 @click.option("--source", metavar="CODE", help="Of results: the language trained on.")
 @click.option("--headline", metavar="NAME", help="Of results: the configuration that is the claim.")
@@ -23,6 +24,7 @@ from study.commands.options import example, root_option
 def report(
     names: Sequence[str],
     root: Path,
+    member: str | None,
     results: Path | None,
     source: str | None,
     headline: str | None,
@@ -32,6 +34,8 @@ def report(
     out: Path | None,
 ) -> None:
     """Write the report of one study, or of several side by side: a page, tables and data.
+
+    Of a suite: a page that sets its members side by side, and the report of each.
 
     \b
     Results (--from) have one row per configuration, seed, language and example:
@@ -49,8 +53,11 @@ def report(
     """
     from study.reporting import publishing
     from study.reporting.known import Said
+    from study.suite import found
 
     said = Said(source, headline, endpoint, tuple(controls), metric)
+    if member is not None:
+        names = [found.study_of(root, name, member) for name in names]
     publishing.publish(names, root, results, said, out)
 
 

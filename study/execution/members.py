@@ -38,6 +38,8 @@ class Member:
     """Seconds of each trial that has ended in this process."""
     competing: set[int] = field(default_factory=set)
     """Trials that may be chosen."""
+    concluded: bool = False
+    """Whether its ledger says why it stopped."""
 
     @property
     def standing(self) -> Standing:
@@ -48,7 +50,9 @@ class Member:
     def ask(self) -> Proposal | None:
         """Its next trial; None: there is none, for good."""
         proposal = self.trials.ask()
-        if proposal is not None:
+        if proposal is None:
+            self.conclude()
+        else:
             self.begun[proposal.number] = time.monotonic()
             if ranking.competes(proposal.phase, proposal.kind, proposal.control):
                 self.competing.add(proposal.number)
@@ -63,6 +67,14 @@ class Member:
         self.took.append(time.monotonic() - self.begun.pop(number))
         outcome = self.trials.finish(number, error=problem)
         self.checkpoints.finished(number, outcome, number in self.competing, problem)
+        self.conclude()
+
+    def conclude(self) -> None:
+        """Write why phase `run` ends before its number of trials, if it does, once nothing of it runs."""
+        stopped = self.trials.stopped
+        if stopped and not self.begun and not self.concluded and self.trials.phase == "run":
+            self.trials.ledger.append("stopped", cause=stopped)
+            self.concluded = True
 
 
 class Members:

@@ -184,8 +184,7 @@ def execute(running: Sequence[Member], name: str, hear: Listener, address: str |
                     raise
                 searcher.halted = str(error.__context__)  # the ledger cannot be written, say
         for member in members:
-            if member.trials.stopped and member.trials.phase == "run":
-                member.trials.ledger.append("stopped", cause=member.trials.stopped)
+            member.conclude()
         if address is not None:
             first.checkpoints.remove(".ray")
     if searcher.halted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -33,23 +33,47 @@ WEIGHTS, FULL = 4, 12
 def checkpoints(config: StudyConfig) -> int | None:
     """Most bytes that the study's checkpoints take at any time, on this machine; None where the encoder is not here.
 
-    Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
-    is kept, and with each the mean where weights are averaged. Without checkpoints between there is one, written when
-    the trial is interrupted, and the final weights. The weights of the best few finished trials stay, or of all, those
-    of a confirmation too. What as few that failed by no fault of their own keep besides, to be retried from, is not
-    counted: most studies have none.
+    What as few that failed by no fault of their own keep besides, to be retried from, is not counted: most studies have
+    none.
     """
-    counts = [trained(trial) for trial in encoders.choices(config)]
-    if None in counts:
-        return None
-    parameters = max(c for c in counts if c is not None)
+    return together([config])
+
+
+def running(config: StudyConfig) -> int | None:
+    """Most bytes of the checkpoints of trials that run at one time.
+
+    Each has its last two and, for a moment, the next one, with its optimiser; one more where the best is kept, and with
+    each the mean where weights are averaged. Without checkpoints between there is one, written when the trial is
+    interrupted, and the final weights.
+    """
     evaluation = config.trial.evaluation
     if evaluation.every is None and config.trial.training.checkpoint_minutes is None:
-        running = FULL + WEIGHTS
+        each = FULL + WEIGHTS
     else:
-        running = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
-        running += WEIGHTS * 3 * (evaluation.checkpoint == "average")
-    return parameters * (at_once(config.scaling) * running + kept(config) * WEIGHTS)
+        each = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
+        each += WEIGHTS * 3 * (evaluation.checkpoint == "average")
+    parameters = _parameters(config)
+    return None if parameters is None else parameters * at_once(config.scaling) * each
+
+
+def finished(config: StudyConfig) -> int | None:
+    """Bytes of the weights that stay: of the best few finished trials, or of all, those of a confirmation too."""
+    parameters = _parameters(config)
+    return None if parameters is None else parameters * kept(config) * WEIGHTS
+
+
+def _parameters(config: StudyConfig) -> int | None:
+    """Trained parameters of the largest of the study's encoders; None where one is not here."""
+    counts = [trained(trial) for trial in encoders.choices(config)]
+    return None if None in counts else max(c for c in counts if c is not None)
+
+
+def together(members: Iterable[StudyConfig]) -> int | None:
+    """Most bytes that the checkpoints of several studies take that share their slots; None where one's is not known."""
+    each = [(running(config), finished(config)) for config in members]
+    under_way = [size for size, _ in each if size is not None]
+    weights = [size for _, size in each if size is not None]
+    return None if len(under_way) < len(each) or len(weights) < len(each) else max(under_way) + sum(weights)
 
 
 def kept(config: StudyConfig) -> int:
@@ -239,6 +263,12 @@ _compared = attrgetter(
     "scaling.gpus_per_worker",
 )
 """What two studies share whose times are comparable."""
+
+
+def occupied(seconds: float, scaling: ScalingConfig) -> tuple[str, float]:
+    """What trials that take so many seconds in all occupy: GPU or CPU, and hours of it."""
+    kind, each = ("GPU", scaling.gpus_per_worker) if scaling.gpus_per_worker else ("CPU", scaling.cpus_per_worker)
+    return kind, seconds / 3600 * scaling.workers_per_trial * each
 
 
 # Trials

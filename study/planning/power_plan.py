@@ -203,12 +203,10 @@ def _time(config: StudyConfig, root: Path, examples: int) -> Iterator[str]:
         return
     run = one * needs.trials(config)
     confirm = confirmed * len(needs.configurations(config)) * config.protocol.confirm_seeds
-    scaling = config.scaling
-    at_once = needs.at_once(scaling)
+    at_once = needs.at_once(config.scaling)
     yield (
         f"run {needs.duration(run / at_once)}, confirm {needs.duration(confirm / at_once)}, "
         f"{at_once} trial{'s' * (at_once > 1)} at a time (by what earlier studies took; base settings)"
     )
-    kind, each = ("GPU", scaling.gpus_per_worker) if scaling.gpus_per_worker else ("CPU", scaling.cpus_per_worker)
-    hours = (run + confirm) / 3600 * scaling.workers_per_trial * each
+    kind, hours = needs.occupied(run + confirm, config.scaling)
     yield f"{hours:.2g} {kind}-hours in all"

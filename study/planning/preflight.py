@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,38 @@ LEAST_DISK = 2 * 2**30
 
 def check(config: StudyConfig, root: Path, address: str | None = None) -> None:
     """Raise `UserError` with every reason why this study cannot run: here, or on the Ray cluster at `address`."""
-    problems = [*_lines(lambda: tested(config)), *_encoders(config)]
-    need = None if problems else disk(config, root, address)
-    problems += [*_tracking(config, root), *root_problems(root, LEAST_DISK if need is None else need)]
-    problems += _lines(lambda: roots.check_writable(root))
-    if address is None:
-        problems += [*_resources(config.scaling), *_lines(socket_folder)]
+    problems = own_problems(config, root)
+    need = None if problems else disk([config], root, address)
+    problems += shared_problems(config.scaling, root, need, address)
     if problems:
         raise UserError(*dict.fromkeys(problems))
+
+
+def check_together(members: Mapping[str, StudyConfig], root: Path, address: str | None = None) -> None:
+    """As `check`, of the members of a suite: each line with the member that it is about, or none if about all."""
+    found = {name: own_problems(config, root) for name, config in members.items()}
+    need = None if any(found.values()) else disk(list(members.values()), root, address)
+    problems = shared_problems(next(iter(members.values())).scaling, root, need, address)
+    lines = dict.fromkeys(line for own in found.values() for line in own)
+    for line in lines:
+        those = [name for name, own in found.items() if line in own]
+        problems += [line] if len(those) == len(members) > 1 else [f"{name}: {line}" for name in those]
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+
+
+def own_problems(config: StudyConfig, root: Path) -> list[str]:
+    """Why this study can run nowhere: its data, encoders, methods, rules, MLflow."""
+    return [*(_lines(lambda: tested(config)) + _encoders(config)), *_tracking(config, root)]
+
+
+def shared_problems(scaling: ScalingConfig, root: Path, need: int | None, address: str | None = None) -> list[str]:
+    """Why no study of this `scaling` can run here, or at `address`; `need`: bytes of disk, None where not known."""
+    problems = root_problems(root, LEAST_DISK if need is None else need)
+    problems += _lines(lambda: roots.check_writable(root))
+    if address is None:
+        problems += [*_resources(scaling), *_lines(socket_folder)]
+    return problems
 
 
 def tested(config: StudyConfig) -> tuple[str, ...]:
@@ -76,14 +100,15 @@ def _trials(config: StudyConfig) -> tuple[list[TrialConfig], list[str]]:
         return [config.trial], error.lines
 
 
-def disk(config: StudyConfig, root: Path, address: str | None = None) -> int | None:
-    """Bytes that the study's checkpoints may still come to take; None where that is not known here."""
-    if address is not None and config.scaling.concurrent_trials == "auto":
+def disk(studies: Sequence[StudyConfig], root: Path, address: str | None = None) -> int | None:
+    """Bytes that the checkpoints of studies that share their slots may still come to take; None where that is not known
+    here."""
+    if address is not None and studies[0].scaling.concurrent_trials == "auto":
         return None  # as many as the cluster holds
     if roots.store(root) is not None:
         return None  # a store names no limit
-    most = needs.checkpoints(config)
-    return None if most is None else max(0, most - needs.used(config, root))
+    most = needs.together(studies)
+    return None if most is None else max(0, most - sum(needs.used(config, root) for config in studies))
 
 
 def _lines(call: Callable[[], object]) -> list[str]:

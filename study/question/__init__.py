@@ -3,6 +3,7 @@
 In: YAML, overrides. Out: a frozen `StudyConfig`, and the reductions and rules that the other rooms score and select by.
 config     the models; start here
 objectives per-language scores -> objective values and constraints (pure)
+suites     the file of a suite, its members as studies, whether they are selected alike
 rules      who may see which scores, reserved seeds; selection_problems: what a rule forbids
 points     points and dimensions in words
 checks     whether a study makes sense as a whole

@@ -10,7 +10,7 @@ from study.question import encoders
 from study.question.config import StudyConfig
 from trainables.errors import UserError, suggestion
 from trainables.languages import is_relative
-from trainables.loading import apply_point, load_config, parse_override, read_mapping
+from trainables.loading import apply_point, load_config, parse_override, read_mapping, read_yaml
 from trainables.pretraining import XLM_R, words
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -21,13 +21,27 @@ Rows = list[tuple[str, str]]
 
 
 def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
-    """A study by the name of a shipped recipe or the path of a YAML file, with ``a.b=value`` arguments laid over it.
+    """A study by the name of a shipped recipe or the path of a YAML file, with ``a.b=value`` arguments laid over it."""
+    path = recipe_path(source)
+    if is_suite(path):
+        raise UserError(f"CONFIG: must be one study, this is a suite of several (got {source!r})")
+    return in_full(load_config(StudyConfig, path, overrides))
 
-    A search space in a file of its own becomes part of the configuration, which is then complete. The folders of local
-    encoders are named in full, since workers have working folders of their own, and so is whose pretraining languages
-    the task's target languages are chosen by.
+
+def is_suite(path: Path) -> bool:
+    """Whether a YAML file holds a suite."""
+    data = read_yaml(path)
+    return isinstance(data, Mapping) and "suite" in data
+
+
+def in_full(config: StudyConfig) -> StudyConfig:
+    """The same study, complete in itself.
+
+    A search space in a file of its own becomes part of the configuration. The folders of local encoders are named in
+    full, since workers have working folders of their own, and so is whose pretraining languages the task's target
+    languages are chosen by. Raises `UserError`.
     """
-    config = completed(load_config(StudyConfig, recipe_path(source), overrides))
+    config = completed(config)
     space = config.search.space
     if isinstance(space, str) and space.endswith((".yaml", ".yml")):
         search = config.search.model_copy(update={"space": read_mapping(Path(space))})

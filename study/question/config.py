@@ -1,4 +1,4 @@
-"""What a study is: a complete, validated, immutable `StudyConfig`."""
+"""What a study is: a complete, validated, immutable `StudyConfig`; and several together, a `SuiteConfig`."""
 
 from __future__ import annotations
 
@@ -157,3 +157,52 @@ class StudyConfig(Config):
     """Trained models."""
     tracking: TrackingConfig = TrackingConfig()
     """MLflow."""
+
+
+class MemberConfig(Config):
+    """One study of a suite: what it has in common with the others, and what it has of its own."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$")]
+    """Its name within the suite; its study is called ``SUITE.MEMBER``."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Dotted path -> value, laid over what all members share: ``trial.task.name``, ``search.trials``, …"""
+    priority: int = 0
+    """Trials of a member with a higher one start first; among equals in the order of the list."""
+    at_once: PositiveInt | None = None
+    """Most of its trials at a time, so that a search learns from those that have ended; none: as many as fit."""
+
+
+class Suite(Config):
+    """Several studies that ask one question and share one cluster."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    """Name of the suite, and of its folder."""
+    endpoint: str | None = None
+    """The one reduction of test scores that is claimed over all members, declared before any trial; none: each member
+    has its own, and nothing is claimed over all."""
+    footing: Literal["equal", "labelled"] = "equal"
+    """Where members are selected by different rules an endpoint over all is refused (`equal`), or labelled wherever it
+    is shown (`labelled`)."""
+    members: Annotated[tuple[MemberConfig, ...], Field(min_length=1)]
+    """Its studies, in the order in which they run."""
+
+
+class SuiteConfig(Config):
+    """One question over several studies: what they share, and what each has of its own."""
+
+    suite: Suite
+    """Name, members and endpoint."""
+    question: str = ""
+    """The question it answers, in words."""
+    trial: TrialConfig = TrialConfig()
+    """As in a study."""
+    search: SearchConfig = SearchConfig()
+    """As in a study."""
+    protocol: ProtocolConfig = ProtocolConfig()
+    """As in a study."""
+    scaling: ScalingConfig = ScalingConfig()
+    """Workers, of all members alike: they share one cluster."""
+    models: ModelsConfig = ModelsConfig()
+    """As in a study."""
+    tracking: TrackingConfig = TrackingConfig()
+    """As in a study."""

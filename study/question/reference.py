@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from study.question.config import StudyConfig
+from study.question.config import StudyConfig, SuiteConfig
 from trainables.fields import Field, fields_of
 
 HEAD = """# Configuration
@@ -30,7 +30,8 @@ def markdown() -> str:
     """The whole document."""
     parts = [HEAD]
     section = None
-    for field in fields_of(StudyConfig):
+    of_suites = (field for field in fields_of(SuiteConfig) if field.path.startswith("suite."))
+    for field in (*fields_of(StudyConfig), *of_suites):
         here = _section(field.path)
         if here != section:
             section = here
@@ -41,7 +42,7 @@ def markdown() -> str:
 
 def written(path: str) -> str:
     """A path as users write it: with the place of an entry in a list, or its key."""
-    path = re.sub(r"(search\.objectives|evaluation\.noise)\.", r"\1[].", path)
+    path = re.sub(r"(search\.objectives|evaluation\.noise|suite\.members)\.", r"\1[].", path)
     return path.replace("task.facts.", "task.facts.CODE.")
 
 
@@ -53,7 +54,7 @@ def _section(path: str) -> str:
 
 def _words_of(section: str) -> str:
     """The docstring of a section's model."""
-    model: type[BaseModel] = StudyConfig
+    model: type[BaseModel] = SuiteConfig if section == "suite" else StudyConfig
     for name in filter(None, section.split(".")):
         annotation: Any = model.model_fields[name].annotation
         model = annotation

@@ -17,6 +17,7 @@ PREDICTIONS = "predictions"
 RESULTS = "results.parquet"
 REPORT = "report"
 OPTUNA = "optuna.db"
+MANIFEST = "suite.json"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class Place:
     def optuna(self) -> Path:
         """The study as Optuna's own storage, where that was asked for."""
         return self.folder / OPTUNA
+
+    @property
+    def manifest(self) -> Path:
+        """What a suite's members are, where this is a suite's folder."""
+        return self.folder / MANIFEST
 
     def stored(self, path: Path) -> Store | None:
         """A path of the study in its store; None where it has none."""

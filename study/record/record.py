@@ -138,6 +138,8 @@ class StudyRecord:
     """The `opened` events: one per driver that wrote this ledger."""
     borrowed: list[TrialRecord] = field(default_factory=list)
     """Ended trials of other studies that the search learnt from, under the numbers they have there."""
+    stopped: str | None = None
+    """Why phase `run` ended before its number of trials was reached, if its last driver said so."""
     last_time: float | None = None
     """Unix seconds of the last event."""
     active_seconds: float = 0.0
@@ -189,6 +191,10 @@ class StudyRecord:
 
     def _opened(self, event: Mapping[str, Any]) -> None:
         self.sessions.append(dict(event))
+        self.stopped = None
+
+    def _stopped(self, event: Mapping[str, Any]) -> None:
+        self.stopped = event["cause"]
 
     def _study(self, event: Mapping[str, Any]) -> None:
         self.schema = int(event.get("schema", 1))

@@ -202,9 +202,10 @@ def _refresh(study: Place) -> segments.Segment | None:
     if segments.REMOVED in sizes:
         sizes = {}
     last = segments.refresh(study.store, study.folder, sizes)
-    size, results = sizes.get(study.results.name), study.results
-    if size is not None and (not results.exists() or results.stat().st_size != size):
-        study.store.download(results.name, results)
+    for file in (study.results, study.manifest):
+        size = sizes.get(file.name)
+        if size is not None and (not file.exists() or file.stat().st_size != size):
+            study.store.download(file.name, file)
     return last
 
 

@@ -6,6 +6,7 @@ the numbers behind them as CSV and Parquet.
 source     a study's ledger, or foreign: anyone's results, with what is known of them and foreign_problems
 findings   everything that is said of one study, computed once; start here. words: its conclusions
 tables     one description, three renderings; page: the HTML; files: what stands beside it; publishing: the command
+suite_page  the members of a suite side by side, with links to their own pages
 figures    which ones the data allow: trial_figures, dose_figures, confirmation_figures; style: their look
 """
 
@@ -13,8 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study.reporting.source import Source
+
+if TYPE_CHECKING:
+    from study.reporting.findings import Findings
 
 
 def report(sources: Sequence[Source], out: Path) -> Path:
@@ -22,10 +27,16 @@ def report(sources: Sequence[Source], out: Path) -> Path:
 
     With several studies each has its own folder for Markdown, LaTeX and data, and one page compares them.
     """
-    from study.reporting import files, findings, page
+    from study.reporting import findings
 
     assert sources, "a report needs at least one study"
-    found = [findings.find(source) for source in sources]
+    return write([findings.find(source) for source in sources], out)
+
+
+def write(found: Sequence[Findings], out: Path) -> Path:
+    """As `report`, of what was found already."""
+    from study.reporting import files, page
+
     out.mkdir(parents=True, exist_ok=True)
     for each, name in zip(found, page.anchors(found), strict=True):
         files.write(each, out if len(found) == 1 else out / name)

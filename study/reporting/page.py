@@ -166,14 +166,14 @@ def _study(found: Findings, name: str, several: bool) -> str:
     if several:
         question = f'<p class="question">{html.escape(source.question)}</p>' if source.question else ""
         parts += [f'<h2 id="{prefix}">{html.escape(source.name)}</h2>', question]
-    parts += [_conclusions(found), f"<h3>Protocol</h3>\n{_facts(source.protocol)}"]
+    parts += [_conclusions(found), f"<h3>Protocol</h3>\n{facts(source.protocol)}"]
     numbers = count(1)
     for heading, figure_names, table_names in SECTIONS:
         pieces = [_figure(drawn[n], prefix, next(numbers), folder) for n in figure_names if n in drawn]
         pieces += [listed[n].html() for n in table_names if n in listed]
         if pieces:
             parts += [f"<h3>{heading}</h3>", *pieces]
-    parts.append(f"<h3>Reproducing it</h3>\n{_facts(source.reproduction)}")
+    parts.append(f"<h3>Reproducing it</h3>\n{facts(source.reproduction)}")
     if source.resolved:
         parts.append(f"<h3>Resolved configuration</h3>\n<pre>{html.escape(source.resolved)}</pre>")
     return "\n".join(parts)
@@ -184,7 +184,8 @@ def _conclusions(found: Findings) -> str:
     return f'<div class="conclusions"><h3>What the data allow to say</h3>\n<ul>\n{items}\n</ul></div>'
 
 
-def _facts(rows: Sequence[tuple[str, str]]) -> str:
+def facts(rows: Sequence[tuple[str, str]]) -> str:
+    """A table of names and what is said of each."""
     body = "\n".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows)
     return f'<table class="facts"><tbody>{body}</tbody></table>'
 

@@ -10,7 +10,7 @@ from typing import Literal
 from study.proposals import ranking
 from study.question import rules
 from study.question.config import StudyConfig
-from study.record import roots
+from study.record import manifest, roots
 from study.record.lines import Reading
 from study.record.place import Place
 from study.record.record import StudyRecord, TrialRecord
@@ -59,6 +59,10 @@ def find(root: Path, name: str, reading: Reading | None = None) -> Study:
     place = roots.place(root, name)
     roots.refresh(root, name)
     if not place.ledger.is_file():
+        if place.manifest.is_file():
+            members = (manifest.read(place) or {})["suite"]["members"]
+            names = ", ".join(f"{name}.{member['name']}" for member in members)
+            raise UserError(f"{name}: must be one study, this is a suite; its studies are {names}")
         roots.refresh(root)
         known = roots.names(root)
         near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"

@@ -105,18 +105,22 @@ class View:
         return -max(ranked)[1] if ranked else None
 
     def remaining(self, now: float) -> float | None:
-        """Estimate of the seconds left, or None before anything is known: mean time of ended trials, as many at once
-        as there have been; before the first has ended, from the steps of those that run."""
+        """Estimate of the seconds left, or None before anything is known: as many at once as there have been."""
+        typical = self.typical(now)
+        return None if typical is None else self.work(now, typical) / self.most_at_once
+
+    def typical(self, now: float) -> float | None:
+        """Seconds that a trial takes: the mean of those that have ended, or else from the steps of those that run."""
         known = [seconds(t, now) for t in self.ended if t.state != "FAIL" and t.started is not None]
         steps = self.config.trial.training.budget.steps
         if not known and steps:
             known = [seconds(t, now) * steps / t.reports[-1].step for t in self.running if t.reports]
-        if not known:
-            return None
-        typical = sum(known) / len(known)
+        return sum(known) / len(known) if known else None
+
+    def work(self, now: float, typical: float) -> float:
+        """Seconds that what is left takes, one trial after another, of so many seconds each."""
         left = sum(max(0.0, typical - seconds(t, now)) for t in self.running)
-        left += typical * (self.total - len(self.ended) - len(self.running))
-        return left / self.most_at_once
+        return left + typical * (self.total - len(self.ended) - len(self.running))
 
     def summary(self, now: float) -> str:
         """One line: how far, how long, how much longer."""
@@ -132,6 +136,12 @@ class View:
         return " · ".join(parts)
 
     def lines(self, event: Event) -> Iterator[str]:
+        """An event in words, after it was heard, and where a trial has ended how far the study is."""
+        yield from self.words(event)
+        if event["event"] == "finished":
+            yield self.summary(event["time"])
+
+    def words(self, event: Event) -> Iterator[str]:
         """An event in words, after it was heard."""
         number = event.get("trial", -1)
         trial = self.record.trials.get(number)
@@ -159,7 +169,6 @@ class View:
             case "finished" if trial:
                 text = f"trial {number} {STATES[event['outcome']]}"
                 yield text + (f": {last_line(trial.error)}" if trial.error else f" at {value}" if value else "")
-                yield self.summary(event["time"])
             case "retried":
                 yield f"trial {number} runs again, {'from the start' if event['fresh'] else 'from its last checkpoint'}"
             case "test_opened":

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, Protocol, TextIO
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -23,6 +23,19 @@ from study.views.chatter import Listener, chatter_to, notices
 from study.views.picture import Event, Score, View, clock
 
 Mode = Literal["auto", "plain", "quiet", "json"]
+
+
+class Picture(Protocol):
+    """What events give, of a study (`View`) or of several (`SuiteView`)."""
+
+    begun: float
+    """Unix seconds at which its clock began."""
+
+    def hear(self, event: Event) -> None: ...
+
+    def lines(self, event: Event) -> Iterator[str]: ...
+
+    def table(self, now: float, width: int, height: int) -> RenderableType: ...
 
 
 @contextmanager
@@ -37,6 +50,13 @@ def watched(
     view = View(config, planned, score)
     if earlier is not None:
         view.take_up(earlier)
+    with shown(view, log, mode) as listen:
+        yield listen
+
+
+@contextmanager
+def shown(view: Picture, log: Path, mode: Mode = "auto") -> Iterator[Listener]:
+    """As `watched`, for a picture that is there already."""
     with chatter_to(log) as screen, drawn(view, screen, mode) as listen, notices(log, listen):
         yield listen
 
@@ -52,7 +72,7 @@ def of_confirm(events: Iterable[Event], numbers: set[int] | None = None) -> Iter
 
 
 @contextmanager
-def drawn(view: View, screen: TextIO, mode: Mode) -> Iterator[Listener]:
+def drawn(view: Picture, screen: TextIO, mode: Mode) -> Iterator[Listener]:
     """A listener that brings the view up to date and shows it."""
     lock = threading.Lock()
     live = mode == "auto" and screen.isatty()
@@ -76,12 +96,12 @@ def drawn(view: View, screen: TextIO, mode: Mode) -> Iterator[Listener]:
         return
     console = Console(file=screen)
 
-    class Picture:
+    class Refreshed:
         """Drawn anew at every refresh, so that the clock runs and the table follows the window's size."""
 
         def __rich__(self) -> RenderableType:
             with lock:
                 return view.table(time.time(), console.width, console.height)
 
-    with Live(Picture(), console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False):
+    with Live(Refreshed(), console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False):
         yield silent

@@ -13,7 +13,7 @@ from study.proposals import ranking
 from study.question import encoders, objectives, rules
 from study.question.config import Objective, StudyConfig
 from study.question.points import short
-from study.record import faults, roots
+from study.record import faults
 from study.record.faults import last_line
 from study.record.record import TrialRecord
 from study.views import layout
@@ -40,6 +40,9 @@ MOST_LANGUAGES = 5
 
 COMPARED = ("source", "target_mean", "low_resource_mean", "worst_language", "transfer_gap", "selection_mean")
 """Reductions of the comparison with the baseline, in its order."""
+
+LISTED = ("study", "state", "trials", "best", "question")
+"""Titles of a list of studies."""
 
 SHORT = {
     "selection_mean": "selected",
@@ -68,21 +71,20 @@ def result(study: Study, every_trial: bool = False, room: int | None = None) -> 
     return "\n\n".join(layout.wrapped(part, room) for part in parts if part)
 
 
-def listing(root: Path) -> str:
-    """One entry per study under `root`, as wide as the terminal."""
-    rows = [["study", "state", "trials", "best", "question"]]
-    roots.refresh(root)
-    for name in roots.names(root):
-        try:
-            study = find(root, name)
-        except UserError as error:
-            rows.append([name, "damaged", "", "", str(error)])
-            continue
-        choice = study.choice
-        best = f"{choice.winner.value:.4f} (trial {choice.winner.numbers[0]})" if choice else ""
-        ended = f"{sum(t.ended for t in study.trials)} of {max(len(study.trials), planned(study.config))}"
-        rows.append([study.name, study.condition, ended, best, study.config.question])
-    return layout.listed(rows, layout.width()) if len(rows) > 1 else f"no studies under {roots.shown(root)}"
+def entry(root: Path, name: str) -> list[str]:
+    """A study's row in a list; a damaged one's says so."""
+    try:
+        return described(find(root, name))
+    except UserError as error:
+        return [name, "damaged", "", "", str(error)]
+
+
+def described(study: Study) -> list[str]:
+    """A study's row in a list."""
+    choice = study.choice
+    best = f"{choice.winner.value:.4f} (trial {choice.winner.numbers[0]})" if choice else ""
+    ended = f"{sum(t.ended for t in study.trials)} of {max(len(study.trials), planned(study.config))}"
+    return [study.name, study.condition, ended, best, study.config.question]
 
 
 def _heading(study: Study) -> str:

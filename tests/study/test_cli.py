@@ -175,7 +175,7 @@ def test_a_root_that_cannot_be_written(tmp_path: Path, capsys: Any, monkeypatch:
 
 @pytest.mark.usefixtures("never_starts")
 def test_a_disk_that_is_too_small(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(needs, "checkpoints", lambda config: 2**80)
+    monkeypatch.setattr(needs, "together", lambda configs: 2**80)
     assert study("run", "quickstart", "--root", tmp_path / "studies") == 2
     assert "GiB for checkpoints (got" in capsys.readouterr().err
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from study import launch
 from study.cli import commands, execute
 from study.execution import confirm, runner
-from study.execution.trials import Trials
+from study.execution.members import Member
 from study.record.lines import LEDGER, Tail
 from tests.study.conftest import Event, evaluation
 from trainables.scores import Evaluation
@@ -34,8 +34,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
     return counts
 
 
-def trained(trials: Trials, *_: Any) -> None:
+def trained(running: Sequence[Member], *_: Any) -> None:
     """In place of Ray."""
+    (member,) = running
+    trials = member.trials
     while (proposal := trials.ask()) is not None:
         trials.started(proposal.number, proposal.attempt)
         done = evaluation(20, 0.01 * proposal.number, True)

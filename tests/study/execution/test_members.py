@@ -126,6 +126,7 @@ def test_a_member_that_fails_by_its_own_fault_does_not_stop_the_others(tmp_path:
     for slot in "xyz"[:ALIKE]:
         bench.fail(slot, "its data are gone")
     assert bench.members["a"].trials.stopped == "the first 3 trials failed alike: its data are gone"
+    assert read_study(Place(tmp_path, "many.a").ledger).stopped == bench.members["a"].trials.stopped  # said at once
     assert [bench.start(slot) for slot in "xyz"] == ["b0", "b1", "b2"]
     assert bench.states("a") == ["FAIL"] * 3
 

@@ -115,12 +115,12 @@ def test_preflight_asks_for_what_the_study_takes(tmp_path: Path, monkeypatch: py
     kept = tmp_path / "quickstart" / "checkpoints" / "3" / "60"
     kept.mkdir(parents=True)
     (kept / "weights.safetensors").write_bytes(bytes(1000))
-    assert preflight.disk(config, tmp_path) == most - 1000
-    assert preflight.disk(config, tmp_path, address="auto") is None
+    assert preflight.disk([config], tmp_path) == most - 1000
+    assert preflight.disk([config], tmp_path, address="auto") is None
     (tmp_path / "of a store").mkdir()
     (tmp_path / "of a store" / roots.MARK).write_text("s3://bucket/studies")
-    assert preflight.disk(config, tmp_path / "of a store") is None
-    monkeypatch.setattr(needs, "checkpoints", lambda config: 2**70)
+    assert preflight.disk([config], tmp_path / "of a store") is None
+    monkeypatch.setattr(needs, "together", lambda configs: 2**70)
     with pytest.raises(UserError, match=r"--root: needs .* GiB for checkpoints \(got .* free at"):
         preflight.check(config, tmp_path)
 

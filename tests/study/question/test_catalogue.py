@@ -9,7 +9,7 @@ import yaml
 
 import search_spaces
 from study.planning import preflight
-from study.question import catalogue, checks
+from study.question import catalogue, checks, suites
 from study.question.config import StudyConfig
 from trainables.config import TaskConfig
 from trainables.errors import UserError
@@ -33,9 +33,20 @@ def with_space(config: StudyConfig, name: str) -> StudyConfig:
     return config.model_copy(update={"search": search})
 
 
-@pytest.mark.parametrize("name", RECIPES)
+def studies_of(recipe: str) -> dict[str, StudyConfig]:
+    """The study that a recipe is, or those of its members, by the name that each must have."""
+    asked = suites.asked(recipe)
+    if isinstance(asked, StudyConfig):
+        return {recipe: asked}
+    return {f"{recipe}.{member}": config for member, config in suites.expand(asked).items()}
+
+
+STUDIES = {name: config for recipe in RECIPES for name, config in studies_of(recipe).items()}
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_recipe_is_sound_with_its_task_and_every_space(name: str) -> None:
-    config = catalogue.study_config(name)
+    config = STUDIES[name]
     assert config.name == name
     assert config.question
     evaluated, tested = languages_of(config, "validation"), languages_of(config, "test")

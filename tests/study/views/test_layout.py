@@ -16,6 +16,7 @@ from rich.console import Console
 
 from study.question import catalogue
 from study.question.config import StudyConfig
+from study.suite import tables as listing
 from study.views import layout, tables
 from study.views.found import Study, find
 from study.views.picture import View
@@ -100,7 +101,7 @@ def test_a_pipe_and_all_have_everything(wide: Study, monkeypatch: pytest.MonkeyP
     assert widest(tables.text(root, "wide")) <= 80
     assert "Left out" in tables.text(root, "wide")
     assert "Left out" not in tables.text(root, "wide", every_trial=True)
-    assert widest(tables.listing(root)) <= 80
+    assert widest(listing.listing(root)) <= 80
 
 
 @pytest.mark.parametrize("room", [60, 80, 110])

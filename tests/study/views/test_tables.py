@@ -13,6 +13,7 @@ import pytest
 from study.question.config import StudyConfig
 from study.record.record import StudyRecord
 from study.reporting.source import from_ledger
+from study.suite import tables as lists
 from study.views import document as views
 from study.views import tables
 from study.views.found import find, is_finished, planned
@@ -305,7 +306,7 @@ def test_a_damaged_ledger_does_not_hide_the_others(write_study: Write, events: l
     root = write_study(events)
     (root / "broken").mkdir()
     (root / "broken" / "ledger.jsonl").write_text("nonsense\nmore of it\n")
-    listing = tables.listing(root)
+    listing = lists.listing(root)
     assert re.search(r"broken +damaged", listing)
     assert re.search(r"small +finished", listing)
 

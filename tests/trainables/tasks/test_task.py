@@ -281,12 +281,25 @@ def test_the_catalogue_is_whole() -> None:
         assert definition.description, name
         assert definition.licence, name
         assert definition.citation, name
-        elsewhere = definition.builtin is not None or definition.crossed or name in ("lareqa", "taxi1500", "xsid")
+        without = name in ("intents_areas", "lareqa", "taxi1500", "xsid")
+        elsewhere = definition.builtin is not None or definition.crossed or without
         assert (definition.hub is None) == elsewhere, name
         assert {languages.base(code) for code in definition.codes} <= set(languages.table()), name
         assert all(languages.normalize(code) == code for code in definition.codes), name
         for part in (*definition.splits.train, *definition.splits.validation, *definition.splits.test):
             assert part.task is None or part.task in catalogue(), name
+
+
+def test_the_areas_are_the_intents_under_coarser_classes() -> None:
+    fine, coarse = (load_task(TaskConfig(name=name), ("train", "validation")) for name in ("intents", "intents_areas"))
+    names, areas = catalogue()["intents"].labels, catalogue()["intents_areas"].labels
+    for split in ("train", "validation"):
+        for language, rows in fine.rows[split].items():
+            same = coarse.rows[split][language]
+            assert [row["text"] for row in same] == [row["text"] for row in rows]
+            pairs = {(names[a["label"]], areas[b["label"]]) for a, b in zip(rows, same, strict=True)}
+            assert len({name for name, _ in pairs}) == len(pairs)  # a class of one is in one of the other
+    assert {row["label"] for row in coarse.rows["train"]["en"]} == set(range(len(areas)))
 
 
 def test_the_embedded_task_loads_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,119 @@
+"""The members of a suite, run or confirmed in one pool of slots: one driver process, one Ray, a ledger for each.
+
+A member that cannot begin (its data are gone, say) is left out and does not keep the others; what would keep every
+trial of every member, a full disk or a lost ledger, ends them all, as it ends a study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from study.execution.confirm import confirming, due, keep_results
+from study.execution.members import Listener, Member
+from study.execution.runner import begun, execute, made_from
+from study.question.config import MemberConfig, StudyConfig
+from study.record.lines import Reading
+from study.record.place import Place
+from trainables.errors import UserError
+
+
+@dataclass(frozen=True)
+class Joining:
+    """A member that is to run, or to be confirmed."""
+
+    how: MemberConfig
+    """Its name, priority and most trials at a time."""
+    config: StudyConfig
+    place: Place
+    reading: Reading
+
+
+def run_suite(
+    name: str,
+    joining: Sequence[Joining],
+    events: Listener,
+    *,
+    take_over: bool = False,
+    address: str | None = None,
+    max_failures: int | None = None,
+) -> dict[str, str]:
+    """Run these members of the suite `name`, or go on with them; returns member -> why it could not begin.
+
+    Raises `UserError` and `KeyboardInterrupt` as `run_study` does.
+    """
+
+    @contextmanager
+    def begin(member: Joining, hear: Listener) -> Iterator[Member]:
+        hear({"event": "waiting", "for": "data and encoder"})
+        known = made_from(member.config)
+        with begun(member.config, member.place, known, member.reading, hear, take_over, max_failures) as ours:
+            yield ours
+
+    return _together(name, joining, begin, events, address)
+
+
+def confirm_suite(
+    name: str,
+    joining: Sequence[Joining],
+    events: Listener,
+    *,
+    runners_up: int = 0,
+    again: bool = False,
+    take_over: bool = False,
+    address: str | None = None,
+) -> dict[str, str]:
+    """Confirm these members of the suite `name`, each as `confirm_study` does; returns member -> why it was not."""
+    refused, planned = {}, {}
+    for member in joining:
+        try:
+            planned[member.how.name] = due(member.config, member.reading.update(), runners_up, again)
+        except UserError as error:
+            refused[member.how.name] = str(error)
+
+    def begin(member: Joining, hear: Listener) -> AbstractContextManager[Member]:
+        hear({"event": "waiting", "for": "data and encoder, with the test split"})
+        plan = planned[member.how.name]
+        return confirming(member.config, member.place, member.reading, plan, hear, take_over)
+
+    refused |= _together(name, [m for m in joining if planned.get(m.how.name)], begin, events, address)
+    for member in joining:
+        if member.how.name not in refused:
+            try:
+                keep_results(member.config, member.reading.update(), member.place)
+            except UserError as error:
+                refused[member.how.name] = str(error)
+    return refused
+
+
+def _together(
+    name: str,
+    joining: Sequence[Joining],
+    begin: Callable[[Joining, Listener], AbstractContextManager[Member]],
+    events: Listener,
+    address: str | None,
+) -> dict[str, str]:
+    """Run what `begin` gives of each member, until nothing is left; member -> why it could not begin."""
+    refused, running = {}, []
+    with ExitStack() as ledgers:
+        for member in joining:
+            hear = partial(_heard_of, member.how.name, events)
+            try:
+                ours = ledgers.enter_context(begin(member, hear))
+            except UserError as error:
+                refused[member.how.name] = str(error)
+                hear({"event": "note", "words": f"left out: {error}"})
+                continue
+            how = member.how
+            running.append(replace(ours, name=how.name, priority=how.priority, at_once=how.at_once))
+        if running:
+            execute(running, name, events, address)
+    return refused
+
+
+def _heard_of(member: str, events: Listener, event: Mapping[str, Any]) -> None:
+    """An event of a member's, with its name."""
+    events({**event, "member": member})

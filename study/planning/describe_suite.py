@@ -1,0 +1,45 @@
+"""A suite in words, before it runs: its members, by what each is selected, what is claimed over all, what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from study.planning import dry_run, preflight
+from study.planning.describe import titled
+from study.question import suites
+from study.question.config import StudyConfig, SuiteConfig
+from study.views.values import selection_words
+from trainables.errors import UserError
+
+
+def words(suite: SuiteConfig, root: Path) -> str:
+    """The whole description; ``--member`` has the rest of each. Raises `UserError` for a suite that makes no sense."""
+    members = suites.expand(suite)
+    problems = [f"{name}: {line}" for name, config in members.items() for line in _problems(config)]
+    if problems:
+        raise UserError(*problems)
+    claimed = suite.suite.endpoint
+    sections = {
+        name: [*_member(config), *([] if claimed else [f"claims {config.protocol.primary_endpoint}"])]
+        for name, config in members.items()
+    }
+    sections["endpoint"] = [f"{claimed}, over all members" if claimed else "each member's own; nothing over all"]
+    sections["footing"] = [suites.pooled_label(suite, members) or "all members are selected by the same rules"]
+    head = [f"suite {suite.suite.name}", *([suite.question] if suite.question else []), ""]
+    return "\n".join([*head, *titled(sections), "", dry_run.words(suite, root)])
+
+
+def _problems(config: StudyConfig) -> list[str]:
+    try:
+        preflight.tested(config)
+    except UserError as error:
+        return error.lines
+    return []
+
+
+def _member(config: StudyConfig) -> Iterator[str]:
+    task, checkpoint = config.trial.task, config.trial.evaluation.checkpoint
+    yield f"study {config.name}: task {task.title}, trained on {task.source_language}"
+    yield selection_words(config)
+    yield f"checkpoint of a trial: {checkpoint.replace('_', ' ')}"

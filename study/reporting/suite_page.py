@@ -1,0 +1,59 @@
+"""The report of a suite: a page that links the members' own, and sets what each claims side by side.
+
+Nothing is averaged over members here. A member that is missing is in the table, and said to be missing.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from study.reporting import page, tables
+from study.reporting.findings import Findings
+from study.suite.found import FoundSuite
+from study.views.values import selection_words
+
+
+def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str, str]) -> str:
+    """The whole document; `links`: member -> its own page, relative to this one's."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    parts = [f"<h1>{html.escape(suite.name)}</h1>"]
+    if suite.config.question:
+        parts.append(f'<p class="question">{html.escape(suite.config.question)}</p>')
+    parts.append(f'<p class="meta">Report of {now}: {len(found)} of {len(suite.members)} members.</p>')
+    parts.append(f"<nav>{''.join(_links(links))}</nav>")
+    parts.append(page.facts(list(_footing(suite))))
+    parts.append("<h2>Members</h2>")
+    if found:
+        parts.append(tables.compared(list(found.values())).html())
+    parts.append(page.facts(list(_members(suite, found))))
+    return page.document(f"{suite.name} – report", f"<style>{page.STYLE}</style>", "\n".join(parts))
+
+
+def _links(links: Mapping[str, str]) -> Iterator[str]:
+    for name, target in links.items():
+        yield f'<a href="{html.escape(target, quote=True)}">{html.escape(name)}</a>'
+
+
+def _footing(suite: FoundSuite) -> Iterator[tuple[str, str]]:
+    endpoint = suite.config.suite.endpoint
+    yield (
+        "endpoint",
+        f"{endpoint}, declared for all members" if endpoint else "each member's own; none over all members",
+    )
+    yield "footing", suite.label or "all members are selected by the same rules"
+    yield "not said here", "no mean and no test over members: each row is about its own member"
+
+
+def _members(suite: FoundSuite, found: Mapping[str, Findings]) -> Iterator[tuple[str, str]]:
+    """By what each was selected, and what is missing."""
+    for name, member in suite.members.items():
+        words = [member.problem or f"{member.state}."]
+        if member.config is not None:
+            words.append(selection_words(member.config))
+        if name not in found:
+            words.append("Missing: it has no report.")
+        elif found[name].confirmed is None:
+            words.append("Missing from the claims: it is not confirmed.")
+        yield name, " ".join(words)
