@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from study import launch
 from study.launch import Options
-from study.planning import preflight
+from study.planning import doctor, needs, preflight
 from study.question import suites
 from study.question.config import StudyConfig, SuiteConfig
 from study.record import manifest, roots
@@ -17,13 +17,12 @@ from study.record.lines import Reading
 from study.suite import tables
 from study.suite.found import FoundSuite, Member, find
 from study.views import found as studies
-from study.views import layout
+from study.views import layout, progress
 from study.views.chatter import Listener
 from study.views.picture import View
-from study.views.progress import shown
 from study.views.suite_picture import SuiteView
 from study.views.values import first_value
-from trainables.errors import UserError
+from trainables.errors import UserError, shown
 
 if TYPE_CHECKING:
     from study.execution.suite import Joining
@@ -45,7 +44,7 @@ def run(config: SuiteConfig, options: Options) -> int:
     members = suites.expand(config)
     if place.manifest.exists():
         existing = find(options.root, name)
-        _same_suite(members, existing)
+        _same_suite(config, members, existing)
         if existing.condition != "finished":
             raise UserError(_how_to_go_on(existing))
         return _conclude(options, existing)
@@ -62,8 +61,8 @@ def resume(name: str, options: Options) -> int:
         raise UserError(_how_to_go_on(existing))
     if existing.condition == "finished":
         return _conclude(options, existing)
-    done = [member.name for member in existing.members.values() if member.condition == "finished"]
-    return _run(existing, options, _out_of_order(existing, options, done))
+    done = [member.name for member in existing.members.values() if member.done]
+    return _run(existing, options, _unfit(existing, options, done))
 
 
 def confirm(name: str, options: Options, runners_up: int = 0, again: bool = False) -> int:
@@ -74,9 +73,9 @@ def confirm(name: str, options: Options, runners_up: int = 0, again: bool = Fals
     refused = {
         member.name: member.problem or f"it is {member.state}; study resume {name}"
         for member in existing.members.values()
-        if member.condition != "finished" or member.failed
+        if not member.done or member.failed
     }
-    refused |= _out_of_order(existing, options, refused)
+    refused |= _unfit(existing, options, refused)
     joining = [member for member in existing.members.values() if member.name not in refused]
     if not joining:
         raise UserError(*(f"{member}: not confirmed, {why}" for member, why in refused.items()))
@@ -91,7 +90,8 @@ def confirm(name: str, options: Options, runners_up: int = 0, again: bool = Fals
 
 def _run(suite: FoundSuite, options: Options, refused: Mapping[str, str]) -> int:
     """Run what is left of a suite; `refused`: members that cannot, and why."""
-    joining = [m for m in suite.members.values() if m.condition != "finished" and m.name not in refused]
+    joining = [m for m in suite.members.values() if not m.done and m.name not in refused]
+    _announce(joining, options)
     with _watched("resume", suite, joining, options) as events:
         from study.execution.suite import run_suite
 
@@ -102,6 +102,18 @@ def _run(suite: FoundSuite, options: Options, refused: Mapping[str, str]) -> int
         if (study := ended.members[member.name].study) is not None and study.condition == "finished":
             launch.register(study.config, options, study.reading)
     return _conclude(options, ended, {**refused, **left_out})
+
+
+def _announce(members: Iterable[Member], options: Options) -> None:
+    """Say what this machine lacks, and what the checkpoints will take, as of a study."""
+    configs = [member.config for member in members if member.config is not None]
+    if not configs or options.mode not in ("auto", "plain"):
+        return
+    for line in dict.fromkeys(line for config in configs for line in doctor.brief(config, options.address)):
+        print(line, file=sys.stderr, flush=True)
+    most = needs.together(configs)
+    if options.address is None and most is not None:
+        print(f"disk: at most {needs.size(most)} of checkpoints under {roots.shown(options.root)}", flush=True)
 
 
 def _joining(members: Iterable[Member]) -> list[Joining]:
@@ -125,11 +137,14 @@ def _watched(verb: str, suite: FoundSuite, members: Iterable[Member], options: O
         if member.study is not None:
             views[member.name].take_up(member.study.record.copied(None if run else "confirm"))
     view, log = SuiteView(suite.name, views), suite.place.log
-    with launch.resumable(f"study {verb} {suite.name}", options.root), shown(view, log, options.mode) as events:
+    with (
+        launch.resumable(f"study {verb} {suite.name}", options.root),
+        progress.shown(view, log, options.mode) as events,
+    ):
         yield events
 
 
-def _out_of_order(suite: FoundSuite, options: Options, known: Collection[str] = ()) -> dict[str, str]:
+def _unfit(suite: FoundSuite, options: Options, known: Collection[str] = ()) -> dict[str, str]:
     """Members beside those `known` that cannot go on although others can, and why.
 
     Raises `UserError` for what concerns them all.
@@ -164,23 +179,37 @@ def _take_on(members: Mapping[str, StudyConfig], options: Options) -> None:
         raise UserError(*problems)
 
 
-def _same_suite(members: Mapping[str, StudyConfig], existing: FoundSuite) -> None:
+def _same_suite(config: SuiteConfig, members: Mapping[str, StudyConfig], existing: FoundSuite) -> None:
     """Raise `UserError` with what differs where an existing suite of the same name is another one."""
-    problems = []
-    if list(members) != list(existing.members):
-        problems.append(
-            f"suite.members: the existing suite has {', '.join(existing.members)} (got {', '.join(members)})"
-        )
-    for name, config in members.items():
+    before, after = _by_itself(existing.config), _by_itself(config)
+    problems = [
+        f"{key}: the existing suite has {shown(before[key])} (got {shown(value)})"
+        for key, value in after.items()
+        if before.get(key, value) != value
+    ]
+    for name, study in members.items():
         member = existing.members.get(name)
         if member is not None and member.config is not None:
-            problems += launch.differences(member.config, config, f"{name}: ")
+            problems += launch.differences(member.config, study, f"{name}: ")
     if problems:
         raise UserError(
             *problems,
             f"suite.name: {existing.name} is the name of a suite that asks for something else; choose another with "
             "suite.name=…",
         )
+
+
+def _by_itself(config: SuiteConfig) -> dict[str, Any]:
+    """What a suite asks for that no configuration of a member has in it."""
+    suite = config.suite
+    own: dict[str, Any] = {
+        "suite.members": [member.name for member in suite.members],
+        "suite.endpoint": suite.endpoint,
+        "suite.footing": suite.footing,
+    }
+    for member in suite.members:
+        own |= {f"{member.name}: {key}": getattr(member, key) for key in ("priority", "at_once")}
+    return own
 
 
 def _how_to_go_on(existing: FoundSuite) -> str:

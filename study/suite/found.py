@@ -46,6 +46,11 @@ class Member:
         return "not begun" if self.study is None else self.study.condition
 
     @property
+    def done(self) -> bool:
+        """Whether phase `run` has met its budget, whoever holds its ledger."""
+        return self.study is not None and found.is_finished(self.study.config, self.study.record)
+
+    @property
     def failed(self) -> bool:
         """Whether it is finished and has nothing to show for it."""
         return self.study is not None and not any(t.state == "COMPLETE" for t in self.study.trials)

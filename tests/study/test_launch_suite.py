@@ -147,6 +147,19 @@ def test_what_asks_for_something_else_is_refused_in_words(bench: Bench) -> None:
     ]
 
 
+def test_another_endpoint_order_or_priority_is_not_silently_left_as_it_was(bench: Bench) -> None:
+    launch_suite.run(suite(), bench.options)
+    members = [{"name": "a", "priority": 2}, {"name": "c"}, {"name": "b", "overrides": {"search.trials": 4}}]
+    with pytest.raises(UserError) as error:
+        launch_suite.run(suite(members=members, endpoint="worst_language"), bench.options)
+    lines = [line.partition(" (got")[0] for line in error.value.lines]
+    assert lines[:3] == [
+        'suite.members: the existing suite has ["a", "b", "c"]',
+        'suite.endpoint: the existing suite has "target_mean"',
+        "a: priority: the existing suite has 0",
+    ]
+
+
 def test_a_member_whose_data_are_gone_is_left_out_said_and_taken_up_later(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
