@@ -38,14 +38,3 @@ def test_a_manifest_of_a_later_version_is_refused(tmp_path: Path) -> None:
     place.manifest.write_text(json.dumps(json.loads(place.manifest.read_text()) | {"schema": 2}))
     with pytest.raises(UserError, match="newer version"):
         manifest.read(place)
-
-
-def test_it_is_found_under_a_uri_from_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for machine in ("one", "two"):
-        monkeypatch.setenv("STUDY_CACHE", str(tmp_path / machine))
-        root = roots.folder(f"file://{tmp_path}/store")
-        if machine == "one":
-            manifest.write(roots.place(root, "many"), DESIGN)
-    roots.refresh(root)
-    assert manifest.names(root) == ["many"]
-    assert manifest.read(roots.place(root, "many")) == DESIGN

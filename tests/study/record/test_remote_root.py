@@ -27,7 +27,7 @@ from study.execution import confirm
 from study.execution.checkpoints import Checkpoints
 from study.execution.retry import reopen
 from study.question.config import StudyConfig
-from study.record import roots, segments
+from study.record import manifest, roots, segments
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, Reading, read_events, read_study
 from study.record.place import RESULTS, Place
@@ -652,3 +652,17 @@ def test_a_killed_study_goes_on_elsewhere(uri: str, tmp_path: Path) -> None:
         assert (root / "tiny" / LEDGER).read_bytes() == (copy / LEDGER).read_bytes()
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+# Suites
+
+
+def test_a_suite_s_manifest_is_known_on_another_machine(machines: Machines) -> None:
+    design = {"suite": {"name": "many", "members": [{"name": "small"}]}}
+    manifest.write(roots.place(machines["one"], "many"), design)
+    root = machines["two"]
+    assert manifest.names(root) == []
+    roots.refresh(root)
+    assert manifest.names(root) == ["many"]
+    assert manifest.read(roots.place(root, "many")) == design
+    assert roots.names(root) == []
