@@ -63,6 +63,8 @@ class TrialSearcher(Disposable, Searcher):
             "final_split": member.trials.final_split,
             "predictions": member.checkpoints.predictions_of(proposal.number) if confirms else None,
         }
+        if proposal.mean is not None:
+            payload["weights"] = member.checkpoints.mean_of(proposal.mean)
         return {"number": proposal.number, "attempt": proposal.attempt, "payload": payload}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ class Member:
         """A trial has ended: failed of a problem, or as its evaluations say."""
         self.took.append(time.monotonic() - self.begun.pop(number))
         outcome = self.trials.finish(number, error=problem)
-        self.checkpoints.finished(number, outcome, number in self.competing, problem)
+        self.checkpoints.finished(number, outcome, number in self.competing, problem, self.trials.phase)
         self.conclude()
 
     def conclude(self) -> None:

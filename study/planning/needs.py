@@ -23,8 +23,8 @@ from trainables.loading import validate
 from trainables.materials.weights import is_here, trained, whole
 from trainables.perturbation import create
 
-WEIGHTS, FULL = 4, 12
-"""Bytes for each trained parameter: of its weight in fp32, and with AdamW's two moments beside it."""
+WEIGHTS, FULL, MEAN = 4, 12, 8
+"""Bytes for each trained parameter: of its weight in fp32, with AdamW's two moments beside it, and in fp64."""
 
 
 # Disk
@@ -57,9 +57,11 @@ def running(config: StudyConfig) -> int | None:
 
 
 def finished(config: StudyConfig) -> int | None:
-    """Bytes of the weights that stay: of the best few finished trials, or of all, those of a confirmation too."""
+    """Bytes of the weights that stay: of the best few finished trials, or of all, those of a confirmation too; where
+    trials are averaged, a mean in fp64 for each seed and encoder, and for a moment the next one."""
     parameters = _parameters(config)
-    return None if parameters is None else parameters * kept(config) * WEIGHTS
+    means = config.models.average * (config.search.replicates * len(encoders.settings(config)) + 1)
+    return None if parameters is None else parameters * (kept(config) * WEIGHTS + means * MEAN)
 
 
 def _parameters(config: StudyConfig) -> int | None:
