@@ -30,6 +30,7 @@ KINDS = {
     place.REPORT: "report",
     place.OPTUNA: "optuna.db",
     place.LOG: "log",
+    place.MANIFEST: "manifest",
 }
 """First part of a file's name in a study's folder -> what it is; the ledger's files begin so."""
 
