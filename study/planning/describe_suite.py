@@ -10,15 +10,12 @@ from study.planning.describe import titled
 from study.question import suites
 from study.question.config import StudyConfig, SuiteConfig
 from study.views.values import selection_words
-from trainables.errors import UserError
 
 
 def words(suite: SuiteConfig, root: Path) -> str:
     """The whole description; ``--member`` has the rest of each. Raises `UserError` for a suite that makes no sense."""
     members = suites.expand(suite)
-    problems = [f"{name}: {line}" for name, config in members.items() for line in _problems(config)]
-    if problems:
-        raise UserError(*problems)
+    preflight.check_sense(members)
     claimed = suite.suite.endpoint
     sections = {
         name: [*_member(config), *([] if claimed else [f"claims {config.protocol.primary_endpoint}"])]
@@ -28,14 +25,6 @@ def words(suite: SuiteConfig, root: Path) -> str:
     sections["footing"] = [suites.pooled_label(suite, members) or "all members are selected by the same rules"]
     head = [f"suite {suite.suite.name}", *([suite.question] if suite.question else []), ""]
     return "\n".join([*head, *titled(sections), "", dry_run.words(suite, root)])
-
-
-def _problems(config: StudyConfig) -> list[str]:
-    try:
-        preflight.tested(config)
-    except UserError as error:
-        return error.lines
-    return []
 
 
 def _member(config: StudyConfig) -> Iterator[str]:

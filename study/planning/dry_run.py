@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from study.planning import needs
+from study.planning import needs, preflight
 from study.planning.describe import titled
 from study.question import encoders, suites
 from study.question.config import StudyConfig, SuiteConfig
@@ -17,9 +17,10 @@ UNKNOWN = "?"
 
 
 def words(asked: StudyConfig | SuiteConfig, root: Path) -> str:
-    """A table of the members, and what they take together. Raises `UserError` for a suite that makes no sense."""
+    """A table of the members, and what they take together. Raises `UserError` for what makes no sense."""
     suite = asked if isinstance(asked, SuiteConfig) else None
     members = suites.expand(asked) if isinstance(asked, SuiteConfig) else {asked.name: asked}
+    preflight.check_sense(members)
     configs = list(members.values())
     scaling = configs[0].scaling
     seconds = [_seconds(config, root) for config in configs]

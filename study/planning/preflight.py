@@ -52,6 +52,13 @@ def check_together(members: Mapping[str, StudyConfig], root: Path, address: str 
         raise UserError(*dict.fromkeys(problems))
 
 
+def check_sense(members: Mapping[str, StudyConfig]) -> None:
+    """Raise `UserError` with everything that is wrong with the members of a suite wherever they run, as `tested`."""
+    problems = [f"{name}: {line}" for name, config in members.items() for line in _lines(partial(tested, config))]
+    if problems:
+        raise UserError(*problems)
+
+
 def own_problems(config: StudyConfig, root: Path) -> list[str]:
     """Why this study can run nowhere: its data, encoders, methods, rules, MLflow."""
     return [*(_lines(lambda: tested(config)) + _encoders(config)), *_tracking(config, root)]

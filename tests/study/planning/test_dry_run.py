@@ -11,6 +11,7 @@ import pytest
 from study.planning import describe_suite, dry_run, needs
 from study.planning.needs import Pace
 from study.question.config import StudyConfig, SuiteConfig
+from trainables.errors import UserError
 from trainables.loading import validate
 
 
@@ -42,6 +43,14 @@ def test_gpu_hours_are_those_of_all_workers(tmp_path: Path, monkeypatch: pytest.
     text = dry_run.words(suite(scaling=scaling), tmp_path)
     assert "GPU-hours" in text
     assert re.search(r"all +13 +26 ", text)
+
+
+def test_what_could_not_run_is_refused_with_its_members_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^a: protocol\.pivots: pivot_validation needs at least one language"):
+        dry_run.words(suite(protocol={"selection": "pivot_validation"}), tmp_path)
+    members = [{"name": "a", "overrides": {"trial.task.target_languages": ["de", "fr"]}}]
+    with pytest.raises(UserError, match=r"^a: protocol\.primary_endpoint: the mean of a group needs 3 languages"):
+        dry_run.words(suite(suite={"name": "many", "endpoint": "target_mean", "members": members}), tmp_path)
 
 
 def test_what_is_not_known_is_no_number(tmp_path: Path) -> None:
