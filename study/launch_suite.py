@@ -71,7 +71,7 @@ def confirm(name: str, options: Options, runners_up: int = 0, again: bool = Fals
     if existing.condition == "running" and not options.take_over:
         raise UserError(_how_to_go_on(existing))
     refused = {
-        member.name: member.problem or f"it is {member.state}; study resume {name}"
+        member.name: tables.cause(member) + ("" if member.done or member.problem else f"; study resume {name}")
         for member in existing.members.values()
         if not member.done or member.failed
     }

@@ -220,3 +220,12 @@ def test_confirm_takes_the_members_that_are_finished_and_says_the_others(
     confirmed = [t for t in read_study(bench.root / "many.a" / "ledger.jsonl").trials.values() if t.phase == "confirm"]
     assert {t.state for t in confirmed} == {"COMPLETE"}
     assert len({t.attributes["configuration"] for t in confirmed}) * 3 == len(confirmed)
+
+
+def test_confirm_says_of_a_member_without_a_complete_trial_that_it_has_none(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.broken = ["b"]
+    launch_suite.run(suite(trials=3), bench.options)
+    assert launch_suite.confirm("many", bench.options) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "b: none of its trials is complete"
