@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainables import tiny
+from tests.trainables import tarball, tiny
 from trainables.__main__ import main
 from trainables.batch import Encoded
 from trainables.config import TaskConfig
@@ -211,10 +211,7 @@ def test_a_sentence_weighs_as_many_chunks_as_are_predicted() -> None:
 # The tasks
 
 
-OURS = ("xglue_ner", "xglue_pos", "nc", "qadsm", "wpr", "qam")
-
-
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", tarball.TASKS)
 def test_an_entry_says_where_it_is_from_and_what_it_was_held_against(name: str) -> None:
     task = catalogue()[name]
     assert task.licence.startswith("non-commercial research") and "XGLUE" in task.citation
@@ -243,25 +240,9 @@ def test_real_files_are_read_as_they_are(name: str, rows: int, columns: int, fol
     assert [labels[row["label"]] for row in read] == [named.get(cells[-1], cells[-1]) for cells in lines]
 
 
-def write_small(folder: Path) -> None:
-    """All six tasks in three languages, in the tarball's files."""
-    content = {
-        "NER/{}": "Ada B-PER\nLovelace I-PER\nsees O\n\nRome B-LOC\n",
-        "POS/{}": "th\u1ee7 t\u01b0\u1edbng NOUN\nsees VERB\n. PUNCT\n\n\noh INTJ",
-        "NC/xglue.nc.{}": "won\tThey won 'again\tsports\nbank\tA bank\tfinance\n",
-        "QADSM/xglue.qadsm.{}": "red shoes\tShoes\tred ones\tGood\nshoes\tCars\t\tBad\n",
-        "WPR/xglue.wpr.{}": "red\tRed\tred\t4\nred\tBlue\t\t0\nred\tPink\t\t2\nblue\tRed\tno\t0\nblue\tBlue\t\t3\n",
-        "QAM/xglue.qam.{}": "who\tShe did.\t1\nwhen\tHere.\t0\n",
-    }
-    for name, text in content.items():
-        for part in ("en.train", "en.dev", "de.dev", "fr.dev", "es.dev", "ru.dev"):
-            (path := folder / name.format(part)).parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-
-
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", tarball.TASKS)
 def test_each_is_trained_and_scored(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_small(tmp_path)
+    tarball.write(tmp_path)
     config = {
         "task": {"name": name, "data_dir": str(tmp_path), "max_length": 32},
         "encoder": {"name_or_path": str(tiny.write(tmp_path / "encoder", "xlm-roberta"))},
