@@ -52,13 +52,13 @@ class Relevance(Classification):
         return {code: [_query(run) for run in found] for code, found in several.items()}
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
-        documents = [(number, *document) for number, row in enumerate(rows) for document in _documents(row)]
-        pairs = ((query, text) for _, query, text, _ in documents)
+        pairs = ((query, text) for row in rows for query, text, _ in _documents(row))
+        graded = [(number, grade) for number, row in enumerate(rows) for *_, grade in _documents(row)]
         return Encoded(
             **encode_sequences(pairs, tokenizer, max_length),
-            labels=np.asarray([grade for *_, grade in documents], dtype=np.int64),
-            label_offsets=np.arange(len(documents) + 1, dtype=np.int64),
-            rows=np.asarray([number for number, *_ in documents], dtype=np.int64),
+            labels=np.asarray([grade for _, grade in graded], dtype=np.int64),
+            label_offsets=np.arange(len(graded) + 1, dtype=np.int64),
+            rows=np.asarray([number for number, _ in graded], dtype=np.int64),
         )
 
     def predict(self, logits: Tensor, labels: Tensor) -> list[Any]:
