@@ -241,7 +241,10 @@ def test_real_files_are_read_as_they_are(name: str, rows: int, columns: int, fol
 
 
 @pytest.mark.parametrize("name", tarball.TASKS)
-def test_each_is_trained_and_scored(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_is_trained_and_scored(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
     tarball.write(tmp_path)
     config = {
         "task": {"name": name, "data_dir": str(tmp_path), "max_length": 32},
