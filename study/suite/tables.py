@@ -173,6 +173,6 @@ def cause(member: Member) -> str:
         return member.problem
     if member.study is None:
         return "it has not begun"
-    if member.failed and member.study.trials:
+    if member.failed and member.study.trials and all(t.ended for t in member.study.trials):
         return "none of its trials is complete"
     return f"it is {member.state}" + (f", {stopped}" if (stopped := member.study.record.stopped) else "")
