@@ -60,10 +60,11 @@ def find(root: Path, name: str, reading: Reading | None = None) -> Study:
     roots.refresh(root, name)
     if not place.ledger.is_file():
         if place.manifest.is_file():
-            members = (manifest.read(place) or {})["suite"]["members"]
-            names = ", ".join(f"{name}.{member['name']}" for member in members)
-            raise UserError(f"{name}: must be one study, this is a suite; its studies are {names}")
+            words = ", ".join(_members(root, name))
+            raise UserError(f"{name}: must be one study, this is a suite; its studies are {words}")
         roots.refresh(root)
+        if (suite := name.rpartition(".")[0]) and name in _members(root, suite):
+            raise UserError(f"{name}: has not begun; study resume {suite} begins it")
         known = roots.names(root)
         near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"
         raise UserError(f"{name}: no such study under {roots.shown(root)}{near}")
@@ -76,6 +77,12 @@ def find(root: Path, name: str, reading: Reading | None = None) -> Study:
         "running" if roots.is_owned(place) else "finished" if is_finished(config, record) else "unfinished"
     )
     return Study(place, config, reading, condition)
+
+
+def _members(root: Path, suite: str) -> list[str]:
+    """The studies of a suite; none where there is no such suite."""
+    design = manifest.read(roots.place(root, suite))
+    return [] if design is None else [f"{suite}.{member['name']}" for member in design["suite"]["members"]]
 
 
 def is_finished(config: StudyConfig, record: StudyRecord) -> bool:

@@ -32,7 +32,7 @@ def test_the_page_links_the_members_reports_and_says_who_is_missing(
     captured = capsys.readouterr()
     target = root / "many" / "report" / "report.html"
     assert captured.out.splitlines() == [str(target)]
-    assert re.search(r"^b: no report, many\.b: no such study", captured.err)
+    assert re.search(r"^b: no report, many\.b: has not begun", captured.err)
     text = target.read_text(encoding="utf-8")
     links = re.findall(r'<a href="([^"]+)">', text)
     assert links == ["a/report.html"]

@@ -107,6 +107,8 @@ def test_commands_show_a_suite_or_one_member_and_refuse_it_where_one_study_is_me
     assert capsys.readouterr().out.startswith("study many.a: Does it help?")
     assert execute(commands, "study", ["rank", "many", "--by", "source", *root]) == USER_ERROR
     assert "many: must be one study, this is a suite; its studies are many.a, many.b" in capsys.readouterr().err
+    assert execute(commands, "study", ["resume", "many", "--member", "c", *root]) == USER_ERROR
+    assert capsys.readouterr().err == "many.c: has not begun; study resume many begins it\n"
 
 
 def test_a_suite_is_removed_with_its_members_or_their_checkpoints_alone(
