@@ -64,7 +64,7 @@ def stopped(parts: Sequence[Decomposition], plan: Plan, effect: float) -> Floats
         ends = going & (crossed | hopeless | (one.seeds == plan.most))
         off = np.abs(one.estimate - effect)
         followed[ends], futile[ends], seeds[ends] = crossed[ends], hopeless[ends], one.seeds
-        covered[ends] = (off <= sequential.half_width(one, bound))[ends]
+        covered[ends] = (off <= one.half_widths(1 - bound)[1])[ends]
         plain[ends] = (off <= one.half_widths()[1])[ends]
         going &= ~ends
     return np.stack([shown, followed, seeds, futile, covered, plain])

@@ -125,14 +125,6 @@ def p_values(parts: Decomposition) -> Floats:
     return np.asarray(np.fmax(by_seed, by_both))
 
 
-def half_width(parts: Decomposition, bound: float) -> Floats:
-    """(…) half the interval of level 1 - `bound`, the longer of the one by seed and the one by both."""
-    error, both = _errors(parts)
-    quantile = 1 - bound / 2
-    by_seed = stats.t.ppf(quantile, parts.seeds - 1) * error
-    return np.asarray(np.maximum(by_seed, stats.t.ppf(quantile, parts.df_both) * both))
-
-
 def predictive_power(parts: Decomposition, plan: Plan) -> Floats:
     """(…) chance, given the seeds so far, that the last look crosses its bound.
 
@@ -174,20 +166,23 @@ class Look:
     verdict: Verdict
 
 
-def look(parts: Decomposition, plan: Plan) -> Look:
-    """The look after so many seeds as `parts` (of one difference) has, which the plan must know."""
-    assert parts.seeds in plan.looks, f"no look is planned at {parts.seeds} seeds"
-    bound = plan.bounds[plan.looks.index(parts.seeds)]
-    estimate, p, half = float(parts.estimate), float(p_values(parts)), float(half_width(parts, bound))
-    predictive = float(predictive_power(parts, plan))
-    # Seeds that agree to the last digit say nothing of how seeds vary (`intervals.around`).
-    tied = float(parts.seed_variance) < intervals.NO_VARIATION**2 and abs(estimate) > intervals.NO_VARIATION
+def look(parts: Decomposition, plan: Plan, at: int) -> Look:
+    """The `at`-th look (from 0) of a plan, at one difference; of fewer seeds than planned where some failed.
+
+    Fewer than two seeds say nothing, and neither do seeds that agree to the last digit (`intervals.around`).
+    """
+    bound = plan.bounds[at]
+    estimate, error = float(parts.estimate), float(np.sqrt(parts.seed_variance))
+    silent = not intervals.around(estimate, error, parts.seeds - 1).known
+    p = float("nan") if silent else float(p_values(parts))
+    predictive = float("nan") if silent else float(predictive_power(parts, plan))
+    half = float(parts.half_widths(1 - bound)[1])
     verdict: Verdict = "go on"
-    if p <= bound and not tied:
+    if p <= bound:
         verdict = "crossed"
-    elif parts.seeds == plan.most:
+    elif at == len(plan.looks) - 1:
         verdict = "open"
     elif predictive < FUTILE:
         verdict = "futile"
-    interval = UNKNOWN if tied else Interval(estimate - half, estimate + half)
+    interval = UNKNOWN if silent else Interval(estimate - half, estimate + half)
     return Look(parts.seeds, estimate, interval, p, bound, predictive, verdict)

@@ -61,6 +61,17 @@ def _seed_problems(config: StudyConfig) -> Iterator[str]:
     seed = config.trial.training.seed
     if seed >= RESERVED_SEEDS:
         yield f"trial.training.seed: must be below {RESERVED_SEEDS}, the rest is for confirm (got {seed})"
+    if (confirm := config.protocol.confirm) is None:
+        return
+    if confirm.seeds.look_every > confirm.seeds.most:
+        yield (
+            "protocol.confirm.seeds.look_every: must be at most protocol.confirm.seeds.most, "
+            f"{confirm.seeds.most} (got {confirm.seeds.look_every})"
+        )
+    usual = type(config.protocol).model_fields["confirm_seeds"].default
+    if config.protocol.confirm_seeds != usual:
+        given = config.protocol.confirm_seeds
+        yield f"protocol.confirm_seeds: protocol.confirm says how many there are, leave it at {usual} (got {given})"
 
 
 def _checkpoint_problems(config: StudyConfig) -> Iterator[str]:

@@ -113,7 +113,7 @@ def _confirmed(source: Source) -> Confirmed | None:
 
     def compare(treatment: str, against: str) -> Difference:
         pair = differences.pair(test, treatment, against)
-        return differences.difference(pair, source.reduction(source.endpoint), source.endpoint)
+        return differences.difference(pair, source.reduction(source.endpoint), source.endpoint, source.level)
 
     def beside(one: str, mean: str, turned: bool = False) -> Difference:
         pair = differences.pair(differences.beside(whole, one, mean), *((mean, one) if turned else (one, mean)))
@@ -250,6 +250,8 @@ def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | Non
 def _confirmed_conclusions(source: Source, confirmed: Confirmed) -> Iterator[tuple[str, str]]:
     endpoint = f"{words.reduction(source.endpoint)}, test {source.metric}"
     yield from (("Claim", text) for text in words.claim(confirmed.claim, endpoint, confirmed.controls))
+    if source.looks:
+        yield "Claim", words.looks(source.looks, source.config.protocol.most_seeds)
     yield from (("Averaging", text) for text in words.averages(confirmed.averages, endpoint))
     yield "Languages", words.languages(confirmed.languages)
     sure = [row for _, row in confirmed.groups.iterrows() if row["q"] < words.ALPHA]

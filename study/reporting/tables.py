@@ -137,6 +137,8 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
         "sentences'. p: t tests over seeds, and over both; Holm: the latter adjusted over the controls; flips: "
         "sign-flip test over seeds."
     )
+    if source.looks:
+        text += f" {words.looks(source.looks, source.config.protocol.most_seeds)}"
     columns = (
         "difference", "supervision", "first", "second", "Δ", "seeds", "95 % seeds", "95 % both", "p seeds",
         "p both", "p Holm", "p flips", "sentences",
