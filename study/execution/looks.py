@@ -88,12 +88,13 @@ def take(config: StudyConfig, record: StudyRecord, results: pd.DataFrame, ledger
 
 
 def _strongest(config: StudyConfig, record: StudyRecord) -> str | None:
-    """The control that validation says is the strongest."""
+    """The control that validation says is the strongest (in `confirm` no evaluation but that on test is final)."""
     rows = [
         {"configuration": t.attributes["configuration"], "control": t.control or "", "language": language,
          "seed": ranking.trial_config(config, t).training.seed, "score": score}
         for t in record.trials.values() if t.phase == "confirm" and t.state == "COMPLETE"
-        if (scored := t.result(config.trial)) is not None for language, score in scored.primary.values.items()
+        if (scored := t.result(config.trial) or t.evaluation()) is not None
+        for language, score in scored.primary.values.items()
     ]  # fmt: skip
     columns = ["configuration", "control", "language", "seed", "score"]
     return selection.strongest_control(pd.DataFrame(rows, columns=columns), _reduction(config, "selection_mean"))

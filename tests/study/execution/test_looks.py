@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def confirmed(tmp_path: Path, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Place]:
     """Run `study confirm` on a study whose trials are answered, not trained; again on what is there."""
+    validation = planted.validation
+    monkeypatch.setattr(planted, "validation", lambda proposal: replace(validation(proposal), final=False))
     monkeypatch.setattr(confirm, "made_from", lambda *_: {})
     monkeypatch.setattr(confirm, "write_study", lambda *_: None)
     monkeypatch.setattr(confirm, "Checkpoints", lambda *_: None)
