@@ -60,8 +60,7 @@ def take(config: StudyConfig, record: StudyRecord, results: pd.DataFrame, ledger
     at = len(record.looks)
     trials = [t for t in record.trials.values() if t.phase == "confirm"]
     headline = next(str(t.attributes["configuration"]) for t in trials if t.kind == "winner")
-    control: str | None = record.looks[0]["control"] if record.looks else None
-    control = control or _strongest(config, record)
+    control = next((look["control"] for look in record.looks if look["control"]), None) or _strongest(config, record)
     test = check_results(results)
     metric = next((e.metric for t in trials if (e := t.evaluation("test")) is not None), None)
     test = test[(test["split"] == "test") & (test["metric"] == metric)]

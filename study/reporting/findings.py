@@ -158,7 +158,13 @@ def _confirmed(source: Source) -> Confirmed | None:
 
 
 def _strongest(source: Source, test: pd.DataFrame) -> tuple[str | None, str]:
-    """The strongest control by validation under the selection rule; by test where validation is missing."""
+    """The strongest control by validation under the selection rule; by test where validation is missing.
+
+    Where seeds were looked at as they came in: the one that was the strongest at the first look.
+    """
+    looked = next((str(look["control"]) for look in source.looks if look["control"]), None)
+    if looked in set(test["configuration"]):
+        return looked, "validation"
     confirmed = source.trials[(source.trials["phase"] == "confirm") & (source.trials["split"] == "validation")]
     confirmed = confirmed[confirmed["configuration"].isin(test["configuration"])]
     if len(confirmed):

@@ -103,8 +103,12 @@ def test_a_clear_effect_stops_it_and_it_stays_stopped(confirmed: Callable[..., P
     confirmed()
     assert len(read_events(place.ledger)) == events
 
-    found = find(from_ledger(config.name, tmp_path))
+    source = from_ledger(config.name, tmp_path)
+    found = find(source)
     assert found.confirmed is not None
+    other = next(d.control for d in found.confirmed.controls if d.control != found.confirmed.control)
+    elsewhere = find(replace(source, looks=({**record.looks[-1], "control": other},))).confirmed
+    assert elsewhere is not None and elsewhere.claim.control == other
     claim, last = found.confirmed.claim, record.looks[-1]
     assert (claim.treatment, claim.control) == (last["treatment"], last["control"])
     assert (claim.by_both.low, claim.by_both.high) == pytest.approx((last["low"], last["high"]))
