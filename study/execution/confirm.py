@@ -95,7 +95,7 @@ def _execute(
         record = reading.update()
         asked = sum(t.phase == "confirm" for t in record.trials.values())
         # The parts of a confirmation with looks are one opening, agreed on before.
-        if asked < len(planned) and (config.protocol.confirm is None or not asked):
+        if asked < len(planned) and (config.protocol.confirm is None or not record.openings):
             configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
             most = "at most " * (config.protocol.confirm is not None) + str(config.protocol.most_seeds)
             reason = f"confirm {', '.join(configurations)} over {most} seeds"

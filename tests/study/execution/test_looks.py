@@ -131,6 +131,20 @@ def test_killed_anywhere_it_comes_to_the_same(confirmed: Callable[..., Place]) -
     assert [t.point for t in got.trials.values()] == [t.point for t in wanted.trials.values()]
 
 
+def test_killed_before_the_first_trial_it_is_one_opening(
+    confirmed: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise StoppedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(confirm, "write_study", stop)
+        place = confirmed()
+    assert not any(t.phase == "confirm" for t in read_study(place.ledger).trials.values())
+    confirmed(limit=1)
+    assert len(read_study(place.ledger).openings) == 1
+
+
 def test_killed_between_the_last_trial_and_the_look_it_looks_when_it_goes_on(
     confirmed: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
