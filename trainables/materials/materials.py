@@ -24,7 +24,7 @@ from trainables.augmentation.character_noise import SOURCE
 from trainables.batch import Encoded
 from trainables.config import TrialConfig
 from trainables.errors import UserError
-from trainables.materials import noised
+from trainables.materials import noised, noisy_files
 from trainables.model.families import Numbers, number_of
 from trainables.perturbation import create, is_paired
 from trainables.scores import Split
@@ -61,6 +61,8 @@ class Materials:
     fingerprint: str
     noised: Mapping[str, Mapping[str, Encoded]] = field(default_factory=dict)
     """`noised[split][name]` are rows of a language under `evaluation.noise`, by the names of `noised.key_of`."""
+    noisy_rows: Mapping[str, Mapping[str, Sequence[Row]]] = field(default_factory=dict)
+    """What those are scored by whose noise is out of files, by the same names: they are rows of their own."""
     originals: Encoded | None = None
     """Only where the method compares the two: the examples whose copies `train` has, `augmentation.copies` of each."""
     copies_folder: Path | None = None
@@ -152,6 +154,7 @@ def check(config: TrialConfig) -> None:
 
     method, shape = create(config.perturbation), task_shape(config.task)
     problems = method.problems(config) + noised.problems(config.evaluation, shape)
+    problems += noisy_files.problems(config)
     if config.evaluation.calibration is not None and not shape.has_single_answers:
         rule = "only for tasks with one answer an example, classification and multiple choice"
         problems.append(f"evaluation.calibration: {rule} (got task {config.task.name!r})")
@@ -194,6 +197,7 @@ def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
     }
     if config.evaluation.noise:  # else as before there was any
         parts["noise"] = [noise.model_dump(mode="json") for noise in config.evaluation.noise]
+        parts["noise"] += noisy_files.keys(config)
     return _key(parts)
 
 
@@ -241,11 +245,14 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     encoded: dict[str, dict[str, Encoded]] = {}
     for split in ("train", *splits):
         encoded[split] = {language: encode(rows, language) for language, rows in sorted(task.rows[split].items())}
+    noisy: dict[str, dict[str, Sequence[Row]]] = {}
     for split in splits if config.evaluation.noise else ():
-        encoded[_noised_folder(split)] = {
-            name: _of_rows(encode(rows, noised.language_of(name)), numbers)
-            for name, numbers, rows in noised.noised_rows(config.evaluation, task.shape, task.rows[split])
-        }
+        made = noised.noised_rows(config.evaluation, task.shape, task.rows[split])
+        found = {name: _of_rows(encode(rows, noised.language_of(name)), numbers) for name, numbers, rows in made}
+        noisy[split] = noisy_files.read(config, task.shape, split, task.rows[split])
+        found |= {name: encode(rows, noised.language_of(name)) for name, rows in noisy[split].items()}
+        if found:  # files may have no noise for a split
+            encoded[_noised_folder(split)] = found
     _check_ids(encoder, encoded, config.encoder.name_or_path)
     known = encoder.family.language_numbers(encoder.model.config.to_dict())
     numbers = language_numbers(config, known, [task.source_language, *task.target_languages])
@@ -264,8 +271,9 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
         _save(folder / name, languages)
     for split in splits:
         for language, rows in task.rows[split].items():
-            lines = (json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
-            (folder / split / f"{language}.jsonl").write_text("".join(lines), encoding="utf-8")
+            _write_rows(folder / split / f"{language}.jsonl", rows)
+        for name, rows in noisy.get(split, {}).items():
+            _write_rows(folder / _noised_folder(split) / f"{name}.jsonl", rows)
     meta = {
         "source_language": task.source_language,
         "target_languages": list(task.target_languages),
@@ -274,7 +282,7 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
         "pad_id": pad_id,
         "language_numbers": numbers,
         "uses_segments": accepts_segments(tokenizer),
-        "fingerprint": task.fingerprint,
+        "fingerprint": noisy_files.fingerprint(task.fingerprint, noisy),
         "encoder": fingerprint,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
@@ -456,6 +464,7 @@ def _open(folder: Path, task_json: str) -> Materials:
         encoder_folder=folder / "encoder",
         fingerprint=meta["fingerprint"],
         noised={s: loaded(part, noised.language_of) for s, part in noisy.items() if part.exists()},
+        noisy_rows={s: _rows_of_names(part) for s, part in noisy.items()},
     )
 
 
@@ -474,6 +483,16 @@ def _of_rows(encoded: Encoded, numbers: npt.NDArray[np.int64]) -> Encoded:
 
 def _noised_folder(split: str) -> str:
     return f"{split}.noised"
+
+
+def _write_rows(path: Path, rows: Sequence[Row]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def _rows_of_names(folder: Path) -> dict[str, list[Row]]:
+    """Rows of noisy files by what `noised.key_of` calls them."""
+    return {f.relative_to(folder).with_suffix("").as_posix(): _read_rows(f) for f in sorted(folder.glob("*/*.jsonl"))}
 
 
 def _read_rows(path: Path) -> list[Row]:

@@ -24,19 +24,27 @@ def problems(config: EvaluationConfig, shape: TaskShape) -> list[str]:
     return [
         f"evaluation.noise[{i}].kind: {_rule(noise.kind, shape)} (got {noise.kind!r})"
         for i, noise in enumerate(config.noise)
-        if not shape.has_single_answers and (noise.kind == "word_drop" or not isinstance(shape, Tagging))
+        if _parts_from_label(noise.kind, shape)
     ]
 
 
+def _parts_from_label(kind: str, shape: TaskShape) -> bool:
+    if kind == "files":  # which have the labels too
+        return shape.compares_items
+    return not shape.has_single_answers and (kind == "word_drop" or not isinstance(shape, Tagging))
+
+
 def _rule(kind: str, shape: TaskShape) -> str:
+    if kind == "files":
+        return "not for retrieval, where every text is searched for among all others"
     if isinstance(shape, Tagging):
         return "a word that is left out takes its tag along; only for classification and multiple choice"
     return "only for classification, multiple choice and tagging, whose labels stand whatever becomes of a letter"
 
 
-def key_of(kind: str, rate: float, language: str) -> str:
+def key_of(label: str, rate: float, language: str) -> str:
     """Name of one language's rows under noise: ``character_0.1/sw``."""
-    return f"{kind}_{rate:g}/{language}"
+    return f"{label}_{rate:g}/{language}"
 
 
 def language_of(key: str) -> str:
@@ -55,15 +63,19 @@ def chosen_rows(numbers: npt.NDArray[np.int64], examples: int | None, language: 
 def noised_rows(
     config: EvaluationConfig, shape: TaskShape, rows: Mapping[str, Sequence[Row]]
 ) -> Iterator[tuple[str, npt.NDArray[np.int64], list[Row]]]:
-    """(name, numbers of the rows, those rows under noise) of each language, kind and rate; rate 0 is their own text."""
+    """(name, numbers of the rows, those rows under noise) of each language, kind and rate; rate 0 is their own text.
+
+    Kind `files` apart, whose rows `noisy_files` reads.
+    """
     columns = shape.text_columns
     for language, own in rows.items():
-        letters = {column: alphabet(texts_of(own, (column,))) for column in columns if config.noise}
-        for noise in config.noise:
+        made = [noise for noise in config.noise if noise.kind != "files"]
+        letters = {column: alphabet(texts_of(own, (column,))) for column in columns if made}
+        for noise in made:
             numbers = chosen_rows(np.arange(len(own)), noise.examples_per_language, language)
             chosen = [own[int(number)] for number in numbers]
             for rate in noise.rates:
-                name = key_of(noise.kind, rate, language)
+                name = key_of(noise.label, rate, language)
                 yield name, numbers, [_noised(row, columns, noise, rate, letters) for row in chosen]
 
 
