@@ -394,7 +394,11 @@ class EvaluationConfig(Config):
     noise: tuple[NoiseConfig, ...] = ()
     """Score on noised texts too, once for each kind."""
     calibration: CalibrationConfig | None = None
-    """Score the calibration of the answers too, at every evaluation: `calibration_error` and `brier`."""
+    """Score the calibration of the answers too, at every evaluation: `calibration_error`, `brier` and
+    `confidence_weighted_accuracy`."""
+    agreement: bool = False
+    """Score too, at every evaluation, how often an answer is the model's own to the same example in the source language
+    (`agreement`), where the evaluated rows are parallel."""
 
     @field_validator("noise")
     @classmethod

@@ -158,6 +158,8 @@ _FURTHER_METRICS = {
     "noise_": "noise",
     "calibration_": "calibration",
     "brier": "calibration",
+    "confidence_weighted_": "calibration",
+    "agreement": "agreement",
 }
 """What the names of metrics begin with that are scored where a part of `evaluation` asks for it."""
 

@@ -24,7 +24,7 @@ from trainables.augmentation.character_noise import SOURCE
 from trainables.batch import Encoded
 from trainables.config import TrialConfig
 from trainables.errors import UserError
-from trainables.materials import noised, noisy_files
+from trainables.materials import noised, noisy_files, twins
 from trainables.model.families import Numbers, number_of
 from trainables.perturbation import create, is_paired
 from trainables.scores import Split
@@ -108,6 +108,8 @@ def _folders(config: TrialConfig, splits: Sequence[Split]) -> tuple[Path, Path |
         lambda folder: _build(config, splits, folder),
         "tokenised data, encoder",
     )
+    if config.evaluation.agreement:
+        _check_twins(shared, tuple(splits))
     if config.augmentation.method == "none":
         return shared, None
     return shared, cache.build_once(
@@ -115,6 +117,14 @@ def _folders(config: TrialConfig, splits: Sequence[Split]) -> tuple[Path, Path |
         lambda folder: _build_copies(config, shared, folder),
         f"augmented training data of seed {config.training.seed}",
     )
+
+
+@lru_cache(maxsize=4)
+def _check_twins(shared: Path, splits: tuple[Split, ...]) -> None:
+    source = json.loads((shared / "meta.json").read_text(encoding="utf-8"))["source_language"]
+    for split in splits:
+        rows = {file.stem: _read_rows(file) for file in sorted((shared / split).glob("*.jsonl"))}
+        twins.check(rows, source, split)
 
 
 def prepared(config: TrialConfig) -> Path | None:
@@ -155,9 +165,10 @@ def check(config: TrialConfig) -> None:
     method, shape = create(config.perturbation), task_shape(config.task)
     problems = method.problems(config) + noised.problems(config.evaluation, shape)
     problems += noisy_files.problems(config)
-    if config.evaluation.calibration is not None and not shape.has_single_answers:
+    asked = {"calibration": config.evaluation.calibration is not None, "agreement": config.evaluation.agreement}
+    for name in [name for name, is_asked in asked.items() if is_asked and not shape.has_single_answers]:
         rule = "only for tasks with one answer an example, classification and multiple choice"
-        problems.append(f"evaluation.calibration: {rule} (got task {config.task.name!r})")
+        problems.append(f"evaluation.{name}: {rule} (got task {config.task.name!r})")
     size, tokens = config.training.micro_batch_size, config.training.micro_batch_tokens
     if shape.compares_items:
         rule = "the items of a batch are compared with each other and cannot be taken apart; leave it out"

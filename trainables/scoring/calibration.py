@@ -24,3 +24,12 @@ def brier(probabilities: npt.NDArray[np.float64], gold: npt.NDArray[np.int64]) -
     """
     chosen = probabilities[np.arange(len(gold)), gold]
     return float(np.mean((probabilities**2).sum(1) - 2 * chosen + 1))
+
+
+def confidence_weighted_accuracy(confidences: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> float:
+    """Share of the confidence that lies on right answers: sum of c_i over the right ones / sum of all c_i.
+
+    Confidences (n,) are the probabilities of the answers. In [0, 1]; above the accuracy where right answers are the
+    more confident ones, equal to it where confidence says nothing.
+    """
+    return float(confidences[right].sum() / confidences.sum())

@@ -17,7 +17,7 @@ from trainables.materials.materials import Materials
 from trainables.model.encoder import Model
 from trainables.model.frozen import Frozen
 from trainables.scores import LanguageScores, Split
-from trainables.scoring.calibration import brier, calibration_error
+from trainables.scoring.calibration import brier, calibration_error, confidence_weighted_accuracy
 from trainables.scoring.stream import Stream, join, planned
 from trainables.tasks.base import collate
 
@@ -102,7 +102,28 @@ def evaluate(
     """Score every language of a split; `examples` rows each (None: all)."""
     budget = token_budget(config, group)
     plan = planned(materials, split, examples, budget)
-    logits = _clean_logits(model, materials, group, (split, examples, budget))
+    found = answered(model, materials, split, plan, config, group, (examples, budget))
+    scores = score(materials, split, plan, found["answers"])
+    if config.calibration is not None:
+        bins = config.calibration.bins
+        scores |= calibrated(materials, split, plan, found["answers"], found["probabilities"], bins)
+    return scores, found["answers"], plan
+
+
+def answered(
+    model: Model,
+    materials: Materials,
+    split: Split,
+    plan: Stream,
+    config: EvaluationConfig,
+    group: Group,
+    key: tuple[Any, ...],
+) -> dict[str, Predictions]:
+    """``answers`` to all planned items, and their ``probabilities`` where calibration is asked for.
+
+    `key` tells a split's plans apart: what frozen layers give is kept for each.
+    """
+    logits = _clean_logits(model, materials, group, (split, *key))
     shape, calibration = materials.shape, config.calibration
 
     # Not in inference mode, in which autocast would cast each weight anew in each batch.
@@ -117,27 +138,25 @@ def evaluate(
 
         return answers
 
-    found = predict_stream(model, materials, split, plan, group, respond)
-    scores = score(materials, split, plan, found["answers"])
-    if calibration is not None:
-        scores |= calibrated(materials, split, plan, found["answers"], found["probabilities"], calibration.bins)
-    return scores, found["answers"], plan
+    return predict_stream(model, materials, split, plan, group, respond)
 
 
 def calibrated(
     materials: Materials, split: Split, plan: Stream, answers: Predictions, probabilities: Predictions, bins: int
 ) -> dict[str, LanguageScores]:
-    """``calibration_error`` and ``brier`` of each language, of shapes with single answers."""
-    errors: dict[str, dict[str, float]] = {"calibration_error": {}, "brier": {}}
+    """``calibration_error``, ``brier`` and ``confidence_weighted_accuracy`` of each language, of shapes with single
+    answers."""
+    found: dict[str, dict[str, float]] = {"calibration_error": {}, "brier": {}, "confidence_weighted_accuracy": {}}
     for language, items in plan.items.items():
         rows, numbers = materials.rows[split][language], materials.evaluation[split][language].rows[items]
         gold = np.asarray([rows[number]["label"] for number in numbers.tolist()])
         given = np.stack(probabilities[language]).astype(np.float64)
         right = np.asarray(answers[language]) == gold
-        errors["calibration_error"][language] = calibration_error(given.max(1), right, bins)
-        errors["brier"][language] = brier(given, gold)
+        found["calibration_error"][language] = calibration_error(given.max(1), right, bins)
+        found["brier"][language] = brier(given, gold)
+        found["confidence_weighted_accuracy"][language] = confidence_weighted_accuracy(given.max(1), right)
     counts = {language: len(items) for language, items in plan.items.items()}
-    return {metric: LanguageScores(values, counts) for metric, values in errors.items()}
+    return {metric: LanguageScores(values, counts) for metric, values in found.items()}
 
 
 def _clean_logits(

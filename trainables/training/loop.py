@@ -16,6 +16,7 @@ from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
 from trainables.perturbation.base import Diagnostics
 from trainables.scores import Evaluation, Split
+from trainables.scoring.agreement import agreement_scores
 from trainables.scoring.evaluation import Predictions, evaluate
 from trainables.scoring.robustness import robust_scores
 from trainables.scoring.stream import Stream
@@ -161,6 +162,9 @@ def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tupl
     began = time.perf_counter()
     with arithmetic(trial.config.training, trial.group.device):
         scores, predictions, plan = evaluate(trial.model, trial.materials, split, examples, config, trial.group)
+        if config.agreement:
+            told = (split, plan, predictions)
+            scores = scores | agreement_scores(trial.model, trial.materials, *told, config, trial.group)
         if trial.step == trial.steps:
             scores = scores | robust_scores(trial.model, trial.materials, split, config, trial.group)
     meters.evaluation_seconds += time.perf_counter() - began

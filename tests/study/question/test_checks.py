@@ -77,6 +77,7 @@ def test_a_card_is_shared_by_trials_and_not_by_the_workers_of_one(
             "needs trial.evaluation.noise",
         ),
         ({"objectives": [{"reduce": "source", "metric": "brier", "direction": "minimize"}]}, "evaluation.calibration"),
+        ({"objectives": [{"reduce": "target_mean", "metric": "agreement"}]}, "needs trial.evaluation.agreement"),
         ({"objectives": [{"reduce": "source", "threshold": 0.5}]}, "at least one must have no threshold"),
         ({"space": {"task.name": ["intents", "xnli"]}}, "task.name: all trials of a study share task and evaluation"),
         ({"space": {"training.seed": {"type": "int", "low": 0, "high": 2**30}}}, "training.seed: must be below"),

@@ -125,7 +125,7 @@ def test_scores_are_of_the_probabilities_that_the_answers_have(name: str, world:
 
     first, *others = together(world, work)
     assert all(other == first for other in others)
-    assert list(first) == ["accuracy", "calibration_error", "brier"]
+    assert list(first) == ["accuracy", "calibration_error", "brier", "confidence_weighted_accuracy"]
     for language, probabilities in expected.items():
         gold = [row["label"] for row in rows[language]]
         right = [p.index(max(p)) == g for p, g in zip(probabilities, gold, strict=True)]
