@@ -77,7 +77,6 @@ def test_a_card_is_shared_by_trials_and_not_by_the_workers_of_one(
             "needs trial.evaluation.noise",
         ),
         ({"objectives": [{"reduce": "source", "metric": "brier", "direction": "minimize"}]}, "evaluation.calibration"),
-        ({"objectives": [{"reduce": "target_mean", "metric": "agreement"}]}, "needs trial.evaluation.agreement"),
         ({"objectives": [{"reduce": "source", "threshold": 0.5}]}, "at least one must have no threshold"),
         ({"space": {"task.name": ["intents", "xnli"]}}, "task.name: all trials of a study share task and evaluation"),
         ({"space": {"training.seed": {"type": "int", "low": 0, "high": 2**30}}}, "training.seed: must be below"),
@@ -86,6 +85,20 @@ def test_a_card_is_shared_by_trials_and_not_by_the_workers_of_one(
 def test_one_line_each(search: dict[str, Any], complaint: str) -> None:
     lines = complaints(study(search))
     assert len(lines) == 1 and complaint in lines[0], lines
+
+
+def test_agreement_is_of_target_languages() -> None:
+    agreement = {"metric": "agreement"}
+    targets = {"protocol": {"selection": "target_validation"}}
+    asked: dict[str, Any] = {"evaluation": {"agreement": True}}
+    mean = {"objectives": [{"reduce": "target_mean", **agreement}]}
+    assert complaints(study(mean, asked, **targets)) == []
+    assert complaints(study(mean, **targets)) == [
+        "search.objectives[0].metric: needs trial.evaluation.agreement (got 'agreement')"
+    ]
+    for reduction in ("source", "selection_mean", "language:en"):
+        (line,) = complaints(study({"objectives": [{"reduce": reduction, **agreement}]}, asked))
+        assert line.startswith("search.objectives[0].reduce: agreement is with the source language"), line
 
 
 def test_what_must_not_be_pruned() -> None:
