@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from study.analysis import differences, dose, groups, importance, selection
+from study.analysis import calibration, differences, dose, groups, importance, selection
 from study.analysis.differences import Difference
 from study.analysis.dose import Response
 from study.analysis.frames import collapse_variants, language_scores, reduce_seeds, seed_table
@@ -49,6 +49,9 @@ class Confirmed:
     by_language: pd.DataFrame
     """As from `groups.gains_by_language`: one row per language, variants averaged in."""
     optimism: Optimism | None
+    reliability: pd.DataFrame
+    """As from `calibration.reliability`, of headline and strongest control by `_classes`; empty without
+    confidences."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,16 @@ def _confirmed(source: Source) -> Confirmed | None:
         resource=groups.spearman(by_language["resource_class"], by_language["gain"]),
         by_language=by_language,
         optimism=_optimism(source, headline),
+        reliability=_reliability(source, test[test["configuration"].isin([headline, control])]),
     )
+
+
+def _reliability(source: Source, results: pd.DataFrame) -> pd.DataFrame:
+    asked = source.config.trial.evaluation.calibration
+    if asked is None or "confidence" not in results or results["confidence"].isna().all():
+        return pd.DataFrame()
+    units = _classes(source, source.targets(results["language"].unique()))
+    return calibration.reliability(results, units, asked.bins)
 
 
 def _strongest(source: Source, test: pd.DataFrame) -> tuple[str | None, str]:

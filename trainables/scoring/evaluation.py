@@ -24,6 +24,9 @@ from trainables.tasks.base import collate
 Predictions = dict[str, list[Any]]
 """Language -> one prediction per item of the evaluated subset, in item order."""
 
+Found = dict[str, Predictions]
+"""What a model says of evaluated items: their ``answers``, and ``probabilities`` where calibration is asked for."""
+
 Respond = Callable[[Batch], Callable[[], dict[str, list[Any]]]]
 """What reads a batch's predictions, item by item, under one or several names, once they are computed."""
 
@@ -98,7 +101,7 @@ def score(materials: Materials, split: Split, plan: Stream, predictions: Predict
 
 def evaluate(
     model: Model, materials: Materials, split: Split, examples: int | None, config: EvaluationConfig, group: Group
-) -> tuple[dict[str, LanguageScores], Predictions, Stream]:
+) -> tuple[dict[str, LanguageScores], Found, Stream]:
     """Score every language of a split; `examples` rows each (None: all)."""
     budget = token_budget(config, group)
     plan = planned(materials, split, examples, budget)
@@ -107,7 +110,7 @@ def evaluate(
     if config.calibration is not None:
         bins = config.calibration.bins
         scores |= calibrated(materials, split, plan, found["answers"], found["probabilities"], bins)
-    return scores, found["answers"], plan
+    return scores, found, plan
 
 
 def answered(
@@ -118,8 +121,8 @@ def answered(
     config: EvaluationConfig,
     group: Group,
     key: tuple[Any, ...],
-) -> dict[str, Predictions]:
-    """``answers`` to all planned items, and their ``probabilities`` where calibration is asked for.
+) -> Found:
+    """What the model says of all planned items.
 
     `key` tells a split's plans apart: what frozen layers give is kept for each.
     """

@@ -30,7 +30,11 @@ EXAMPLES = 60
 STUDY = {
     "name": "planted",
     "question": "Does a small radius help where there is little data & nobody <selected>?",
-    "trial": {"perturbation": {"method": "adversarial"}, "training": {"budget": {"steps": 60}}},
+    "trial": {
+        "perturbation": {"method": "adversarial"},
+        "training": {"budget": {"steps": 60}},
+        "evaluation": {"calibration": {"bins": 5}},
+    },
     "search": {
         "mode": "design",
         "space": "adversarial",
@@ -87,7 +91,9 @@ def answers(proposal: Proposal) -> pd.DataFrame:
         difficulty = noise(language).random(EXAMPLES)
         drawn = difficulty + noise(language, seed, proposal.point.get("perturbation.method")).normal(0, 0.03, EXAMPLES)
         right = drawn < 0.6 + gain(proposal, language)
-        rows.append(pd.DataFrame({"language": language, "example": range(EXAMPLES), "score": right.astype(float)}))
+        sure = 0.4 + 0.6 * np.clip(drawn, 0, 1) * right
+        scores = {"score": right.astype(float), "confidence": sure}
+        rows.append(pd.DataFrame({"language": language, "example": range(EXAMPLES), **scores}))
     return pd.concat(rows, ignore_index=True).assign(split="test", metric="accuracy", prediction="0")
 
 

@@ -78,8 +78,8 @@ def test_agreement_is_the_share_of_rows_that_are_answered_as_their_twins(example
     def work(group: Group) -> tuple[Any, dict[str, LanguageScores]]:
         model = cast(Model, models[group.rank])
         own = replace(materials, _memory={})
-        _, answers, plan = evaluate(model, own, "validation", examples, config, group)
-        return plan, agreement_scores(model, own, "validation", plan, answers, config, group)
+        _, known, plan = evaluate(model, own, "validation", examples, config, group)
+        return plan, agreement_scores(model, own, "validation", plan, known["answers"], config, group)
 
     (plan, found), *others = together(world, work)
     assert all(other == found for _, other in others)
