@@ -324,6 +324,9 @@ class NoiseConfig(Config):
     rate: Annotated[tuple[Rate, ...], Field(min_length=1)] | None = None
     """Shares of words that are noised, each scored; none: 0.05, 0.1 and 0.2, of `casing_accents` and `files` 1. Of
     `files`: what takes the place of `{rate}` in their names."""
+    letters: Literal["alphabet", "keyboard"] = "alphabet"
+    """`character`: new letters are any of the language's own, or those around the one that is hit, on the keyboard that
+    it is typed on; where no layout is known, any of its own."""
     examples_per_language: PositiveInt = 100
     """Size of the subset that is noised."""
     files: str | None = None
@@ -346,7 +349,9 @@ class NoiseConfig(Config):
         return (*clean, *sorted(set(self.rate or usual)))
 
     @model_validator(mode="after")
-    def _files_where_they_are_read(self) -> NoiseConfig:
+    def _reads_what_is_given(self) -> NoiseConfig:
+        if self.kind != "character" and self.letters != "alphabet":
+            raise ValueError(f"{self.kind} reads no letters, kind character does (got {self.letters})")
         if self.kind != "files":
             for name, given in (("files", self.files is not None), ("clean", self.clean != TASK_ROWS)):
                 if given:

@@ -9,6 +9,7 @@ the same one.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -257,6 +258,9 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     for split in ("train", *splits):
         encoded[split] = {language: encode(rows, language) for language, rows in sorted(task.rows[split].items())}
     noisy: dict[str, dict[str, Sequence[Row]]] = {}
+    if unknown := noised.without_layout(config.evaluation, task.rows[splits[0]] if splits else ()):
+        words = "evaluation.noise: no keyboard is known of %s, whose new letters are any of their own"
+        logging.getLogger(__name__).warning(words, ", ".join(unknown))
     for split in splits if config.evaluation.noise else ():
         made = noised.noised_rows(config.evaluation, task.shape, task.rows[split])
         found = {name: _of_rows(encode(rows, noised.language_of(name)), numbers) for name, numbers, rows in made}

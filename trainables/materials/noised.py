@@ -6,13 +6,14 @@ file, nor of a seed of the trial. Equal texts stay equal, and all trials of a st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from trainables.augmentation import changed, texts_of
-from trainables.augmentation.noise import alphabet, edited, noised, plain, thinned
+from trainables.augmentation.keyboards import neighbours
+from trainables.augmentation.noise import Change, alphabet, edited, noised, plain, thinned
 from trainables.config import EvaluationConfig, NoiseConfig
 from trainables.seeds import derive
 from trainables.tasks.base import Row, TaskShape
@@ -74,20 +75,31 @@ def noised_rows(
         for noise in made:
             numbers = chosen_rows(np.arange(len(own)), noise.examples_per_language, language)
             chosen = [own[int(number)] for number in numbers]
+            changes = _edits(noise, language, letters)
             for rate in noise.rates:
                 name = key_of(noise.label, rate, language)
-                yield name, numbers, [_noised(row, columns, noise, rate, letters) for row in chosen]
+                yield name, numbers, [_noised(row, columns, noise, rate, changes) for row in chosen]
 
 
-def _noised(
-    row: Row, columns: Sequence[str], noise: NoiseConfig, rate: float, letters: Mapping[str, Sequence[str]]
-) -> Row:
+def without_layout(config: EvaluationConfig, languages: Iterable[str]) -> list[str]:
+    """Languages whose letters are to be those around a key, and of which no layout is known."""
+    asked = any(noise.letters == "keyboard" for noise in config.noise)
+    return [language for language in languages if asked and not neighbours(language)]
+
+
+def _edits(noise: NoiseConfig, language: str, letters: Mapping[str, Sequence[str]]) -> dict[str, Change]:
+    """What character noise does in each column; in one without letters nothing."""
+    beside = neighbours(language) if noise.letters == "keyboard" else None
+    return {column: edited(own, beside) for column, own in letters.items() if own}
+
+
+def _noised(row: Row, columns: Sequence[str], noise: NoiseConfig, rate: float, edits: Mapping[str, Change]) -> Row:
     def change(column: str, texts: Sequence[str]) -> Sequence[str]:
         seed = derive(0, "evaluation noise", noise.kind, column, *texts)
         if noise.kind == "word_drop":
             return thinned(texts, rate, seed)
         if noise.kind == "casing_accents":
             return noised(texts, rate, seed, plain)
-        return noised(texts, rate, seed, edited(letters[column])) if letters[column] else texts
+        return noised(texts, rate, seed, edits[column]) if column in edits else texts
 
     return changed(row, columns, change)
