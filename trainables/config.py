@@ -273,8 +273,17 @@ class AugmentationConfig(Config):
 
 
 class AttackConfig(Config):
-    """Accuracy under a projected-gradient attack on the word embeddings, per language."""
+    """Accuracy under attack, per language: an upper bound of what a stronger attack would leave."""
 
+    kind: Literal["embeddings", "words"] = "embeddings"
+    """`embeddings`: projected gradients on the word embeddings; `words`: words replaced by others of a resource, which
+    are taken to keep the label."""
+    queries: PositiveInt = 50
+    """`words`: most texts that the model is asked about an example, beside the example itself."""
+    candidates: PositiveInt = 8
+    """`words`: most replacements that are tried for a word."""
+    resource: Path | None = None
+    """`words`: replacements by language (JSON or TSV, as translations are); none: the synonyms that are installed."""
     epsilon: tuple[Positive, ...] = (0.1,)
     """Radii, each scored."""
     ascent_steps: PositiveInt = 5
@@ -289,6 +298,15 @@ class AttackConfig(Config):
     """As in the perturbation."""
     examples_per_language: PositiveInt = 20
     """Size of the subset that is attacked."""
+
+    @model_validator(mode="after")
+    def _reads_what_is_given(self) -> AttackConfig:
+        of_words = ("queries", "candidates", "resource")
+        for name, info in type(self).model_fields.items():
+            is_read = name in ("kind", "examples_per_language") or (name in of_words) == (self.kind == "words")
+            if not is_read and getattr(self, name) != info.default:
+                raise ValueError(f"kind {self.kind} reads no {name} (got {getattr(self, name)})")
+        return self
 
 
 class CertifyConfig(Config):

@@ -25,7 +25,8 @@ from trainables.augmentation.character_noise import SOURCE
 from trainables.batch import Encoded
 from trainables.config import TrialConfig
 from trainables.errors import UserError
-from trainables.materials import noised, noisy_files, twins
+from trainables.materials import noised, noisy_files, substitutes, twins
+from trainables.materials.substitutes import Substitutes
 from trainables.model.families import Numbers, number_of
 from trainables.perturbation import create, is_paired
 from trainables.scores import Split
@@ -64,6 +65,8 @@ class Materials:
     """`noised[split][name]` are rows of a language under `evaluation.noise`, by the names of `noised.key_of`."""
     noisy_rows: Mapping[str, Mapping[str, Sequence[Row]]] = field(default_factory=dict)
     """What those are scored by whose noise is out of files, by the same names: they are rows of their own."""
+    substitutes: Mapping[str, Mapping[str, Substitutes]] = field(default_factory=dict)
+    """`substitutes[split][language]` are what a word attack may put in the place of words."""
     originals: Encoded | None = None
     """Only where the method compares the two: the examples whose copies `train` has, `augmentation.copies` of each."""
     copies_folder: Path | None = None
@@ -166,8 +169,8 @@ def check(config: TrialConfig) -> None:
     method, shape = create(config.perturbation), task_shape(config.task)
     problems = method.problems(config) + noised.problems(config.evaluation, shape)
     problems += noisy_files.problems(config)
-    asked = {"calibration": config.evaluation.calibration is not None, "agreement": config.evaluation.agreement}
-    for name in [name for name, is_asked in asked.items() if is_asked and not shape.has_single_answers]:
+    of_answers = ("attack", "certify", "calibration", "agreement")
+    for name in [name for name in of_answers if getattr(config.evaluation, name) and not shape.has_single_answers]:
         rule = "only for tasks with one answer an example, classification and multiple choice"
         problems.append(f"evaluation.{name}: {rule} (got task {config.task.name!r})")
     size, tokens = config.training.micro_batch_size, config.training.micro_batch_tokens
@@ -210,6 +213,9 @@ def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
     if config.evaluation.noise:  # else as before there was any
         parts["noise"] = [noise.model_dump(mode="json") for noise in config.evaluation.noise]
         parts["noise"] += noisy_files.keys(config)
+    if (attack := config.evaluation.attack) is not None and attack.kind == "words":
+        files = [attack.resource] if attack.resource is not None and attack.resource.exists() else []
+        parts["substitutes"] = [attack.examples_per_language, attack.candidates, *_stamps(files)]
     return _key(parts)
 
 
@@ -268,6 +274,7 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
         found |= {name: encode(rows, noised.language_of(name)) for name, rows in noisy[split].items()}
         if found:  # files may have no noise for a split
             encoded[_noised_folder(split)] = found
+    others = {split: substitutes.find(config, task.shape, split, task.rows[split], encode) for split in splits}
     _check_ids(encoder, encoded, config.encoder.name_or_path)
     known = encoder.family.language_numbers(encoder.model.config.to_dict())
     numbers = language_numbers(config, known, [task.source_language, *task.target_languages])
@@ -275,16 +282,19 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     norm = _reference_norm(encoder, encoded["train"][task.source_language])
     pad_id = int(tokenizer.pad_token_id)
     if config.encoder.trim_vocabulary:
-        used = np.unique(np.concatenate([e.ids for languages in encoded.values() for e in languages.values()]))
+        ids = [e.ids for languages in encoded.values() for e in languages.values()]
+        used = np.unique(np.concatenate([*ids, *map(substitutes.ids_of, others.values())]))
         kept = kept_rows(used, tokenizer, encoder)
         pad_id = int(np.searchsorted(kept, pad_id))
         encoded = {s: {k: _renumber(e, kept) for k, e in languages.items()} for s, languages in encoded.items()}
+        others = {split: substitutes.renumbered(each, lambda i: places(i, kept)) for split, each in others.items()}
         trim(encoder, kept)
         np.save(folder / KEPT, kept)
     save_encoder(encoder, folder / "encoder")
     for name, languages in encoded.items():
         _save(folder / name, languages)
     for split in splits:
+        substitutes.write(folder, split, others[split])
         for language, rows in task.rows[split].items():
             _write_rows(folder / split / f"{language}.jsonl", rows)
         for name, rows in noisy.get(split, {}).items():
@@ -479,6 +489,7 @@ def _open(folder: Path, task_json: str) -> Materials:
         encoder_folder=folder / "encoder",
         fingerprint=meta["fingerprint"],
         noised={s: loaded(part, noised.language_of) for s, part in noisy.items() if part.exists()},
+        substitutes={s: substitutes.read(folder, s) for s in meta["splits"]},
         noisy_rows={s: _rows_of_names(part) for s, part in noisy.items()},
     )
 
