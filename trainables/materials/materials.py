@@ -33,6 +33,7 @@ from trainables.scores import Split
 from trainables.seeds import derive
 from trainables.storage import cache
 from trainables.tasks.base import Row, TaskShape
+from trainables.tasks.relevance import Relevance
 from trainables.tasks.task import load_task
 
 FORMAT = 2
@@ -173,6 +174,12 @@ def check(config: TrialConfig) -> None:
     for name in [name for name in of_answers if getattr(config.evaluation, name) and not shape.has_single_answers]:
         rule = "only for tasks with one answer an example, classification and multiple choice"
         problems.append(f"evaluation.{name}: {rule} (got task {config.task.name!r})")
+    if isinstance(shape, Relevance):
+        attack = config.evaluation.attack
+        asked = {"attack.kind": attack is not None and attack.kind == "words", "agreement": config.evaluation.agreement}
+        rule = "not for graded documents, several of which are one row"
+        got = f"got task {config.task.name!r}"
+        problems += [f"evaluation.{name}: {rule} ({got})" for name, is_asked in asked.items() if is_asked]
     size, tokens = config.training.micro_batch_size, config.training.micro_batch_tokens
     if shape.compares_items:
         rule = "the items of a batch are compared with each other and cannot be taken apart; leave it out"

@@ -27,8 +27,8 @@ def agreement_scores(
 ) -> dict[str, LanguageScores]:
     """``agreement``: of each target language, the share of evaluated rows with a twin whose answer is the twin's.
 
-    In [0, 1]. Needs no label, and says nothing about who is right. `answers` are those to the items of `plan`; twins
-    that are not among these are asked for.
+    In [0, 1]. Needs no label, and says nothing about who is right. `answers` are the classes of the items of `plan`;
+    twins that are not among these are asked for.
     """
     pairs = materials.remember(("twins", split), lambda: twins(materials.rows[split], materials.source_language))
     rows = {language: _rows(materials, split, language, items) for language, items in plan.items.items()}
@@ -55,7 +55,7 @@ def _source_answers(
     items = {source: [int(item) for item in np.flatnonzero(np.isin(numbers, sorted(rows)))]}
     plan = stream_of(materials, split, items, budget)
     key = ("twins", budget, *items[source])
-    found = answered(model, materials, split, plan, config, group, key)["answers"][source]
+    found = answered(model, materials, split, plan, config, group, key)["classes"][source]
     return dict(zip(_rows(materials, split, source, items[source]), found, strict=True))
 
 

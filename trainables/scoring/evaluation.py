@@ -25,7 +25,8 @@ Predictions = dict[str, list[Any]]
 """Language -> one prediction per item of the evaluated subset, in item order."""
 
 Found = dict[str, Predictions]
-"""What a model says of evaluated items: their ``answers``, and ``probabilities`` where calibration is asked for."""
+"""What a model says of evaluated items: ``answers``, which are scored; where they are asked for ``classes``, of shapes
+with single answers, and their ``probabilities``."""
 
 Respond = Callable[[Batch], Callable[[], dict[str, list[Any]]]]
 """What reads a batch's predictions, item by item, under one or several names, once they are computed."""
@@ -109,7 +110,7 @@ def evaluate(
     scores = score(materials, split, plan, found["answers"])
     if config.calibration is not None:
         bins = config.calibration.bins
-        scores |= calibrated(materials, split, plan, found["answers"], found["probabilities"], bins)
+        scores |= calibrated(materials, split, plan, found["classes"], found["probabilities"], bins)
     return scores, found, plan
 
 
@@ -137,7 +138,11 @@ def answered(
         def answers() -> dict[str, list[Any]]:
             there = arrived()
             found = {"answers": shape.predict(*there)}
-            return found if calibration is None else found | {"probabilities": [*shape.probabilities(*there).numpy()]}
+            if calibration is not None or config.agreement:
+                found |= {"classes": shape.answers(*there).tolist()}
+            if calibration is not None:
+                found |= {"probabilities": [*shape.probabilities(*there).numpy()]}
+            return found
 
         return answers
 
@@ -145,16 +150,17 @@ def answered(
 
 
 def calibrated(
-    materials: Materials, split: Split, plan: Stream, answers: Predictions, probabilities: Predictions, bins: int
+    materials: Materials, split: Split, plan: Stream, classes: Predictions, probabilities: Predictions, bins: int
 ) -> dict[str, LanguageScores]:
     """``calibration_error``, ``brier`` and ``confidence_weighted_accuracy`` of each language, of shapes with single
     answers."""
     found: dict[str, dict[str, float]] = {"calibration_error": {}, "brier": {}, "confidence_weighted_accuracy": {}}
+    shape = materials.shape
     for language, items in plan.items.items():
-        rows, numbers = materials.rows[split][language], materials.evaluation[split][language].rows[items]
-        gold = np.asarray([rows[number]["label"] for number in numbers.tolist()])
+        encoded = materials.evaluation[split][language]
+        gold = shape.gold(shape.collate_labels([encoded.item_labels(item) for item in items], 1)).numpy()
         given = np.stack(probabilities[language]).astype(np.float64)
-        right = np.asarray(answers[language]) == gold
+        right = np.asarray(classes[language]) == gold
         found["calibration_error"][language] = calibration_error(given.max(1), right, bins)
         found["brier"][language] = brier(given, gold)
         found["confidence_weighted_accuracy"][language] = confidence_weighted_accuracy(given.max(1), right)

@@ -56,7 +56,9 @@ def table(materials: Materials, split: Split, plan: Stream, found: Found) -> pa.
 
 
 def _confidences(rows: list[int], probabilities: Sequence[Any]) -> dict[int, float]:
-    """Row -> probability of its answer, of shapes whose rows have one item."""
+    """Row -> probability of its answer; of rows with several items nothing."""
+    if len(set(rows)) < len(rows):
+        return {}
     return {row: float(max(given)) for row, given in zip(rows, probabilities, strict=False)}
 
 

@@ -169,7 +169,7 @@ def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tupl
     with arithmetic(trial.config.training, trial.group.device):
         scores, found, plan = evaluate(trial.model, trial.materials, split, examples, config, trial.group)
         if config.agreement:
-            told = (split, plan, found["answers"])
+            told = (split, plan, found["classes"])
             scores = scores | agreement_scores(trial.model, trial.materials, *told, config, trial.group)
         if trial.step == trial.steps:
             scores = scores | robust_scores(trial.model, trial.materials, split, config, trial.group)

@@ -72,14 +72,14 @@ def written(keys: dict[str, list[int]]) -> tuple[Any, dict[str, dict[int, Item]]
 def test_agreement_is_the_share_of_rows_that_are_answered_as_their_twins(examples: int | None, world: int) -> None:
     keys = {"en": list(range(40)), "de": list(range(39, -1, -1)), "sw": [*range(20, 40), *range(90, 110)]}
     materials, by_key = written(keys)
-    config = EvaluationConfig(token_budget=64)
+    config = EvaluationConfig(token_budget=64, agreement=True)
     models = [Parity() for _ in range(world)]
 
     def work(group: Group) -> tuple[Any, dict[str, LanguageScores]]:
         model = cast(Model, models[group.rank])
         own = replace(materials, _memory={})
         _, known, plan = evaluate(model, own, "validation", examples, config, group)
-        return plan, agreement_scores(model, own, "validation", plan, known["answers"], config, group)
+        return plan, agreement_scores(model, own, "validation", plan, known["classes"], config, group)
 
     (plan, found), *others = together(world, work)
     assert all(other == found for _, other in others)

@@ -218,6 +218,10 @@ def test_what_cannot_be_attacked_is_refused(config: TrialConfig, tmp_path: Path,
     tagging = TrialConfig.model_validate({"task": {"name": "udpos"}, "evaluation": {"attack": {"kind": "words"}}})
     with pytest.raises(UserError, match=r"^evaluation\.attack: only for tasks with one answer an example"):
         check(tagging)
+    graded = {"task": {"name": "wpr"}, "evaluation": {"attack": {"kind": "words"}, "agreement": True}}
+    with pytest.raises(UserError) as caught:
+        check(TrialConfig.model_validate(graded))
+    assert [line.partition(":")[0] for line in caught.value.lines] == ["evaluation.attack.kind", "evaluation.agreement"]
     other = tmp_path / "other.tsv"
     other.write_text("fr\tchat\tminou\n", encoding="utf-8")
     with pytest.raises(
