@@ -9,6 +9,9 @@ from study.question.config import StudyConfig
 from study.question.rules import RESERVED_SEEDS, selectors
 from trainables import languages as languages_
 
+ERRORS = ("brier", "calibration_error", "attacked_success")
+"""What the names of metrics begin with of which less is better."""
+
 
 def problems(
     config: StudyConfig, languages: Sequence[str] | None = None, tested: Sequence[str] | None = None
@@ -97,7 +100,7 @@ def _checkpoint_problems(config: StudyConfig) -> Iterator[str]:
 
 def _is_error(metric: str | None) -> bool:
     """Whether a metric says how wrong a model is; under noise it has the noise's name around it."""
-    return metric is not None and metric.removeprefix("noise_").startswith(("brier", "calibration_error"))
+    return metric is not None and metric.removeprefix("noise_").startswith(ERRORS)
 
 
 def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) -> Iterator[str]:

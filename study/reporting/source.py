@@ -109,6 +109,8 @@ class Source:
     reproduction: Rows = ()
     resolved: str = ""
     """The resolved configuration as YAML."""
+    further: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Test scores of the confirm trials by other metrics than the primary one: a trial frame."""
 
     @property
     def endpoint(self) -> str:
@@ -170,6 +172,8 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
     config, choice = study.config, study.choice
     trials = history.trial_frame(study)
     metric = _primary_metric(study)
+    is_further = (trials["metric"] != metric) & (trials["phase"] == "confirm") & (trials["split"] == "test")
+    further = trials[is_further & (trials["state"] == "COMPLETE")].reset_index(drop=True)
     trials = trials[trials["metric"] == metric].reset_index(drop=True)
     results = history.results_of(study.place)
     if results is not None:
@@ -216,6 +220,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         protocol=tuple(_protocol_rows(study)),
         reproduction=tuple(_reproduction_rows(study)),
         resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        further=_without(further, repeated),
     )
 
 
