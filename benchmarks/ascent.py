@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -22,10 +23,10 @@ from transformers import BertConfig, BertModel
 
 from trainables.config import PerturbationConfig
 from trainables.layout import Layout
+from trainables.model import dropout
 from trainables.model.encoder import Encoder, Model
 from trainables.perturbation import create
-from trainables.perturbation.base import Perturbable, WeightAscent
-from trainables.perturbation.sharpness import move
+from trainables.perturbation.base import Perturbable, Perturbation
 
 ASCENT = 0.676
 """Measured cost of an ascent step in clean steps (12 layers, 128 tokens); by counting passes it is 2/3."""
@@ -46,6 +47,7 @@ METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("rdrop", {}, 2.0, 0.10),
     ("sam", {}, 2.0, 0.10),
     ("asam", {}, 2.0, 0.10),
+    ("mixout", {}, 1.0, 0.10),
     ("villa", {"ascent_steps": 3}, 3 + 1 / 3, 0.10),
 ]
 """Method, settings, expected cost, and the share by which it may be missed where a limit is set."""
@@ -59,13 +61,14 @@ def main() -> None:
 
     def seconds(method: str, settings: dict[str, object]) -> float:
         perturbation = create(PerturbationConfig.model_validate({"method": method, **settings}), 1.0)
-        began = time.thread_time()
+        weights = {name: parameter.detach() for name, parameter in parameters.items()}
         if perturbation.weights is not None:
+            perturbation.weights.begin(weights)
+        began = time.thread_time()
+        with _moved(perturbation, weights, parameters, view, options.batch):
             perturbation.backward(view(), 1.0, 1.0 / options.batch)
-            _move_and_back(perturbation.weights, parameters)
-        perturbation.backward(view(), 1.0, 1.0 / options.batch)
         took = time.thread_time() - began
-        for parameter in parameters:
+        for parameter in parameters.values():
             parameter.grad = None
         return took
 
@@ -86,14 +89,33 @@ def main() -> None:
     raise SystemExit(_print_table(ratios))
 
 
-def _move_and_back(way: WeightAscent, parameters: list[nn.Parameter]) -> None:
-    """What a trial does between the passes and after them."""
-    weights = [parameter.detach() for parameter in parameters]
-    kept = [weight.clone() for weight in weights]
-    move(way, weights, [p.grad for p in parameters if p.grad is not None], 1.0)
-    for parameter, before in zip(parameters, kept, strict=True):
-        parameter.detach().copy_(before)
+@contextmanager
+def _moved(
+    perturbation: Perturbation,
+    weights: dict[str, Tensor],
+    parameters: dict[str, nn.Parameter],
+    view: Callable[[], Perturbable],
+    batch: int,
+) -> Iterator[None]:
+    """What a trial does before the passes that train and after them, where the weights are moved meanwhile."""
+    way = perturbation.weights
+    if way is None:
+        yield
+        return
+    if way.looks_first:
+        perturbation.backward(view(), 1.0, 1.0 / batch)
+    kept = {name: weight.clone() for name, weight in weights.items()}
+    way.move(weights, _gradients(parameters), 1.0, lambda name, weight, p: dropout.draw(1, weight, p))
+    for parameter in parameters.values():
         parameter.grad = None
+    yield
+    for name, before in kept.items():
+        weights[name].copy_(before)
+    way.bring_back(_gradients(parameters))
+
+
+def _gradients(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in parameters.items() if p.grad is not None}
 
 
 def _print_table(ratios: list[list[float]]) -> int:
@@ -125,7 +147,9 @@ def _noise_seconds(view: Perturbable) -> float:
     return min(took)
 
 
-def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[[], Perturbable], list[nn.Parameter]]:
+def _batch(
+    hidden: int, layers: int, batch: int, tokens: int
+) -> tuple[Callable[[], Perturbable], dict[str, nn.Parameter]]:
     """A function that makes a fresh view of a batch without padding, and the trained parameters."""
     torch.manual_seed(0)
     sizes = {
@@ -164,7 +188,7 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
             forward_again=partial(forward, masks=2),
         )
 
-    return view, list(model.parameters())
+    return view, dict(model.named_parameters())
 
 
 def _options() -> argparse.Namespace:

@@ -238,6 +238,8 @@ class PerturbationConfig(Config):
     """Weight of the divergence term (lambda; `rdrop`: alpha) in methods that have one."""
     rho: NonNegative = 0.05
     """`sam`, `asam`: length of the step by which the weights are moved (`asam`: in units of each weight's size)."""
+    probability: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.7
+    """`mixout`: chance of each weight to be, for a step, what it was before training (p)."""
     push_weight: NonNegative = 0.1
     """`ear`: weight of the distance between the pooled embeddings of an example and its copy, which is to grow."""
     pull_weight: NonNegative = 1.0

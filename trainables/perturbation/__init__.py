@@ -5,7 +5,8 @@ base       the interface; start here
 balls      start, normalise, project; ascent: the one ascent loop; noise: random numbers that depend on counters alone
 attack     scores under attack; certify: certificates of the smoothed classifier
 none, adversarial, random_perturbation, ear  a method each; freelb: also VILLA; divergences: SMART, VAT and R3F
-rdrop, sharpness  what stands around a method: a second dropout mask; weights that are moved (SAM)
+rdrop, moved  what stands around a method: a second dropout mask; weights that are moved
+sharpness, mixout  the ways to move them: where the loss is worse (SAM), back to what they were
 
 perturbation      what is added to the word embeddings during training; shape (batch, tokens, dim)
 epsilon           radius of the ball that holds the perturbation; never a division guard, never a noise scale
@@ -13,6 +14,7 @@ norm, scope       ``l2`` or ``linf``; per ``token`` or per ``sentence``
 ascent steps      projected-gradient steps of the inner maximisation (K)
 step size         relative to epsilon, so that the two can be searched independently
 rho               length of the step by which weights are moved
+probability       chance of a weight to be what it was before training
 sigma             standard deviation of smoothing noise
 certified radius  l2 radius within which the smoothed classifier provably keeps its answer, at failure probability alpha
 """
@@ -25,10 +27,19 @@ from importlib import import_module
 
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError, shown, suggestion
-from trainables.perturbation import adversarial, divergences, ear, freelb, none, random_perturbation
-from trainables.perturbation.base import METHODS, AtPoint, Perturbation, Supervision, WeightAscent
+from trainables.perturbation import (
+    adversarial,
+    divergences,
+    ear,
+    freelb,
+    mixout,
+    none,
+    random_perturbation,
+    sharpness,
+)
+from trainables.perturbation.base import METHODS, AtPoint, MovedWeights, Perturbation, Supervision
+from trainables.perturbation.moved import WEIGHTS, AtMovedWeights
 from trainables.perturbation.rdrop import RDrop
-from trainables.perturbation.sharpness import WEIGHTS, AtMovedWeights
 
 __all__ = [
     "METHODS",
@@ -43,7 +54,8 @@ __all__ = [
     "with_inputs",
 ]
 
-_SHIPPED = (adversarial, divergences, ear, freelb, none, random_perturbation)  # importing them registers their methods
+_SHIPPED = (adversarial, divergences, ear, freelb, mixout, none, random_perturbation, sharpness)
+"""Importing them registers their methods."""
 
 
 def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbation:
@@ -86,7 +98,7 @@ def with_inputs(method: str, inputs: str) -> str:
     return "+".join([inputs, *(way.name for way in (parts.masks, parts.weights) if way is not None)])
 
 
-def around() -> list[type[RDrop] | type[WeightAscent]]:
+def around() -> list[type[RDrop] | type[MovedWeights]]:
     """What may stand around a method."""
     return [RDrop, *WEIGHTS.values()]
 
@@ -104,7 +116,7 @@ class Parts:
 
     inputs: type[Perturbation]
     masks: type[RDrop] | None
-    weights: type[WeightAscent] | None
+    weights: type[MovedWeights] | None
 
     @classmethod
     def of(cls, name: str) -> Parts:

@@ -7,7 +7,7 @@ neither the encoder nor the task. Suffixes: s sequences, n items, t tokens, d em
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -115,26 +115,49 @@ def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
     return total
 
 
-class WeightAscent(ABC):
-    """A way to move the weights to where the loss is worse, before the gradient is taken that trains them.
+Weights: TypeAlias = "Mapping[str, Tensor]"
+"""Trained weights, or their gradients, by the names of the parameters."""
 
-    It stands around any method: the whole batch is gone through once to find the direction, and once more there.
-    """
+Drop: TypeAlias = "Callable[[str, Tensor, float], Tensor]"
+"""From a parameter's name, its weights and a probability to factors in their shape: 0 with that probability, else one
+over the rest, the same at every call in a step and on every worker."""
+
+
+class MovedWeights(ABC):
+    """A way to have the gradient that trains the weights taken at other weights. It stands around any method."""
 
     name: ClassVar[str]
     description: ClassVar[str]
     dose: ClassVar[str] = "relative_weight_norm"
     """As of a `Perturbation`."""
+    looks_first: ClassVar[bool]
+    """Whether it needs the gradient where the weights are: then the whole batch is gone through twice."""
+    copies: ClassVar[int]
+    """Of the trained weights that it has at once, with the one that a trial takes to put them back."""
 
     def __init__(self, config: PerturbationConfig) -> None:
-        self.rho = config.rho
+        self.config = config
+
+    @property
+    @abstractmethod
+    def reach(self) -> float:
+        """What `magnitude` multiplies; at 0 nothing is moved."""
+
+    def begin(self, pretrained: Weights) -> None:
+        """Told once of the encoder's trained weights, before training: the trial's own, which will change."""
+        return
 
     @abstractmethod
-    def directions(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Of each weight, and what their length is divided by for a step of length rho: tensors, none read back.
+    def move(self, weights: Weights, gradients: Weights, magnitude: float, drop: Drop) -> Tensor:
+        """Add e to the weights in place. Returns ||e|| and ||w|| as they were before, (2,); nothing is read back.
 
-        `gradients` are the whole batch's, over all workers; a common factor (fp16's scale) cancels.
+        `gradients` are the whole batch's, over all workers, up to a common factor (fp16's scale), of those that have
+        one; none unless it `looks_first`.
         """
+
+    def bring_back(self, gradients: Weights) -> None:
+        """Make of the gradients at the moved weights those of the trained ones, in place."""
+        return
 
 
 class Perturbation(ABC):
@@ -147,7 +170,7 @@ class Perturbation(ABC):
     """Whether it compares each training example with a copy of it in other words (`Perturbable.reworded`)."""
     dose: str = ""
     """What says how much of it there was, on which its doses are compared: a diagnostic, or the path of a setting."""
-    weights: WeightAscent | None = None
+    weights: MovedWeights | None = None
     """What moves the weights meanwhile, if anything does."""
 
     def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:

@@ -201,8 +201,9 @@ def _training_metrics(trial: Trial) -> dict[str, float]:
         metrics |= {
             "weight_norm": moved.norm / moved.steps,
             "relative_weight_norm": moved.relative / moved.steps,
-            "sharpness": moved.rise / moved.steps,
         }
+        if not math.isnan(moved.rise):
+            metrics["sharpness"] = moved.rise / moved.steps
     if total.balls:
         metrics["clip_rate"] = total.clipped / total.balls
     if total.items:

@@ -126,7 +126,7 @@ class Memory:
     optimizer: int = 0
     """AdamW's two moments, and one number of steps a tensor."""
     moved: int = 0
-    """Weights as they were before they were moved, and by how much (SAM)."""
+    """Weights as they were before they were moved, and by how much (SAM), or as they began, and dropped (mixout)."""
     exchange: int = 0
     """The flat copy of the gradients that several workers add up."""
     norms: int = 0
@@ -174,9 +174,9 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
         scored = Load.of(max(1, config.evaluation.token_budget // load.longest), load.longest)
         moments.append(Passes(config, replace(network, drops=False), scored, device).of_attack())
     most = max(moments, key=lambda each: sum(each.values()))
-    moved = Parts.of(config.perturbation.method).weights is not None
+    way = Parts.of(config.perturbation.method).weights
     return Memory(
-        moved=2 * gradients if moved else 0,
+        moved=0 if way is None else way.copies * gradients,
         parameters=FULL * _count([*network.shapes.values(), *added, *_shapes(network.head)]),
         gradients=gradients,
         optimizer=MOMENTS * gradients + FULL * len(trained),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from trainables.batch import Batch
 from trainables.config import TrainingConfig
+from trainables.model import dropout
 from trainables.perturbation.base import Diagnostics, Inside, Measured, Perturbable
 from trainables.perturbation.base import read as diagnostics_of
-from trainables.perturbation.sharpness import move
 from trainables.seeds import derive
 from trainables.training.compared import Compared
 from trainables.training.optimiser import learning_rate_factor
@@ -106,23 +107,29 @@ def _share(trial: Trial, items: Items) -> Share:
 def _moved_weights(trial: Trial, share: Share, scale: float | Tensor) -> Iterator[None]:
     """Within, the weights are where the method wants the gradient taken; afterwards where they were, to the bit."""
     way, strength = trial.perturbation.weights, magnitude(trial)
-    if way is None or way.rho * strength == 0.0:
+    if way is None or way.reach * strength == 0.0:
         yield
         return
-    loss, _ = _accumulate(trial, share, scale, comes_again=True)
-    trained = _trained(trial)
-    total = trial.group.sum_gradients(trained, loss.unsqueeze(0))
-    pairs = [(p.detach(), p.grad) for p in trained if p.grad is not None]
-    weights = [weight for weight, _ in pairs]
-    kept = [weight.clone() for weight in weights]
-    norms = move(way, weights, [gradient for _, gradient in pairs], strength)
+    total = torch.full((1,), math.nan, dtype=torch.float64, device=trial.group.device)
+    if way.looks_first:
+        loss, _ = _accumulate(trial, share, scale, comes_again=True)
+        total = trial.group.sum_gradients(_trained(trial), loss.unsqueeze(0))
+    weights = {name: parameter.detach() for name, parameter in _named(trial)}
+    kept = {name: weight.clone() for name, weight in weights.items()}
+    norms = way.move(weights, _gradients(trial), strength, partial(_dropped, trial))
     trial.optimizer.zero_grad(set_to_none=True)
     trial.unread.moved[len(trial.unread.sums)] = torch.cat([total, norms.double()])
     try:
         yield
     finally:
-        for weight, before in zip(weights, kept, strict=True):
-            weight.copy_(before)
+        for name, before in kept.items():
+            weights[name].copy_(before)
+    way.bring_back(_gradients(trial))
+
+
+def _dropped(trial: Trial, name: str, weight: Tensor, p: float) -> Tensor:
+    """Factors of dropout for a parameter's weights in this step."""
+    return dropout.draw(derive(trial.config.training.seed, "weights", trial.step, name), weight, p)
 
 
 def _accumulate(
@@ -244,7 +251,15 @@ def magnitude(trial: Trial) -> float:
 
 
 def _trained(trial: Trial) -> list[nn.Parameter]:
-    return [p for p in trial.model.parameters() if p.requires_grad]
+    return [parameter for _, parameter in _named(trial)]
+
+
+def _named(trial: Trial) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in trial.model.named_parameters() if parameter.requires_grad]
+
+
+def _gradients(trial: Trial) -> dict[str, Tensor]:
+    return {name: parameter.grad for name, parameter in _named(trial) if parameter.grad is not None}
 
 
 def _update(trial: Trial, values: Tensor) -> Tensor:

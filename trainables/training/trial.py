@@ -45,7 +45,7 @@ class Moved:
     relative: float = 0.0
     """||e|| over ||w||."""
     rise: float = 0.0
-    """By how much the mean loss of a batch rose."""
+    """By how much the mean loss of a batch rose; not a number where that was not looked at."""
 
 
 @dataclass
@@ -74,7 +74,8 @@ class Unread:
     items: list[int] = field(default_factory=list)
     """Of the whole batches, all workers' shares."""
     moved: dict[int, Tensor] = field(default_factory=dict)
-    """Of those steps that moved the weights first (3,): the losses before, over all workers, and ||e|| and ||w||."""
+    """Of those steps that moved the weights first (3,): the losses before, over all workers (not a number where it was
+    not looked at), and ||e|| and ||w||."""
 
 
 @dataclass
@@ -129,6 +130,8 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
     perturbation = create(config.perturbation, materials.reference_norm)
     if perturbation.paired:
         model.encoder.show_attention(config.perturbation.attention_layer)
+    if perturbation.weights is not None:
+        perturbation.weights.begin({f"encoder.{n}": p for n, p in model.encoder.named_parameters() if p.requires_grad})
     batches = Batches(_item_lengths(materials), training.batch_size, training.seed, training.length_pool)
     trial = Trial(
         config=config,

@@ -94,6 +94,7 @@ def test_what_is_true_of_a_method_is_true_of_what_stands_around_it() -> None:
     [
         ("smart+rdrop", "does not combine, rdrop needs a method that trains at one point"),
         ("sam+asam", "does not combine, at most one method of the weights (sam, asam)"),
+        ("mixout+sam", "does not combine, at most one method of the weights (mixout, sam)"),
         ("smart+vat", "does not combine, at most one method of the inputs (smart, vat)"),
         ("rdrop+rdrop", "does not combine, at most one method of a kind (rdrop, rdrop)"),
         ("adversarial+san", "unknown method, did you mean 'sam'?"),
