@@ -49,6 +49,8 @@ METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("asam", {}, 2.0, 0.10),
     ("mixout", {}, 1.0, 0.10),
     ("villa", {"ascent_steps": 3}, 3 + 1 / 3, 0.10),
+    ("bregman", {}, 1 + 1 / 3, 0.10),
+    ("smart+bregman", {"ascent_steps": 1}, 2 + ASCENT + 1 / 3, None),
 ]
 """Method, settings, expected cost, and the share by which it may be missed where a limit is set."""
 
@@ -171,6 +173,11 @@ def _batch(
         logits: Tensor = model.head(states[:, 0])
         return logits
 
+    @torch.no_grad()
+    def averaged(added: Tensor | None) -> Tensor:
+        clean = encoder.embed(ids)
+        return forward(clean if added is None else clean + added)
+
     def divergence(p: Tensor, q: Tensor) -> Tensor:
         return nn.functional.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
 
@@ -186,6 +193,7 @@ def _batch(
             keys=torch.arange(batch),
             draw=0,
             forward_again=partial(forward, masks=2),
+            averaged=averaged,
         )
 
     return view, dict(model.named_parameters())

@@ -21,7 +21,7 @@ from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import validate
 from trainables.materials.weights import is_here, trained, whole
-from trainables.perturbation import create
+from trainables.perturbation import Parts, create
 
 WEIGHTS, FULL = 4, 12
 """Bytes for each trained parameter: of its weight in fp32, and with AdamW's two moments beside it."""
@@ -43,12 +43,14 @@ def checkpoints(config: StudyConfig) -> int | None:
     if None in counts:
         return None
     parameters = max(c for c in counts if c is not None)
+    averages = Parts.of(config.trial.perturbation.method).outputs is not None  # and carries them
     evaluation = config.trial.evaluation
     if evaluation.every is None and config.trial.training.checkpoint_minutes is None:
-        running = FULL + WEIGHTS
+        running = FULL + WEIGHTS * (1 + averages)
     else:
         running = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
         running += WEIGHTS * 3 * (evaluation.checkpoint == "average")
+        running += WEIGHTS * 3 * averages
     return parameters * (at_once(config.scaling) * running + kept(config) * WEIGHTS)
 
 

@@ -60,7 +60,7 @@ SHAPES: dict[str, tuple[TaskShape, Callable[[int], Item]]] = {
 
 PERTURBING = [
     *sorted(name for name, method in METHODS.items() if not method.paired),
-    *("rdrop", "adversarial+rdrop", "sam", "freelb+asam", "adversarial+mixout"),
+    *("rdrop", "adversarial+rdrop", "sam", "freelb+asam", "adversarial+mixout", "adversarial+bregman"),
 ]
 """Methods that need nothing but the batch, and some that stand around others."""
 

@@ -289,6 +289,11 @@ class Model(nn.Module):
         """Word embeddings (s, t, e) of a batch."""
         return self.encoder.embed(batch.input_ids)
 
+    def forward(self, batch: Batch, added: Tensor | None = None) -> Tensor:
+        """Logits of a batch, with something added to its word embeddings (s, t, e)."""
+        embeddings = self.embed(batch)
+        return self.logits(embeddings if added is None else embeddings + added, batch)
+
     def logits(self, embeddings: Tensor, batch: Batch) -> Tensor:
         """Logits as the task's head shapes them."""
         logits: Tensor = self.head(self.encoder.states(embeddings, batch.layout), batch.attention_mask)

@@ -7,12 +7,13 @@ neither the encoder nor the task. Suffixes: s sequences, n items, t tokens, d em
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from trainables.config import EncoderConfig, PerturbationConfig, TrialConfig
 from trainables.lazy import torch
+from trainables.perturbation.carried import Carried, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +55,9 @@ class Perturbable:
     draw: int
     forward_again: Callable[[Tensor], Tensor] | None = None
     """As `forward`, under a second dropout mask, likewise the same at every call."""
+    averaged: Callable[[Tensor | None], Tensor] | None = None
+    """From what is added to the embeddings (s, t, d; None: nothing) to the logits, without a graph, of the model whose
+    trained weights are the tensors that the method carries, under the dropout mask of `forward`."""
     reworded: Callable[[int], tuple[Inside, Inside]] | None = None
     """From the number of a layer, counted from 0, to a pass over the items and one over copies of them in other words,
     padded to one width and under one dropout mask; there for methods that are `paired`."""
@@ -84,6 +88,10 @@ class Diagnostics:
     """Items whose answer differs between the start and the end of the ascent."""
     items: float = 0.0
     """Items the two sums above are over."""
+    apart: float = 0.0
+    """Sum over items of the divergence between two outputs that are kept alike."""
+    compared: float = 0.0
+    """Items that sum is over."""
 
     def add(self, other: Diagnostics) -> None:
         """Accumulate another step's, or another worker's."""
@@ -97,11 +105,18 @@ class Measured:
     """Diagnostics that are still on the device: reading them waits for it, so that is done for many steps at once."""
 
     values: Tensor
-    """(8,), in the order of the fields."""
+    """(10,), in the order of the fields."""
 
 
 Describe: TypeAlias = "Callable[[Tensor, Tensor], Diagnostics | Measured]"
 """From the per-item loss (n,) and the logits at a point to the diagnostics of how it was found."""
+
+
+def compared(found: Diagnostics | Measured, apart: Tensor) -> Measured:
+    """The same, and the divergence (n,) between two outputs that are kept alike."""
+    values = found.values if isinstance(found, Measured) else apart.new_tensor([*vars(found).values()])
+    own = torch.stack([apart.detach().sum(), apart.new_full((), len(apart))])
+    return Measured(torch.cat([values[: -len(own)], own.to(values.dtype)]))
 
 
 def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
@@ -114,9 +129,6 @@ def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
             total.add(each)
     return total
 
-
-Weights: TypeAlias = "Mapping[str, Tensor]"
-"""Trained weights, or their gradients, by the names of the parameters."""
 
 Drop: TypeAlias = "Callable[[str, Tensor, float], Tensor]"
 """From a parameter's name, its weights and a probability to factors in their shape: 0 with that probability, else one
@@ -161,7 +173,7 @@ class MovedWeights(ABC):
 
 
 class Perturbation(ABC):
-    """A robust training method. One class, registered by `register`; immutable once built."""
+    """A robust training method. One class, registered by `register`; immutable once built, but for what it carries."""
 
     name: ClassVar[str]
     description: ClassVar[str]
@@ -172,6 +184,8 @@ class Perturbation(ABC):
     """What says how much of it there was, on which its doses are compared: a diagnostic, or the path of a setting."""
     weights: MovedWeights | None = None
     """What moves the weights meanwhile, if anything does."""
+    carries: Carried | None = None
+    """What it carries from step to step, if anything."""
 
     def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
         """`reference_norm` is m: the occurrence-weighted mean l2 norm of the pretrained word embeddings."""
@@ -225,18 +239,42 @@ class Perturbation(ABC):
         return self.forward_equivalents - spared
 
 
-class AtPoint(Perturbation):
+@dataclass(frozen=True)
+class Passed:
+    """The per-item loss of a method (n,), its diagnostics, and the pass whose output it trains."""
+
+    loss: Tensor
+    diagnostics: Diagnostics | Measured
+    point: Tensor
+    """The embeddings (s, t, d) that were passed: the batch's own, the same object, where they are the clean ones."""
+    logits: Tensor
+    """With their graph."""
+
+
+class AtOutput(Perturbation):
+    """Base of the methods that train the output of one pass, whatever else is in their loss."""
+
+    @abstractmethod
+    def passed(self, batch: Perturbable, magnitude: float) -> Passed:
+        """That pass, with the loss."""
+
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
+        passed = self.passed(batch, magnitude)
+        return passed.loss, passed.diagnostics
+
+
+class AtPoint(AtOutput):
     """Base of the methods whose loss is the task's at one point: L(f(x + delta))."""
 
     @abstractmethod
     def point(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Describe]:
         """The embeddings (s, t, d) to train at, and what describes them."""
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
+    def passed(self, batch: Perturbable, magnitude: float) -> Passed:
         point, describe = self.point(batch, magnitude)
         logits = batch.forward(point)
         loss = batch.loss(logits)
-        return loss, describe(loss, logits)
+        return Passed(loss, describe(loss, logits), point, logits)
 
 
 class Around(Perturbation):
@@ -246,6 +284,7 @@ class Around(Perturbation):
         super().__init__(inner.config, inner.reference_norm)
         self.inner = inner
         self.paired = inner.paired
+        self.carries = inner.carries
 
     @property
     def strength(self) -> float:

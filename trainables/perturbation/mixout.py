@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainables.lazy import torch
-from trainables.perturbation.base import Drop, MovedWeights, Weights
+from trainables.perturbation.base import Drop, MovedWeights
+from trainables.perturbation.carried import Weights
 from trainables.perturbation.moved import register
 
 if TYPE_CHECKING:

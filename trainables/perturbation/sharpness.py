@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trainables.lazy import torch
-from trainables.perturbation.base import Drop, MovedWeights, Weights
+from trainables.perturbation.base import Drop, MovedWeights
+from trainables.perturbation.carried import Weights
 from trainables.perturbation.moved import register
 
 if TYPE_CHECKING:

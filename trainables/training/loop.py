@@ -208,4 +208,6 @@ def _training_metrics(trial: Trial) -> dict[str, float]:
         metrics["clip_rate"] = total.clipped / total.balls
     if total.items:
         metrics |= {"loss_rise": total.loss_rise / total.items, "answers_flipped": total.flipped / total.items}
+    if total.compared:
+        metrics["output_divergence"] = total.apart / total.compared
     return metrics

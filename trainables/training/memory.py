@@ -127,6 +127,8 @@ class Memory:
     """AdamW's two moments, and one number of steps a tensor."""
     moved: int = 0
     """Weights as they were before they were moved, and by how much (SAM), or as they began, and dropped (mixout)."""
+    carried: int = 0
+    """What the method carries from step to step, and what it finds in one."""
     exchange: int = 0
     """The flat copy of the gradients that several workers add up."""
     norms: int = 0
@@ -174,9 +176,11 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
         scored = Load.of(max(1, config.evaluation.token_budget // load.longest), load.longest)
         moments.append(Passes(config, replace(network, drops=False), scored, device).of_attack())
     most = max(moments, key=lambda each: sum(each.values()))
-    way = Parts.of(config.perturbation.method).weights
+    parts = Parts.of(config.perturbation.method)
+    way = parts.weights
     return Memory(
         moved=0 if way is None else way.copies * gradients,
+        carried=gradients if parts.outputs is not None else 0,
         parameters=FULL * _count([*network.shapes.values(), *added, *_shapes(network.head)]),
         gradients=gradients,
         optimizer=MOMENTS * gradients + FULL * len(trained),

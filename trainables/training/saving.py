@@ -89,6 +89,7 @@ class Saving:
             (trial.meters.train_seconds + trial.meters.seconds, trial.meters.evaluation_seconds),
             trial.scaler.state_dict(),
             memory,
+            None if final or trial.perturbation.carries is None else trial.perturbation.carries.tensors,
         )
         return state if final else replace(state, mean=trial.mean, averaged=trial.averaged)
 

@@ -17,6 +17,7 @@ from trainables.config import TrainingConfig
 from trainables.model import dropout
 from trainables.perturbation.base import Diagnostics, Inside, Measured, Perturbable
 from trainables.perturbation.base import read as diagnostics_of
+from trainables.perturbation.carried import Average, Weights
 from trainables.seeds import derive
 from trainables.training.compared import Compared
 from trainables.training.optimiser import learning_rate_factor
@@ -44,6 +45,7 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> None:
         loss, diagnostics = _accumulate(trial, share, scale)
     flags = (loss.new_full((), float(flag())) for flag in (interrupted, trial.is_written))
     trial.unread.sums.append(_update(trial, torch.stack([loss, *flags])))
+    _carry(trial)
     trial.unread.items.append(len(items))
     trial.unread.diagnostics += diagnostics
     trial.meters.steps += 1
@@ -141,6 +143,8 @@ def _accumulate(
     """
     losses: list[Tensor] = []
     diagnostics: list[Diagnostics | Measured] = []
+    if trial.perturbation.carries is not None:
+        trial.perturbation.carries.forget()
     parts = _cut(trial, share.items)
     try:
         for part, following in zip_longest(parts, [*parts[1:], *parts[:1]] if comes_again else parts[1:]):
@@ -183,7 +187,7 @@ def _backward(
     `sizes` are those of all workers' shares where an item's loss depends on the others'; `following` the micro-batch
     that comes next in this step.
     """
-    config, model = trial.config, trial.model
+    config, model, carries = trial.config, trial.model, trial.perturbation.carries
     shape = trial.materials.shape if sizes is None else Compared(trial.materials.shape, trial.group, sizes)
     batch, copies = trial.feed.take(items, lambda: _first(trial) if following is None else following)
     perturbed = batch.layout.mask
@@ -196,6 +200,13 @@ def _backward(
         model.masks.use(masks)
         torch.manual_seed(masks)  # for kernels that draw masks themselves
         return model.logits(embeddings, batch)
+
+    def averaged(carried: Weights, added: Tensor | None) -> Tensor:
+        model.masks.use(dropout_seed)
+        torch.manual_seed(dropout_seed)
+        with torch.no_grad():
+            logits: Tensor = torch.func.functional_call(model, dict(carried), (batch, added))
+        return logits
 
     def look(part: Batch, layer: int) -> Inside:
         torch.manual_seed(dropout_seed)
@@ -212,6 +223,7 @@ def _backward(
             keys=batch.sequence_keys,
             draw=derive(config.training.seed, "perturbation", trial.step),
             forward_again=partial(forward, masks=derive(dropout_seed, "again")),
+            averaged=partial(averaged, carries.tensors) if isinstance(carries, Average) else None,
             reworded=None if copies is None else lambda layer: (look(batch, layer), look(copies, layer)),
         )
         return trial.perturbation.backward(view, magnitude(trial), scale)
@@ -248,6 +260,13 @@ def magnitude(trial: Trial) -> float:
     risen = 1.0 if trial.step >= rise else trial.step / rise
     left = trial.steps - trial.step
     return min(risen, 1.0 if left >= fall else left / fall)
+
+
+def _carry(trial: Trial) -> None:
+    """Take what the workers found in this step, and the weights after it, into what the method carries."""
+    if (carries := trial.perturbation.carries) is not None:
+        trial.group.sum(carries.found)
+        carries.update(dict(_named(trial)), (trial.step + 1) / trial.steps)
 
 
 def _trained(trial: Trial) -> list[nn.Parameter]:

@@ -21,6 +21,7 @@ from trainables.materials.materials import Materials
 from trainables.model.encoder import Encoder, Model, extend, load_encoder
 from trainables.perturbation import create
 from trainables.perturbation.base import Diagnostics, Measured, Perturbation
+from trainables.perturbation.carried import Start
 from trainables.scores import Evaluation
 from trainables.seeds import derive
 from trainables.storage import checkpoint as checkpoints
@@ -132,6 +133,8 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
         model.encoder.show_attention(config.perturbation.attention_layer)
     if perturbation.weights is not None:
         perturbation.weights.begin({f"encoder.{n}": p for n, p in model.encoder.named_parameters() if p.requires_grad})
+    if perturbation.carries is not None:
+        perturbation.carries.begin(Start({name: p for name, p in model.named_parameters() if p.requires_grad}))
     batches = Batches(_item_lengths(materials), training.batch_size, training.seed, training.length_pool)
     trial = Trial(
         config=config,
@@ -202,18 +205,21 @@ def _resume(trial: Trial) -> None:
         trial.scaler.load_state_dict(dict(found.scaler))
     trial.step, trial.best, trial.resumed = found.step, found.best, found.evaluations
     trial.mean, trial.averaged = found.mean, found.averaged
+    if trial.perturbation.carries is not None:
+        checkpoints.load_carried(trial.perturbation.carries.tensors, found.carried)
     trial.meters = Meters(train_seconds=found.train_seconds, evaluation_seconds=found.evaluation_seconds)
 
 
 def _shared(found: Checkpoint | None, group: Group) -> Checkpoint | None:
     """Rank 0's checkpoint, on every worker."""
-    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}, mean={}))
+    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}, mean={}, carried={}))
     if bare is None:
         return None
     weights = group.spread(found.weights if found else None)
     optimizer = group.spread(found.optimizer if found else None)
     mean = group.spread(found.mean if found else None)
-    return replace(bare, weights=weights, optimizer=optimizer, mean=mean)
+    carried = group.spread(found.carried if found else None)
+    return replace(bare, weights=weights, optimizer=optimizer, mean=mean, carried=carried)
 
 
 def _item_lengths(materials: Materials) -> npt.NDArray[np.int64]:
