@@ -49,6 +49,7 @@ METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("asam", {}, 2.0, 0.10),
     ("mixout", {}, 1.0, 0.10),
     ("villa", {"ascent_steps": 3}, 3 + 1 / 3, 0.10),
+    ("creat", {"ascent_steps": 1}, 2 + ASCENT, 0.10),
     ("bregman", {}, 1 + 1 / 3, 0.10),
     ("smart+bregman", {"ascent_steps": 1}, 2 + ASCENT + 1 / 3, None),
 ]
@@ -167,11 +168,13 @@ def _batch(
     ids = torch.randint(5, 10_000, (batch, tokens))
     attention, labels = torch.ones_like(ids), torch.randint(0, 30, (batch,))
 
-    def forward(embeddings: Tensor, masks: int = 1) -> Tensor:
+    def encoded(embeddings: Tensor, masks: int = 1) -> tuple[Tensor, Tensor]:
         model.masks.use(masks)
         states = encoder.states(embeddings, Layout.of(attention, torch.zeros_like(attention, dtype=torch.bool)))
-        logits: Tensor = model.head(states[:, 0])
-        return logits
+        return model.head(states[:, 0]), states[:, 0]
+
+    def forward(embeddings: Tensor, masks: int = 1) -> Tensor:
+        return encoded(embeddings, masks)[0]
 
     @torch.no_grad()
     def averaged(added: Tensor | None) -> Tensor:
@@ -193,6 +196,7 @@ def _batch(
             keys=torch.arange(batch),
             draw=0,
             forward_again=partial(forward, masks=2),
+            encoded=encoded,
             averaged=averaged,
         )
 

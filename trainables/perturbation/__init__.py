@@ -5,7 +5,7 @@ base       the interface; start here
 balls      start, normalise, project; ascent: the one ascent loop; noise: random numbers that depend on counters alone
 attack     scores under attack; certify: certificates of the smoothed classifier
 carried    what a method carries from step to step, in checkpoints too
-none, adversarial, random_perturbation, ear  a method each; freelb: also VILLA; divergences: SMART, VAT and R3F
+none, adversarial, creat, random_perturbation, ear  a method each; freelb: also VILLA; divergences: SMART, VAT and R3F
 rdrop, bregman, moved  what stands around a method: a second dropout mask, earlier weights, weights that are moved
 sharpness, mixout  the ways to move them: where the loss is worse (SAM), back to what they were
 
@@ -30,6 +30,7 @@ from trainables.config import PerturbationConfig
 from trainables.errors import UserError, shown, suggestion
 from trainables.perturbation import (
     adversarial,
+    creat,
     divergences,
     ear,
     freelb,
@@ -56,7 +57,7 @@ __all__ = [
     "with_inputs",
 ]
 
-_SHIPPED = (adversarial, divergences, ear, freelb, mixout, none, random_perturbation, sharpness)
+_SHIPPED = (adversarial, creat, divergences, ear, freelb, mixout, none, random_perturbation, sharpness)
 """Importing them registers their methods."""
 
 

@@ -55,6 +55,8 @@ class Perturbable:
     draw: int
     forward_again: Callable[[Tensor], Tensor] | None = None
     """As `forward`, under a second dropout mask, likewise the same at every call."""
+    encoded: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    """As `forward`, with a vector of each sequence (s, d): its last hidden states, pooled."""
     averaged: Callable[[Tensor | None], Tensor] | None = None
     """From what is added to the embeddings (s, t, d; None: nothing) to the logits, without a graph, of the model whose
     trained weights are the tensors that the method carries, under the dropout mask of `forward`."""

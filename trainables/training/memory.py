@@ -40,6 +40,7 @@ GRAPHS: Mapping[str, tuple[int, bool]] = {
     "smart": (2, True),
     "vat": (2, True),
     "r3f": (2, False),
+    "creat": (2, True),
     "ear": (2, False),
 }
 """Of each method: the passes whose graphs it keeps at once, and whether one of them is differentiated to its inputs

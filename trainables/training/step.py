@@ -201,6 +201,11 @@ def _backward(
         torch.manual_seed(masks)  # for kernels that draw masks themselves
         return model.logits(embeddings, batch)
 
+    def encoded(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        model.masks.use(dropout_seed)
+        torch.manual_seed(dropout_seed)
+        return model.encoded(embeddings, batch, config.encoder.pooling)
+
     def averaged(carried: Weights, added: Tensor | None) -> Tensor:
         model.masks.use(dropout_seed)
         torch.manual_seed(dropout_seed)
@@ -223,6 +228,7 @@ def _backward(
             keys=batch.sequence_keys,
             draw=derive(config.training.seed, "perturbation", trial.step),
             forward_again=partial(forward, masks=derive(dropout_seed, "again")),
+            encoded=encoded,
             averaged=partial(averaged, carries.tensors) if isinstance(carries, Average) else None,
             reworded=None if copies is None else lambda layer: (look(batch, layer), look(copies, layer)),
         )

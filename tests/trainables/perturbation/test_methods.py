@@ -21,6 +21,7 @@ IN_BALL = {
     "adversarial": {},
     "freelb": {"ascent_steps": 3},
     "villa": {"ascent_steps": 3},
+    "creat": {},
     "smart": {},
     "vat": {},
     "r3f": {"distribution": "uniform"},
@@ -94,7 +95,7 @@ def test_the_achieved_norm_grows_with_epsilon_and_magnitude(make, name):
 
 
 @pytest.mark.parametrize(("norm", "scope"), BALLS)
-@pytest.mark.parametrize("name", ["adversarial", "freelb", "smart", "vat"])
+@pytest.mark.parametrize("name", ["adversarial", "freelb", "creat", "smart", "vat"])
 def test_the_ascent_raises_its_objective_in_every_shape(make, kind, shape, name, norm, scope):
     s = make(kind, shape)
     diagnostics = step(s, in_ball(name, norm=norm, scope=scope, epsilon=0.05, ascent_steps=3))[2]
@@ -119,7 +120,7 @@ def test_magnitude_zero_is_clean_training_bit_for_bit(make, kind, name, options)
     assert all(torch.equal(a, b) for a, b in zip(warming_up, clean_gradients(s), strict=True))
 
 
-@pytest.mark.parametrize("name", ["freelb", "smart", "vat", "r3f"])
+@pytest.mark.parametrize("name", ["freelb", "creat", "smart", "vat", "r3f"])
 def test_magnitude_zero_is_clean_training_to_1e_6(make, kind, name):
     s = make(kind, dropout=0.2)
     ours = step(s, in_ball(name, epsilon=0.0))[0]
@@ -186,6 +187,7 @@ def test_cost_is_what_forward_equivalents_say(make, name):
         ("freelb", 2),
         ("villa", 3),
         ("smart", 4),
+        ("creat", 4),
         ("vat", 4),
         ("r3f", 2),
         ("random_perturbation", 1),
@@ -289,6 +291,29 @@ def test_villa_adds_a_divergence_from_the_clean_output_at_each_point(make, kind,
     assert_same(ours, [sum(p) / 2 for p in zip(*parts, strict=True)], rtol=1e-3, atol=1e-4)
 
 
+def test_creat_also_turns_the_vectors_away(make, kind, shape):
+    s, epsilon, eta = make(kind, shape, dropout=0.1), 0.4, 0.7
+    ours, _, diagnostics = step(s, method("creat", ascent_steps=2, epsilon=epsilon, relative=False, weight=1.7))
+    delta, x = s.deltas()[1], s.encoder.embed(s.ids).detach()
+    held = s.encoded(x)[1].detach()
+
+    def objective(point):
+        logits, vectors = s.encoded(point)
+        cosines = (vectors * held).sum(1) / vectors.norm(dim=1) / held.norm(dim=1)
+        return s.loss(logits) - 1.7 * cosines.view(len(s.labels), -1).mean(1)
+
+    before = objective(x + delta)
+    for _ in range(2):
+        delta = ascend(s, "l2", "token", epsilon, eta, delta, objective)
+
+    def run():
+        x = s.encoder.embed(s.ids)
+        (0.5 * s.loss(s.logits(x)) + 0.5 * s.loss(s.logits(x + delta))).sum().backward()
+
+    assert_same(ours, s.gradients(run), rtol=1e-3, atol=1e-4)
+    assert diagnostics.loss_rise == pytest.approx((objective(x + delta) - before).sum().item(), rel=1e-4)
+
+
 def plain_kl(s, p, q):
     """Per item, with loops over items and scored positions; span scores without padding, which has no probability."""
     if s.shape == "spans":
@@ -357,6 +382,7 @@ def test_gradients_of_the_ascent_against_finite_differences(make, kind, shape):
     objectives = {
         "loss": lambda x: s.loss(s.logits(x)),
         "divergence": lambda x: s.divergence(s.logits(clean), s.logits(x)),
+        "cosine": lambda x: torch.cosine_similarity(s.encoded(clean)[1], s.encoded(x)[1], dim=1),
     }
     torch.manual_seed(3)
     point = clean + 0.1 * torch.randn_like(clean)

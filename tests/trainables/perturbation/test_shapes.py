@@ -63,8 +63,12 @@ def case(request, make, kind, tokenizer) -> tuple[Any, TaskShape, Tensor, Callab
     s.mask = batch.attention_mask.bool() & ~batch.special
 
     def forward(embeddings: Tensor) -> Tensor:
+        return encoded(embeddings)[0]
+
+    def encoded(embeddings: Tensor) -> tuple[Tensor, Tensor]:
         s.points.append(embeddings.detach())
-        return head(s.encoder.states(embeddings, batch.layout), batch.attention_mask)
+        states = s.encoder.states(embeddings, batch.layout)
+        return head(states, batch.attention_mask), states[:, 0]
 
     def view() -> Perturbable:
         return Perturbable(
@@ -76,6 +80,7 @@ def case(request, make, kind, tokenizer) -> tuple[Any, TaskShape, Tensor, Callab
             lambda logits: shape.answers(logits, batch.labels),
             batch.sequence_keys,
             3,
+            encoded=encoded,
         )
 
     return s, shape, batch.labels, view
