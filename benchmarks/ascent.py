@@ -27,9 +27,13 @@ from trainables.model import dropout
 from trainables.model.encoder import Encoder, Model
 from trainables.perturbation import create
 from trainables.perturbation.base import Perturbable, Perturbation
+from trainables.perturbation.carried import Start
 
 ASCENT = 0.676
 """Measured cost of an ascent step in clean steps (12 layers, 128 tokens); by counting passes it is 2/3."""
+
+VOCABULARY = 10_000
+"""About what a trimmed one keeps."""
 
 METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("random_perturbation", {}, 1.0, 0.03),
@@ -50,6 +54,8 @@ METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("mixout", {}, 1.0, 0.10),
     ("villa", {"ascent_steps": 3}, 3 + 1 / 3, 0.10),
     ("creat", {"ascent_steps": 1}, 2 + ASCENT, 0.10),
+    ("freeat", {}, 1.0, 0.10),
+    ("tavat", {"ascent_steps": 2}, 2.0, 0.10),
     ("bregman", {}, 1 + 1 / 3, 0.10),
     ("smart+bregman", {"ascent_steps": 1}, 2 + ASCENT + 1 / 3, None),
 ]
@@ -67,9 +73,17 @@ def main() -> None:
         weights = {name: parameter.detach() for name, parameter in parameters.items()}
         if perturbation.weights is not None:
             perturbation.weights.begin(weights)
+        if perturbation.carries is not None:
+            perturbation.carries.begin(
+                Start(weights, torch.arange(VOCABULARY), options.hidden, options.batch, options.tokens, seed=0)
+            )
         began = time.thread_time()
         with _moved(perturbation, weights, parameters, view, options.batch):
+            if perturbation.carries is not None:
+                perturbation.carries.forget()
             perturbation.backward(view(), 1.0, 1.0 / options.batch)
+        if perturbation.carries is not None:
+            perturbation.carries.update(weights, 1.0)
         took = time.thread_time() - began
         for parameter in parameters.values():
             parameter.grad = None
@@ -156,7 +170,7 @@ def _batch(
     """A function that makes a fresh view of a batch without padding, and the trained parameters."""
     torch.manual_seed(0)
     sizes = {
-        "vocab_size": 10_000,  # about what a trimmed vocabulary keeps
+        "vocab_size": VOCABULARY,
         "hidden_size": hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": hidden // 32,
@@ -165,7 +179,7 @@ def _batch(
     }
     encoder = Encoder(BertModel(BertConfig(**sizes), add_pooling_layer=False), uses_segments=False).train()
     model = Model(encoder, nn.Linear(hidden, 30))
-    ids = torch.randint(5, 10_000, (batch, tokens))
+    ids = torch.randint(5, VOCABULARY, (batch, tokens))
     attention, labels = torch.ones_like(ids), torch.randint(0, 30, (batch,))
 
     def encoded(embeddings: Tensor, masks: int = 1) -> tuple[Tensor, Tensor]:
@@ -196,6 +210,8 @@ def _batch(
             keys=torch.arange(batch),
             draw=0,
             forward_again=partial(forward, masks=2),
+            words=ids,
+            places=torch.arange(batch),
             encoded=encoded,
             averaged=averaged,
         )

@@ -238,6 +238,8 @@ class PerturbationConfig(Config):
     """Weight of the divergence term (lambda; `rdrop`: alpha) in methods that have one."""
     rho: NonNegative = 0.05
     """`sam`, `asam`: length of the step by which the weights are moved (`asam`: in units of each weight's size)."""
+    replays: Annotated[int, Field(ge=1, le=100)] = 4
+    """`freeat`: optimiser steps in a row that take the same batch (m); the batches of a budget are as many fewer."""
     proximal_weight: NonNegative = 1.0
     """`bregman`: weight of the divergence from the output of the weights' moving average (mu)."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999

@@ -32,7 +32,7 @@ BASE = TrialConfig.model_validate(
     {
         "encoder": {"dropout": 0.0},
         "training": {"batch_size": 5, "budget": {"steps": 8}, "learning_rate": 1e-3, "warmup_fraction": 0.0},
-        "perturbation": {"epsilon": 0.3, "ascent_steps": 2},
+        "perturbation": {"epsilon": 0.3, "ascent_steps": 2, "replays": 2},
     }
 )
 

@@ -5,13 +5,15 @@ base       the interface; start here
 balls      start, normalise, project; ascent: the one ascent loop; noise: random numbers that depend on counters alone
 attack     scores under attack; certify: certificates of the smoothed classifier
 carried    what a method carries from step to step, in checkpoints too
-none, adversarial, creat, random_perturbation, ear  a method each; freelb: also VILLA; divergences: SMART, VAT and R3F
+none, adversarial, creat, freeat, tavat, random_perturbation, ear  a method each
+freelb: also VILLA; divergences: SMART, VAT and R3F
 rdrop, bregman, moved  what stands around a method: a second dropout mask, earlier weights, weights that are moved
 sharpness, mixout  the ways to move them: where the loss is worse (SAM), back to what they were
 
 perturbation      what is added to the word embeddings during training; shape (batch, tokens, dim)
 epsilon           radius of the ball that holds the perturbation; never a division guard, never a noise scale
 norm, scope       ``l2`` or ``linf``; per ``token`` or per ``sentence``
+replays           steps in a row that take one batch (FreeAT)
 ascent steps      projected-gradient steps of the inner maximisation (K)
 step size         relative to epsilon, so that the two can be searched independently
 rho               length of the step by which weights are moved
@@ -33,11 +35,13 @@ from trainables.perturbation import (
     creat,
     divergences,
     ear,
+    freeat,
     freelb,
     mixout,
     none,
     random_perturbation,
     sharpness,
+    tavat,
 )
 from trainables.perturbation.base import METHODS, AtOutput, AtPoint, MovedWeights, Perturbation, Supervision
 from trainables.perturbation.bregman import Bregman
@@ -57,7 +61,7 @@ __all__ = [
     "with_inputs",
 ]
 
-_SHIPPED = (adversarial, creat, divergences, ear, freelb, mixout, none, random_perturbation, sharpness)
+_SHIPPED = (adversarial, creat, divergences, ear, freeat, freelb, mixout, none, random_perturbation, sharpness, tavat)
 """Importing them registers their methods."""
 
 

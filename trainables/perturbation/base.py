@@ -55,6 +55,10 @@ class Perturbable:
     draw: int
     forward_again: Callable[[Tensor], Tensor] | None = None
     """As `forward`, under a second dropout mask, likewise the same at every call."""
+    words: Tensor | None = None
+    """The row of the word embeddings (s, t) that each token is."""
+    places: Tensor | None = None
+    """Of each sequence (s,): its number in the whole batch, over all workers and micro-batches."""
     encoded: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     """As `forward`, with a vector of each sequence (s, d): its last hidden states, pooled."""
     averaged: Callable[[Tensor | None], Tensor] | None = None
@@ -86,10 +90,12 @@ class Diagnostics:
     """Balls (tokens or sentences, by scope)."""
     loss_rise: float = 0.0
     """Sum over items of the ascent's objective (the loss, or a divergence) at its end minus at its start."""
+    items: float = 0.0
+    """Items that sum is over."""
     flipped: float = 0.0
     """Items whose answer differs between the start and the end of the ascent."""
-    items: float = 0.0
-    """Items the two sums above are over."""
+    answered: float = 0.0
+    """Items of which that was looked at."""
     apart: float = 0.0
     """Sum over items of the divergence between two outputs that are kept alike."""
     compared: float = 0.0
@@ -107,7 +113,7 @@ class Measured:
     """Diagnostics that are still on the device: reading them waits for it, so that is done for many steps at once."""
 
     values: Tensor
-    """(10,), in the order of the fields."""
+    """(11,), in the order of the fields."""
 
 
 Describe: TypeAlias = "Callable[[Tensor, Tensor], Diagnostics | Measured]"
@@ -186,6 +192,8 @@ class Perturbation(ABC):
     """What says how much of it there was, on which its doses are compared: a diagnostic, or the path of a setting."""
     weights: MovedWeights | None = None
     """What moves the weights meanwhile, if anything does."""
+    replays: int = 1
+    """Steps in a row that take the same batch."""
     carries: Carried | None = None
     """What it carries from step to step, if anything."""
 
@@ -286,7 +294,7 @@ class Around(Perturbation):
         super().__init__(inner.config, inner.reference_norm)
         self.inner = inner
         self.paired = inner.paired
-        self.carries = inner.carries
+        self.carries, self.replays = inner.carries, inner.replays
 
     @property
     def strength(self) -> float:

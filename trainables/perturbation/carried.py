@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,6 +22,15 @@ class Start:
 
     weights: Weights
     """Those that are trained: the trial's own, which will change."""
+    words: Tensor
+    """Of each row of the word embeddings (v,): its number in the encoder's vocabulary, however that is trimmed."""
+    width: int
+    """Of a word embedding (e)."""
+    sequences: int
+    """In a batch, over all workers, at most."""
+    longest: int
+    """Tokens of the longest sequence."""
+    seed: int
 
 
 class Carried(ABC):
@@ -70,3 +79,42 @@ class Average(Carried):
         momentum = min(self.EARLY, self.momentum) if done <= 0.1 else self.momentum
         for name, mean in self.tensors.items():
             torch.lerp(mean, weights[name].detach(), 1.0 - momentum, out=mean)
+
+
+class Rows(Carried):
+    """Perturbations (r, e) that tokens read, and leave behind for later steps, by numbers of their own.
+
+    Several that write one row in a step, on whatever worker, leave their mean: it does not depend on their order.
+    """
+
+    def __init__(self, make: Callable[[Start], Tensor]) -> None:
+        self._make = make
+        self.longest = 0
+        """Tokens of the longest sequence."""
+
+    def begin(self, start: Start) -> None:
+        rows = self._make(start)
+        self.tensors, self.longest = {"rows": rows}, start.longest
+        self._sums, self._counts = torch.zeros_like(rows), torch.zeros_like(rows[:, :1])
+
+    def read(self, numbers: Tensor, mask: Tensor) -> Tensor:
+        """As the step before left them (s, t, e), from row numbers (s, t); zero where `mask` (s, t) is false."""
+        return self.tensors["rows"][numbers].masked_fill(~mask.unsqueeze(2), 0.0)
+
+    def write(self, numbers: Tensor, mask: Tensor, rows: Tensor) -> None:
+        """Leave rows (s, t, e) behind, where `mask` (s, t) is true."""
+        rows = rows.detach().float().masked_fill(~mask.unsqueeze(2), 0.0)
+        self._sums.index_add_(0, numbers.flatten(), rows.flatten(0, 1))
+        self._counts.index_add_(0, numbers.flatten(), mask.reshape(-1, 1).float())
+
+    def forget(self) -> None:
+        self._sums.zero_()
+        self._counts.zero_()
+
+    @property
+    def found(self) -> Sequence[Tensor]:
+        return (self._sums, self._counts)
+
+    def update(self, weights: Weights, done: float) -> None:
+        rows = self.tensors["rows"]
+        rows.copy_(torch.where(self._counts > 0, self._sums / self._counts.clamp(min=1.0), rows))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> None:
     Nothing is read back from the device, so that the next step can be asked for while this one is computed.
     """
     trial.model.train()
-    items = trial.batches.at(trial.step)
+    items = trial.batch(trial.step)
     share = _share(trial, items)
     scale = _scale(trial, len(items))
     with _moved_weights(trial, share, scale):
@@ -228,6 +229,8 @@ def _backward(
             keys=batch.sequence_keys,
             draw=derive(config.training.seed, "perturbation", trial.step),
             forward_again=partial(forward, masks=derive(dropout_seed, "again")),
+            words=batch.input_ids,
+            places=_places(trial, items),
             encoded=encoded,
             averaged=partial(averaged, carries.tensors) if isinstance(carries, Average) else None,
             reworded=None if copies is None else lambda layer: (look(batch, layer), look(copies, layer)),
@@ -235,11 +238,20 @@ def _backward(
         return trial.perturbation.backward(view, magnitude(trial), scale)
 
 
+def _places(trial: Trial, items: Items) -> Tensor:
+    """The numbers of the items' sequences in the whole batch (s,)."""
+    whole, each = trial.batch(trial.step), trial.materials.shape.sequences_per_item
+    order = np.argsort(whole)
+    found = order[np.searchsorted(whole, items, sorter=order)]
+    places = torch.from_numpy((found[:, None] * each + np.arange(each)).ravel())
+    return places.to(trial.group.device, non_blocking=True)
+
+
 def _first(trial: Trial) -> Items | None:
     """The micro-batch with which the next step begins, if there is one."""
     if trial.step + 1 >= trial.steps:
         return None
-    parts = _cut(trial, _share(trial, trial.batches.at(trial.step + 1)).items)
+    parts = _cut(trial, _share(trial, trial.batch(trial.step + 1)).items)
     return parts[0] if parts else None
 
 

@@ -113,6 +113,10 @@ class Trial:
     lost: tuple[int, ...] = ()
     """Steps beyond the one it goes on from that were kept and cannot be read: this work is done again."""
 
+    def batch(self, step: int) -> Items:
+        """The items of a step, counted from 0, of all workers."""
+        return self.batches.at(step // self.perturbation.replays)
+
 
 def start(config: TrialConfig, materials: Materials, group: Group, directory: Path) -> Trial:
     """A trial ready to train: at step 0, or where its newest whole checkpoint left off."""
@@ -134,7 +138,7 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
     if perturbation.weights is not None:
         perturbation.weights.begin({f"encoder.{n}": p for n, p in model.encoder.named_parameters() if p.requires_grad})
     if perturbation.carries is not None:
-        perturbation.carries.begin(Start({name: p for name, p in model.named_parameters() if p.requires_grad}))
+        perturbation.carries.begin(_beginning(config, materials, model))
     batches = Batches(_item_lengths(materials), training.batch_size, training.seed, training.length_pool)
     trial = Trial(
         config=config,
@@ -152,6 +156,19 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
     )
     _resume(trial)
     return trial
+
+
+def _beginning(config: TrialConfig, materials: Materials, model: Model) -> Start:
+    table = model.encoder.table
+    rows = torch.arange(len(table)) if materials.kept is None else torch.from_numpy(materials.kept)
+    return Start(
+        weights={name: p for name, p in model.named_parameters() if p.requires_grad},
+        words=rows.to(table.device),
+        width=table.shape[1],
+        sequences=config.training.batch_size * materials.shape.sequences_per_item,
+        longest=int(_item_lengths(materials).max()),
+        seed=config.training.seed,
+    )
 
 
 def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) -> Model:

@@ -102,6 +102,8 @@ class Setting:
             self.keys,
             draw,
             forward_again=lambda embeddings: self.logits(embeddings, masks=8),
+            words=self.ids,
+            places=torch.arange(len(self.keys)),
             encoded=self.encoded,
         )
 

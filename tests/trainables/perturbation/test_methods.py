@@ -13,6 +13,7 @@ from trainables.errors import UserError
 from trainables.perturbation import create
 from trainables.perturbation.ascent import inputs_only
 from trainables.perturbation.base import METHODS, Diagnostics, read
+from trainables.perturbation.carried import Start
 
 M = 1.3
 """A reference norm."""
@@ -22,6 +23,7 @@ IN_BALL = {
     "freelb": {"ascent_steps": 3},
     "villa": {"ascent_steps": 3},
     "creat": {},
+    "tavat": {"ascent_steps": 3},
     "smart": {},
     "vat": {},
     "r3f": {"distribution": "uniform"},
@@ -54,10 +56,19 @@ def clean_gradients(setting):
 
 def step(setting, perturbation, magnitude=1.0, scale=1.0, draw=5):
     """Weight gradients, per-item loss and diagnostics of one training step."""
+    begin(setting, perturbation)
     out = []
     gradients = setting.gradients(lambda: out.append(perturbation.backward(setting.view(draw), magnitude, scale)))
     loss, diagnostics = out[0]
     return gradients, loss, read([diagnostics])
+
+
+def begin(setting, perturbation):
+    """What the method carries, as a trial begins it, unless it is under way."""
+    if perturbation.carries is not None and not hasattr(perturbation.carries, "tensors"):
+        perturbation.carries.begin(
+            Start({}, words=torch.arange(60), width=16, sequences=60, longest=setting.ids.shape[1], seed=0)
+        )
 
 
 def assert_same(ours, theirs, **tolerance):
@@ -95,7 +106,7 @@ def test_the_achieved_norm_grows_with_epsilon_and_magnitude(make, name):
 
 
 @pytest.mark.parametrize(("norm", "scope"), BALLS)
-@pytest.mark.parametrize("name", ["adversarial", "freelb", "creat", "smart", "vat"])
+@pytest.mark.parametrize("name", ["adversarial", "freelb", "creat", "smart", "tavat", "vat"])
 def test_the_ascent_raises_its_objective_in_every_shape(make, kind, shape, name, norm, scope):
     s = make(kind, shape)
     diagnostics = step(s, in_ball(name, norm=norm, scope=scope, epsilon=0.05, ascent_steps=3))[2]
@@ -110,6 +121,8 @@ def test_the_ascent_raises_its_objective_in_every_shape(make, kind, shape, name,
         ("random_perturbation", {"epsilon": 0.0, "distribution": "uniform"}),
         ("random_perturbation", {"sigma": 0.0}),
         ("freelb", {"epsilon": 0.0, "ascent_steps": 1}),
+        ("freeat", {"epsilon": 0.0}),
+        ("tavat", {"epsilon": 0.0, "ascent_steps": 1}),
     ],
 )
 def test_magnitude_zero_is_clean_training_bit_for_bit(make, kind, name, options):
@@ -120,7 +133,7 @@ def test_magnitude_zero_is_clean_training_bit_for_bit(make, kind, name, options)
     assert all(torch.equal(a, b) for a, b in zip(warming_up, clean_gradients(s), strict=True))
 
 
-@pytest.mark.parametrize("name", ["freelb", "creat", "smart", "vat", "r3f"])
+@pytest.mark.parametrize("name", ["freelb", "creat", "smart", "tavat", "vat", "r3f"])
 def test_magnitude_zero_is_clean_training_to_1e_6(make, kind, name):
     s = make(kind, dropout=0.2)
     ours = step(s, in_ball(name, epsilon=0.0))[0]
@@ -143,7 +156,7 @@ def test_two_shards_are_one_batch(make, kind, name, start):
     assert vars(total) == pytest.approx(vars(diagnostics))
 
 
-@pytest.mark.parametrize("name", [n for n in ALONE if n != "none"])
+@pytest.mark.parametrize("name", [n for n in ALONE if n not in ("none", "freeat")])  # which begins at zero
 def test_a_sequences_perturbation_does_not_depend_on_its_batch_or_padding(make, name):
     options = {"epsilon": 0.3, "ascent_steps": 2, "scope": "sentence"}
     together, alone = make(), make(lengths=(9,), width=20, first=2)
@@ -188,6 +201,8 @@ def test_cost_is_what_forward_equivalents_say(make, name):
         ("villa", 3),
         ("smart", 4),
         ("creat", 4),
+        ("freeat", 1),
+        ("tavat", 2),
         ("vat", 4),
         ("r3f", 2),
         ("random_perturbation", 1),
@@ -410,8 +425,9 @@ def test_diagnostics_are_what_they_say(make, shape):
         clipped=d.clipped,
         balls=s.mask.sum().item(),
         loss_rise=(s.loss(after) - s.loss(before)).sum().item(),
-        flipped=flips,
         items=len(loss),
+        flipped=flips,
+        answered=len(loss),
     )
     assert vars(d) == pytest.approx(vars(expected), rel=1e-5)
     assert flips > 0

@@ -237,7 +237,7 @@ def test_parameters_gradients_and_moments_to_the_byte(kind: str, frozen: dict[st
     assert found.optimizer == sum(each.nbytes for each in states)
 
 
-@pytest.mark.parametrize("method", ["bregman"])
+@pytest.mark.parametrize("method", ["bregman", "freeat", "tavat+sam"])
 @pytest.mark.parametrize("point", [{}, {"encoder.adapter.method": "lora"}], ids=["whole", "lora"])
 def test_what_a_method_carries_to_the_byte(method: str, point: dict[str, Any], tmp_path: Path) -> None:
     trial = begun({"perturbation.method": method, **point}, "narrow", "bert", "choice", 0.1, tmp_path)
