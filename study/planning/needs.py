@@ -25,8 +25,8 @@ from trainables.materials.weights import is_here, loaded, trained, whole, words
 from trainables.perturbation import Parts, create
 from trainables.perturbation.tavat import Tavat
 
-WEIGHTS, FULL = 4, 12
-"""Bytes for each trained parameter: of its weight in fp32, and with AdamW's two moments beside it."""
+WEIGHTS, FULL, MEAN = 4, 12, 8
+"""Bytes for each trained parameter: of its weight in fp32, with AdamW's two moments beside it, and in fp64."""
 
 METHOD = "perturbation.method"
 
@@ -40,8 +40,9 @@ def checkpoints(config: StudyConfig) -> int | None:
     Each running trial has its last two and, for a moment, the next one, with its optimiser and what its method carries;
     one more where the best is kept, and with each the mean where weights are averaged. Without checkpoints between
     there is one, written when the trial is interrupted, and the final weights. The weights of the best few finished
-    trials stay, or of all, those of a confirmation too. What as few that failed by no fault of their own keep besides,
-    to be retried from, is not counted: most studies have none.
+    trials stay, or of all, those of a confirmation too; where trials are averaged, a mean in fp64 for each seed and
+    encoder, and for a moment the next one. What as few that failed by no fault of their own keep besides, to be retried
+    from, is not counted: most studies have none.
     """
     counts = [trained(trial) for trial in encoders.choices(config)]
     if None in counts:
@@ -54,7 +55,8 @@ def checkpoints(config: StudyConfig) -> int | None:
     else:
         running = each * (3 + (evaluation.checkpoint == "best_source_validation"))
         running += WEIGHTS * parameters * 3 * (evaluation.checkpoint == "average")
-    return at_once(config.scaling) * running + parameters * kept(config) * WEIGHTS
+    means = config.models.average * (config.search.replicates * len(encoders.settings(config)) + 1)
+    return at_once(config.scaling) * running + parameters * (kept(config) * WEIGHTS + means * MEAN)
 
 
 def carried(config: StudyConfig, parameters: int) -> int:

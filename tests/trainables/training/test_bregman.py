@@ -106,7 +106,7 @@ def test_how_much_the_average_keeps_of_itself() -> None:
     kept = []
     for done in (0.05, 0.1, 0.2, 1.0):
         average = Average(0.999)
-        average.begin(Start({"w": torch.ones(1)}))
+        average.begin(Start({"w": torch.ones(1)}, torch.arange(1), width=1, sequences=1, longest=1, seed=0))
         average.update({"w": torch.zeros(1)}, done)
         kept.append(average.tensors["w"].item())
     assert kept == pytest.approx([0.99, 0.99, 0.999, 0.999])
