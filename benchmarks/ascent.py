@@ -51,7 +51,7 @@ METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("rdrop", {}, 2.0, 0.10),
     ("sam", {}, 2.0, 0.10),
     ("asam", {}, 2.0, 0.10),
-    ("mixout", {}, 1.0, 0.10),
+    ("mixout", {}, 1.0, None),  # and some nanoseconds a weight, however small the batch
     ("villa", {"ascent_steps": 3}, 3 + 1 / 3, 0.10),
     ("creat", {"ascent_steps": 1}, 2 + ASCENT, 0.10),
     ("freeat", {}, 1.0, 0.10),

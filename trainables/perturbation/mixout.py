@@ -41,9 +41,10 @@ class Mixout(MovedWeights):
         for name, origin in self._pretrained.items():
             weight = weights[name]
             factors = self._factors[name] = drop(name, weight, magnitude * self.reach)
-            mixed = torch.addcmul(origin, weight - origin, factors)
-            norms.append(torch.linalg.vector_norm(mixed - weight))
-            weight.copy_(mixed)
+            step = weight - origin
+            step.addcmul_(step, factors, value=-1.0)  # -e = (w - w0) (1 - f), with one temporary
+            norms.append(torch.linalg.vector_norm(step))
+            weight.sub_(step)
         return torch.stack([torch.linalg.vector_norm(torch.stack(norms)), before])
 
     def bring_back(self, gradients: Weights) -> None:
