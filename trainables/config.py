@@ -242,6 +242,14 @@ class PerturbationConfig(Config):
     """Weight of the divergence term (lambda; `rdrop`: alpha) in methods that have one."""
     rho: NonNegative = 0.05
     """`sam`, `asam`: length of the step by which the weights are moved (`asam`: in units of each weight's size)."""
+    replays: Annotated[int, Field(ge=1, le=100)] = 4
+    """`freeat`: optimiser steps in a row that take the same batch (m); the batches of a budget are as many fewer."""
+    proximal_weight: NonNegative = 1.0
+    """`bregman`: weight of the divergence from the output of the weights' moving average (mu)."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    """`bregman`: share of itself that this average keeps at a step, at most 0.99 in the first tenth of them (beta)."""
+    probability: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.7
+    """`mixout`: chance of each weight to be, for a step, what it was before training (p)."""
     push_weight: NonNegative = 0.1
     """`ear`: weight of the distance between the pooled embeddings of an example and its copy, which is to grow."""
     pull_weight: NonNegative = 1.0

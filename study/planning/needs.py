@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
+import search_spaces
 from study.execution.concurrency import held
 from study.question import encoders
 from study.question.config import ScalingConfig, StudyConfig
@@ -20,11 +21,14 @@ from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import validate
-from trainables.materials.weights import is_here, trained, whole
-from trainables.perturbation import create
+from trainables.materials.weights import is_here, loaded, trained, whole, words
+from trainables.perturbation import Parts, create
+from trainables.perturbation.tavat import Tavat
 
 WEIGHTS, FULL, MEAN = 4, 12, 8
 """Bytes for each trained parameter: of its weight in fp32, with AdamW's two moments beside it, and in fp64."""
+
+METHOD = "perturbation.method"
 
 
 # Disk
@@ -33,25 +37,43 @@ WEIGHTS, FULL, MEAN = 4, 12, 8
 def checkpoints(config: StudyConfig) -> int | None:
     """Most bytes that the study's checkpoints take at any time, on this machine; None where the encoder is not here.
 
-    Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
-    is kept, and with each the mean where weights are averaged. Without checkpoints between there is one, written when
-    the trial is interrupted, and the final weights. The weights of the best few finished trials stay, or of all, those
-    of a confirmation too; where trials are averaged, a mean in fp64 for each seed and encoder, and for a moment the
-    next one. What as few that failed by no fault of their own keep besides, to be retried from, is not counted: most
-    studies have none.
+    Each running trial has its last two and, for a moment, the next one, with its optimiser and what its method carries;
+    one more where the best is kept, and with each the mean where weights are averaged. Without checkpoints between
+    there is one, written when the trial is interrupted, and the final weights. The weights of the best few finished
+    trials stay, or of all, those of a confirmation too; where trials are averaged, a mean in fp64 for each seed and
+    encoder, and for a moment the next one. What as few that failed by no fault of their own keep besides, to be retried
+    from, is not counted: most studies have none.
     """
     counts = [trained(trial) for trial in encoders.choices(config)]
     if None in counts:
         return None
     parameters = max(c for c in counts if c is not None)
+    each = FULL * parameters + carried(config, parameters)
     evaluation = config.trial.evaluation
     if evaluation.every is None and config.trial.training.checkpoint_minutes is None:
-        running = FULL + WEIGHTS
+        running = each + WEIGHTS * parameters
     else:
-        running = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
-        running += WEIGHTS * 3 * (evaluation.checkpoint == "average")
+        running = each * (3 + (evaluation.checkpoint == "best_source_validation"))
+        running += WEIGHTS * parameters * 3 * (evaluation.checkpoint == "average")
     means = config.models.average * (config.search.replicates * len(encoders.settings(config)) + 1)
-    return parameters * (at_once(config.scaling) * running + kept(config) * WEIGHTS + means * MEAN)
+    return at_once(config.scaling) * running + parameters * (kept(config) * WEIGHTS + means * MEAN)
+
+
+def carried(config: StudyConfig, parameters: int) -> int:
+    """Most bytes of a checkpoint that are what a method carries, of those that the study names: a moving average of so
+    many parameters, or a row for each word. The rows of a batch's places (FreeAT) are few, and not counted."""
+    methods = [Parts.of(name) for name in _methods(config)]
+    average = parameters if any(each.outputs is not None for each in methods) else 0
+    if not any(each.inputs is Tavat for each in methods):
+        return WEIGHTS * average
+    tables = [math.prod(words(shapes)) for trial in encoders.choices(config) if (shapes := loaded(trial)) is not None]
+    return WEIGHTS * (average + max(tables, default=0))
+
+
+def _methods(config: StudyConfig) -> set[str]:
+    found = {config.trial.perturbation.method}
+    space = None if config.search.space is None else search_spaces.load(config.search.space)
+    return found if space is None or METHOD not in space else found | {str(each) for each in space[METHOD].choices}
 
 
 def kept(config: StudyConfig) -> int:

@@ -49,6 +49,7 @@ SIGNALS = {
     "clip_rate": "clipped by the last projection (share of balls)",
     "loss_rise": "rise of the loss by the ascent (nats per item)",
     "answers_flipped": "answers flipped by the ascent (share of items)",
+    "output_divergence": "divergence between outputs that are kept alike (nats per item)",
     "examples_per_second": "training speed (examples per second)",
 }
 """What each of `TRAINING_KEYS` is called on an axis."""

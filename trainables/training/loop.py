@@ -211,10 +211,15 @@ def _training_metrics(trial: Trial) -> dict[str, float]:
         metrics |= {
             "weight_norm": moved.norm / moved.steps,
             "relative_weight_norm": moved.relative / moved.steps,
-            "sharpness": moved.rise / moved.steps,
         }
+        if not math.isnan(moved.rise):
+            metrics["sharpness"] = moved.rise / moved.steps
     if total.balls:
         metrics["clip_rate"] = total.clipped / total.balls
     if total.items:
-        metrics |= {"loss_rise": total.loss_rise / total.items, "answers_flipped": total.flipped / total.items}
+        metrics["loss_rise"] = total.loss_rise / total.items
+    if total.answered:
+        metrics["answers_flipped"] = total.flipped / total.answered
+    if total.compared:
+        metrics["output_divergence"] = total.apart / total.compared
     return metrics
