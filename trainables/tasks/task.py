@@ -90,10 +90,13 @@ def fingerprint(rows: Mapping[str, Sequence[Row]]) -> str:
     return _digest([code, row] for code, found in sorted(rows.items()) for row in found)
 
 
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
+
+
 def _digest(values: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for value in values:
-        digest.update(json.dumps(value, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+        digest.update(_CANONICAL.encode(value).encode() + b"\n")
     return digest.hexdigest()
 
 
