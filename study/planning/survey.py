@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from trainables import languages
+from trainables import languages, typology
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.model.catalogue import pretraining_of
 from trainables.model.encoder import load_tokenizer
 from trainables.tasks.base import Row, TaskShape
-from trainables.tasks.definition import Split
+from trainables.tasks.definition import Split, complete
 from trainables.tasks.formats.registry import Piece, recognise
 from trainables.tasks.plan import SPLITS, Plan
 from trainables.tasks.store import Files
@@ -36,6 +37,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
 
     Raises `UserError` for malformed rows, and for whatever else `load_task` refuses.
     """
+    config = config.model_copy(update={"task": complete(config.task)})
     plan = Plan.of(config.task)
     splits = [split for split in SPLITS if any(plan.store(p.task).languages(p.split) for p in plan.parts(split))]
     absent = [split for split in SPLITS if plan.parts(split) and split not in splits]
@@ -51,7 +53,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
         "source": plan.source,
         "files": {split: list(_files(plan, split)) for split in splits},
         "absent": {split: _looked(plan, split) for split in absent},
-        "languages": {code: _language(code) for code in codes},
+        "languages": {code: _language(code, config, plan.source) for code in codes},
         "rows": {split: {code: len(rows) for code, rows in found.items()} for split, found in task.rows.items()},
         "label_counts": {
             split: {code: _labels(plan.shape, rows) for code, rows in found.items()}
@@ -102,15 +104,19 @@ def _pieces(store: Files, split: str, code: str) -> Sequence[Piece]:
     return found.get(code) or found.get("", ())
 
 
-def _language(code: str) -> dict[str, Any]:
-    known = languages.language(code)
-    in_groups = [name for name in languages.GROUPS if languages.group(name, [code])]
+def _language(code: str, config: TrialConfig, source: str) -> dict[str, Any]:
+    """What a study of this task and encoder takes a language for; the source has no script or distance from itself."""
+    own, lists = config.task.own, (pretraining_of(config.encoder.name_or_path),)
+    known, origin = languages.language(code, own), None if code == source else source
+    named = (*languages.GROUPS, *languages.own_groups(own))
+    distances = {kind: languages.distance(kind, origin, code, own) for kind in typology.KINDS} if origin else {}
     return {
         "name": known.name,
         "family": known.family,
         "script": known.script,
         "class": known.resource_class,
-        "groups": in_groups,
+        "groups": [name for name in named if languages.group(name, [code], lists, own, origin)],
+        "distances": {kind: value for kind, value in distances.items() if value is not None},
     }
 
 

@@ -59,6 +59,30 @@ def test_all_that_is_understood_of_a_task(task: Path, capsys: pytest.CaptureFixt
     assert 'sw test: text "three"; label "a"' in text
 
 
+def test_languages_are_what_the_task_and_the_encoder_make_them(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the facts of the task's own file, the source's script and distances, and the encoder's pretraining."""
+    task.write_text(
+        json.dumps(
+            {
+                "shape": "classification",
+                "labels": ["a", "b"],
+                "facts": {"toba_batak": {"name": "Toba Batak", "script": "Batk", "groups": ["batak"]}},
+            }
+        )
+    )
+    languages = json.loads(looked(capsys, task, "--json", "encoder.name_or_path=bert-base-multilingual-cased"))[
+        "languages"
+    ]
+    assert languages["toba_batak"]["name"] == "Toba Batak"
+    assert languages["toba_batak"]["groups"] == ["other_script", "batak"]
+    assert languages["sw"]["groups"] == ["low_resource", "seen", "seen_mbert", "same_script"]
+    assert languages["sw"]["distances"]["syntactic"] == pytest.approx(0.45, abs=0.1)
+    assert not {"same_script", "other_script"} & set(languages["en"]["groups"]) and not languages["en"]["distances"]
+    unlisted = json.loads(looked(capsys, task, "--json", "encoder.name_or_path=somebody/unknown"))["languages"]
+    assert "seen" not in unlisted["sw"]["groups"] and "seen_mbert" in unlisted["sw"]["groups"]
+    assert f"{languages['sw']['distances']['syntactic']:.2f}" in looked(capsys, task)
+
+
 def test_a_split_without_files_is_said(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in task.parent.glob("validation.*"):
         path.unlink()
