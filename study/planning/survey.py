@@ -20,6 +20,7 @@ from trainables.model.catalogue import pretraining_of
 from trainables.model.encoder import load_tokenizer
 from trainables.tasks.base import Row, TaskShape
 from trainables.tasks.definition import Split, complete
+from trainables.tasks.files import example
 from trainables.tasks.formats.registry import Piece, recognise
 from trainables.tasks.plan import SPLITS, Plan
 from trainables.tasks.store import Files
@@ -92,6 +93,7 @@ def _files(plan: Plan, split: Split) -> Iterator[dict[str, Any]]:
         yield {
             "task": part.task,
             "from": str(pieces[0]) if pieces else store.place(part.split, "{language}"),
+            "pattern": example(store.definition.files, "{split}", "{language}"),
             "files": sum(formats.values()),
             "formats": dict(formats),
             "columns": list(first),

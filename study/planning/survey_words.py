@@ -12,6 +12,9 @@ from trainables.errors import shown
 
 Survey = Mapping[str, Any]
 
+USUAL = "{split}.{language}.*"
+"""How files lie that need no further word."""
+
 
 def words(survey: Survey, room: int | None) -> str:
     """The whole survey, for a terminal of `room` places."""
@@ -34,7 +37,8 @@ def _origin(part: Mapping[str, Any]) -> str:
     formats = ", ".join(f"{count} {name}" for name, count in part["formats"].items()) or "none"
     more = f" and {part['files'] - 1} more" if part["files"] > 1 else ""
     columns = f"; columns {', '.join(part['columns'])}" if part["columns"] else ""
-    return f"{whose}{part['from']}{more} ({formats}){columns}"
+    laid_out = f", laid out as {part['pattern']}" if part["pattern"] != USUAL else ""
+    return f"{whose}{part['from']}{more} ({formats}){laid_out}{columns}"
 
 
 def _languages(survey: Survey, room: int | None) -> str:

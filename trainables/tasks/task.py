@@ -82,7 +82,8 @@ def task_key(config: TaskConfig) -> str:
         for part in plan.parts(split):
             for task in (part.task, *(borrowed.task for borrowed in part.borrow)):
                 named[f"{task}/{part.split}"] = plan.store(task).key(part.split)
-    return _digest([plan.definition.model_dump(mode="json"), sorted(named.items())])
+    said = plan.definition.model_dump(mode="json", exclude={"layouts"})  # where files lie follows from their own names
+    return _digest([said, sorted(named.items())])
 
 
 def fingerprint(rows: Mapping[str, Sequence[Row]]) -> str:
