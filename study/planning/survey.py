@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from study.planning.vocabulary import Cut
 from trainables import languages, typology
+from trainables.augmentation import texts_of
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.model.catalogue import pretraining_of
@@ -64,6 +66,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
             split: {code: _tokens(plan.shape, rows, tokenizer, config.task.max_length) for code, rows in found.items()}
             for split, found in task.rows.items()
         },
+        "vocabulary": _vocabulary(plan, task.rows, tokenizer, config),
         "max_length": config.task.max_length,
         "repeated": _repeated(plan.shape, task.rows),
         "examples": {code: _examples(plan.shape, task.rows, code, shown) for code in codes},
@@ -144,6 +147,23 @@ def _tokens(shape: TaskShape, rows: Sequence[Row], tokenizer: Any, limit: int) -
         "longest_row": longest,
         "over": int((lengths > limit).sum()),
     }
+
+
+def _vocabulary(plan: Plan, rows: Rows, tokenizer: Any, config: TrialConfig) -> dict[str, dict[str, float | None]]:
+    """How the words of each language are cut, and how much of that is trained on: of first rows, as lengths are."""
+
+    def cut(found: Sequence[Row]) -> Cut:
+        texts = [*texts_of(found[:MEASURED], plan.shape.text_columns)]
+        return Cut.of(texts, tokenizer, _ENOUGH)
+
+    trained = cut(rows.get("train", {}).get(plan.source, ()))
+    told: dict[str, dict[str, float | None]] = {}
+    for code, found in ((code, found) for split in reversed(list(rows)) for code, found in rows[split].items()):
+        if code not in told:
+            own = cut(found)
+            script = languages.language(code, config.task.own).script
+            told[code] = {"fertility": own.fertility(script), "overlap": own.overlap(trained)}
+    return told
 
 
 def _repeated(shape: TaskShape, rows: Rows) -> list[dict[str, Any]]:

@@ -43,24 +43,29 @@ def _origin(part: Mapping[str, Any]) -> str:
 
 def _languages(survey: Survey, room: int | None) -> str:
     splits = list(survey["rows"])
-    rows = [["language", "name", "groups", "syntactic", *splits, "tokens", "longest", "over"]]
+    rows = [["language", "name", "groups", "syntactic", "fertility", "overlap", *splits, "tokens", "longest", "over"]]
     for code, known in survey["languages"].items():
         tokens = [found[code] for found in survey["tokens"].values() if code in found]
         counts = [str(survey["rows"][split].get(code, "–")) for split in splits]
         median = sorted(each["median"] for each in tokens)[len(tokens) // 2]
         longest, over = max(each["longest"] for each in tokens), sum(each["over"] for each in tokens)
         groups = ", ".join(known["groups"]) or "none"
-        far = known["distances"].get("syntactic")
-        away = "–" if far is None else f"{far:.2f}"
-        rows.append([code, known["name"], groups, away, *counts, f"{median:.0f}", str(longest), str(over)])
+        cut = survey["vocabulary"][code]
+        facts = map(_decimals, (known["distances"].get("syntactic"), cut["fertility"], cut["overlap"]))
+        rows.append([code, known["name"], groups, *facts, *counts, f"{median:.0f}", str(longest), str(over)])
     table, _, _ = layout.fit(rows, room, least=("groups", "name"))
     alone = [code for code, known in survey["languages"].items() if not known["groups"]]
     notes = [
         f"{len(rows) - 1} languages, {len(alone)} of them in no group{': ' if alone else ''}{', '.join(alone)}",
         f"syntactic: distance from {survey['source']}, as in group:distance_syntactic>0.5",
+        "fertility: tokens a word, – where blanks part no words; overlap: share of its tokens that are trained on",
         f"tokens: the median of a row, and the longest; over: rows longer than task.max_length, {survey['max_length']}",
     ]
     return "\n".join([table, *notes])
+
+
+def _decimals(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _labels(survey: Survey, room: int | None) -> str:

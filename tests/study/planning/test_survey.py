@@ -83,6 +83,18 @@ def test_languages_are_what_the_task_and_the_encoder_make_them(task: Path, capsy
     assert f"{languages['sw']['distances']['syntactic']:.2f}" in looked(capsys, task)
 
 
+def test_how_words_are_cut_and_how_much_of_that_is_trained(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One token a letter and one for the blank before a word; trained on are n, o, e, t, w, x and the blank."""
+    (task.parent / "validation.th.jsonl").write_text('{"text": "ต้น ot", "label": "a"}\n')
+    text = looked(capsys, task)
+    found = json.loads(looked(capsys, task, "--json"))["vocabulary"]
+    assert found["toba_batak"]["fertility"] == pytest.approx((4 + 5 + 5) / 3)
+    assert found["toba_batak"]["overlap"] == pytest.approx((4 + 2 + 2) / 14), "of four o and the blank"
+    assert found["th"]["fertility"] is None and 0 < found["th"]["overlap"] < 1
+    assert found["en"]["overlap"] < 1, "of test, as long as there is one"
+    assert "4.67" in text and "0.57" in text
+
+
 def test_a_split_without_files_is_said(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in task.parent.glob("validation.*"):
         path.unlink()
