@@ -5,5 +5,6 @@ preflight  what forbids a start; start here. needs: time, memory and disk
 doctor     what this machine has and lacks; cluster_doctor: the same of a cluster's machines; finding: one line of it
 fits       whether trials fit into the memory of their devices
 survey     what was understood of a task's data; survey_words: the same in tables; proposal: a file for a folder
+vocabulary how an encoder's tokenizer cuts the languages of a task
 describe   a study in words; power_plan: what a confirmation could show
 """

@@ -29,6 +29,7 @@ from trainables.materials import noised, noisy_files, substitutes, twins
 from trainables.materials.substitutes import Substitutes
 from trainables.model.families import Numbers, number_of
 from trainables.perturbation import create, is_paired
+from trainables.progress import told
 from trainables.scores import Split
 from trainables.seeds import derive
 from trainables.storage import cache
@@ -269,7 +270,8 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
 
     encoded: dict[str, dict[str, Encoded]] = {}
     for split in ("train", *splits):
-        encoded[split] = {language: encode(rows, language) for language, rows in sorted(task.rows[split].items())}
+        by_language = told(sorted(task.rows[split].items()), f"tokenising {split}", "languages", len(task.rows[split]))
+        encoded[split] = {language: encode(rows, language) for language, rows in by_language}
     noisy: dict[str, dict[str, Sequence[Row]]] = {}
     if unknown := noised.without_layout(config.evaluation, task.rows[splits[0]] if splits else ()):
         words = "evaluation.noise: no keyboard is known of %s, whose new letters are any of their own"
@@ -289,9 +291,11 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     norm = _reference_norm(encoder, encoded["train"][task.source_language])
     pad_id = int(tokenizer.pad_token_id)
     if config.encoder.trim_vocabulary:
-        ids = [e.ids for languages in encoded.values() for e in languages.values()]
-        used = np.unique(np.concatenate([*ids, *map(substitutes.ids_of, others.values())]))
-        kept = kept_rows(used, tokenizer, encoder)
+        occurs = np.zeros(encoder.model.get_input_embeddings().num_embeddings, dtype=np.bool_)
+        all_ids = [each.ids for languages in encoded.values() for each in languages.values()]
+        for each in (*all_ids, *map(substitutes.ids_of, others.values())):
+            occurs[each] = True  # to sort millions of tokens takes longer than all else
+        kept = kept_rows(np.flatnonzero(occurs), tokenizer, encoder)
         pad_id = int(np.searchsorted(kept, pad_id))
         encoded = {s: {k: _renumber(e, kept) for k, e in languages.items()} for s, languages in encoded.items()}
         others = {split: substitutes.renumbered(each, lambda i: places(i, kept)) for split, each in others.items()}
@@ -400,7 +404,9 @@ def places(rows: npt.NDArray[Any], kept: npt.NDArray[np.int64]) -> npt.NDArray[n
 
 
 def _renumber(encoded: Encoded, kept: npt.NDArray[np.int64]) -> Encoded:
-    return Encoded(**encoded.arrays() | {"ids": places(encoded.ids, kept).astype(np.int32)})
+    place = np.zeros(int(kept.max()) + 1, dtype=np.int32)
+    place[kept] = np.arange(len(kept))
+    return Encoded(**encoded.arrays() | {"ids": place[encoded.ids]})
 
 
 def _save(folder: Path, languages: Mapping[str, Encoded]) -> None:

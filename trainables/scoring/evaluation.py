@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from trainables.model.encoder import Model
 from trainables.model.frozen import Frozen
 from trainables.scores import LanguageScores, Split
 from trainables.scoring.calibration import brier, calibration_error, confidence_weighted_accuracy
+from trainables.scoring.sequences import Sequences, batches, of_items, sequences
 from trainables.scoring.stream import Stream, join, planned
 from trainables.tasks.base import collate
 
@@ -35,28 +37,21 @@ Respond = Callable[[Batch], Callable[[], dict[str, list[Any]]]]
 def predict_stream(
     model: Model, materials: Materials, split: Split, plan: Stream, group: Group, respond: Respond
 ) -> dict[str, Predictions]:
-    """Predictions for every planned item, on every worker, by name. Leaves the model in evaluation mode.
-
-    A batch is read once the next one has been asked for: a device has something to compute meanwhile.
-    """
+    """Predictions for every planned item, on every worker, by name. Leaves the model in evaluation mode."""
     model.eval()
     c = materials.shape.sequences_per_item
-    mine: list[tuple[str, tuple[str, int], Any]] = []
 
-    def take(keys: list[tuple[str, int]], answers: Callable[[], dict[str, list[Any]]]) -> None:
-        for name, found in answers().items():
-            mine.extend((name, key, answer) for key, answer in zip(keys, found, strict=True))
+    def own() -> Iterator[tuple[list[tuple[str, int]], Batch]]:
+        for keys in plan.batches[group.rank :: group.world]:
+            joined = join([(materials.evaluation[split][k], item) for k, item in keys], c)
+            yield keys, collate(materials.shape, joined, range(len(keys)), materials.pad_id).to(group.device)
 
-    late: tuple[list[tuple[str, int]], Callable[[], dict[str, list[Any]]]] | None = None
-    for keys in plan.batches[group.rank :: group.world]:
-        joined = join([(materials.evaluation[split][k], item) for k, item in keys], c)
-        batch = collate(materials.shape, joined, range(len(keys)), materials.pad_id).to(group.device)
-        asked = respond(batch)
-        if late is not None:
-            take(*late)
-        late = keys, asked
-    if late is not None:
-        take(*late)
+    mine = [
+        (name, key, answer)
+        for keys, answers in _answered(own(), respond)
+        for name, found in answers.items()
+        for key, answer in zip(keys, found, strict=True)
+    ]
     found: dict[str, Predictions] = {}
     for name, representative, prediction in (each for part in group.gather(mine) for each in part):
         if name not in found:
@@ -64,6 +59,36 @@ def predict_stream(
         for language, position in plan.copies[representative]:
             found[name][language][position] = prediction
     return found
+
+
+def _answered(
+    batches: Iterable[tuple[list[tuple[str, int]], Batch]], respond: Respond
+) -> Iterator[tuple[list[tuple[str, int]], dict[str, list[Any]]]]:
+    """What each batch gave, with the keys of what is in it.
+
+    A batch is read once the next one has been asked for: a device has something to compute meanwhile.
+    """
+    late: tuple[list[tuple[str, int]], Callable[[], dict[str, list[Any]]]] | None = None
+    for keys, batch in batches:
+        asked = respond(batch)
+        if late is not None:
+            yield late[0], late[1]()
+        late = keys, asked
+    if late is not None:
+        yield late[0], late[1]()
+
+
+def predict_sequences(
+    model: Model, materials: Materials, split: Split, plan: Stream, own: Sequences, group: Group, respond: Respond
+) -> Predictions:
+    """As `predict_stream`, of shapes that read sequences one by one: each different one is encoded once."""
+    model.eval()
+    mine = [
+        each
+        for keys, answers in _answered(batches(materials, split, own, group), respond)
+        for each in zip(keys, chain.from_iterable(answers["answers"]), strict=False)  # what fills the last item is left
+    ]
+    return of_items(plan, own, [each for part in group.gather(mine) for each in part])
 
 
 def on_host(*tensors: Tensor) -> Callable[[], list[Tensor]]:
@@ -146,7 +171,11 @@ def answered(
 
         return answers
 
-    return predict_stream(model, materials, split, plan, group, respond)
+    if shape.whole_item is None:
+        return predict_stream(model, materials, split, plan, group, respond)
+    budget = token_budget(config, group)
+    own = materials.remember(("sequences", split, *key), lambda: sequences(materials, split, plan, budget))
+    return {"answers": predict_sequences(model, materials, split, plan, own, group, respond)}
 
 
 def calibrated(

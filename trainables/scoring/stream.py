@@ -57,7 +57,7 @@ def stream_of(
         return int(np.diff(offsets[key[1] * c : key[1] * c + c + 1]).max())
 
     return Stream(
-        items, list(_batches(sorted(copies, key=lambda k: (length(k), k)), length, token_budget // c)), copies
+        items, list(batches_of(sorted(copies, key=lambda k: (length(k), k)), length, token_budget // c)), copies
     )
 
 
@@ -77,8 +77,8 @@ def _input(materials: Materials, encoded: Encoded, item: int, labelled: bool) ->
     return bytes(given + (scored.tobytes() if labelled or len(scored) > 1 else b""))
 
 
-def _batches(keys: Sequence[tuple[str, int]], length: Any, token_budget: int) -> Iterator[list[tuple[str, int]]]:
-    """Cut a length-sorted list into runs whose padded size stays within the budget (one item always fits)."""
+def batches_of(keys: Sequence[tuple[str, int]], length: Any, token_budget: int) -> Iterator[list[tuple[str, int]]]:
+    """Cut a length-sorted list of keys into runs whose padded size stays within the budget (one item always fits)."""
     batch: list[tuple[str, int]] = []
     for key in keys:
         if batch and length(key) * (len(batch) + 1) > token_budget:

@@ -14,6 +14,7 @@ from typing import Any
 from trainables.config import TaskConfig
 from trainables.errors import UserError, shown
 from trainables.languages import group, normalize
+from trainables.progress import told
 from trainables.tasks.base import DataError, Row, RowError, TaskShape
 from trainables.tasks.definition import Part, Split, TaskDefinition, catalogue, find
 from trainables.tasks.fields import with_joined
@@ -122,7 +123,8 @@ class Plan:
         problems: list[str] = []
         for code, parts in sorted(sources.items()):
             try:
-                rows[code] = collect(row for part in parts for row in self._rows(part, split, code))
+                found = (row for part in parts for row in self._rows(part, split, code))
+                rows[code] = collect(told(found, f"reading {split} of {code}", "rows"))
             except _MalformedError as error:
                 problems += error.lines
                 if len(problems) >= MOST_LINES:
