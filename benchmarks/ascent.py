@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -22,13 +23,17 @@ from transformers import BertConfig, BertModel
 
 from trainables.config import PerturbationConfig
 from trainables.layout import Layout
+from trainables.model import dropout
 from trainables.model.encoder import Encoder, Model
 from trainables.perturbation import create
-from trainables.perturbation.base import Perturbable, WeightAscent
-from trainables.perturbation.sharpness import move
+from trainables.perturbation.base import Perturbable, Perturbation
+from trainables.perturbation.carried import Start
 
 ASCENT = 0.676
 """Measured cost of an ascent step in clean steps (12 layers, 128 tokens); by counting passes it is 2/3."""
+
+VOCABULARY = 10_000
+"""About what a trimmed one keeps."""
 
 METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("random_perturbation", {}, 1.0, 0.03),
@@ -46,7 +51,13 @@ METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("rdrop", {}, 2.0, 0.10),
     ("sam", {}, 2.0, 0.10),
     ("asam", {}, 2.0, 0.10),
+    ("mixout", {}, 1.0, None),  # and some nanoseconds a weight, however small the batch
     ("villa", {"ascent_steps": 3}, 3 + 1 / 3, 0.10),
+    ("creat", {"ascent_steps": 1}, 2 + ASCENT, 0.10),
+    ("freeat", {}, 1.0, 0.10),
+    ("tavat", {"ascent_steps": 2}, 2.0, 0.10),
+    ("bregman", {}, 1 + 1 / 3, 0.10),
+    ("smart+bregman", {"ascent_steps": 1}, 2 + ASCENT + 1 / 3, None),
 ]
 """Method, settings, expected cost, and the share by which it may be missed where a limit is set."""
 
@@ -59,13 +70,22 @@ def main() -> None:
 
     def seconds(method: str, settings: dict[str, object]) -> float:
         perturbation = create(PerturbationConfig.model_validate({"method": method, **settings}), 1.0)
-        began = time.thread_time()
+        weights = {name: parameter.detach() for name, parameter in parameters.items()}
         if perturbation.weights is not None:
+            perturbation.weights.begin(weights)
+        if perturbation.carries is not None:
+            perturbation.carries.begin(
+                Start(weights, torch.arange(VOCABULARY), options.hidden, options.batch, options.tokens, seed=0)
+            )
+        began = time.thread_time()
+        with _moved(perturbation, weights, parameters, view, options.batch):
+            if perturbation.carries is not None:
+                perturbation.carries.forget()
             perturbation.backward(view(), 1.0, 1.0 / options.batch)
-            _move_and_back(perturbation.weights, parameters)
-        perturbation.backward(view(), 1.0, 1.0 / options.batch)
+        if perturbation.carries is not None:
+            perturbation.carries.update(weights, 1.0)
         took = time.thread_time() - began
-        for parameter in parameters:
+        for parameter in parameters.values():
             parameter.grad = None
         return took
 
@@ -86,14 +106,33 @@ def main() -> None:
     raise SystemExit(_print_table(ratios))
 
 
-def _move_and_back(way: WeightAscent, parameters: list[nn.Parameter]) -> None:
-    """What a trial does between the passes and after them."""
-    weights = [parameter.detach() for parameter in parameters]
-    kept = [weight.clone() for weight in weights]
-    move(way, weights, [p.grad for p in parameters if p.grad is not None], 1.0)
-    for parameter, before in zip(parameters, kept, strict=True):
-        parameter.detach().copy_(before)
+@contextmanager
+def _moved(
+    perturbation: Perturbation,
+    weights: dict[str, Tensor],
+    parameters: dict[str, nn.Parameter],
+    view: Callable[[], Perturbable],
+    batch: int,
+) -> Iterator[None]:
+    """What a trial does before the passes that train and after them, where the weights are moved meanwhile."""
+    way = perturbation.weights
+    if way is None:
+        yield
+        return
+    if way.looks_first:
+        perturbation.backward(view(), 1.0, 1.0 / batch)
+    kept = {name: weight.clone() for name, weight in weights.items()}
+    way.move(weights, _gradients(parameters), 1.0, lambda name, weight, p: dropout.draw(1, weight, p))
+    for parameter in parameters.values():
         parameter.grad = None
+    yield
+    for name, before in kept.items():
+        weights[name].copy_(before)
+    way.bring_back(_gradients(parameters))
+
+
+def _gradients(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in parameters.items() if p.grad is not None}
 
 
 def _print_table(ratios: list[list[float]]) -> int:
@@ -125,11 +164,13 @@ def _noise_seconds(view: Perturbable) -> float:
     return min(took)
 
 
-def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[[], Perturbable], list[nn.Parameter]]:
+def _batch(
+    hidden: int, layers: int, batch: int, tokens: int
+) -> tuple[Callable[[], Perturbable], dict[str, nn.Parameter]]:
     """A function that makes a fresh view of a batch without padding, and the trained parameters."""
     torch.manual_seed(0)
     sizes = {
-        "vocab_size": 10_000,  # about what a trimmed vocabulary keeps
+        "vocab_size": VOCABULARY,
         "hidden_size": hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": hidden // 32,
@@ -138,14 +179,21 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
     }
     encoder = Encoder(BertModel(BertConfig(**sizes), add_pooling_layer=False), uses_segments=False).train()
     model = Model(encoder, nn.Linear(hidden, 30))
-    ids = torch.randint(5, 10_000, (batch, tokens))
+    ids = torch.randint(5, VOCABULARY, (batch, tokens))
     attention, labels = torch.ones_like(ids), torch.randint(0, 30, (batch,))
 
-    def forward(embeddings: Tensor, masks: int = 1) -> Tensor:
+    def encoded(embeddings: Tensor, masks: int = 1) -> tuple[Tensor, Tensor]:
         model.masks.use(masks)
         states = encoder.states(embeddings, Layout.of(attention, torch.zeros_like(attention, dtype=torch.bool)))
-        logits: Tensor = model.head(states[:, 0])
-        return logits
+        return model.head(states[:, 0]), states[:, 0]
+
+    def forward(embeddings: Tensor, masks: int = 1) -> Tensor:
+        return encoded(embeddings, masks)[0]
+
+    @torch.no_grad()
+    def averaged(added: Tensor | None) -> Tensor:
+        clean = encoder.embed(ids)
+        return forward(clean if added is None else clean + added)
 
     def divergence(p: Tensor, q: Tensor) -> Tensor:
         return nn.functional.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
@@ -162,9 +210,13 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
             keys=torch.arange(batch),
             draw=0,
             forward_again=partial(forward, masks=2),
+            words=ids,
+            places=torch.arange(batch),
+            encoded=encoded,
+            averaged=averaged,
         )
 
-    return view, list(model.parameters())
+    return view, dict(model.named_parameters())
 
 
 def _options() -> argparse.Namespace:

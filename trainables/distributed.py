@@ -119,15 +119,23 @@ class Group:
             if parameter.grad is None:  # this worker had no item of a small last batch
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
+        self._sum([total], *_buckets(gradients))
+        return total
+
+    def sum(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by its sum over the workers."""
+        if self.world > 1:
+            self._sum(*_buckets(tensors))
+
+    def _sum(self, *buckets: list[Tensor]) -> None:
         under_way: deque[_Bucket] = deque()
         with together():
-            for tensors in ([total], *_buckets(gradients)):
+            for tensors in buckets:
                 if len(under_way) == IN_FLIGHT:
                     under_way.popleft().arrive()
                 under_way.append(_Bucket(tensors))
             for bucket in under_way:
                 bucket.arrive()
-        return total
 
     def gather(self, value: Any) -> list[Any]:
         """Every worker's value, in rank order, on every worker."""

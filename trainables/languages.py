@@ -351,6 +351,9 @@ def _check(name: str, declared: Iterable[str] = ()) -> None:
         return
     if name in GROUPS or (kind in _ATTRIBUTES and argument) or typology.Condition.of(name) is not None:
         return
+    if kind.partition(">")[0].partition("<")[0] in ("fertility", "overlap"):
+        rule = "fertility and overlap follow from the rows and the tokenizer, `study data` shows them; list the members"
+        raise UserError(f"group: {rule} in protocol.groups (got {name!r})")
     known = (*GROUPS, *declared)
     hint = suggestion(name, known) or f", known: {', '.join((*known, *PATTERNS))}"
     raise UserError(f"group: unknown group of languages{hint} (got {name!r})")

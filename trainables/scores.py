@@ -26,6 +26,7 @@ TRAINING_KEYS = (
     "clip_rate",
     "loss_rise",
     "answers_flipped",
+    "output_divergence",
     "examples_per_second",
 )
 """What a trial reports about its training since the last evaluation, under ``training/``."""

@@ -7,5 +7,6 @@ members    the studies that share the slots, or one alone; pool: whose trial a f
 trials     ask, report, finish: the ledger first, then the proposer; knows no Ray. retry: failed ones once more
 adapters   Ray's Searcher and scheduler over members; interrupts: Ctrl-C; concurrency: how many at a time
 cluster    the Ray it runs on: a local one of its own, or that at an address
+looks      at a confirmation's endpoint while its seeds come in
 checkpoints  which checkpoints of finished trials stay; simulation: a trainable without training
 """

@@ -15,6 +15,7 @@ from typing import Any
 from study.execution.confirm import confirming, due, keep_results
 from study.execution.members import Listener, Member
 from study.execution.runner import begun, execute, made_from
+from study.proposals.arms import Planned
 from study.question.config import MemberConfig, StudyConfig
 from study.record.lines import Reading
 from study.record.place import Place
@@ -67,19 +68,27 @@ def confirm_suite(
     address: str | None = None,
 ) -> dict[str, str]:
     """Confirm these members of the suite `name`, each as `confirm_study` does; returns member -> why it was not."""
-    refused, planned = {}, {}
-    for member in joining:
-        try:
-            planned[member.how.name] = due(member.config, member.reading.update(), runners_up, again)
-        except UserError as error:
-            refused[member.how.name] = str(error)
+    refused: dict[str, str] = {}
+    planned: dict[str, list[Planned]] = {}
+    seen: dict[str, int] = {}
 
     def begin(member: Joining, hear: Listener) -> AbstractContextManager[Member]:
         hear({"event": "waiting", "for": "data and encoder, with the test split"})
         plan = planned[member.how.name]
         return confirming(member.config, member.place, member.reading, plan, hear, take_over)
 
-    refused |= _together(name, [m for m in joining if planned.get(m.how.name)], begin, events, address)
+    left = list(joining)
+    while left:  # once, or with looks at a confirmation until none is left that has brought further trials
+        for member in left:
+            record = member.reading.update()
+            seen[member.how.name] = len(record.looks)
+            try:
+                planned[member.how.name] = due(member.config, record, runners_up, again)
+            except UserError as error:
+                refused[member.how.name] = str(error)
+        left = [m for m in left if m.how.name not in refused and planned[m.how.name]]
+        refused |= _together(name, left, begin, events, address)
+        left = [m for m in left if m.how.name not in refused and len(m.reading.update().looks) > seen[m.how.name]]
     for member in joining:
         if member.how.name not in refused:
             try:
@@ -109,7 +118,7 @@ def _together(
                 continue
             how = member.how
             running.append(replace(ours, name=how.name, priority=how.priority, at_once=how.at_once))
-        if running:
+        if any(member.trials.remaining for member in running):
             execute(running, name, events, address)
     return refused
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
+import search_spaces
 from study.execution.concurrency import held
 from study.question import encoders
 from study.question.config import ScalingConfig, StudyConfig
@@ -20,11 +21,14 @@ from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import validate
-from trainables.materials.weights import is_here, trained, whole
-from trainables.perturbation import create
+from trainables.materials.weights import is_here, loaded, trained, whole, words
+from trainables.perturbation import Parts, create
+from trainables.perturbation.tavat import Tavat
 
 WEIGHTS, FULL, MEAN = 4, 12, 8
 """Bytes for each trained parameter: of its weight in fp32, with AdamW's two moments beside it, and in fp64."""
+
+METHOD = "perturbation.method"
 
 
 # Disk
@@ -42,18 +46,19 @@ def checkpoints(config: StudyConfig) -> int | None:
 def running(config: StudyConfig) -> int | None:
     """Most bytes of the checkpoints of trials that run at one time.
 
-    Each has its last two and, for a moment, the next one, with its optimiser; one more where the best is kept, and with
-    each the mean where weights are averaged. Without checkpoints between there is one, written when the trial is
-    interrupted, and the final weights.
+    Each has its last two and, for a moment, the next one, with its optimiser and what its method carries; one more
+    where the best is kept, and with each the mean where weights are averaged. Without checkpoints between there is one,
+    written when the trial is interrupted, and the final weights.
     """
-    evaluation = config.trial.evaluation
+    if (parameters := _parameters(config)) is None:
+        return None
+    whole, evaluation = FULL * parameters + carried(config, parameters), config.trial.evaluation
     if evaluation.every is None and config.trial.training.checkpoint_minutes is None:
-        each = FULL + WEIGHTS
+        each = whole + WEIGHTS * parameters
     else:
-        each = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
-        each += WEIGHTS * 3 * (evaluation.checkpoint == "average")
-    parameters = _parameters(config)
-    return None if parameters is None else parameters * at_once(config.scaling) * each
+        each = whole * (3 + (evaluation.checkpoint == "best_source_validation"))
+        each += WEIGHTS * parameters * 3 * (evaluation.checkpoint == "average")
+    return at_once(config.scaling) * each
 
 
 def finished(config: StudyConfig) -> int | None:
@@ -78,11 +83,28 @@ def together(members: Iterable[StudyConfig]) -> int | None:
     return None if len(under_way) < len(each) or len(weights) < len(each) else max(under_way) + sum(weights)
 
 
+def carried(config: StudyConfig, parameters: int) -> int:
+    """Most bytes of a checkpoint that are what a method carries, of those that the study names: a moving average of so
+    many parameters, or a row for each word. The rows of a batch's places (FreeAT) are few, and not counted."""
+    methods = [Parts.of(name) for name in _methods(config)]
+    average = parameters if any(each.outputs is not None for each in methods) else 0
+    if not any(each.inputs is Tavat for each in methods):
+        return WEIGHTS * average
+    tables = [math.prod(words(shapes)) for trial in encoders.choices(config) if (shapes := loaded(trial)) is not None]
+    return WEIGHTS * (average + max(tables, default=0))
+
+
+def _methods(config: StudyConfig) -> set[str]:
+    found = {config.trial.perturbation.method}
+    space = None if config.search.space is None else search_spaces.load(config.search.space)
+    return found if space is None or METHOD not in space else found | {str(each) for each in space[METHOD].choices}
+
+
 def kept(config: StudyConfig) -> int:
     """Most finished trials whose weights stay."""
     if config.models.keep != "all":
         return config.models.keep
-    return trials(config) + len(configurations(config)) * config.protocol.confirm_seeds
+    return trials(config) + len(configurations(config)) * config.protocol.most_seeds
 
 
 def used(config: StudyConfig, root: Path) -> int:

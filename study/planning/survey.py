@@ -13,12 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from trainables import languages
+from study.planning.vocabulary import Cut
+from trainables import languages, typology
+from trainables.augmentation import texts_of
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.model.catalogue import pretraining_of
 from trainables.model.encoder import load_tokenizer
 from trainables.tasks.base import Row, TaskShape
-from trainables.tasks.definition import Split
+from trainables.tasks.definition import Split, complete
+from trainables.tasks.files import example
 from trainables.tasks.formats.registry import Piece, recognise
 from trainables.tasks.plan import SPLITS, Plan
 from trainables.tasks.store import Files
@@ -36,6 +40,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
 
     Raises `UserError` for malformed rows, and for whatever else `load_task` refuses.
     """
+    config = config.model_copy(update={"task": complete(config.task)})
     plan = Plan.of(config.task)
     splits = [split for split in SPLITS if any(plan.store(p.task).languages(p.split) for p in plan.parts(split))]
     absent = [split for split in SPLITS if plan.parts(split) and split not in splits]
@@ -51,7 +56,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
         "source": plan.source,
         "files": {split: list(_files(plan, split)) for split in splits},
         "absent": {split: _looked(plan, split) for split in absent},
-        "languages": {code: _language(code) for code in codes},
+        "languages": {code: _language(code, config, plan.source) for code in codes},
         "rows": {split: {code: len(rows) for code, rows in found.items()} for split, found in task.rows.items()},
         "label_counts": {
             split: {code: _labels(plan.shape, rows) for code, rows in found.items()}
@@ -61,6 +66,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
             split: {code: _tokens(plan.shape, rows, tokenizer, config.task.max_length) for code, rows in found.items()}
             for split, found in task.rows.items()
         },
+        "vocabulary": _vocabulary(plan, task.rows, tokenizer, config),
         "max_length": config.task.max_length,
         "repeated": _repeated(plan.shape, task.rows),
         "examples": {code: _examples(plan.shape, task.rows, code, shown) for code in codes},
@@ -90,6 +96,7 @@ def _files(plan: Plan, split: Split) -> Iterator[dict[str, Any]]:
         yield {
             "task": part.task,
             "from": str(pieces[0]) if pieces else store.place(part.split, "{language}"),
+            "pattern": example(store.definition.files, "{split}", "{language}"),
             "files": sum(formats.values()),
             "formats": dict(formats),
             "columns": list(first),
@@ -102,15 +109,19 @@ def _pieces(store: Files, split: str, code: str) -> Sequence[Piece]:
     return found.get(code) or found.get("", ())
 
 
-def _language(code: str) -> dict[str, Any]:
-    known = languages.language(code)
-    in_groups = [name for name in languages.GROUPS if languages.group(name, [code])]
+def _language(code: str, config: TrialConfig, source: str) -> dict[str, Any]:
+    """What a study of this task and encoder takes a language for; the source has no script or distance from itself."""
+    own, lists = config.task.own, (pretraining_of(config.encoder.name_or_path),)
+    known, origin = languages.language(code, own), None if code == source else source
+    named = (*languages.GROUPS, *languages.own_groups(own))
+    distances = {kind: languages.distance(kind, origin, code, own) for kind in typology.KINDS} if origin else {}
     return {
         "name": known.name,
         "family": known.family,
         "script": known.script,
         "class": known.resource_class,
-        "groups": in_groups,
+        "groups": [name for name in named if languages.group(name, [code], lists, own, origin)],
+        "distances": {kind: value for kind, value in distances.items() if value is not None},
     }
 
 
@@ -136,6 +147,23 @@ def _tokens(shape: TaskShape, rows: Sequence[Row], tokenizer: Any, limit: int) -
         "longest_row": longest,
         "over": int((lengths > limit).sum()),
     }
+
+
+def _vocabulary(plan: Plan, rows: Rows, tokenizer: Any, config: TrialConfig) -> dict[str, dict[str, float | None]]:
+    """How the words of each language are cut, and how much of that is trained on: of first rows, as lengths are."""
+
+    def cut(found: Sequence[Row]) -> Cut:
+        texts = [*texts_of(found[:MEASURED], plan.shape.text_columns)]
+        return Cut.of(texts, tokenizer, _ENOUGH)
+
+    trained = cut(rows.get("train", {}).get(plan.source, ()))
+    told: dict[str, dict[str, float | None]] = {}
+    for code, found in ((code, found) for split in reversed(list(rows)) for code, found in rows[split].items()):
+        if code not in told:
+            own = cut(found)
+            script = languages.language(code, config.task.own).script
+            told[code] = {"fertility": own.fertility(script), "overlap": own.overlap(trained)}
+    return told
 
 
 def _repeated(shape: TaskShape, rows: Rows) -> list[dict[str, Any]]:

@@ -12,6 +12,9 @@ from trainables.errors import shown
 
 Survey = Mapping[str, Any]
 
+USUAL = "{split}.{language}.*"
+"""How files lie that need no further word."""
+
 
 def words(survey: Survey, room: int | None) -> str:
     """The whole survey, for a terminal of `room` places."""
@@ -34,26 +37,35 @@ def _origin(part: Mapping[str, Any]) -> str:
     formats = ", ".join(f"{count} {name}" for name, count in part["formats"].items()) or "none"
     more = f" and {part['files'] - 1} more" if part["files"] > 1 else ""
     columns = f"; columns {', '.join(part['columns'])}" if part["columns"] else ""
-    return f"{whose}{part['from']}{more} ({formats}){columns}"
+    laid_out = f", laid out as {part['pattern']}" if part["pattern"] != USUAL else ""
+    return f"{whose}{part['from']}{more} ({formats}){laid_out}{columns}"
 
 
 def _languages(survey: Survey, room: int | None) -> str:
     splits = list(survey["rows"])
-    rows = [["language", "name", "groups", *splits, "tokens", "longest", "over"]]
+    rows = [["language", "name", "groups", "syntactic", "fertility", "overlap", *splits, "tokens", "longest", "over"]]
     for code, known in survey["languages"].items():
         tokens = [found[code] for found in survey["tokens"].values() if code in found]
         counts = [str(survey["rows"][split].get(code, "–")) for split in splits]
         median = sorted(each["median"] for each in tokens)[len(tokens) // 2]
         longest, over = max(each["longest"] for each in tokens), sum(each["over"] for each in tokens)
         groups = ", ".join(known["groups"]) or "none"
-        rows.append([code, known["name"], groups, *counts, f"{median:.0f}", str(longest), str(over)])
+        cut = survey["vocabulary"][code]
+        facts = map(_decimals, (known["distances"].get("syntactic"), cut["fertility"], cut["overlap"]))
+        rows.append([code, known["name"], groups, *facts, *counts, f"{median:.0f}", str(longest), str(over)])
     table, _, _ = layout.fit(rows, room, least=("groups", "name"))
     alone = [code for code, known in survey["languages"].items() if not known["groups"]]
     notes = [
         f"{len(rows) - 1} languages, {len(alone)} of them in no group{': ' if alone else ''}{', '.join(alone)}",
+        f"syntactic: distance from {survey['source']}, as in group:distance_syntactic>0.5",
+        "fertility: tokens a word, – where blanks part no words; overlap: share of its tokens that are trained on",
         f"tokens: the median of a row, and the longest; over: rows longer than task.max_length, {survey['max_length']}",
     ]
     return "\n".join([table, *notes])
+
+
+def _decimals(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _labels(survey: Survey, room: int | None) -> str:

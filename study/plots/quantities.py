@@ -49,6 +49,7 @@ SIGNALS = {
     "clip_rate": "clipped by the last projection (share of balls)",
     "loss_rise": "rise of the loss by the ascent (nats per item)",
     "answers_flipped": "answers flipped by the ascent (share of items)",
+    "output_divergence": "divergence between outputs that are kept alike (nats per item)",
     "examples_per_second": "training speed (examples per second)",
 }
 """What each of `TRAINING_KEYS` is called on an axis."""
@@ -69,8 +70,11 @@ UNITS = {
 }
 """Units of parameters; others have none, or depend on the study (`_parameter_label`)."""
 
-LENGTHS = ("certified_radius", "certified_word_distance")
-"""Metrics that are no fractions: in lengths of a word's embedding."""
+UNSCALED = {
+    **dict.fromkeys(("certified_radius", "certified_word_distance"), "lengths of a word's embedding"),
+    "attacked_queries_words": "texts",
+}
+"""Units of the metrics that are no fractions; others are in points."""
 
 
 @dataclass(frozen=True)
@@ -253,11 +257,10 @@ def _score(study: Study, seen: Sequence[Seen], name: str) -> Quantity | None:
         except objectives.UnscoredError:
             return None
 
-    is_length = metric in LENGTHS
-    unit = "lengths of a word's embedding" if is_length else "points"
+    unit = UNSCALED.get(metric, "points")
     what = (metric or evaluation.metric).replace("_", " ")
     label = f"{_reduction_words(reduction, study.config.trial.task.own)}, {evaluation.split} {what} ({unit})"
-    return Quantity(name, "score", label, read, scale=1.0 if is_length else 100.0)
+    return Quantity(name, "score", label, read, scale=1.0 if metric in UNSCALED else 100.0)
 
 
 def _reduction_words(name: str, own: languages.Own) -> str:

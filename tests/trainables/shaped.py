@@ -32,7 +32,7 @@ BASE = TrialConfig.model_validate(
     {
         "encoder": {"dropout": 0.0},
         "training": {"batch_size": 5, "budget": {"steps": 8}, "learning_rate": 1e-3, "warmup_fraction": 0.0},
-        "perturbation": {"epsilon": 0.3, "ascent_steps": 2},
+        "perturbation": {"epsilon": 0.3, "ascent_steps": 2, "replays": 2},
     }
 )
 
@@ -60,7 +60,7 @@ SHAPES: dict[str, tuple[TaskShape, Callable[[int], Item]]] = {
 
 PERTURBING = [
     *sorted(name for name, method in METHODS.items() if not method.paired),
-    *("rdrop", "adversarial+rdrop", "sam", "freelb+asam"),
+    *("rdrop", "adversarial+rdrop", "sam", "freelb+asam", "adversarial+mixout", "adversarial+bregman"),
 ]
 """Methods that need nothing but the batch, and some that stand around others."""
 
@@ -77,7 +77,7 @@ def materials(shape: str) -> Materials:
     """Seven items of a shape, which train and are scored."""
     task, make = SHAPES[shape]
     train = [make(row) for row in range(ITEMS)]
-    return texts.write(task, {"en": train}, {"en": [{} for _ in train]}, train, 0.5)
+    return texts.write(task, {"en": train}, {"en": [{"label": item.labels[0]} for item in train]}, train, 0.5)
 
 
 def begun(config: TrialConfig, shape: str, folder: Path, device: str = "cpu", **other: Any) -> Trial:

@@ -272,3 +272,8 @@ def test_facts_that_do_not_add_up_are_refused(facts: dict[str, Any], message: st
     with pytest.raises(UserError) as caught:
         validate(TaskConfig, {"facts": facts})
     assert message in str(caught.value)
+
+
+def test_what_follows_from_the_rows_is_no_group() -> None:
+    with pytest.raises(UserError, match=r"fertility and overlap follow from the rows.*protocol\.groups"):
+        group("fertility>2", ["sw"])

@@ -211,6 +211,13 @@ def _shapes(config: TrialConfig) -> Shapes | None:
     return loaded(config) if config.encoder.trains_words else _published(config.encoder)
 
 
+def words(shapes: Shapes) -> tuple[int, int]:
+    """Rows of the word embeddings, and their size; of encoders that call them otherwise, the matrix of most rows."""
+    named = [shape for name, shape in shapes.items() if name.endswith(WORDS)]
+    rows, width = named[0] if named else max((each for each in shapes.values() if len(each) == 2), key=lambda s: s[0])
+    return rows, width
+
+
 def _extended(shapes: Shapes, rows: int) -> Shapes:
     """With that many word embeddings more."""
     return {n: (shape[0] + rows, *shape[1:]) if n.endswith(WORDS) else shape for n, shape in shapes.items()}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -289,10 +289,21 @@ class Model(nn.Module):
         """Word embeddings (s, t, e) of a batch."""
         return self.encoder.embed(batch.input_ids)
 
+    def forward(self, batch: Batch, added: Tensor | None = None) -> Tensor:
+        """Logits of a batch, with something added to its word embeddings (s, t, e)."""
+        embeddings = self.embed(batch)
+        return self.logits(embeddings if added is None else embeddings + added, batch)
+
     def logits(self, embeddings: Tensor, batch: Batch) -> Tensor:
         """Logits as the task's head shapes them."""
         logits: Tensor = self.head(self.encoder.states(embeddings, batch.layout), batch.attention_mask)
         return logits
+
+    def encoded(self, embeddings: Tensor, batch: Batch, pooling: Literal["mean", "first"]) -> tuple[Tensor, Tensor]:
+        """As `logits`, with the pooled last hidden states (s, d) of each sequence."""
+        states = self.encoder.states(embeddings, batch.layout)
+        logits: Tensor = self.head(states, batch.attention_mask)
+        return logits, pool(states, batch.attention_mask, pooling)
 
     def upper_logits(self, states: Tensor, batch: Batch) -> Tensor:
         """As `logits`, from the states that leave the last frozen layer (`Encoder.above_frozen`)."""

@@ -4,15 +4,20 @@ In: a function from embeddings to logits, embeddings, mask, labels (`base.Pertur
 base       the interface; start here
 balls      start, normalise, project; ascent: the one ascent loop; noise: random numbers that depend on counters alone
 attack     scores under attack; certify: certificates of the smoothed classifier
-none, adversarial, random_perturbation, ear  a method each; freelb: also VILLA; divergences: SMART, VAT and R3F
-rdrop, sharpness  what stands around a method: a second dropout mask; weights that are moved (SAM)
+carried    what a method carries from step to step, in checkpoints too
+none, adversarial, creat, freeat, tavat, random_perturbation, ear  a method each
+freelb: also VILLA; divergences: SMART, VAT and R3F
+rdrop, bregman, moved  what stands around a method: a second dropout mask, earlier weights, weights that are moved
+sharpness, mixout  the ways to move them: where the loss is worse (SAM), back to what they were
 
 perturbation      what is added to the word embeddings during training; shape (batch, tokens, dim)
 epsilon           radius of the ball that holds the perturbation; never a division guard, never a noise scale
 norm, scope       ``l2`` or ``linf``; per ``token`` or per ``sentence``
+replays           steps in a row that take one batch (FreeAT)
 ascent steps      projected-gradient steps of the inner maximisation (K)
 step size         relative to epsilon, so that the two can be searched independently
 rho               length of the step by which weights are moved
+probability       chance of a weight to be what it was before training
 sigma             standard deviation of smoothing noise
 certified radius  l2 radius within which the smoothed classifier provably keeps its answer, at failure probability alpha
 """
@@ -25,10 +30,23 @@ from importlib import import_module
 
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError, shown, suggestion
-from trainables.perturbation import adversarial, divergences, ear, freelb, none, random_perturbation
-from trainables.perturbation.base import METHODS, AtPoint, Perturbation, Supervision, WeightAscent
+from trainables.perturbation import (
+    adversarial,
+    creat,
+    divergences,
+    ear,
+    freeat,
+    freelb,
+    mixout,
+    none,
+    random_perturbation,
+    sharpness,
+    tavat,
+)
+from trainables.perturbation.base import METHODS, AtOutput, AtPoint, MovedWeights, Perturbation, Supervision
+from trainables.perturbation.bregman import Bregman
+from trainables.perturbation.moved import WEIGHTS, AtMovedWeights
 from trainables.perturbation.rdrop import RDrop
-from trainables.perturbation.sharpness import WEIGHTS, AtMovedWeights
 
 __all__ = [
     "METHODS",
@@ -43,15 +61,16 @@ __all__ = [
     "with_inputs",
 ]
 
-_SHIPPED = (adversarial, divergences, ear, freelb, none, random_perturbation)  # importing them registers their methods
+_SHIPPED = (adversarial, creat, divergences, ear, freeat, freelb, mixout, none, random_perturbation, sharpness, tavat)
+"""Importing them registers their methods."""
 
 
 def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbation:
     """The configured method, or several joined by ``+``; `reference_norm` is m (see `Perturbation`).
 
-    At most one is of the inputs (none: the clean ones); ``rdrop`` stands around one that trains at a point, a method of
-    `WEIGHTS` around any. Raises `UserError` for an unknown name, for what does not combine, and for settings that the
-    method refuses; the latter need no real m.
+    At most one is of the inputs (none: the clean ones); ``rdrop`` stands around one that trains at a point, ``bregman``
+    around one that trains the output of a pass, a method of `WEIGHTS` around any. Raises `UserError` for an unknown
+    name, for what does not combine, and for settings that the method refuses; the latter need no real m.
 
     >>> create(PerturbationConfig(method="adversarial", ascent_steps=3)).forward_equivalents
     9.0
@@ -63,6 +82,9 @@ def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbat
     if parts.masks is not None:
         assert isinstance(method, AtPoint), "nothing else combines"
         method = parts.masks(method)
+    if parts.outputs is not None:
+        assert isinstance(method, AtOutput), "nothing else combines"
+        method = parts.outputs(method)
     return method if parts.weights is None else AtMovedWeights(method, parts.weights(config))
 
 
@@ -83,19 +105,26 @@ def with_inputs(method: str, inputs: str) -> str:
     'random_perturbation+sam'
     """
     parts = Parts.of(method)
-    return "+".join([inputs, *(way.name for way in (parts.masks, parts.weights) if way is not None)])
+    return "+".join([inputs, *(way.name for way in (parts.masks, parts.outputs, parts.weights) if way is not None)])
 
 
-def around() -> list[type[RDrop] | type[WeightAscent]]:
+def around() -> list[type[RDrop] | type[Bregman] | type[MovedWeights]]:
     """What may stand around a method."""
-    return [RDrop, *WEIGHTS.values()]
+    return [RDrop, Bregman, *WEIGHTS.values()]
 
 
 def combinations() -> Iterator[tuple[str, str, bool]]:
     """Of every method and everything that may stand around one: both names, and whether they combine."""
     for name, method in METHODS.items():
         for way in around():
-            yield name, way.name, way is not RDrop or issubclass(method, AtPoint)
+            yield name, way.name, issubclass(method, NEEDS.get(way.name, (Perturbation, ""))[0])
+
+
+NEEDS: dict[str, tuple[type[Perturbation], str]] = {
+    RDrop.name: (AtPoint, "trains at one point"),
+    Bregman.name: (AtOutput, "trains the output of one pass"),
+}
+"""Of what stands around a method: what that must be, and in words. The others stand around any."""
 
 
 @dataclass(frozen=True)
@@ -104,21 +133,27 @@ class Parts:
 
     inputs: type[Perturbation]
     masks: type[RDrop] | None
-    weights: type[WeightAscent] | None
+    outputs: type[Bregman] | None
+    weights: type[MovedWeights] | None
 
     @classmethod
     def of(cls, name: str) -> Parts:
         names = name.split("+")
         ways = [each for each in names if each in WEIGHTS]
-        masks = [each for each in names if each == RDrop.name]
-        inputs = [each for each in names if each not in (*ways, *masks)]
-        methods = [_find(each, name) for each in inputs]
-        for found, what in ((inputs, "of the inputs"), (ways, "of the weights"), (masks, "of a kind")):
+        masks, outputs = ([each for each in names if each == way.name] for way in (RDrop, Bregman))
+        inputs = [each for each in names if each not in (*ways, *masks, *outputs)]
+        methods = [_find(each, name) for each in inputs] or [none.Clean]
+        kinds = ((inputs, "of the inputs"), (ways, "of the weights"), (masks, "of a kind"), (outputs, "of a kind"))
+        for found, what in kinds:
             if len(found) > 1:
                 raise UserError(_refusal(name, f"at most one method {what} ({', '.join(found)})"))
-        if masks and methods and not issubclass(methods[0], AtPoint):
-            raise UserError(_refusal(name, f"{RDrop.name} needs a method that trains at one point"))
-        return cls(methods[0] if methods else none.Clean, RDrop if masks else None, WEIGHTS[ways[0]] if ways else None)
+        for each in (*masks, *outputs):
+            base, words = NEEDS[each]
+            if not issubclass(methods[0], base):
+                raise UserError(_refusal(name, f"{each} needs a method that {words}"))
+        return cls(
+            methods[0], RDrop if masks else None, Bregman if outputs else None, WEIGHTS[ways[0]] if ways else None
+        )
 
 
 def _refusal(name: str, why: str) -> str:

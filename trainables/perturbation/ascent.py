@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeAlias
 
 from trainables.lazy import torch
-from trainables.perturbation.balls import Ball, ball, gaussian
+from trainables.perturbation.balls import Ball, Scope, ball, gaussian
 from trainables.perturbation.base import Diagnostics, Measured, Perturbable, Perturbation
 
 if TYPE_CHECKING:
@@ -54,8 +54,10 @@ def _is_half(point: Tensor) -> bool:
     return casts and torch.get_autocast_dtype(device) == torch.float16
 
 
-def _without_overflows(gradient: Tensor) -> Tensor:
-    """The same (s, t, d), zero for sequences in which it is not finite: those stay where they are."""
+def without_overflows(gradient: Tensor, point: Tensor) -> Tensor:
+    """The same (s, t, d); under fp16 zero for sequences in which it is not finite: those stay where they are."""
+    if not _is_half(point):
+        return gradient
     finite = gradient.isfinite().flatten(1).all(dim=1)
     return gradient.where(finite[:, None, None], torch.zeros_like(gradient))
 
@@ -77,17 +79,22 @@ def ascend(
     delta, clipped = ball.project(start)
     first: tuple[Tensor, Tensor] | None = None
     for _ in range(steps):
-        point = batch.embeddings + delta
-        if not point.requires_grad:
-            point.requires_grad_()
-        logits = batch.forward(point)
-        values = objective(logits)
-        gradient = differentiate(values, point)
-        if _is_half(point):
-            gradient = _without_overflows(gradient)
-        first = first or (values.detach(), logits.detach())
+        gradient, values, logits = gradient_at(batch, delta, objective, differentiate)
+        first = first or (values, logits)
         delta, clipped = ball.project(delta + step_size * ball.step(gradient))
     return Ascent(ball, delta, clipped, first)
+
+
+def gradient_at(
+    batch: Perturbable, delta: Tensor, objective: Objective, differentiate: Differentiate
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient of the objective to the perturbed embeddings (s, t, d); it itself (n,) and the logits, detached."""
+    point = batch.embeddings + delta
+    if not point.requires_grad:
+        point.requires_grad_()
+    logits = batch.forward(point)
+    values = objective(logits)
+    return without_overflows(differentiate(values, point), point), values.detach(), logits.detach()
 
 
 def describe(batch: Perturbable, delta: Tensor) -> Measured:
@@ -102,8 +109,15 @@ def describe_ascent(batch: Perturbable, ascent: Ascent, values: Tensor, logits: 
         before, logits_before = ascent.start
         changed = batch.answers(logits_before) != batch.answers(logits.detach())
         flipped = changed.flatten(1).any(1) if changed.dim() > 1 else changed
-        sums += [(values.detach() - before).sum(), flipped.sum(), values.new_full((), len(values))]
+        items = values.new_full((), len(values))
+        sums += [(values.detach() - before).sum(), items, flipped.sum(), items]
     return _collect(sums)
+
+
+def describe_step(batch: Perturbable, ball: Ball, delta: Tensor, clipped: Tensor, rise: Tensor, items: int) -> Measured:
+    """Norms of where a pass was, clipping of the step from there, and by how much it raises the objective of the items,
+    as far as its gradient says."""
+    return _collect([*_norms(batch, delta), clipped, ball.count, rise.detach(), rise.new_full((), items)])
 
 
 def _norms(batch: Perturbable, delta: Tensor) -> list[Tensor]:
@@ -129,16 +143,20 @@ class AscentMethod(Perturbation):
         differentiate: Differentiate = inputs_only,
     ) -> Ascent:
         """`steps` ascent steps from the configured start, in the configured ball."""
+        around, size = self._ball(batch, magnitude), self.config.step_size
+        return ascend(batch, around, self._start(batch, around), steps, size, objective, differentiate)
+
+    def _ball(self, batch: Perturbable, magnitude: float, scope: Scope | None = None) -> Ball:
+        """The configured ball around the embeddings; with a `scope`, of that."""
         config = self.config
-        around = ball(
+        return ball(
             config.norm,
-            config.scope,
+            scope or config.scope,
             config.epsilon * magnitude,
             self.reference_norm if config.relative else None,
             batch.mask,
             batch.embeddings,
         )
-        return ascend(batch, around, self._start(batch, around), steps, config.step_size, objective, differentiate)
 
     def _start(self, batch: Perturbable, around: Ball) -> Tensor:
         """Where the ascent begins, before projection."""

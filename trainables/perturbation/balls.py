@@ -120,6 +120,12 @@ class Ball:
         outside = size > self.radius * (1.0 + _MARGIN)
         return self.norm.project(delta, size, self.radius * (1.0 - _MARGIN)), outside.sum()
 
+    def project_together(self, *parts: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Parts, each shortened alike so that their sum is in the balls, and the number of balls that it had left."""
+        size = self.norm.measure(torch.stack(parts).sum(dim=0), self.dims)
+        share = (self.radius * (1.0 - _MARGIN) / size.clamp(min=_TINY)).clamp(max=1.0)
+        return tuple(part * share for part in parts), (size > self.radius * (1.0 + _MARGIN)).sum()
+
 
 def ball(
     norm: NormName, scope: Scope, epsilon: float, reference_norm: float | None, mask: Tensor, embeddings: Tensor

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from trainables.config import EncoderConfig, PerturbationConfig, TrialConfig
 from trainables.lazy import torch
+from trainables.perturbation.carried import Carried, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +55,15 @@ class Perturbable:
     draw: int
     forward_again: Callable[[Tensor], Tensor] | None = None
     """As `forward`, under a second dropout mask, likewise the same at every call."""
+    words: Tensor | None = None
+    """The row of the word embeddings (s, t) that each token is."""
+    places: Tensor | None = None
+    """Of each sequence (s,): its number in the whole batch, over all workers and micro-batches."""
+    encoded: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    """As `forward`, with a vector of each sequence (s, d): its last hidden states, pooled."""
+    averaged: Callable[[Tensor | None], Tensor] | None = None
+    """From what is added to the embeddings (s, t, d; None: nothing) to the logits, without a graph, of the model whose
+    trained weights are the tensors that the method carries, under the dropout mask of `forward`."""
     reworded: Callable[[int], tuple[Inside, Inside]] | None = None
     """From the number of a layer, counted from 0, to a pass over the items and one over copies of them in other words,
     padded to one width and under one dropout mask; there for methods that are `paired`."""
@@ -80,10 +90,16 @@ class Diagnostics:
     """Balls (tokens or sentences, by scope)."""
     loss_rise: float = 0.0
     """Sum over items of the ascent's objective (the loss, or a divergence) at its end minus at its start."""
+    items: float = 0.0
+    """Items that sum is over."""
     flipped: float = 0.0
     """Items whose answer differs between the start and the end of the ascent."""
-    items: float = 0.0
-    """Items the two sums above are over."""
+    answered: float = 0.0
+    """Items of which that was looked at."""
+    apart: float = 0.0
+    """Sum over items of the divergence between two outputs that are kept alike."""
+    compared: float = 0.0
+    """Items that sum is over."""
 
     def add(self, other: Diagnostics) -> None:
         """Accumulate another step's, or another worker's."""
@@ -97,11 +113,18 @@ class Measured:
     """Diagnostics that are still on the device: reading them waits for it, so that is done for many steps at once."""
 
     values: Tensor
-    """(8,), in the order of the fields."""
+    """(11,), in the order of the fields."""
 
 
 Describe: TypeAlias = "Callable[[Tensor, Tensor], Diagnostics | Measured]"
 """From the per-item loss (n,) and the logits at a point to the diagnostics of how it was found."""
+
+
+def compared(found: Diagnostics | Measured, apart: Tensor) -> Measured:
+    """The same, and the divergence (n,) between two outputs that are kept alike."""
+    values = found.values if isinstance(found, Measured) else apart.new_tensor([*vars(found).values()])
+    own = torch.stack([apart.detach().sum(), apart.new_full((), len(apart))])
+    return Measured(torch.cat([values[: -len(own)], own.to(values.dtype)]))
 
 
 def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
@@ -115,30 +138,50 @@ def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
     return total
 
 
-class WeightAscent(ABC):
-    """A way to move the weights to where the loss is worse, before the gradient is taken that trains them.
+Drop: TypeAlias = "Callable[[str, Tensor, float], Tensor]"
+"""From a parameter's name, its weights and a probability to factors in their shape: 0 with that probability, else one
+over the rest, the same at every call in a step and on every worker."""
 
-    It stands around any method: the whole batch is gone through once to find the direction, and once more there.
-    """
+
+class MovedWeights(ABC):
+    """A way to have the gradient that trains the weights taken at other weights. It stands around any method."""
 
     name: ClassVar[str]
     description: ClassVar[str]
     dose: ClassVar[str] = "relative_weight_norm"
     """As of a `Perturbation`."""
+    looks_first: ClassVar[bool]
+    """Whether it needs the gradient where the weights are: then the whole batch is gone through twice."""
+    copies: ClassVar[int]
+    """Of the trained weights that it has at once, with the one that a trial takes to put them back."""
 
     def __init__(self, config: PerturbationConfig) -> None:
-        self.rho = config.rho
+        self.config = config
+
+    @property
+    @abstractmethod
+    def reach(self) -> float:
+        """What `magnitude` multiplies; at 0 nothing is moved."""
+
+    def begin(self, pretrained: Weights) -> None:
+        """Told once of the encoder's trained weights, before training: the trial's own, which will change."""
+        return
 
     @abstractmethod
-    def directions(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Of each weight, and what their length is divided by for a step of length rho: tensors, none read back.
+    def move(self, weights: Weights, gradients: Weights, magnitude: float, drop: Drop) -> Tensor:
+        """Add e to the weights in place. Returns ||e|| and ||w|| as they were before, (2,); nothing is read back.
 
-        `gradients` are the whole batch's, over all workers; a common factor (fp16's scale) cancels.
+        `gradients` are the whole batch's, over all workers, up to a common factor (fp16's scale), of those that have
+        one; none unless it `looks_first`.
         """
+
+    def bring_back(self, gradients: Weights) -> None:
+        """Make of the gradients at the moved weights those of the trained ones, in place."""
+        return
 
 
 class Perturbation(ABC):
-    """A robust training method. One class, registered by `register`; immutable once built."""
+    """A robust training method. One class, registered by `register`; immutable once built, but for what it carries."""
 
     name: ClassVar[str]
     description: ClassVar[str]
@@ -147,8 +190,12 @@ class Perturbation(ABC):
     """Whether it compares each training example with a copy of it in other words (`Perturbable.reworded`)."""
     dose: str = ""
     """What says how much of it there was, on which its doses are compared: a diagnostic, or the path of a setting."""
-    weights: WeightAscent | None = None
+    weights: MovedWeights | None = None
     """What moves the weights meanwhile, if anything does."""
+    replays: int = 1
+    """Steps in a row that take the same batch."""
+    carries: Carried | None = None
+    """What it carries from step to step, if anything."""
 
     def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
         """`reference_norm` is m: the occurrence-weighted mean l2 norm of the pretrained word embeddings."""
@@ -202,18 +249,42 @@ class Perturbation(ABC):
         return self.forward_equivalents - spared
 
 
-class AtPoint(Perturbation):
+@dataclass(frozen=True)
+class Passed:
+    """The per-item loss of a method (n,), its diagnostics, and the pass whose output it trains."""
+
+    loss: Tensor
+    diagnostics: Diagnostics | Measured
+    point: Tensor
+    """The embeddings (s, t, d) that were passed: the batch's own, the same object, where they are the clean ones."""
+    logits: Tensor
+    """With their graph."""
+
+
+class AtOutput(Perturbation):
+    """Base of the methods that train the output of one pass, whatever else is in their loss."""
+
+    @abstractmethod
+    def passed(self, batch: Perturbable, magnitude: float) -> Passed:
+        """That pass, with the loss."""
+
+    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
+        passed = self.passed(batch, magnitude)
+        return passed.loss, passed.diagnostics
+
+
+class AtPoint(AtOutput):
     """Base of the methods whose loss is the task's at one point: L(f(x + delta))."""
 
     @abstractmethod
     def point(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Describe]:
         """The embeddings (s, t, d) to train at, and what describes them."""
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
+    def passed(self, batch: Perturbable, magnitude: float) -> Passed:
         point, describe = self.point(batch, magnitude)
         logits = batch.forward(point)
         loss = batch.loss(logits)
-        return loss, describe(loss, logits)
+        return Passed(loss, describe(loss, logits), point, logits)
 
 
 class Around(Perturbation):
@@ -223,6 +294,7 @@ class Around(Perturbation):
         super().__init__(inner.config, inner.reference_norm)
         self.inner = inner
         self.paired = inner.paired
+        self.carries, self.replays = inner.carries, inner.replays
 
     @property
     def strength(self) -> float:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError
 from trainables.perturbation.ascent import AscentMethod, describe, describe_ascent
-from trainables.perturbation.base import Measured, Perturbable, Perturbation, register, symmetric
+from trainables.perturbation.base import AtOutput, Passed, Perturbable, register, symmetric
 from trainables.perturbation.random_perturbation import noise_strength, random_delta
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class _WorstDivergence(AscentMethod):
+class _WorstDivergence(AscentMethod, AtOutput):
     """The ascent raises the divergence from the clean output, which is held fixed while it does."""
 
     dose = "relative_norm"
@@ -36,7 +36,7 @@ class _WorstDivergence(AscentMethod):
     def _divergence(self, batch: Perturbable, clean: Tensor, moved: Tensor) -> Tensor:
         """Per-item divergence (n,) of two outputs."""
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
+    def passed(self, batch: Perturbable, magnitude: float) -> Passed:
         clean = batch.forward(batch.embeddings)
         held = clean.detach()
         ascent = self._maximise(
@@ -45,7 +45,7 @@ class _WorstDivergence(AscentMethod):
         moved = batch.forward(batch.embeddings + ascent.delta)
         divergence = self._divergence(batch, clean, moved)
         loss = batch.loss(clean) + self.config.weight * divergence
-        return loss, describe_ascent(batch, ascent, divergence, moved)
+        return Passed(loss, describe_ascent(batch, ascent, divergence, moved), batch.embeddings, clean)
 
     @property
     def forward_equivalents(self) -> float:
@@ -60,8 +60,8 @@ class _WorstDivergence(AscentMethod):
 class Smart(_WorstDivergence):
     """Smoothness-inducing regularisation (SMART; Jiang et al., arXiv 1911.03437, equations 1 to 3).
 
-    The divergence is symmetric, and the weights' gradient flows through both of its sides. The Bregman proximal point
-    iteration, SMART's other half, is no perturbation and not part of this.
+    The divergence is symmetric, and the weights' gradient flows through both of its sides. SMART's other half, its
+    proximal point iteration, is a part of its own: `smart+bregman` has both.
     """
 
     name = "smart"
@@ -86,17 +86,18 @@ class Vat(_WorstDivergence):
 
 
 @register
-class R3F(Perturbation):
+class R3F(AtOutput):
     """CE(x) + weight * KLs(f(x), f(x + noise)) at one random draw (R3F; Aghajanyan et al., arXiv 2008.03156)."""
 
     name = "r3f"
     description = "clean loss plus the symmetric KL at one random point (R3F)"
     dose = "relative_norm"
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
+    def passed(self, batch: Perturbable, magnitude: float) -> Passed:
         delta = random_delta(self.config, self.reference_norm, batch, magnitude)
         clean, moved = batch.forward(batch.embeddings), batch.forward(batch.embeddings + delta)
-        return batch.loss(clean) + self.config.weight * symmetric(batch, clean, moved), describe(batch, delta)
+        loss = batch.loss(clean) + self.config.weight * symmetric(batch, clean, moved)
+        return Passed(loss, describe(batch, delta), batch.embeddings, clean)
 
     @property
     def strength(self) -> float:

@@ -43,7 +43,7 @@ def uniform(keys: Tensor, draw: int, mask: Tensor, dim: int) -> Tensor:
 
 def per_token(keys: Tensor, draw: int, mask: Tensor) -> Tensor:
     """One uniform number in [0, 1) per token, (s, t, 1), independent of the coordinates' noise."""
-    return _unit(_mix(_streams(keys, draw, _BALLS)[:, None] + (_ranks(mask) + 1) * _GOLDEN)).unsqueeze(2)
+    return _unit(_mix(_streams(keys, draw, _BALLS)[:, None] + (ranks(mask) + 1) * _GOLDEN)).unsqueeze(2)
 
 
 def per_sequence(keys: Tensor, draw: int) -> Tensor:
@@ -51,9 +51,14 @@ def per_sequence(keys: Tensor, draw: int) -> Tensor:
     return _unit(_mix(_streams(keys, draw, _BALLS)))[:, None, None]
 
 
+def ranks(mask: Tensor) -> Tensor:
+    """Rank of each token among its sequence's perturbed tokens (s, t): the same with any padding, on either side."""
+    return mask.cumsum(1) - 1
+
+
 def _bits(keys: Tensor, draw: int, mask: Tensor, width: int) -> Tensor:
     """64 random bits for each of `width` numbers of each token, (s, t, width), int64."""
-    tokens = _streams(keys, draw, _COORDINATES)[:, None] + _ranks(mask) * width * _GOLDEN
+    tokens = _streams(keys, draw, _COORDINATES)[:, None] + ranks(mask) * width * _GOLDEN
     counters = torch.arange(1, width + 1, device=keys.device) * _GOLDEN
     return _mix(tokens.unsqueeze(2) + counters)
 
@@ -61,11 +66,6 @@ def _bits(keys: Tensor, draw: int, mask: Tensor, width: int) -> Tensor:
 def _streams(keys: Tensor, draw: int, purpose: int) -> Tensor:
     """One independent stream per sequence (s,)."""
     return _mix(_mix(keys * _GOLDEN + draw) + purpose)
-
-
-def _ranks(mask: Tensor) -> Tensor:
-    """Rank of each token among its sequence's perturbed tokens (s, t): the same with any padding, on either side."""
-    return mask.cumsum(1) - 1
 
 
 def _mix(z: Tensor) -> Tensor:

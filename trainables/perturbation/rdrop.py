@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from trainables.config import TrialConfig
-from trainables.perturbation.base import Around, AtPoint, Diagnostics, Measured, Perturbable, symmetric
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from trainables.perturbation.base import Around, AtOutput, AtPoint, Passed, Perturbable, compared, symmetric
 
 
-class RDrop(Around):
+class RDrop(Around, AtOutput):
     """(CE1 + CE2) / 2 + weight / 2 * (KL(p1 || p2) + KL(p2 || p1)), p1 and p2 the outputs at a point under two masks.
 
     (The cross entropies are averaged, as the authors' code does; equation 3 of the paper adds them.) The point is the
@@ -37,13 +32,14 @@ class RDrop(Around):
             found.append("encoder.dropout: rdrop compares two dropout masks, it needs more than 0 (got 0)")
         return found
 
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
+    def passed(self, batch: Perturbable, magnitude: float) -> Passed:
         assert batch.forward_again is not None, "whoever trains gives a second mask"
         point, describe = self._point(batch, magnitude)
         first, second = batch.forward(point), batch.forward_again(point)
         losses = batch.loss(first), batch.loss(second)
-        apart = self.config.weight * magnitude * symmetric(batch, first, second)
-        return (losses[0] + losses[1] + apart) / 2, describe(losses[0], first)
+        apart = symmetric(batch, first, second)
+        loss = (losses[0] + losses[1] + self.config.weight * magnitude * apart) / 2
+        return Passed(loss, compared(describe(losses[0], first), apart), point, first)
 
     @property
     def forward_equivalents(self) -> float:

@@ -6,24 +6,43 @@ taken there, and applied where they were.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trainables.lazy import torch
-from trainables.perturbation.base import Around, Diagnostics, Measured, Perturbable, Perturbation, WeightAscent
+from trainables.perturbation.base import Drop, MovedWeights
+from trainables.perturbation.carried import Weights
+from trainables.perturbation.moved import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS: dict[str, type[WeightAscent]] = {}
-"""Registered ways to move the weights, by name."""
 
+class WeightAscent(MovedWeights):
+    """Weights moved to where the loss is worse: the gradient is what trains them, and the direction first."""
 
-def register(way: type[WeightAscent]) -> type[WeightAscent]:
-    """Class decorator: make a way to move the weights available under its name."""
-    assert way.name not in WEIGHTS, f"{way.name!r} is registered already"
-    WEIGHTS[way.name] = way
-    return way
+    looks_first = True
+    copies = 2
+
+    @property
+    def reach(self) -> float:
+        return self.config.rho
+
+    @abstractmethod
+    def directions(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Of each weight, and what their length is divided by for a step of length rho: tensors, none read back."""
+
+    def move(self, weights: Weights, gradients: Weights, magnitude: float, drop: Drop) -> Tensor:
+        """By ``magnitude * rho``. Where the gradient is zero or not finite, as it may be under fp16, by nothing."""
+        moved = [weights[name] for name in gradients]
+        before = torch.nn.utils.get_total_norm(moved)
+        directions, length = self.directions(moved, list(gradients.values()))
+        is_useless = ~((length > 0) & length.isfinite())
+        steps = [(d * (magnitude * self.reach / length)).masked_fill_(is_useless, 0.0) for d in directions]
+        for weight, step in zip(moved, steps, strict=True):
+            weight.add_(step)
+        return torch.stack([torch.nn.utils.get_total_norm(steps), before])
 
 
 @register
@@ -50,47 +69,3 @@ class Asam(WeightAscent):
     def directions(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         scaled = [w.abs().mul_(g) for w, g in zip(weights, gradients, strict=True)]
         return [w.abs().mul_(s) for w, s in zip(weights, scaled, strict=True)], torch.nn.utils.get_total_norm(scaled)
-
-
-class AtMovedWeights(Around):
-    """The loss of another method, at weights that `way` moves."""
-
-    def __init__(self, inner: Perturbation, way: WeightAscent) -> None:
-        super().__init__(inner)
-        self.weights = way
-        self.dose = inner.dose or way.dose
-
-    def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
-        return self.inner.loss(batch, magnitude)
-
-    def backward(
-        self, batch: Perturbable, magnitude: float, scale: float | Tensor
-    ) -> tuple[Tensor, Diagnostics | Measured]:
-        return self.inner.backward(batch, magnitude, scale)
-
-    @property
-    def forward_equivalents(self) -> float:
-        """Twice what it stands around; once where nothing is moved."""
-        return self.inner.forward_equivalents * self._times
-
-    @property
-    def weight_gradients(self) -> float:
-        return self.inner.weight_gradients * self._times
-
-    @property
-    def _times(self) -> float:
-        return 2.0 if self.config.rho > 0.0 else 1.0
-
-
-def move(way: WeightAscent, weights: Sequence[Tensor], gradients: Sequence[Tensor], magnitude: float) -> Tensor:
-    """Add e, of ``magnitude * rho``, to the weights in place. Returns ||e|| and ||w|| as they were before, (2,).
-
-    Where the gradient is zero or not finite, which a step under fp16 may be, nothing is moved.
-    """
-    before = torch.nn.utils.get_total_norm(weights)
-    directions, length = way.directions(weights, gradients)
-    is_useless = ~((length > 0) & length.isfinite())
-    steps = [(d * (magnitude * way.rho / length)).masked_fill_(is_useless, 0.0) for d in directions]
-    for weight, step in zip(weights, steps, strict=True):
-        weight.add_(step)
-    return torch.stack([torch.nn.utils.get_total_norm(steps), before])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,17 @@ from trainables.materials.materials import Materials
 from trainables.model.encoder import Model
 from trainables.model.frozen import Frozen
 from trainables.scores import LanguageScores, Split
-from trainables.scoring.calibration import brier, calibration_error
+from trainables.scoring.calibration import brier, calibration_error, confidence_weighted_accuracy
+from trainables.scoring.sequences import Sequences, batches, of_items, sequences
 from trainables.scoring.stream import Stream, join, planned
 from trainables.tasks.base import collate
 
 Predictions = dict[str, list[Any]]
 """Language -> one prediction per item of the evaluated subset, in item order."""
+
+Found = dict[str, Predictions]
+"""What a model says of evaluated items: ``answers``, which are scored; where they are asked for ``classes``, of shapes
+with single answers, and their ``probabilities``."""
 
 Respond = Callable[[Batch], Callable[[], dict[str, list[Any]]]]
 """What reads a batch's predictions, item by item, under one or several names, once they are computed."""
@@ -31,28 +37,21 @@ Respond = Callable[[Batch], Callable[[], dict[str, list[Any]]]]
 def predict_stream(
     model: Model, materials: Materials, split: Split, plan: Stream, group: Group, respond: Respond
 ) -> dict[str, Predictions]:
-    """Predictions for every planned item, on every worker, by name. Leaves the model in evaluation mode.
-
-    A batch is read once the next one has been asked for: a device has something to compute meanwhile.
-    """
+    """Predictions for every planned item, on every worker, by name. Leaves the model in evaluation mode."""
     model.eval()
     c = materials.shape.sequences_per_item
-    mine: list[tuple[str, tuple[str, int], Any]] = []
 
-    def take(keys: list[tuple[str, int]], answers: Callable[[], dict[str, list[Any]]]) -> None:
-        for name, found in answers().items():
-            mine.extend((name, key, answer) for key, answer in zip(keys, found, strict=True))
+    def own() -> Iterator[tuple[list[tuple[str, int]], Batch]]:
+        for keys in plan.batches[group.rank :: group.world]:
+            joined = join([(materials.evaluation[split][k], item) for k, item in keys], c)
+            yield keys, collate(materials.shape, joined, range(len(keys)), materials.pad_id).to(group.device)
 
-    late: tuple[list[tuple[str, int]], Callable[[], dict[str, list[Any]]]] | None = None
-    for keys in plan.batches[group.rank :: group.world]:
-        joined = join([(materials.evaluation[split][k], item) for k, item in keys], c)
-        batch = collate(materials.shape, joined, range(len(keys)), materials.pad_id).to(group.device)
-        asked = respond(batch)
-        if late is not None:
-            take(*late)
-        late = keys, asked
-    if late is not None:
-        take(*late)
+    mine = [
+        (name, key, answer)
+        for keys, answers in _answered(own(), respond)
+        for name, found in answers.items()
+        for key, answer in zip(keys, found, strict=True)
+    ]
     found: dict[str, Predictions] = {}
     for name, representative, prediction in (each for part in group.gather(mine) for each in part):
         if name not in found:
@@ -60,6 +59,36 @@ def predict_stream(
         for language, position in plan.copies[representative]:
             found[name][language][position] = prediction
     return found
+
+
+def _answered(
+    batches: Iterable[tuple[list[tuple[str, int]], Batch]], respond: Respond
+) -> Iterator[tuple[list[tuple[str, int]], dict[str, list[Any]]]]:
+    """What each batch gave, with the keys of what is in it.
+
+    A batch is read once the next one has been asked for: a device has something to compute meanwhile.
+    """
+    late: tuple[list[tuple[str, int]], Callable[[], dict[str, list[Any]]]] | None = None
+    for keys, batch in batches:
+        asked = respond(batch)
+        if late is not None:
+            yield late[0], late[1]()
+        late = keys, asked
+    if late is not None:
+        yield late[0], late[1]()
+
+
+def predict_sequences(
+    model: Model, materials: Materials, split: Split, plan: Stream, own: Sequences, group: Group, respond: Respond
+) -> Predictions:
+    """As `predict_stream`, of shapes that read sequences one by one: each different one is encoded once."""
+    model.eval()
+    mine = [
+        each
+        for keys, answers in _answered(batches(materials, split, own, group), respond)
+        for each in zip(keys, chain.from_iterable(answers["answers"]), strict=False)  # what fills the last item is left
+    ]
+    return of_items(plan, own, [each for part in group.gather(mine) for each in part])
 
 
 def on_host(*tensors: Tensor) -> Callable[[], list[Tensor]]:
@@ -98,11 +127,32 @@ def score(materials: Materials, split: Split, plan: Stream, predictions: Predict
 
 def evaluate(
     model: Model, materials: Materials, split: Split, examples: int | None, config: EvaluationConfig, group: Group
-) -> tuple[dict[str, LanguageScores], Predictions, Stream]:
+) -> tuple[dict[str, LanguageScores], Found, Stream]:
     """Score every language of a split; `examples` rows each (None: all)."""
     budget = token_budget(config, group)
     plan = planned(materials, split, examples, budget)
-    logits = _clean_logits(model, materials, group, (split, examples, budget))
+    found = answered(model, materials, split, plan, config, group, (examples, budget))
+    scores = score(materials, split, plan, found["answers"])
+    if config.calibration is not None:
+        bins = config.calibration.bins
+        scores |= calibrated(materials, split, plan, found["classes"], found["probabilities"], bins)
+    return scores, found, plan
+
+
+def answered(
+    model: Model,
+    materials: Materials,
+    split: Split,
+    plan: Stream,
+    config: EvaluationConfig,
+    group: Group,
+    key: tuple[Any, ...],
+) -> Found:
+    """What the model says of all planned items.
+
+    `key` tells a split's plans apart: what frozen layers give is kept for each.
+    """
+    logits = _clean_logits(model, materials, group, (split, *key))
     shape, calibration = materials.shape, config.calibration
 
     # Not in inference mode, in which autocast would cast each weight anew in each batch.
@@ -113,35 +163,38 @@ def evaluate(
         def answers() -> dict[str, list[Any]]:
             there = arrived()
             found = {"answers": shape.predict(*there)}
-            if calibration is not None:
+            if calibration is not None or config.agreement:
                 found |= {"classes": shape.answers(*there).tolist()}
+            if calibration is not None:
                 found |= {"probabilities": [*shape.probabilities(*there).numpy()]}
             return found
 
         return answers
 
-    found = predict_stream(model, materials, split, plan, group, respond)
-    scores = score(materials, split, plan, found["answers"])
-    if calibration is not None:
-        scores |= calibrated(materials, split, plan, found["classes"], found["probabilities"], calibration.bins)
-    return scores, found["answers"], plan
+    if shape.whole_item is None:
+        return predict_stream(model, materials, split, plan, group, respond)
+    budget = token_budget(config, group)
+    own = materials.remember(("sequences", split, *key), lambda: sequences(materials, split, plan, budget))
+    return {"answers": predict_sequences(model, materials, split, plan, own, group, respond)}
 
 
 def calibrated(
     materials: Materials, split: Split, plan: Stream, classes: Predictions, probabilities: Predictions, bins: int
 ) -> dict[str, LanguageScores]:
-    """``calibration_error`` and ``brier`` of each language, of shapes with single answers."""
-    errors: dict[str, dict[str, float]] = {"calibration_error": {}, "brier": {}}
+    """``calibration_error``, ``brier`` and ``confidence_weighted_accuracy`` of each language, of shapes with single
+    answers."""
+    found: dict[str, dict[str, float]] = {"calibration_error": {}, "brier": {}, "confidence_weighted_accuracy": {}}
     shape = materials.shape
     for language, items in plan.items.items():
         encoded = materials.evaluation[split][language]
         gold = shape.gold(shape.collate_labels([encoded.item_labels(item) for item in items], 1)).numpy()
         given = np.stack(probabilities[language]).astype(np.float64)
         right = np.asarray(classes[language]) == gold
-        errors["calibration_error"][language] = calibration_error(given.max(1), right, bins)
-        errors["brier"][language] = brier(given, gold)
+        found["calibration_error"][language] = calibration_error(given.max(1), right, bins)
+        found["brier"][language] = brier(given, gold)
+        found["confidence_weighted_accuracy"][language] = confidence_weighted_accuracy(given.max(1), right)
     counts = {language: len(items) for language, items in plan.items.items()}
-    return {metric: LanguageScores(values, counts) for metric, values in errors.items()}
+    return {metric: LanguageScores(values, counts) for metric, values in found.items()}
 
 
 def _clean_logits(

@@ -31,11 +31,18 @@ class Stream:
 def stream(
     materials: Materials, split: Split, examples: int | None, token_budget: int, labelled: bool = False
 ) -> Stream:
-    """Plan an evaluation of `examples` rows per language (None: all).
+    """Plan an evaluation of `examples` rows per language (None: all)."""
+    items = {k: subset(e, examples, k) for k, e in materials.evaluation[split].items()}
+    return stream_of(materials, split, items, token_budget, labelled)
+
+
+def stream_of(
+    materials: Materials, split: Split, items: dict[str, list[int]], token_budget: int, labelled: bool = False
+) -> Stream:
+    """Plan an evaluation of these items of each language.
 
     `labelled`: what is found depends on the label, as an attack does; equal texts of other labels are then two inputs.
     """
-    items = {k: subset(e, examples, k) for k, e in materials.evaluation[split].items()}
     first: dict[bytes, tuple[str, int]] = {}
     copies: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
     for language, chosen in items.items():
@@ -50,7 +57,7 @@ def stream(
         return int(np.diff(offsets[key[1] * c : key[1] * c + c + 1]).max())
 
     return Stream(
-        items, list(_batches(sorted(copies, key=lambda k: (length(k), k)), length, token_budget // c)), copies
+        items, list(batches_of(sorted(copies, key=lambda k: (length(k), k)), length, token_budget // c)), copies
     )
 
 
@@ -70,8 +77,8 @@ def _input(materials: Materials, encoded: Encoded, item: int, labelled: bool) ->
     return bytes(given + (scored.tobytes() if labelled or len(scored) > 1 else b""))
 
 
-def _batches(keys: Sequence[tuple[str, int]], length: Any, token_budget: int) -> Iterator[list[tuple[str, int]]]:
-    """Cut a length-sorted list into runs whose padded size stays within the budget (one item always fits)."""
+def batches_of(keys: Sequence[tuple[str, int]], length: Any, token_budget: int) -> Iterator[list[tuple[str, int]]]:
+    """Cut a length-sorted list of keys into runs whose padded size stays within the budget (one item always fits)."""
     batch: list[tuple[str, int]] = []
     for key in keys:
         if batch and length(key) * (len(batch) + 1) > token_budget:

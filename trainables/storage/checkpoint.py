@@ -27,6 +27,7 @@ NUMBERING = 2
 """What is written today; 1 where a checkpoint does not say."""
 
 WEIGHTS, OPTIMIZER, MEAN, META = "weights.safetensors", "optimizer.safetensors", "mean.safetensors", "meta.json"
+CARRIED = "carried.safetensors"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Checkpoint:
     """Of the weights at the evaluations so far, where the trial averages them."""
     averaged: int = 0
     """How many those were."""
+    carried: Mapping[str, Tensor] = field(default_factory=dict)
+    """What the method carries from step to step."""
     kin: str = ""
     """Of a finished trial: what its weights must have in common with others' to be averaged with them
     (`trainables.training.average`); empty where it does not say."""
@@ -69,17 +72,20 @@ def state(
     seconds: tuple[float, float] = (0.0, 0.0),
     scaler: Mapping[str, Any] | None = None,
     memory: dict[str, Tensor] | None = None,
+    carried: Mapping[str, Tensor] | None = None,
 ) -> Checkpoint:
     """What `write` writes, of a model and an optimiser as they are now; without an optimiser, weights only.
 
-    `seconds` are those spent so far in training and in evaluation, `scaler` is the gradient scaler's state. With
+    `seconds` are those spent so far in training and in evaluation, `scaler` is the gradient scaler's state, `carried`
+    what the method carries. With
     `memory`, of one's own and empty at first, the tensors are copies in it, until it is given again; without it, those
     on the CPU are the model's and the optimiser's own.
     """
     weights = _trained(model)
     moments = {} if optimizer is None else _optimizer_tensors(model, optimizer)
-    both = {**weights, **moments}
-    kept = {n: t.cpu() for n, t in both.items()} if memory is None else _copied(both, memory)
+    own = {f"{CARRIED}//{name}": tensor for name, tensor in (carried or {}).items()}
+    whole = {**weights, **moments, **own}
+    kept = {n: t.cpu() for n, t in whole.items()} if memory is None else _copied(whole, memory)
     return Checkpoint(
         step=step,
         weights={name: kept[name] for name in weights},
@@ -89,6 +95,7 @@ def state(
         train_seconds=seconds[0],
         evaluation_seconds=seconds[1],
         scaler=dict(scaler or {}),
+        carried={name.removeprefix(f"{CARRIED}//"): kept[name] for name in own},
     )
 
 
@@ -102,6 +109,8 @@ def write(directory: Path, checkpoint: Checkpoint) -> Path:
             checksums[OPTIMIZER] = _write_tensors(checkpoint.optimizer, aside / OPTIMIZER)
         if checkpoint.mean:
             checksums[MEAN] = _write_tensors(checkpoint.mean, aside / MEAN)
+        if checkpoint.carried:
+            checksums[CARRIED] = _write_tensors(checkpoint.carried, aside / CARRIED)
         write_meta(
             aside,
             {
@@ -147,6 +156,7 @@ def read(folder: Path) -> Checkpoint | None:
             scaler=meta.get("scaler", {}),
             mean=load_file(folder / MEAN) if MEAN in meta["checksums"] else {},
             averaged=meta.get("averaged", 0),
+            carried=load_file(folder / CARRIED) if CARRIED in meta["checksums"] else {},
             kin=meta.get("kin", ""),
             numbering=meta.get("numbering", 1),
         )
@@ -232,6 +242,12 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
+
+
+def load_carried(tensors: Mapping[str, Tensor], carried: Mapping[str, Tensor]) -> None:
+    """Put what a method carried into its tensors; a finished trial's checkpoint has none, and needs none."""
+    for name, tensor in carried.items():
+        tensors[name].copy_(tensor)
 
 
 def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

@@ -97,6 +97,14 @@ class TaskShape(ABC):
         """What rows that must not be torn apart by carving have in common: here, all of the row."""
         return json.dumps(row, ensure_ascii=False, sort_keys=True)
 
+    whole_item: tuple[int, ...] | None = None
+    """Labels of an item that has all its sequences, of shapes that read sequences one by one: their predictions are
+    lists, of one for each sequence. None: items are read as a whole."""
+
+    def present(self, labels: npt.NDArray[np.int64]) -> Sequence[bool]:
+        """Which of an item's sequences are there at all."""
+        return (True,) * self.sequences_per_item
+
     @abstractmethod
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         """Tokenise rows with a fast Hugging Face tokenizer."""

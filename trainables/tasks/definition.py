@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from trainables.config import Config, Facts, TaskConfig
 from trainables.errors import UserError, suggestion
@@ -84,6 +84,19 @@ class Splits(Config):
     """Tests; read in `confirm` only."""
 
 
+class Layout(Config):
+    """How files lie as their authors published them."""
+
+    files: str | tuple[str, ...]
+    """Pattern of local files."""
+    splits: Names = Field(default_factory=dict)
+    """Split as the task calls it -> as these files do, where they call it otherwise."""
+    languages: Names = Field(default_factory=dict)
+    """Code -> what these files call it, where they call languages otherwise."""
+    language_column: str | None = None
+    """Column that says each row's language."""
+
+
 class TaskDefinition(Config):
     """One task."""
 
@@ -112,6 +125,8 @@ class TaskDefinition(Config):
     files: str | tuple[str, ...] | Names = "{split}.{language}.*"
     """Pattern of local files, under `task.data_dir` or beside this file, or an absolute one; `*` and `**/` stand for
     anything. Several: one after another. By column of the data: files whose lines belong together."""
+    layouts: tuple[Layout, ...] = ()
+    """Further ways in which the files may lie; the first that any file matches is read, `files` before them."""
     format: FormatName | None = None
     """Format of the files; none: recognised by what is in them."""
     encoding: str = "utf-8"
@@ -186,6 +201,16 @@ class TaskDefinition(Config):
         return self
 
     @model_validator(mode="after")
+    def _layouts_that_can_be_found(self) -> TaskDefinition:
+        for i, layout in enumerate(self.layouts):
+            try:
+                self.laid_out(layout)
+            except ValidationError as error:
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"layouts[{i}].{message}") from None
+        return self
+
+    @model_validator(mode="after")
     def _data_that_there_are(self) -> TaskDefinition:
         for split, parts in self.splits:
             for i, part in enumerate(parts):
@@ -243,6 +268,13 @@ class TaskDefinition(Config):
             self.named_columns,
             self.labels,
         )
+
+    def laid_out(self, layout: Layout) -> TaskDefinition:
+        """The same task with its files as in one of its `layouts`."""
+        changes: dict[str, Any] = {"files": layout.files, "layouts": (), "language_column": layout.language_column}
+        if layout.languages:
+            changes["languages"] = layout.languages
+        return TaskDefinition.model_validate(self.model_dump(exclude_unset=True) | changes)
 
     def external(self, code: str) -> str:
         """What files and hub call a language."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
 
 from trainables.errors import UserError
+from trainables.model.by_word import ByWord, Encoding
+from trainables.progress import Progress
 
 T = TypeVar("T")
 CHUNK = 1000
@@ -16,10 +19,11 @@ CHUNK = 1000
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """Lists of `size` items; the last may be shorter."""
-    iterator = iter(items)
+    """Lists of `size` items; the last may be shorter. Says how many there were while they are tokenised for long."""
+    iterator, progress = iter(items), Progress("tokenising", "texts")
     while chunk := list(islice(iterator, size)):
         yield chunk
+        progress.add(len(chunk))
 
 
 def check_separates(tokenizer: Any) -> None:
@@ -34,27 +38,49 @@ def check_separates(tokenizer: Any) -> None:
 def encode_sequences(texts: Iterable[tuple[str, ...]], tokenizer: Any, max_length: int) -> dict[str, Any]:
     """Texts, or pairs of texts, as the arrays `ids`, `special` and `offsets` of an `Encoded`.
 
-    What is longer than `max_length` tokens is cut, in pairs from the longer text first.
+    What is longer than `max_length` tokens is cut, in pairs from the longer text first. After the first chunk, texts
+    are put together from the pieces of their words where the tokenizer allows it, which is some ten times faster.
     """
     ids, special, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)], [np.zeros(1, np.int64)]
-    for chunk in chunks(texts):
-        columns = [list(column) for column in zip(*chunk, strict=True)]
-        if len(columns) > 1:
+    by_word: ByWord | None = None
+    for number, chunk in enumerate(chunks(texts)):
+        if number == 0 and len(chunk[0]) > 1:
             check_separates(tokenizer)
-        encoded = tokenizer(
-            *columns,
-            truncation=True,
-            max_length=max_length,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_special_tokens_mask=True,
-        )
-        ids.append(np.concatenate([np.asarray(row, dtype=np.int32) for row in encoded["input_ids"]]))
-        special.append(np.concatenate([np.asarray(row, dtype=np.bool_) for row in encoded["special_tokens_mask"]]))
-        lengths.append(np.asarray([len(row) for row in encoded["input_ids"]], dtype=np.int64))
+        known = by_word.encode(chunk) if by_word else [None] * len(chunk)
+        left = iter(_whole([row for row, found in zip(chunk, known, strict=True) if not found], tokenizer, max_length))
+        encoded = [found or next(left) for found in known]
+        if number == 0 and len(chunk) == CHUNK:
+            by_word = _as_good(ByWord.of(tokenizer, len(chunk[0]) > 1, max_length), chunk, encoded)
+        ids.append(np.frombuffer(b"".join([each[0] for each in encoded]), np.int32))
+        special.append(np.frombuffer(b"".join([each[1] for each in encoded]), np.bool_))
+        lengths.append(np.asarray([len(each[1]) for each in encoded], dtype=np.int64))
     return {
         "ids": np.concatenate(ids),
         "special": np.concatenate(special),
         "offsets": np.cumsum(np.concatenate(lengths)),
     }
+
+
+def _whole(rows: Sequence[tuple[str, ...]], tokenizer: Any, max_length: int) -> list[Encoding]:
+    """By the tokenizer itself."""
+    if not rows:
+        return []
+    encoded = tokenizer(
+        *(list(column) for column in zip(*rows, strict=True)),
+        truncation=True,
+        max_length=max_length,
+        padding=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        return_special_tokens_mask=True,
+    )
+    both = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+    return [(array("i", ids).tobytes(), bytes(special)) for ids, special in both]
+
+
+def _as_good(by_word: ByWord | None, chunk: Sequence[tuple[str, ...]], encoded: Sequence[Encoding]) -> ByWord | None:
+    """What tokenises word by word, if that comes to the same for the first texts wherever it is ventured."""
+    if by_word is None:
+        return None
+    pairs = zip(by_word.encode(chunk), encoded, strict=True)
+    return by_word if all(found in (None, whole) for found, whole in pairs) else None

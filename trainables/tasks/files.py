@@ -58,6 +58,11 @@ def languages_of(folder: Path, files: Patterns, split: str) -> set[str]:
     return {name for name, _, _ in _pieces(folder, files, split) if name}
 
 
+def has_files(folder: Path, files: Patterns, split: str) -> bool:
+    """Whether there is any file of a split."""
+    return any(_named(folder, pattern.replace("{split}", split)) for pattern in patterns_of(files))
+
+
 def _pieces(folder: Path, files: Patterns, split: str) -> Iterator[tuple[str, str, Piece]]:
     """(language as it is spelt, the file's name without an open ending, file) of all that patterns name."""
     if not isinstance(files, Mapping):

@@ -53,6 +53,7 @@ class Retrieval(TaskShape):
     compares_items = True
     options = ("rows", "score")
     auto_class, hub_task = "AutoModel", "feature-extraction"
+    whole_item = (0, 0, 0)
 
     def __init__(self, kind: str, score: str) -> None:
         super().__init__(())
@@ -96,6 +97,9 @@ class Retrieval(TaskShape):
             return {**rows, **_across_languages(paragraphs)}
         return {code: [_named(row, i) for i, row in enumerate(found)] for code, found in rows.items()}
 
+    def present(self, labels: npt.NDArray[np.int64]) -> Sequence[bool]:
+        return [bool(label != _NONE) for label in labels[:2]]
+
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         items = [item for i, row in enumerate(rows) for item in _items(i, row)]
         queries = encode_sequences(((item.query,) for item in items), tokenizer, max_length)
@@ -130,10 +134,9 @@ class Retrieval(TaskShape):
     def predict(self, logits: Tensor, labels: Tensor) -> list[Any]:
         """The vectors of each item, [query, candidate], as text (base64 of fp32); null where there is none."""
         vectors = logits.float().cpu().numpy()
-        present = (labels[:, :2] != _NONE).tolist()
         return [
-            [_to_text(vector) if there else None for vector, there in zip(pair, both, strict=True)]
-            for pair, both in zip(vectors, present, strict=True)
+            [_to_text(vector) if there else None for vector, there in zip(pair, self.present(own), strict=True)]
+            for pair, own in zip(vectors, labels.cpu().numpy(), strict=True)
         ]
 
     def score(

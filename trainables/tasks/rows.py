@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
+import pickle
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,13 +21,13 @@ _BLOCK = 1000
 
 
 class SpilledRows(Sequence[Row]):
-    """Rows as JSON lines in a temporary file, which goes with the object; read one by one, in order fastest."""
+    """Rows in a temporary file of this process, which goes with the object; read one by one, in order fastest."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._file = tempfile.TemporaryFile(prefix="rows-")  # noqa: SIM115 - lives as long as the object
         self._starts = array("q", [0])
         for row in rows:
-            size = self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            size = self._file.write(pickle.dumps(row, pickle.HIGHEST_PROTOCOL))
             self._starts.append(self._starts[-1] + size)
         self._file.flush()
 
@@ -50,9 +51,8 @@ class SpilledRows(Sequence[Row]):
             yield from self._read(start, min(start + _BLOCK, len(self)))
 
     def _read(self, start: int, end: int) -> Iterator[Row]:
-        size = self._starts[end] - self._starts[start]
-        lines = os.pread(self._file.fileno(), size, self._starts[start]).split(b"\n")
-        return (json.loads(line) for line in lines[:-1])
+        block = io.BytesIO(os.pread(self._file.fileno(), self._starts[end] - self._starts[start], self._starts[start]))
+        return (pickle.load(block) for _ in range(start, end))
 
 
 def collect(rows: Iterable[Row], in_memory: int = IN_MEMORY) -> Sequence[Row]:

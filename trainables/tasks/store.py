@@ -16,7 +16,7 @@ from trainables.errors import UserError, shown
 from trainables.languages import distinct
 from trainables.tasks.base import DataError, RowError
 from trainables.tasks.definition import Hub, TaskDefinition
-from trainables.tasks.files import example, find_files, languages_of, near_files, patterns_of
+from trainables.tasks.files import example, find_files, has_files, languages_of, near_files, patterns_of
 from trainables.tasks.formats.reading import Raw
 from trainables.tasks.formats.registry import Piece, read_piece
 from trainables.tasks.hub import read_hub
@@ -55,14 +55,20 @@ class Files(Store):
     """A folder of local files, which are looked for once."""
 
     def __init__(self, definition: TaskDefinition, folder: Path, words: str | None = None) -> None:
-        self.definition, self.folder, self.words = definition, folder, words
+        """They lie as the definition says, or as the first of its layouts that any of them matches."""
+        self._all = [(definition, {}), *((definition.laid_out(each), each.splits) for each in definition.layouts)]
+        self.folder, self.words = folder, words
+        self.definition, self._called = next((each for each in self._all if self._matches(*each)), self._all[0])
         self._found: dict[str, dict[str, tuple[Piece, ...]]] = {}
+
+    def _matches(self, definition: TaskDefinition, called: Mapping[str, str]) -> bool:
+        splits = _splits(definition)
+        return any(has_files(self.folder, definition.files, called.get(split, split)) for split in splits)
 
     @cached_property
     def spelt(self) -> Mapping[str, str]:
         own, files = self.definition.spelt, self.definition.files
-        named = {part.split for _, parts in self.definition.splits for part in parts}
-        splits = sorted({"train", "validation", "test"} | named)
+        splits = [self._called.get(split, split) for split in _splits(self.definition)]
         return {**distinct(*(languages_of(self.folder, files, split) - own.keys() for split in splits)), **own}
 
     def languages(self, split: str) -> tuple[str, ...]:
@@ -76,24 +82,34 @@ class Files(Store):
     def place(self, split: str, code: str) -> str:
         found = self.files(split).get("" if self.definition.language_column else code)
         external = next((name for name, own in self.spelt.items() if own == code), code)
-        return str(found[0] if found else self.folder / example(self.definition.files, split, external))
+        called = self._called.get(split, split)
+        return str(found[0] if found else self.folder / example(self.definition.files, called, external))
 
     def looked(self, split: str) -> str:
-        pattern = patterns_of(self.definition.files)[0].replace("{split}", split)
-        return f"{self.folder / pattern}; {near_files(self.folder, self.definition.files, split)}"
+        named = [
+            patterns_of(each.files)[0].replace("{split}", called.get(split, split))
+            for each, called in (self._all if self.definition is self._all[0][0] else [(self.definition, self._called)])
+        ]
+        called = self._called.get(split, split)
+        return f"{self.folder / ' or '.join(named)}; {near_files(self.folder, self.definition.files, called)}"
 
     def key(self, split: str) -> str:
         stats = {
             code: [(p, p.stat()) for each in found for p in each.paths] for code, found in self.files(split).items()
         }
         sums = {code: [[str(p), s.st_size, s.st_mtime_ns] for p, s in found] for code, found in sorted(stats.items())}
-        return json.dumps(sums if self.words is None else [self.words, sums])
+        said = sums if self.words is None else [self.words, sums]
+        if self.definition is self._all[0][0]:
+            return json.dumps(said)
+        return json.dumps([said, self.definition.model_dump(mode="json"), self._called])
 
     def files(self, split: str) -> Mapping[str, tuple[Piece, ...]]:
         """Language code -> its files; under nothing those that hold rows of several."""
         if split not in self._found:
             nameless = None if self.definition.language_column else self.definition.nameless
-            self._found[split] = find_files(self.folder, self.definition.files, split, self.spelt, nameless)
+            self._found[split] = find_files(
+                self.folder, self.definition.files, self._called.get(split, split), self.spelt, nameless
+            )
         return self._found[split]
 
     def _of_language(self, split: str, code: str) -> Iterator[Raw]:
@@ -102,6 +118,11 @@ class Files(Store):
         for piece in self.files(split)["" if column else code]:
             rows = read_piece(piece, reading)
             yield from rows if column is None else in_language(rows, column, code, self.spelt)
+
+
+def _splits(definition: TaskDefinition) -> list[str]:
+    """What the data may call its splits."""
+    return sorted({"train", "validation", "test", *(part.split for _, parts in definition.splits for part in parts)})
 
 
 def in_language(rows: Iterator[Raw], column: str, code: str, spelt: Mapping[str, str]) -> Iterator[Raw]:

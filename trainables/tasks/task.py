@@ -82,7 +82,8 @@ def task_key(config: TaskConfig) -> str:
         for part in plan.parts(split):
             for task in (part.task, *(borrowed.task for borrowed in part.borrow)):
                 named[f"{task}/{part.split}"] = plan.store(task).key(part.split)
-    return _digest([plan.definition.model_dump(mode="json"), sorted(named.items())])
+    said = plan.definition.model_dump(mode="json", exclude={"layouts"})  # where files lie follows from their own names
+    return _digest([said, sorted(named.items())])
 
 
 def fingerprint(rows: Mapping[str, Sequence[Row]]) -> str:
@@ -90,10 +91,13 @@ def fingerprint(rows: Mapping[str, Sequence[Row]]) -> str:
     return _digest([code, row] for code, found in sorted(rows.items()) for row in found)
 
 
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
+
+
 def _digest(values: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for value in values:
-        digest.update(json.dumps(value, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+        digest.update(_CANONICAL.encode(value).encode() + b"\n")
     return digest.hexdigest()
 
 

@@ -22,8 +22,10 @@ from trainables.materials import weights
 from trainables.model.adapters import Linear, Shapes
 from trainables.model.families import is_plain
 from trainables.model.frozen import LIMIT_BYTES
-from trainables.model.heads import TokenHead
+from trainables.model.heads import ChoiceHead, EmbeddingHead, TokenHead
 from trainables.perturbation import Parts, is_paired
+from trainables.perturbation.freeat import FreeAT
+from trainables.perturbation.tavat import Tavat
 
 FULL, HALF = 4, 2
 """Bytes of a number in fp32, and in what autocast computes in."""
@@ -40,6 +42,9 @@ GRAPHS: Mapping[str, tuple[int, bool]] = {
     "smart": (2, True),
     "vat": (2, True),
     "r3f": (2, False),
+    "creat": (2, True),
+    "freeat": (1, True),
+    "tavat": (1, True),
     "ear": (2, False),
 }
 """Of each method: the passes whose graphs it keeps at once, and whether one of them is differentiated to its inputs
@@ -126,7 +131,9 @@ class Memory:
     optimizer: int = 0
     """AdamW's two moments, and one number of steps a tensor."""
     moved: int = 0
-    """Weights as they were before they were moved, and by how much (SAM)."""
+    """Weights as they were before they were moved, and by how much (SAM), or as they began, and dropped (mixout)."""
+    carried: int = 0
+    """What the method carries from step to step, and what it finds in one."""
     exchange: int = 0
     """The flat copy of the gradients that several workers add up."""
     norms: int = 0
@@ -170,13 +177,15 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
     gradients = FULL * _count(trained)
     passes = Passes(config, network, load, device)
     moments = [passes.of_step()]
-    if config.evaluation.attack is not None:
+    if config.evaluation.attack is not None and config.evaluation.attack.kind == "embeddings":
         scored = Load.of(max(1, config.evaluation.token_budget // load.longest), load.longest)
         moments.append(Passes(config, replace(network, drops=False), scored, device).of_attack())
     most = max(moments, key=lambda each: sum(each.values()))
-    moved = Parts.of(config.perturbation.method).weights is not None
+    parts = Parts.of(config.perturbation.method)
+    way = parts.weights
     return Memory(
-        moved=2 * gradients if moved else 0,
+        moved=0 if way is None else way.copies * gradients,
+        carried=_carried(config, network, load) + (gradients if parts.outputs is not None else 0),
         parameters=FULL * _count([*network.shapes.values(), *added, *_shapes(network.head)]),
         gradients=gradients,
         optimizer=MOMENTS * gradients + FULL * len(trained),
@@ -186,6 +195,16 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
         slack=int(SLACK.get(device, 0.0) * sum(most.values())),
         **most,
     )
+
+
+def _carried(config: TrialConfig, network: Network, load: Load) -> int:
+    """Rows of perturbation, and of each the sum that a step finds and how many wrote it."""
+    method = Parts.of(config.perturbation.method).inputs
+    if method not in (FreeAT, Tavat):
+        return 0
+    words, width = weights.words(network.shapes)
+    places = config.training.batch_size * _sequences_per_item(network.head) * load.longest
+    return FULL * (words if method is Tavat else places) * (2 * width + 1)
 
 
 @dataclass(frozen=True)
@@ -327,6 +346,12 @@ def _logits(network: Network, load: Load) -> int:
     """Numbers that the head gives."""
     out = max((shape[0] for shape in _shapes(network.head)), default=network.hidden)
     return out * (load.padded if isinstance(network.head, TokenHead) else load.sequences)
+
+
+def _sequences_per_item(head: nn.Module) -> int:
+    if isinstance(head, ChoiceHead):
+        return head.choices
+    return 2 if isinstance(head, EmbeddingHead) else 1
 
 
 def _shapes(head: nn.Module) -> list[tuple[int, ...]]:

@@ -90,6 +90,7 @@ class Saving:
             (trial.meters.train_seconds + trial.meters.seconds, trial.meters.evaluation_seconds),
             trial.scaler.state_dict(),
             memory,
+            None if final or trial.perturbation.carries is None else trial.perturbation.carries.tensors,
         )
         if final:
             return replace(state, kin=average.kin(trial.config, trial.materials.kept, trial.model))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trainables.batch import Batch
 from trainables.config import TrainingConfig
+from trainables.model import dropout
 from trainables.perturbation.base import Diagnostics, Inside, Measured, Perturbable
 from trainables.perturbation.base import read as diagnostics_of
-from trainables.perturbation.sharpness import move
+from trainables.perturbation.carried import Average, Weights
 from trainables.seeds import derive
 from trainables.training.compared import Compared
 from trainables.training.optimiser import learning_rate_factor
@@ -36,13 +39,14 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> None:
     Nothing is read back from the device, so that the next step can be asked for while this one is computed.
     """
     trial.model.train()
-    items = trial.batches.at(trial.step)
+    items = trial.batch(trial.step)
     share = _share(trial, items)
     scale = _scale(trial, len(items))
     with _moved_weights(trial, share, scale):
         loss, diagnostics = _accumulate(trial, share, scale)
     flags = (loss.new_full((), float(flag())) for flag in (interrupted, trial.is_written))
     trial.unread.sums.append(_update(trial, torch.stack([loss, *flags])))
+    _carry(trial)
     trial.unread.items.append(len(items))
     trial.unread.diagnostics += diagnostics
     trial.meters.steps += 1
@@ -106,23 +110,29 @@ def _share(trial: Trial, items: Items) -> Share:
 def _moved_weights(trial: Trial, share: Share, scale: float | Tensor) -> Iterator[None]:
     """Within, the weights are where the method wants the gradient taken; afterwards where they were, to the bit."""
     way, strength = trial.perturbation.weights, magnitude(trial)
-    if way is None or way.rho * strength == 0.0:
+    if way is None or way.reach * strength == 0.0:
         yield
         return
-    loss, _ = _accumulate(trial, share, scale, comes_again=True)
-    trained = _trained(trial)
-    total = trial.group.sum_gradients(trained, loss.unsqueeze(0))
-    pairs = [(p.detach(), p.grad) for p in trained if p.grad is not None]
-    weights = [weight for weight, _ in pairs]
-    kept = [weight.clone() for weight in weights]
-    norms = move(way, weights, [gradient for _, gradient in pairs], strength)
+    total = torch.full((1,), math.nan, dtype=torch.float64, device=trial.group.device)
+    if way.looks_first:
+        loss, _ = _accumulate(trial, share, scale, comes_again=True)
+        total = trial.group.sum_gradients(_trained(trial), loss.unsqueeze(0))
+    weights = {name: parameter.detach() for name, parameter in _named(trial)}
+    kept = {name: weight.clone() for name, weight in weights.items()}
+    norms = way.move(weights, _gradients(trial), strength, partial(_dropped, trial))
     trial.optimizer.zero_grad(set_to_none=True)
     trial.unread.moved[len(trial.unread.sums)] = torch.cat([total, norms.double()])
     try:
         yield
     finally:
-        for weight, before in zip(weights, kept, strict=True):
-            weight.copy_(before)
+        for name, before in kept.items():
+            weights[name].copy_(before)
+    way.bring_back(_gradients(trial))
+
+
+def _dropped(trial: Trial, name: str, weight: Tensor, p: float) -> Tensor:
+    """Factors of dropout for a parameter's weights in this step."""
+    return dropout.draw(derive(trial.config.training.seed, "weights", trial.step, name), weight, p)
 
 
 def _accumulate(
@@ -134,6 +144,8 @@ def _accumulate(
     """
     losses: list[Tensor] = []
     diagnostics: list[Diagnostics | Measured] = []
+    if trial.perturbation.carries is not None:
+        trial.perturbation.carries.forget()
     parts = _cut(trial, share.items)
     try:
         for part, following in zip_longest(parts, [*parts[1:], *parts[:1]] if comes_again else parts[1:]):
@@ -176,7 +188,7 @@ def _backward(
     `sizes` are those of all workers' shares where an item's loss depends on the others'; `following` the micro-batch
     that comes next in this step.
     """
-    config, model = trial.config, trial.model
+    config, model, carries = trial.config, trial.model, trial.perturbation.carries
     shape = trial.materials.shape if sizes is None else Compared(trial.materials.shape, trial.group, sizes)
     batch, copies = trial.feed.take(items, lambda: _first(trial) if following is None else following)
     perturbed = batch.layout.mask
@@ -189,6 +201,18 @@ def _backward(
         model.masks.use(masks)
         torch.manual_seed(masks)  # for kernels that draw masks themselves
         return model.logits(embeddings, batch)
+
+    def encoded(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        model.masks.use(dropout_seed)
+        torch.manual_seed(dropout_seed)
+        return model.encoded(embeddings, batch, config.encoder.pooling)
+
+    def averaged(carried: Weights, added: Tensor | None) -> Tensor:
+        model.masks.use(dropout_seed)
+        torch.manual_seed(dropout_seed)
+        with torch.no_grad():
+            logits: Tensor = torch.func.functional_call(model, dict(carried), (batch, added))
+        return logits
 
     def look(part: Batch, layer: int) -> Inside:
         torch.manual_seed(dropout_seed)
@@ -205,16 +229,29 @@ def _backward(
             keys=batch.sequence_keys,
             draw=derive(config.training.seed, "perturbation", trial.step),
             forward_again=partial(forward, masks=derive(dropout_seed, "again")),
+            words=batch.input_ids,
+            places=_places(trial, items),
+            encoded=encoded,
+            averaged=partial(averaged, carries.tensors) if isinstance(carries, Average) else None,
             reworded=None if copies is None else lambda layer: (look(batch, layer), look(copies, layer)),
         )
         return trial.perturbation.backward(view, magnitude(trial), scale)
+
+
+def _places(trial: Trial, items: Items) -> Tensor:
+    """The numbers of the items' sequences in the whole batch (s,)."""
+    whole, each = trial.batch(trial.step), trial.materials.shape.sequences_per_item
+    order = np.argsort(whole)
+    found = order[np.searchsorted(whole, items, sorter=order)]
+    places = torch.from_numpy((found[:, None] * each + np.arange(each)).ravel())
+    return places.to(trial.group.device, non_blocking=True)
 
 
 def _first(trial: Trial) -> Items | None:
     """The micro-batch with which the next step begins, if there is one."""
     if trial.step + 1 >= trial.steps:
         return None
-    parts = _cut(trial, _share(trial, trial.batches.at(trial.step + 1)).items)
+    parts = _cut(trial, _share(trial, trial.batch(trial.step + 1)).items)
     return parts[0] if parts else None
 
 
@@ -243,8 +280,23 @@ def magnitude(trial: Trial) -> float:
     return min(risen, 1.0 if left >= fall else left / fall)
 
 
+def _carry(trial: Trial) -> None:
+    """Take what the workers found in this step, and the weights after it, into what the method carries."""
+    if (carries := trial.perturbation.carries) is not None:
+        trial.group.sum(carries.found)
+        carries.update(dict(_named(trial)), (trial.step + 1) / trial.steps)
+
+
 def _trained(trial: Trial) -> list[nn.Parameter]:
-    return [p for p in trial.model.parameters() if p.requires_grad]
+    return [parameter for _, parameter in _named(trial)]
+
+
+def _named(trial: Trial) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in trial.model.named_parameters() if parameter.requires_grad]
+
+
+def _gradients(trial: Trial) -> dict[str, Tensor]:
+    return {name: parameter.grad for name, parameter in _named(trial) if parameter.grad is not None}
 
 
 def _update(trial: Trial, values: Tensor) -> Tensor:

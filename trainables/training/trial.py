@@ -23,6 +23,7 @@ from trainables.materials.materials import Materials
 from trainables.model.encoder import Encoder, Model, extend, load_encoder
 from trainables.perturbation import create
 from trainables.perturbation.base import Diagnostics, Measured, Perturbation
+from trainables.perturbation.carried import Start
 from trainables.scores import Evaluation
 from trainables.seeds import derive
 from trainables.storage import checkpoint as checkpoints
@@ -48,7 +49,7 @@ class Moved:
     relative: float = 0.0
     """||e|| over ||w||."""
     rise: float = 0.0
-    """By how much the mean loss of a batch rose."""
+    """By how much the mean loss of a batch rose; not a number where that was not looked at."""
 
 
 @dataclass
@@ -77,7 +78,8 @@ class Unread:
     items: list[int] = field(default_factory=list)
     """Of the whole batches, all workers' shares."""
     moved: dict[int, Tensor] = field(default_factory=dict)
-    """Of those steps that moved the weights first (3,): the losses before, over all workers, and ||e|| and ||w||."""
+    """Of those steps that moved the weights first (3,): the losses before, over all workers (not a number where it was
+    not looked at), and ||e|| and ||w||."""
 
 
 @dataclass
@@ -116,6 +118,10 @@ class Trial:
     lost: tuple[int, ...] = ()
     """Steps beyond the one it goes on from that were kept and cannot be read: this work is done again."""
 
+    def batch(self, step: int) -> Items:
+        """The items of a step, counted from 0, of all workers."""
+        return self.batches.at(step // self.perturbation.replays)
+
 
 def start(
     config: TrialConfig, materials: Materials, group: Group, directory: Path, weights: Path | None = None
@@ -140,6 +146,10 @@ def start(
     perturbation = create(config.perturbation, materials.reference_norm)
     if perturbation.paired:
         model.encoder.show_attention(config.perturbation.attention_layer)
+    if perturbation.weights is not None:
+        perturbation.weights.begin({f"encoder.{n}": p for n, p in model.encoder.named_parameters() if p.requires_grad})
+    if perturbation.carries is not None:
+        perturbation.carries.begin(_beginning(config, materials, model))
     batches = Batches(_item_lengths(materials), training.batch_size, training.seed, training.length_pool)
     trial = Trial(
         config=config,
@@ -159,6 +169,19 @@ def start(
     if weights is not None and not trial.resumed:
         _take(trial, weights)
     return trial
+
+
+def _beginning(config: TrialConfig, materials: Materials, model: Model) -> Start:
+    table = model.encoder.table
+    rows = torch.arange(len(table)) if materials.kept is None else torch.from_numpy(materials.kept)
+    return Start(
+        weights={name: p for name, p in model.named_parameters() if p.requires_grad},
+        words=rows.to(table.device),
+        width=table.shape[1],
+        sequences=config.training.batch_size * materials.shape.sequences_per_item,
+        longest=int(_item_lengths(materials).max()),
+        seed=config.training.seed,
+    )
 
 
 def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) -> Model:
@@ -212,6 +235,8 @@ def _resume(trial: Trial) -> None:
         trial.scaler.load_state_dict(dict(found.scaler))
     trial.step, trial.best, trial.resumed = found.step, found.best, found.evaluations
     trial.mean, trial.averaged = found.mean, found.averaged
+    if trial.perturbation.carries is not None:
+        checkpoints.load_carried(trial.perturbation.carries.tensors, found.carried)
     trial.meters = Meters(train_seconds=found.train_seconds, evaluation_seconds=found.evaluation_seconds)
 
 
@@ -232,13 +257,14 @@ def _take(trial: Trial, weights: Path) -> None:
 
 def _shared(found: Checkpoint | None, group: Group) -> Checkpoint | None:
     """Rank 0's checkpoint, on every worker."""
-    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}, mean={}))
+    bare: Checkpoint | None = group.share(found and replace(found, weights={}, optimizer={}, mean={}, carried={}))
     if bare is None:
         return None
     weights = group.spread(found.weights if found else None)
     optimizer = group.spread(found.optimizer if found else None)
     mean = group.spread(found.mean if found else None)
-    return replace(bare, weights=weights, optimizer=optimizer, mean=mean)
+    carried = group.spread(found.carried if found else None)
+    return replace(bare, weights=weights, optimizer=optimizer, mean=mean, carried=carried)
 
 
 def _item_lengths(materials: Materials) -> npt.NDArray[np.int64]:

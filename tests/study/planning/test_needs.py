@@ -98,6 +98,11 @@ def test_what_is_at_most_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert most(trial=SMALL | {"evaluation": {}}) == 3 * (12 + 4) + weights
     often = {"evaluation": {}, "training": {"checkpoint_minutes": 10}}
     assert most(trial=SMALL | often) == 3 * 3 * 12 + weights
+    near = {"perturbation": {"method": "bregman"}}
+    assert most(trial=SMALL | near) == 3 * 3 * (12 + 4) + weights
+    assert most(search={"space": {"perturbation.method": ["none", "smart+bregman"]}}) == 3 * 3 * (12 + 4) + weights
+    monkeypatch.setattr(needs, "loaded", lambda trial: {"embeddings.word_embeddings.weight": (5, 2)})
+    assert most(trial=SMALL | {"perturbation": {"method": "tavat+sam"}}) == 3 * 3 * (12 + 4 * 5 * 2) + weights
     assert most(search={"space": {"encoder.freeze_embeddings": [True, False]}}) == 2 * (3 * 3 * 12 + weights)
     assert most(models={"keep": 5}) == 3 * 3 * 12 + 5 * 4
     assert most(models={"average": True}) == 3 * 3 * 12 + weights + 2 * 8

@@ -60,6 +60,42 @@ def test_all_that_is_understood_of_a_task(task: Path, capsys: pytest.CaptureFixt
     assert 'sw test: text "three"; label "a"' in text
 
 
+def test_languages_are_what_the_task_and_the_encoder_make_them(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the facts of the task's own file, the source's script and distances, and the encoder's pretraining."""
+    task.write_text(
+        json.dumps(
+            {
+                "shape": "classification",
+                "labels": ["a", "b"],
+                "facts": {"toba_batak": {"name": "Toba Batak", "script": "Batk", "groups": ["batak"]}},
+            }
+        )
+    )
+    languages = json.loads(looked(capsys, task, "--json", "encoder.name_or_path=bert-base-multilingual-cased"))[
+        "languages"
+    ]
+    assert languages["toba_batak"]["name"] == "Toba Batak"
+    assert languages["toba_batak"]["groups"] == ["other_script", "batak"]
+    assert languages["sw"]["groups"] == ["low_resource", "seen", "seen_mbert", "same_script"]
+    assert languages["sw"]["distances"]["syntactic"] == pytest.approx(0.45, abs=0.1)
+    assert not {"same_script", "other_script"} & set(languages["en"]["groups"]) and not languages["en"]["distances"]
+    unlisted = json.loads(looked(capsys, task, "--json", "encoder.name_or_path=somebody/unknown"))["languages"]
+    assert "seen" not in unlisted["sw"]["groups"] and "seen_mbert" in unlisted["sw"]["groups"]
+    assert f"{languages['sw']['distances']['syntactic']:.2f}" in looked(capsys, task)
+
+
+def test_how_words_are_cut_and_how_much_of_that_is_trained(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One token a letter and one for the blank before a word; trained on are n, o, e, t, w, x and the blank."""
+    (task.parent / "validation.th.jsonl").write_text('{"text": "ต้น ot", "label": "a"}\n')
+    text = looked(capsys, task)
+    found = json.loads(looked(capsys, task, "--json"))["vocabulary"]
+    assert found["toba_batak"]["fertility"] == pytest.approx((4 + 5 + 5) / 3)
+    assert found["toba_batak"]["overlap"] == pytest.approx((4 + 2 + 2) / 14), "of four o and the blank"
+    assert found["th"]["fertility"] is None and 0 < found["th"]["overlap"] < 1
+    assert found["en"]["overlap"] < 1, "of test, as long as there is one"
+    assert "4.67" in text and "0.57" in text
+
+
 @pytest.mark.parametrize("name", tarball.TASKS)
 def test_files_of_xglue_are_understood(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A row is a query with its documents where that is what is scored; labels are named in any case."""

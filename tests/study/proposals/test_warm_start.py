@@ -151,7 +151,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     materials.mkdir()
     (materials / "meta.json").write_text('{"fingerprint": "d1", "encoder": "e1"}', encoding="utf-8")
     monkeypatch.setattr(runner, "prepare", lambda *_: materials)
-    monkeypatch.setattr(runner, "execute", lambda trials, checkpoints, hear, address: run(trials, SIMULATED))
+    monkeypatch.setattr(runner, "execute", lambda running, *_: run(running[0].trials, SIMULATED))
     monkeypatch.setattr(preflight, "check", lambda *arguments: None)
     return tmp_path / "studies"
 

@@ -58,16 +58,22 @@ class Setting:
         return [p for p in (*self.encoder.parameters(), *self.head.parameters()) if p.requires_grad]
 
     def logits(self, embeddings: Tensor, masks: int = 7) -> Tensor:
+        return self.encoded(embeddings, masks)[0]
+
+    def encoded(self, embeddings: Tensor, masks: int = 7) -> tuple[Tensor, Tensor]:
+        """And the mean state of each sequence."""
         self.points.append(embeddings.detach())
         torch.manual_seed(masks)
         states = self.encoder.states(embeddings, Layout.of(self.attention, torch.zeros_like(self.mask)))
-        if self.shape == "tagging":
-            return self.head(states)
-        if self.shape == "spans":
-            return self.head(states)[..., :2].masked_fill(self.attention.unsqueeze(2) == 0, -1e4).transpose(1, 2)
         weights = self.attention.unsqueeze(2).to(states.dtype)
-        pooled = self.head((states * weights).sum(1) / weights.sum(1))
-        return pooled[:, 0].view(-1, 2) if self.shape == "choice" else pooled
+        pooled = (states * weights).sum(1) / weights.sum(1)
+        if self.shape == "tagging":
+            return self.head(states), pooled
+        if self.shape == "spans":
+            scores = self.head(states)[..., :2].masked_fill(self.attention.unsqueeze(2) == 0, -1e4)
+            return scores.transpose(1, 2), pooled
+        logits = self.head(pooled)
+        return logits[:, 0].view(-1, 2) if self.shape == "choice" else logits, pooled
 
     def loss(self, logits: Tensor) -> Tensor:
         picked = _pick(-logits.log_softmax(-1), self.labels.clamp(min=0))
@@ -96,6 +102,9 @@ class Setting:
             self.keys,
             draw,
             forward_again=lambda embeddings: self.logits(embeddings, masks=8),
+            words=self.ids,
+            places=torch.arange(len(self.keys)),
+            encoded=self.encoded,
         )
 
     def deltas(self) -> list[Tensor]:

@@ -86,14 +86,17 @@ def test_what_is_true_of_a_method_is_true_of_what_stands_around_it() -> None:
     assert (supervision("ear+sam"), supervision("sam")) == ("monolingual", "none")
     assert (with_inputs("sam", "r3f"), with_inputs("smart+asam", "r3f")) == ("r3f+sam", "r3f+asam")
     assert with_inputs("sam+rdrop+adversarial", "none") == "none+rdrop+sam"
+    assert with_inputs("bregman+smart+sam", "r3f") == "r3f+bregman+sam"
     assert Parts.of("rdrop").inputs is METHODS["none"]
 
 
 @pytest.mark.parametrize(
     ("method", "message"),
     [
+        ("freelb+bregman", "does not combine, bregman needs a method that trains the output of one pass"),
         ("smart+rdrop", "does not combine, rdrop needs a method that trains at one point"),
         ("sam+asam", "does not combine, at most one method of the weights (sam, asam)"),
+        ("mixout+sam", "does not combine, at most one method of the weights (mixout, sam)"),
         ("smart+vat", "does not combine, at most one method of the inputs (smart, vat)"),
         ("rdrop+rdrop", "does not combine, at most one method of a kind (rdrop, rdrop)"),
         ("adversarial+san", "unknown method, did you mean 'sam'?"),

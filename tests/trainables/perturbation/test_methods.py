@@ -13,6 +13,7 @@ from trainables.errors import UserError
 from trainables.perturbation import create
 from trainables.perturbation.ascent import inputs_only
 from trainables.perturbation.base import METHODS, Diagnostics, read
+from trainables.perturbation.carried import Start
 
 M = 1.3
 """A reference norm."""
@@ -21,6 +22,8 @@ IN_BALL = {
     "adversarial": {},
     "freelb": {"ascent_steps": 3},
     "villa": {"ascent_steps": 3},
+    "creat": {},
+    "tavat": {"ascent_steps": 3},
     "smart": {},
     "vat": {},
     "r3f": {"distribution": "uniform"},
@@ -53,10 +56,19 @@ def clean_gradients(setting):
 
 def step(setting, perturbation, magnitude=1.0, scale=1.0, draw=5):
     """Weight gradients, per-item loss and diagnostics of one training step."""
+    begin(setting, perturbation)
     out = []
     gradients = setting.gradients(lambda: out.append(perturbation.backward(setting.view(draw), magnitude, scale)))
     loss, diagnostics = out[0]
     return gradients, loss, read([diagnostics])
+
+
+def begin(setting, perturbation):
+    """What the method carries, as a trial begins it, unless it is under way."""
+    if perturbation.carries is not None and not hasattr(perturbation.carries, "tensors"):
+        perturbation.carries.begin(
+            Start({}, words=torch.arange(60), width=16, sequences=60, longest=setting.ids.shape[1], seed=0)
+        )
 
 
 def assert_same(ours, theirs, **tolerance):
@@ -94,7 +106,7 @@ def test_the_achieved_norm_grows_with_epsilon_and_magnitude(make, name):
 
 
 @pytest.mark.parametrize(("norm", "scope"), BALLS)
-@pytest.mark.parametrize("name", ["adversarial", "freelb", "smart", "vat"])
+@pytest.mark.parametrize("name", ["adversarial", "freelb", "creat", "smart", "tavat", "vat"])
 def test_the_ascent_raises_its_objective_in_every_shape(make, kind, shape, name, norm, scope):
     s = make(kind, shape)
     diagnostics = step(s, in_ball(name, norm=norm, scope=scope, epsilon=0.05, ascent_steps=3))[2]
@@ -109,6 +121,8 @@ def test_the_ascent_raises_its_objective_in_every_shape(make, kind, shape, name,
         ("random_perturbation", {"epsilon": 0.0, "distribution": "uniform"}),
         ("random_perturbation", {"sigma": 0.0}),
         ("freelb", {"epsilon": 0.0, "ascent_steps": 1}),
+        ("freeat", {"epsilon": 0.0}),
+        ("tavat", {"epsilon": 0.0, "ascent_steps": 1}),
     ],
 )
 def test_magnitude_zero_is_clean_training_bit_for_bit(make, kind, name, options):
@@ -119,7 +133,7 @@ def test_magnitude_zero_is_clean_training_bit_for_bit(make, kind, name, options)
     assert all(torch.equal(a, b) for a, b in zip(warming_up, clean_gradients(s), strict=True))
 
 
-@pytest.mark.parametrize("name", ["freelb", "smart", "vat", "r3f"])
+@pytest.mark.parametrize("name", ["freelb", "creat", "smart", "tavat", "vat", "r3f"])
 def test_magnitude_zero_is_clean_training_to_1e_6(make, kind, name):
     s = make(kind, dropout=0.2)
     ours = step(s, in_ball(name, epsilon=0.0))[0]
@@ -142,7 +156,7 @@ def test_two_shards_are_one_batch(make, kind, name, start):
     assert vars(total) == pytest.approx(vars(diagnostics))
 
 
-@pytest.mark.parametrize("name", [n for n in ALONE if n != "none"])
+@pytest.mark.parametrize("name", [n for n in ALONE if n not in ("none", "freeat")])  # which begins at zero
 def test_a_sequences_perturbation_does_not_depend_on_its_batch_or_padding(make, name):
     options = {"epsilon": 0.3, "ascent_steps": 2, "scope": "sentence"}
     together, alone = make(), make(lengths=(9,), width=20, first=2)
@@ -186,6 +200,9 @@ def test_cost_is_what_forward_equivalents_say(make, name):
         ("freelb", 2),
         ("villa", 3),
         ("smart", 4),
+        ("creat", 4),
+        ("freeat", 1),
+        ("tavat", 2),
         ("vat", 4),
         ("r3f", 2),
         ("random_perturbation", 1),
@@ -289,6 +306,29 @@ def test_villa_adds_a_divergence_from_the_clean_output_at_each_point(make, kind,
     assert_same(ours, [sum(p) / 2 for p in zip(*parts, strict=True)], rtol=1e-3, atol=1e-4)
 
 
+def test_creat_also_turns_the_vectors_away(make, kind, shape):
+    s, epsilon, eta = make(kind, shape, dropout=0.1), 0.4, 0.7
+    ours, _, diagnostics = step(s, method("creat", ascent_steps=2, epsilon=epsilon, relative=False, weight=1.7))
+    delta, x = s.deltas()[1], s.encoder.embed(s.ids).detach()
+    held = s.encoded(x)[1].detach()
+
+    def objective(point):
+        logits, vectors = s.encoded(point)
+        cosines = (vectors * held).sum(1) / vectors.norm(dim=1) / held.norm(dim=1)
+        return s.loss(logits) - 1.7 * cosines.view(len(s.labels), -1).mean(1)
+
+    before = objective(x + delta)
+    for _ in range(2):
+        delta = ascend(s, "l2", "token", epsilon, eta, delta, objective)
+
+    def run():
+        x = s.encoder.embed(s.ids)
+        (0.5 * s.loss(s.logits(x)) + 0.5 * s.loss(s.logits(x + delta))).sum().backward()
+
+    assert_same(ours, s.gradients(run), rtol=1e-3, atol=1e-4)
+    assert diagnostics.loss_rise == pytest.approx((objective(x + delta) - before).sum().item(), rel=1e-4)
+
+
 def plain_kl(s, p, q):
     """Per item, with loops over items and scored positions; span scores without padding, which has no probability."""
     if s.shape == "spans":
@@ -357,6 +397,7 @@ def test_gradients_of_the_ascent_against_finite_differences(make, kind, shape):
     objectives = {
         "loss": lambda x: s.loss(s.logits(x)),
         "divergence": lambda x: s.divergence(s.logits(clean), s.logits(x)),
+        "cosine": lambda x: torch.cosine_similarity(s.encoded(clean)[1], s.encoded(x)[1], dim=1),
     }
     torch.manual_seed(3)
     point = clean + 0.1 * torch.randn_like(clean)
@@ -384,8 +425,9 @@ def test_diagnostics_are_what_they_say(make, shape):
         clipped=d.clipped,
         balls=s.mask.sum().item(),
         loss_rise=(s.loss(after) - s.loss(before)).sum().item(),
-        flipped=flips,
         items=len(loss),
+        flipped=flips,
+        answered=len(loss),
     )
     assert vars(d) == pytest.approx(vars(expected), rel=1e-5)
     assert flips > 0

@@ -14,6 +14,7 @@ from trainables.model.encoder import load_tokenizer
 from trainables.perturbation import create
 from trainables.perturbation.attack import attacked_logits
 from trainables.perturbation.base import METHODS, Perturbable, read
+from trainables.perturbation.carried import Start
 from trainables.tasks.base import TaskShape, collate
 from trainables.tasks.choice import MultipleChoice
 from trainables.tasks.classification import Classification
@@ -63,8 +64,12 @@ def case(request, make, kind, tokenizer) -> tuple[Any, TaskShape, Tensor, Callab
     s.mask = batch.attention_mask.bool() & ~batch.special
 
     def forward(embeddings: Tensor) -> Tensor:
+        return encoded(embeddings)[0]
+
+    def encoded(embeddings: Tensor) -> tuple[Tensor, Tensor]:
         s.points.append(embeddings.detach())
-        return head(s.encoder.states(embeddings, batch.layout), batch.attention_mask)
+        states = s.encoder.states(embeddings, batch.layout)
+        return head(states, batch.attention_mask), states[:, 0]
 
     def view() -> Perturbable:
         return Perturbable(
@@ -76,6 +81,9 @@ def case(request, make, kind, tokenizer) -> tuple[Any, TaskShape, Tensor, Callab
             lambda logits: shape.answers(logits, batch.labels),
             batch.sequence_keys,
             3,
+            words=s.ids,
+            places=torch.arange(len(batch.input_ids)),
+            encoded=encoded,
         )
 
     return s, shape, batch.labels, view
@@ -86,6 +94,8 @@ def test_every_method_trains_every_shape(case, name):
     s, _, labels, view = case
     method = create(PerturbationConfig(method=name, epsilon=0.1, ascent_steps=3, distribution="uniform"), 1.0)
     out = []
+    if method.carries is not None:
+        method.carries.begin(Start({}, torch.arange(60), 16, len(s.ids), s.ids.shape[1], seed=0))
     gradients = s.gradients(lambda: out.append(method.backward(view(), 1.0, 1.0)))
     loss, diagnostics = out[0][0], read([out[0][1]])
     assert loss.shape == (len(labels),)

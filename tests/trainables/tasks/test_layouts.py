@@ -129,6 +129,44 @@ def test_ids_may_begin_with_the_language(tmp_path: Path) -> None:
     assert texts(config, column="question") == {"en": ["english-1"], "sw": ["swahili-2"]}
 
 
+PUBLISHED: dict[str, dict[str, str]] = {
+    "xquad": {"xquad.ar.json": squad(asked("ar")), "xquad.en.json": squad(asked("en"))},
+    "mlqa": {
+        "MLQA_V1/test/test-context-ar-question-ar.json": squad(asked("ar")),
+        "MLQA_V1/test/test-context-ar-question-de.json": squad(asked("no")),
+        "MLQA_V1/test/test-context-en-question-en.json": squad(asked("en")),
+        "MLQA_V1/dev/dev-context-en-question-en.json": squad(asked("dev")),
+    },
+    "tydiqa": {"tydiqa-goldp-v1.1-dev.json": squad(asked("english-1"), asked("arabic-1"), asked("swahili-2"))},
+    "squad": {"train-v1.1.json": squad(asked("train")), "dev-v1.1.json": squad(asked("dev"))},
+}
+
+
+def test_files_of_the_catalogue_are_found_as_they_were_published(tmp_path: Path) -> None:
+    for name, files in PUBLISHED.items():
+        tree(tmp_path / name, files)
+
+    def asks(name: str, split: str, *targets: str) -> dict[str, list[Any]]:
+        return texts(TaskConfig(name=name, data_dir=tmp_path, target_languages=targets), split, "question")
+
+    assert asks("xquad", "test", "ar") == {"ar": ["ar"], "en": ["en"]}
+    assert asks("mlqa", "test", "ar") == {"ar": ["ar"], "en": ["en"]} and asks("mlqa", "validation")["en"] == ["dev"]
+    assert asks("tydiqa", "test", "ar", "sw") == {"ar": ["arabic-1"], "en": ["english-1"], "sw": ["swahili-2"]}
+    assert asks("squad", "validation") == {"en": ["dev"]} and asks("squad", "train") == {"en": ["train"]}
+    # Files under the usual names go before them.
+    tree(tmp_path / "xquad", {"validation.en.json": squad(asked("usual"))})
+    assert asks("xquad", "test") == {"en": ["usual"]}
+
+
+def test_where_all_layouts_were_looked_for_is_said(tmp_path: Path) -> None:
+    tree(tmp_path, {"xquad/README.md": "", "squad/train-v1.1.json": squad(asked("train"))})
+    config = TaskConfig(name="xquad", data_dir=tmp_path)
+    (line,) = refusal(config, "test")
+    assert "xquad/validation.{language}.* or **/xquad.{language}.json; there are README.md" in line
+    (line,) = refusal(own_task(tmp_path, {**CLASSES, "layouts": [{"files": "a.{language}.json"}]}), "test")
+    assert "layouts[0].files: must be a path with {split} and {language} in it" in line
+
+
 def test_questions_without_an_answer_are_refused_or_dropped_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -237,6 +237,16 @@ def test_parameters_gradients_and_moments_to_the_byte(kind: str, frozen: dict[st
     assert found.optimizer == sum(each.nbytes for each in states)
 
 
+@pytest.mark.parametrize("method", ["bregman", "freeat", "tavat+sam"])
+@pytest.mark.parametrize("point", [{}, {"encoder.adapter.method": "lora"}], ids=["whole", "lora"])
+def test_what_a_method_carries_to_the_byte(method: str, point: dict[str, Any], tmp_path: Path) -> None:
+    trial = begun({"perturbation.method": method, **point}, "narrow", "bert", "choice", 0.1, tmp_path)
+    carries = trial.perturbation.carries
+    assert carries is not None
+    carries.forget()
+    assert predicted(trial).carried == sum(each.nbytes for each in (*carries.tensors.values(), *carries.found))
+
+
 def test_layers_that_are_computed_again_keep_what_enters_them(tmp_path: Path) -> None:
     point = {"training.gradient_checkpointing": True}
     plain, again = (predicted(begun(each, "long", "bert", "classification", 0.0, tmp_path)) for each in ({}, point))

@@ -10,6 +10,7 @@ import torch
 from tests.trainables import shaped
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
+from trainables.model import dropout
 from trainables.perturbation import is_paired
 from trainables.training.step import read, train_step
 from trainables.training.trial import Trial
@@ -17,6 +18,12 @@ from trainables.training.trial import Trial
 DEVICE = "meta"
 """Its tensors have shapes and no values: `item`, `tolist`, `nonzero`, a copy to the CPU and a question to a tensor all
 are errors there."""
+
+
+@pytest.fixture(autouse=True)
+def _no_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device has none."""
+    monkeypatch.setattr(dropout, "draw", lambda seed, like, p: torch.ones_like(like))
 
 
 def begun(shape: str, folder: Path, point: dict[str, object]) -> Trial:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tests.trainables.shaped import BASE, SHAPES, begun
 from tests.trainables.steps import stepped
+from trainables.config import PerturbationConfig
 from trainables.loading import apply_point
-from trainables.perturbation import sharpness
-from trainables.perturbation.sharpness import WEIGHTS
+from trainables.perturbation.sharpness import Asam, Sam, WeightAscent
 from trainables.training import loop
 from trainables.training.trial import Trial
 
@@ -124,30 +124,30 @@ def test_both_passes_are_under_one_dropout_mask(tmp_path: Path) -> None:
     assert 0 < loop._training_metrics(made)["sharpness"] < 1e-3
 
 
-@pytest.mark.parametrize("way", WEIGHTS)
+def move(way: type[WeightAscent], weights: list[Tensor], gradients: list[Tensor]) -> Tensor:
+    named = ({str(number): each for number, each in enumerate(tensors)} for tensors in (weights, gradients))
+    return way(PerturbationConfig()).move(*named, 1.0, lambda name, weight, p: weight)
+
+
+@pytest.mark.parametrize("way", [Sam, Asam])
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
-def test_without_a_usable_gradient_nothing_is_moved(way: str, value: float) -> None:
+def test_without_a_usable_gradient_nothing_is_moved(way: type[WeightAscent], value: float) -> None:
     kept = [torch.tensor([1.0, -2.0]), torch.tensor([0.5])]
     moved = [w.clone() for w in kept]
-    gradients = [torch.tensor([value, value]), torch.tensor([value])]
-    from trainables.config import PerturbationConfig
-
-    norms = sharpness.move(WEIGHTS[way](PerturbationConfig()), moved, gradients, 1.0)
+    norms = move(way, moved, [torch.tensor([value, value]), torch.tensor([value])])
     assert all(torch.equal(a, b) for a, b in zip(moved, kept, strict=True))
     assert norms[0] == 0.0
 
 
 def test_a_common_factor_of_the_gradients_cancels() -> None:
     """So the scale of fp16 needs not be taken out."""
-    from trainables.config import PerturbationConfig
-
     torch.manual_seed(0)
     w, g = [torch.randn(5), torch.randn(2, 3)], [torch.randn(5), torch.randn(2, 3)]
-    for way in WEIGHTS.values():
+    for way in (Sam, Asam):
         found = []
         for factor in (1.0, 2.0**16):
             at = [each.clone() for each in w]
-            sharpness.move(way(PerturbationConfig()), at, [each * factor for each in g], 1.0)
+            move(way, at, [each * factor for each in g])
             found.append(at)
         for a, b in zip(*found, strict=True):
             torch.testing.assert_close(a, b)

@@ -32,18 +32,21 @@ Result = tuple[list[float], dict[str, Tensor], dict[str, float]]
 
 
 def trained(trial: Trial) -> Result:
-    """Losses, weights in the end, and the diagnostics of all workers that add up."""
+    """Losses, weights and what the method carries in the end, and the diagnostics of all workers that add up."""
     losses = [stepped(trial)[0] for _ in range(STEPS)]
     parts = trial.group.gather(trial.meters.diagnostics)
     sums = {name: sum(getattr(each, name) for each in parts) for name in ("tokens", "items", "squared_norm")}
-    return losses, {name: tensor.clone() for name, tensor in trainable_weights(trial.model).items()}, sums
+    tensors = {name: tensor.clone() for name, tensor in trainable_weights(trial.model).items()}
+    carries = trial.perturbation.carries
+    tensors |= {} if carries is None else {f"carried {name}": each.clone() for name, each in carries.tensors.items()}
+    return losses, tensors, sums
 
 
 def assert_equal(found: Result, expected: Result, shape: str = "") -> None:
     assert found[0] == pytest.approx(expected[0], rel=1e-3)
     assert found[2] == pytest.approx(expected[2], rel=1e-3)
     for name, tensor in expected[1].items():
-        if shape == "choice" and name in NO_GRADIENT:
+        if shape == "choice" and name.removeprefix("carried ") in NO_GRADIENT:
             continue
         torch.testing.assert_close(found[1][name], tensor, rtol=0, atol=5e-4, msg=name)
 

@@ -36,7 +36,7 @@ def document(source: Source) -> Any:
     """The value of a file that is one JSON value, or the `DataError` that it is none."""
     text = source.text()
     try:
-        value = json.loads(text, object_pairs_hook=_once)
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         return DataError(f"must be JSON (got {error})")
     return _unicode(text, {"": value}) or value
@@ -44,7 +44,7 @@ def document(source: Source) -> Any:
 
 def _row(line: str) -> dict[str, Any] | RowError:
     try:
-        row = json.loads(line, object_pairs_hook=_once)
+        row = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         return RowError(f"must be one JSON object (got {error})")
     if not isinstance(row, dict):
@@ -76,3 +76,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError(f"the key {twice([name for name, _ in pairs])!r} twice")
     return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+"""Made once: `json.loads` makes one for every line."""
