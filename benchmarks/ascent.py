@@ -24,7 +24,7 @@ from trainables.config import PerturbationConfig
 from trainables.layout import Layout
 from trainables.model.encoder import Encoder, Model
 from trainables.perturbation import create
-from trainables.perturbation.base import Perturbable, WeightAscent
+from trainables.perturbation.base import Other, Perturbable, WeightAscent
 from trainables.perturbation.sharpness import move
 
 ASCENT = 0.676
@@ -44,6 +44,7 @@ METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("vat", {"ascent_steps": 1}, 2 + ASCENT, None),
     ("r3f", {}, 2.0, None),
     ("rdrop", {}, 2.0, 0.10),
+    ("mvr", {}, 2.0, 0.10),
     ("sam", {}, 2.0, 0.10),
     ("asam", {}, 2.0, 0.10),
     ("villa", {"ascent_steps": 3}, 3 + 1 / 3, 0.10),
@@ -138,7 +139,7 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
     }
     encoder = Encoder(BertModel(BertConfig(**sizes), add_pooling_layer=False), uses_segments=False).train()
     model = Model(encoder, nn.Linear(hidden, 30))
-    ids = torch.randint(5, 10_000, (batch, tokens))
+    ids, others = torch.randint(5, 10_000, (2, batch, tokens))
     attention, labels = torch.ones_like(ids), torch.randint(0, 30, (batch,))
 
     def forward(embeddings: Tensor, masks: int = 1) -> Tensor:
@@ -147,8 +148,23 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
         logits: Tensor = model.head(states[:, 0])
         return logits
 
+    def loss(logits: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, labels, reduction="none")
+
     def divergence(p: Tensor, q: Tensor) -> Tensor:
         return nn.functional.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
+
+    def other() -> Other:
+        """As many tokens, so that what is counted are passes; a real second segmentation has more."""
+        return Other(
+            forward=forward,
+            embeddings=encoder.embed(others),
+            mask=attention.bool(),
+            there=torch.ones(batch, dtype=torch.bool),
+            loss=loss,
+            common=lambda p, q: (p, q),
+            divergence=divergence,
+        )
 
     def view() -> Perturbable:
         model.masks.begin(1)
@@ -156,12 +172,13 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
             forward=forward,
             embeddings=encoder.embed(ids),
             mask=attention.bool(),
-            loss=lambda logits: nn.functional.cross_entropy(logits, labels, reduction="none"),
+            loss=loss,
             divergence=divergence,
             answers=lambda logits: logits.argmax(1),
             keys=torch.arange(batch),
             draw=0,
             forward_again=partial(forward, masks=2),
+            other=other(),
         )
 
     return view, list(model.parameters())

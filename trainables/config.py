@@ -209,6 +209,22 @@ class TrainingConfig(Config):
     """Root of the separate random streams: data order, head initialisation, dropout, perturbation."""
 
 
+class ViewConfig(Config):
+    """The second view of an example, for methods that compare two (`mvr`)."""
+
+    probability: Fraction = 1.0
+    """Chance that a word is segmented by a draw of its own; at 0 there is no second view, and training is clean."""
+    alpha: NonNegative = 0.2
+    """Unigram tokenizers (XLM-R's): segmentations are drawn by their probability to this power. 0 draws all alike, a
+    large one the tokenizer's own."""
+    dropout: Fraction = 0.2
+    """BPE and WordPiece tokenizers: chance that a merge, or a longest match, is passed over; 0: the tokenizer's own."""
+    weight: NonNegative = 0.6
+    """`mvr`: weight of the divergence between the two (lambda)."""
+    temperature: Positive = 1.0
+    """`mvr`: what the first view's logits are divided by in it (T)."""
+
+
 class PerturbationConfig(Config):
     """What is added to the word embeddings during training. Each method reads the fields it needs."""
 
@@ -244,6 +260,8 @@ class PerturbationConfig(Config):
     """`ear`: weight of the distance between their attention in one layer, which is to shrink."""
     attention_layer: Annotated[int, Field(ge=0)] = 5
     """`ear`: that layer, counted from 0."""
+    view: ViewConfig = ViewConfig()
+    """What is compared with an example."""
     perturb_special_tokens: bool = False
     """Whether start, end and separator tokens are perturbed too; padding never is."""
     warmup_fraction: Fraction = 0.0

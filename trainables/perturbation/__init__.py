@@ -4,7 +4,7 @@ In: a function from embeddings to logits, embeddings, mask, labels (`base.Pertur
 base       the interface; start here
 balls      start, normalise, project; ascent: the one ascent loop; noise: random numbers that depend on counters alone
 attack     scores under attack; certify: certificates of the smoothed classifier
-none, adversarial, random_perturbation, ear  a method each; freelb: also VILLA; divergences: SMART, VAT and R3F
+none, adversarial, random_perturbation, ear, mvr  a method each; freelb: also VILLA; divergences: SMART, VAT and R3F
 rdrop, sharpness  what stands around a method: a second dropout mask; weights that are moved (SAM)
 
 perturbation      what is added to the word embeddings during training; shape (batch, tokens, dim)
@@ -14,6 +14,7 @@ ascent steps      projected-gradient steps of the inner maximisation (K)
 step size         relative to epsilon, so that the two can be searched independently
 rho               length of the step by which weights are moved
 sigma             standard deviation of smoothing noise
+view              an example once more, segmented otherwise or in other words, which a method compares it with
 certified radius  l2 radius within which the smoothed classifier provably keeps its answer, at failure probability alpha
 """
 
@@ -25,8 +26,8 @@ from importlib import import_module
 
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError, shown, suggestion
-from trainables.perturbation import adversarial, divergences, ear, freelb, none, random_perturbation
-from trainables.perturbation.base import METHODS, AtPoint, Perturbation, Supervision, WeightAscent
+from trainables.perturbation import adversarial, divergences, ear, freelb, mvr, none, random_perturbation
+from trainables.perturbation.base import METHODS, AtPoint, Perturbation, Supervision, View, WeightAscent
 from trainables.perturbation.rdrop import RDrop
 from trainables.perturbation.sharpness import WEIGHTS, AtMovedWeights
 
@@ -38,12 +39,13 @@ __all__ = [
     "around",
     "combinations",
     "create",
-    "is_paired",
     "supervision",
+    "view_of",
     "with_inputs",
 ]
 
-_SHIPPED = (adversarial, divergences, ear, freelb, none, random_perturbation)  # importing them registers their methods
+# Importing them registers their methods.
+_SHIPPED = (adversarial, divergences, ear, freelb, mvr, none, random_perturbation)
 
 
 def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbation:
@@ -66,9 +68,9 @@ def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbat
     return method if parts.weights is None else AtMovedWeights(method, parts.weights(config))
 
 
-def is_paired(config: PerturbationConfig) -> bool:
-    """Whether the configured method compares training examples with copies of them. Raises as `create` does."""
-    return Parts.of(config.method).inputs.paired
+def view_of(config: PerturbationConfig) -> View | None:
+    """What the configured method compares training examples with. Raises as `create` does."""
+    return create(config).view
 
 
 def supervision(method: str) -> Supervision:

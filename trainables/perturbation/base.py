@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from trainables.config import EncoderConfig, PerturbationConfig, TrialConfig
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Supervision = Literal["none", "monolingual", "bilingual", "parallel"]
+
+View = Literal["copies", "segments"]
+"""What a method compares an example with: a copy in other words, or itself in another segmentation."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,25 @@ class Inside:
     pooled: Tensor
     attention: Tensor
     tokens: Tensor
+
+
+@dataclass(frozen=True)
+class Other:
+    """The items of a batch once more, in the view that a method asked for; v tokens, where the first view has t.
+
+    `forward` maps its embeddings (s, v, d) to logits, under the dropout mask of the first view as far as the shapes are
+    alike. `loss` maps them to per-item losses (n,). `common` makes the logits of the first view and of this one
+    comparable, and `divergence(p, q)` is the per-item KL(p || q) (n,) of what it gives. `there` (n,) is true for items
+    that have such a view; what is computed of the others is finite and means nothing. `mask` as the first view's.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    embeddings: Tensor
+    mask: Tensor
+    there: Tensor
+    loss: Callable[[Tensor], Tensor]
+    common: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    divergence: Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -56,7 +78,9 @@ class Perturbable:
     """As `forward`, under a second dropout mask, likewise the same at every call."""
     reworded: Callable[[int], tuple[Inside, Inside]] | None = None
     """From the number of a layer, counted from 0, to a pass over the items and one over copies of them in other words,
-    padded to one width and under one dropout mask; there for methods that are `paired`."""
+    padded to one width and under one dropout mask; there for methods whose `view` are copies."""
+    other: Other | None = None
+    """The second view, for methods that have one."""
 
 
 def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
@@ -84,6 +108,14 @@ class Diagnostics:
     """Items whose answer differs between the start and the end of the ascent."""
     items: float = 0.0
     """Items the two sums above are over."""
+    pieces: float = 0.0
+    """Tokens of the first view, of items that have a second."""
+    other_pieces: float = 0.0
+    """Tokens of that."""
+    apart: float = 0.0
+    """Sum over items of the divergence between the outputs of both views."""
+    pairs: float = 0.0
+    """Items that have both."""
 
     def add(self, other: Diagnostics) -> None:
         """Accumulate another step's, or another worker's."""
@@ -97,7 +129,17 @@ class Measured:
     """Diagnostics that are still on the device: reading them waits for it, so that is done for many steps at once."""
 
     values: Tensor
-    """(8,), in the order of the fields."""
+    """In the order of the fields, as many as the method measures."""
+
+
+def describe_views(batch: Perturbable, other: Other, apart: Tensor) -> Measured:
+    """Diagnostics of two views whose outputs are `apart` (n,), by item."""
+    # Several sequences of one item (multiple choice) count as one.
+    in_both = other.there.repeat_interleave(len(batch.mask) // len(other.there), output_size=len(batch.mask))
+    pieces = [(each.mask & in_both[:, None]).sum() for each in (batch, other)]
+    sums = [*pieces, (apart.detach() * other.there).sum(), other.there.sum()]
+    found = torch.stack([each.double() for each in sums])
+    return Measured(torch.cat([found.new_zeros(len(fields(Diagnostics)) - len(found)), found]))
 
 
 Describe: TypeAlias = "Callable[[Tensor, Tensor], Diagnostics | Measured]"
@@ -143,8 +185,8 @@ class Perturbation(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     supervision: ClassVar[Supervision] = "none"
-    paired: bool = False
-    """Whether it compares each training example with a copy of it in other words (`Perturbable.reworded`)."""
+    reads_attention: bool = False
+    """Whether it looks at attention (`Perturbable.reworded`)."""
     dose: str = ""
     """What says how much of it there was, on which its doses are compared: a diagnostic, or the path of a setting."""
     weights: WeightAscent | None = None
@@ -159,6 +201,11 @@ class Perturbation(ABC):
     def strength(self) -> float:
         """What `magnitude` multiplies: epsilon, or the sigma of Gaussian noise."""
         return self.config.epsilon
+
+    @property
+    def view(self) -> View | None:
+        """What it compares each training example with, as it is configured; None: with nothing."""
+        return None
 
     def problems(self, trial: TrialConfig) -> list[str]:
         """What in the rest of a trial's configuration this method cannot work with, one line each."""
@@ -222,7 +269,11 @@ class Around(Perturbation):
     def __init__(self, inner: Perturbation) -> None:
         super().__init__(inner.config, inner.reference_norm)
         self.inner = inner
-        self.paired = inner.paired
+        self.reads_attention = inner.reads_attention
+
+    @property
+    def view(self) -> View | None:
+        return self.inner.view
 
     @property
     def strength(self) -> float:

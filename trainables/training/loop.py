@@ -207,4 +207,6 @@ def _training_metrics(trial: Trial) -> dict[str, float]:
         metrics["clip_rate"] = total.clipped / total.balls
     if total.items:
         metrics |= {"loss_rise": total.loss_rise / total.items, "answers_flipped": total.flipped / total.items}
+    if total.pairs and total.pieces:
+        metrics |= {"added_pieces": total.other_pieces / total.pieces - 1, "view_divergence": total.apart / total.pairs}
     return metrics

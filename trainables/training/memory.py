@@ -23,7 +23,7 @@ from trainables.model.adapters import Linear, Shapes
 from trainables.model.families import is_plain
 from trainables.model.frozen import LIMIT_BYTES
 from trainables.model.heads import TokenHead
-from trainables.perturbation import Parts, is_paired
+from trainables.perturbation import Parts, view_of
 
 FULL, HALF = 4, 2
 """Bytes of a number in fp32, and in what autocast computes in."""
@@ -41,6 +41,7 @@ GRAPHS: Mapping[str, tuple[int, bool]] = {
     "vat": (2, True),
     "r3f": (2, False),
     "ear": (2, False),
+    "mvr": (2, False),
 }
 """Of each method: the passes whose graphs it keeps at once, and whether one of them is differentiated to its inputs
 (an ascent's). A graph of an ascent is gone before the next pass: projected gradient keeps one, as FreeLB does."""
@@ -200,9 +201,10 @@ class Passes:
     def of_step(self) -> dict[str, int]:
         """What waits for the backward pass at the moment of a training step at which it is most."""
         parts = Parts.of(self.config.perturbation.method)
-        sets = 1 if parts.masks is None else 2  # of dropout masks; a second one has a graph more
+        again = parts.masks is not None
         kept, ascends = GRAPHS.get(parts.inputs.name, UNKNOWN)
-        kept += sets - 1
+        kept += again  # a second dropout mask has a graph more
+        sets = 1 + (again or view_of(self.config.perturbation) == "segments")  # of masks: another shape has its own
         clean = self.graph(to_words=self.config.encoder.trains_embedding_layer)
         # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
         last = self.graph(to_words=True) if ascends else clean
@@ -305,7 +307,7 @@ class Passes:
     @property
     def reads(self) -> bool:
         """Whether the method looks at attention: computed in the open, in fp32 after softmax, and one layer's kept."""
-        return is_paired(self.config.perturbation)
+        return Parts.of(self.config.perturbation.method).inputs.reads_attention
 
     @property
     def in_full(self) -> bool:

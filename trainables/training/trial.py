@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainables.batch import Batch, Encoded
+from trainables.batch import Batch, Encoded, View
 from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.materials.batches import Batches, total_steps
@@ -25,11 +25,11 @@ from trainables.scores import Evaluation
 from trainables.seeds import derive
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
-from trainables.tasks.base import collate
 from trainables.training.feed import Feed
 from trainables.training.optimiser import build_optimizer, loss_scaler
-from trainables.training.passes import Items, Limits
+from trainables.training.passes import Limits
 from trainables.training.rows import renumbered
+from trainables.training.views import collated
 
 Say = Callable[[str], object]
 """Hears what a trial's user should know of it while it goes on."""
@@ -90,7 +90,7 @@ class Trial:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     batches: Batches
-    feed: Feed[tuple[Batch, Batch | None]]
+    feed: Feed[tuple[Batch, View | None]]
     limits: Limits
     steps: int
     step: int = 0
@@ -127,7 +127,7 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
     if training.compile:
         model.encoder.compile_layers()
     perturbation = create(config.perturbation, materials.reference_norm)
-    if perturbation.paired:
+    if perturbation.reads_attention:
         model.encoder.show_attention(config.perturbation.attention_layer)
     batches = Batches(_item_lengths(materials), training.batch_size, training.seed, training.length_pool)
     trial = Trial(
@@ -161,19 +161,6 @@ def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) ->
         torch.manual_seed(derive(config.training.seed, "head"))
         head = materials.shape.head(encoder.hidden_size, config.encoder.pooling, dropout)
     return Model(encoder, head)
-
-
-def collated(
-    config: TrialConfig, materials: Materials, device: torch.device, items: Items
-) -> tuple[Batch, Batch | None]:
-    """Training items on a device; for a method that compares the two, originals, and copies padded as wide."""
-    shape, pad_id, chosen = materials.shape, materials.pad_id, items.tolist()
-    if materials.originals is None:
-        return collate(shape, materials.train, chosen, pad_id).to(device), None
-    sides = [(materials.originals, [j // config.augmentation.copies for j in chosen]), (materials.train, chosen)]
-    width = max(collate(shape, *side, pad_id).input_ids.shape[1] for side in sides)
-    own, copies = (collate(shape, *side, pad_id, least=width).to(device) for side in sides)
-    return own, copies
 
 
 def _resume(trial: Trial) -> None:

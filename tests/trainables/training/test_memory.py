@@ -112,7 +112,7 @@ def begun(point: dict[str, Any], size: str, kind: str, shape: str, dropout: floa
     }
     task, train = shapes[shape]
     materials = texts.write(task, {"en": train}, {"en": [{"label": item.labels[0]} for item in train]}, train, 0.5)
-    if Parts.of(point.get("perturbation.method", "none")).inputs.paired:
+    if Parts.of(point.get("perturbation.method", "none")).inputs.reads_attention:
         materials = replace(materials, originals=materials.train)
     materials.remember("encoder", encoder)
     return start(apply_point(BASE, point), materials, Group(), folder)
