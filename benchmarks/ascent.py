@@ -11,6 +11,7 @@ ratios by several per cent even so: take enough rounds for the spread that is wa
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -45,6 +46,8 @@ METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("r3f", {}, 2.0, None),
     ("rdrop", {}, 2.0, 0.10),
     ("mvr", {}, 2.0, 0.10),
+    ("xtune", {}, 2.0, 0.10),
+    ("xtune", {"teacher": "."}, 2 + 1 / 3, 0.10),
     ("sam", {}, 2.0, 0.10),
     ("asam", {}, 2.0, 0.10),
     ("villa", {"ascent_steps": 3}, 3 + 1 / 3, 0.10),
@@ -139,6 +142,7 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
     }
     encoder = Encoder(BertModel(BertConfig(**sizes), add_pooling_layer=False), uses_segments=False).train()
     model = Model(encoder, nn.Linear(hidden, 30))
+    teacher = copy.deepcopy(model).eval()
     ids, others = torch.randint(5, 10_000, (2, batch, tokens))
     attention, labels = torch.ones_like(ids), torch.randint(0, 30, (batch,))
 
@@ -154,6 +158,12 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
     def divergence(p: Tensor, q: Tensor) -> Tensor:
         return nn.functional.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
 
+    def taught() -> Tensor:
+        with torch.no_grad():
+            states = teacher.encoder.states(teacher.encoder.embed(others), Layout.of(attention, attention != 1))
+            logits: Tensor = teacher.head(states[:, 0])
+        return logits
+
     def other() -> Other:
         """As many tokens, so that what is counted are passes; a real second segmentation has more."""
         return Other(
@@ -164,6 +174,8 @@ def _batch(hidden: int, layers: int, batch: int, tokens: int) -> tuple[Callable[
             loss=loss,
             common=lambda p, q: (p, q),
             divergence=divergence,
+            own_divergence=divergence,
+            taught=taught,
         )
 
     def view() -> Perturbable:

@@ -210,8 +210,11 @@ class TrainingConfig(Config):
 
 
 class ViewConfig(Config):
-    """The second view of an example, for methods that compare two (`mvr`)."""
+    """The second view of an example, for methods that compare two (`mvr`, `xtune`)."""
 
+    kind: Literal["segments", "copies", "noise"] = "segments"
+    """`xtune`: what it is. The text segmented anew, its copy in other words by `augmentation.method`, or its embeddings
+    under noise (`distribution`, `sigma`, `epsilon`). That of `mvr` is always `segments`."""
     probability: Fraction = 1.0
     """Chance that a word is segmented by a draw of its own; at 0 there is no second view, and training is clean."""
     alpha: NonNegative = 0.2
@@ -254,6 +257,12 @@ class PerturbationConfig(Config):
     """Weight of the divergence term (lambda; `rdrop`: alpha) in methods that have one."""
     rho: NonNegative = 0.05
     """`sam`, `asam`: length of the step by which the weights are moved (`asam`: in units of each weight's size)."""
+    example_weight: NonNegative = 5.0
+    """`xtune`: weight of the divergence between both views (lambda 1), over the number of classes."""
+    model_weight: NonNegative = 5.0
+    """`xtune` with a teacher: weight of the divergence from it (lambda 2), over the number of classes."""
+    teacher: Path | None = None
+    """`xtune`: folder of the frozen model of its first stage, as `study model` writes it; none: this is the first."""
     push_weight: NonNegative = 0.1
     """`ear`: weight of the distance between the pooled embeddings of an example and its copy, which is to grow."""
     pull_weight: NonNegative = 1.0

@@ -13,7 +13,7 @@ from transformers import XLMRobertaConfig, XLMRobertaModel
 from tests.trainables import texts
 from tests.trainables.texts import Item
 from trainables.batch import Encoded
-from trainables.config import TrialConfig
+from trainables.config import PerturbationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.materials.materials import Materials
 from trainables.model.encoder import Encoder
@@ -78,6 +78,9 @@ def resegmented(shape: str) -> Callable[[int, int], Encoded | None]:
 
     return view
 
+
+ALONE = [name for name in METHODS if view_of(PerturbationConfig(method=name)) is None]
+"""Methods that compare examples with nothing."""
 
 PERTURBING = [
     *sorted(name for name, method in METHODS.items() if name != "ear"),

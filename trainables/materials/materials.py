@@ -25,7 +25,7 @@ from trainables.augmentation.character_noise import SOURCE
 from trainables.batch import Encoded
 from trainables.config import EncoderConfig, TrialConfig
 from trainables.errors import UserError
-from trainables.materials import noised, views
+from trainables.materials import noised, teachers, views
 from trainables.model.families import Numbers, number_of
 from trainables.model.resegmenting import Resegmenting
 from trainables.perturbation import create, view_of
@@ -190,6 +190,8 @@ def check(config: TrialConfig) -> None:
                 f"others of its batch; it serves all tasks but retrieval (got task {config.task.name!r})"
             )
         problems += _segmentation_problems(config.encoder)
+    if method.teacher is not None:
+        problems += teachers.problems(method.teacher, shape, _rows_of(config.encoder))
     if method.view == "copies":
         if config.augmentation.method == "none":
             problems.append(
@@ -216,6 +218,16 @@ def _segmentation_problems(encoder: EncoderConfig) -> list[str]:
     except UserError as error:
         return error.lines
     return []
+
+
+def _rows_of(encoder: EncoderConfig) -> int | None:
+    """Of an encoder's whole vocabulary; None where it is not here."""
+    from trainables.model.encoder import vocabulary_size
+
+    try:
+        return vocabulary_size(encoder)
+    except UserError:
+        return None
 
 
 def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:

@@ -342,6 +342,11 @@ def load_tokenizer(config: EncoderConfig, language: str = "en") -> Any:
     return tokenizer
 
 
+def vocabulary_size(config: EncoderConfig) -> int:
+    """Rows of an encoder's word embeddings. Raises `UserError` where it cannot be had."""
+    return int(_from_pretrained(AutoConfig, config).vocab_size)
+
+
 def tokenizer_kind(config: EncoderConfig) -> str | None:
     """What kind of model an encoder's tokenizer has, as its file calls it; None where it has none, or is not here."""
     file = _file(config, FAST)

@@ -4,7 +4,8 @@ In: a function from embeddings to logits, embeddings, mask, labels (`base.Pertur
 base       the interface; start here
 balls      start, normalise, project; ascent: the one ascent loop; noise: random numbers that depend on counters alone
 attack     scores under attack; certify: certificates of the smoothed classifier
-none, adversarial, random_perturbation, ear, mvr  a method each; freelb: also VILLA; divergences: SMART, VAT and R3F
+none, adversarial, random_perturbation, ear, mvr, xtune  a method each; freelb: also VILLA
+divergences  SMART, VAT and R3F
 rdrop, sharpness  what stands around a method: a second dropout mask; weights that are moved (SAM)
 
 perturbation      what is added to the word embeddings during training; shape (batch, tokens, dim)
@@ -26,7 +27,7 @@ from importlib import import_module
 
 from trainables.config import PerturbationConfig
 from trainables.errors import UserError, shown, suggestion
-from trainables.perturbation import adversarial, divergences, ear, freelb, mvr, none, random_perturbation
+from trainables.perturbation import adversarial, divergences, ear, freelb, mvr, none, random_perturbation, xtune
 from trainables.perturbation.base import METHODS, AtPoint, Perturbation, Supervision, View, WeightAscent
 from trainables.perturbation.rdrop import RDrop
 from trainables.perturbation.sharpness import WEIGHTS, AtMovedWeights
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 # Importing them registers their methods.
-_SHIPPED = (adversarial, divergences, ear, freelb, mvr, none, random_perturbation)
+_SHIPPED = (adversarial, divergences, ear, freelb, mvr, none, random_perturbation, xtune)
 
 
 def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from trainables.config import EncoderConfig, PerturbationConfig, TrialConfig
@@ -54,6 +55,10 @@ class Other:
     loss: Callable[[Tensor], Tensor]
     common: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     divergence: Callable[[Tensor, Tensor], Tensor]
+    own_divergence: Callable[[Tensor, Tensor], Tensor]
+    """The same of two logits that are both of this view."""
+    taught: Callable[[], Tensor] | None = None
+    """The teacher's logits of this view, where there is one: constant, under no dropout."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,10 @@ class Perturbable:
     padded to one width and under one dropout mask; there for methods whose `view` are copies."""
     other: Other | None = None
     """The second view, for methods that have one."""
+    taught: Callable[[], Tensor] | None = None
+    """The teacher's logits of the clean items, where there is one: constant, under no dropout."""
+    classes: int = 1
+    """Of which an answer is one, where all items have the same; else 1."""
 
 
 def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
@@ -207,6 +216,11 @@ class Perturbation(ABC):
         """What it compares each training example with, as it is configured; None: with nothing."""
         return None
 
+    @property
+    def teacher(self) -> Path | None:
+        """Folder of the frozen model that it is held to; None: it is held to none."""
+        return None
+
     def problems(self, trial: TrialConfig) -> list[str]:
         """What in the rest of a trial's configuration this method cannot work with, one line each."""
         return []
@@ -274,6 +288,10 @@ class Around(Perturbation):
     @property
     def view(self) -> View | None:
         return self.inner.view
+
+    @property
+    def teacher(self) -> Path | None:
+        return self.inner.teacher
 
     @property
     def strength(self) -> float:

@@ -139,6 +139,11 @@ class TaskShape(ABC):
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
         """Per-item KL(p || q) (n,), averaged over an item's scored positions where it has several."""
 
+    @property
+    def classes(self) -> int:
+        """Of which an answer is one, where all items have the same; else 1."""
+        return max(1, len(self.labels))
+
     def gold(self, labels: Tensor) -> Tensor:
         """What `answers` should be (n,), of shapes with single answers."""
         return labels

@@ -23,7 +23,7 @@ from trainables.model.adapters import Linear, Shapes
 from trainables.model.families import is_plain
 from trainables.model.frozen import LIMIT_BYTES
 from trainables.model.heads import TokenHead
-from trainables.perturbation import Parts, view_of
+from trainables.perturbation import Parts, create, view_of
 
 FULL, HALF = 4, 2
 """Bytes of a number in fp32, and in what autocast computes in."""
@@ -42,6 +42,7 @@ GRAPHS: Mapping[str, tuple[int, bool]] = {
     "r3f": (2, False),
     "ear": (2, False),
     "mvr": (2, False),
+    "xtune": (2, False),
 }
 """Of each method: the passes whose graphs it keeps at once, and whether one of them is differentiated to its inputs
 (an ascent's). A graph of an ascent is gone before the next pass: projected gradient keeps one, as FreeLB does."""
@@ -128,6 +129,8 @@ class Memory:
     """AdamW's two moments, and one number of steps a tensor."""
     moved: int = 0
     """Weights as they were before they were moved, and by how much (SAM)."""
+    teacher: int = 0
+    """Parameters of a frozen model that the trial is held to, with the whole vocabulary."""
     exchange: int = 0
     """The flat copy of the gradients that several workers add up."""
     norms: int = 0
@@ -178,6 +181,7 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
     moved = Parts.of(config.perturbation.method).weights is not None
     return Memory(
         moved=2 * gradients if moved else 0,
+        teacher=FULL * (weights.whole(config.encoder) or 0) if create(config.perturbation).teacher is not None else 0,
         parameters=FULL * _count([*network.shapes.values(), *added, *_shapes(network.head)]),
         gradients=gradients,
         optimizer=MOMENTS * gradients + FULL * len(trained),

@@ -210,6 +210,8 @@ def _backward(
             loss=lambda logits: shape.loss(logits, view.batch.labels),
             common=lambda p, q: (p, q) if view.places is None else (view.at(0, p), view.at(1, q)),
             divergence=lambda p, q: shape.divergence(p, q, batch.labels if view.labels is None else view.labels),
+            own_divergence=lambda p, q: shape.divergence(p, q, view.batch.labels),
+            taught=None if trial.teacher is None else partial(trial.teacher, view.batch),
         )
 
     with arithmetic(config.training, trial.group.device):
@@ -225,6 +227,8 @@ def _backward(
             forward_again=partial(forward, masks=derive(dropout_seed, "again")),
             reworded=None if view is None else lambda layer: (look(batch, layer), look(view.batch, layer)),
             other=None if view is None or trial.perturbation.reads_attention else other(view),
+            taught=None if trial.teacher is None else partial(trial.teacher, batch),
+            classes=trial.materials.shape.classes,
         )
         return trial.perturbation.backward(given, magnitude(trial), scale)
 

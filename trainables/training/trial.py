@@ -29,6 +29,7 @@ from trainables.training.feed import Feed
 from trainables.training.optimiser import build_optimizer, loss_scaler
 from trainables.training.passes import Limits
 from trainables.training.rows import renumbered
+from trainables.training.teacher import teacher
 from trainables.training.views import collated
 
 Say = Callable[[str], object]
@@ -93,6 +94,8 @@ class Trial:
     feed: Feed[tuple[Batch, View | None]]
     limits: Limits
     steps: int
+    teacher: Callable[[Batch], Tensor] | None = None
+    """The frozen model that it is held to, where there is one."""
     step: int = 0
     best: tuple[int, float] | None = None
     mean: Mapping[str, Tensor] = field(default_factory=dict)
@@ -143,6 +146,7 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
         feed=Feed(partial(collated, config, materials, group.device), ahead=group.device.type == "cuda"),
         limits=Limits.of(training),
         steps=total_steps(config.training.budget, batches.per_epoch, perturbation.cost(config.encoder)),
+        teacher=None if perturbation.teacher is None else teacher(perturbation.teacher, materials, group.device),
     )
     _resume(trial)
     return trial

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 from tests.conftest import REPOSITORY
@@ -27,6 +29,7 @@ from trainables.materials.materials import Materials
 from trainables.model.encoder import load_tokenizer
 from trainables.storage.checkpoint import trainable_weights
 from trainables.tasks.base import IGNORED, Row, collate
+from trainables.training.export import export
 from trainables.training.loop import fit
 from trainables.training.step import _backward
 from trainables.training.trial import Trial, start
@@ -210,13 +213,19 @@ def restated(trial: Trial, items: list[int]) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def kl(p: Tensor, q: Tensor) -> Tensor:
+def divergence(p: Tensor, q: Tensor) -> Tensor:
     """KL(p || q) of probabilities over the last dimension."""
     return (p * (p / q).log()).sum(-1)
 
 
-def apart(trial: Trial, one: Tensor, other: Tensor, labels: Tensor, view: Encoded, item: int) -> Tensor:
-    """The divergence of two texts' logits."""
+def apart(
+    trial: Trial, one: Tensor, other: Tensor, labels: Tensor, view: Encoded, item: int, reverse: bool = False
+) -> Tensor:
+    """The divergence of two texts' logits, or of the second's from the first's."""
+
+    def kl(p: Tensor, q: Tensor) -> Tensor:
+        return divergence(q, p) if reverse else divergence(p, q)
+
     if one.dim() == 1:
         count = int(labels[1]) if labels.dim() else len(one)
         return kl(one[:count].softmax(0), other[:count].softmax(0))
@@ -261,6 +270,142 @@ def test_a_training_step_is_the_formula(shape: str, encoder: Path, tmp_path: Pat
     trial.optimizer.zero_grad()
     loss, _ = stepped(trial)
     assert loss == pytest.approx(float(expected.detach()), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def teachers(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Of a shape, the folder of a model that a first stage has trained."""
+    made: dict[str, Path] = {}
+
+    def teacher(shape: str) -> Path:
+        if shape not in made:
+            folder = tmp_path_factory.mktemp("teacher")
+            config = configured(encoder, shape, perturbation__method="xtune", training__seed=7)
+            list(fit(begun(config, folder / "checkpoints")))
+            made[shape] = folder / "model"
+            made[shape].mkdir()
+            export(config, folder / "checkpoints", made[shape])
+        return made[shape]
+
+    return teacher
+
+
+def said(folder: Path, trial: Trial, encoded: Encoded, item: int) -> Tensor:
+    """What a folder's model says of one item by itself, as transformers loads it."""
+    shape, c = trial.materials.shape, trial.materials.shape.sequences_per_item
+    model = getattr(transformers, shape.auto_class).from_pretrained(folder).eval()
+    kept = trial.materials.kept
+    assert kept is not None
+    texts_of_item = [torch.from_numpy(kept[encoded.sequence(item * c + k)]) for k in range(c)]
+    ids = torch.nn.utils.rnn.pad_sequence(texts_of_item, batch_first=True, padding_value=1)
+    ids = ids[None] if shape.auto_class.endswith("MultipleChoice") else ids
+    with torch.no_grad():
+        output = model(input_ids=ids, attention_mask=(ids != 1).long())
+    found: Tensor = output.logits if "logits" in output else torch.stack([output.start_logits, output.end_logits], -1)
+    return found[0]
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize(("shape", "classes"), [("classification", 3), ("tagging", 5), ("span", 1), ("choice", 2)])
+def test_a_step_of_xtune_is_the_formula(
+    shape: str, classes: int, stage: int, encoder: Path, teachers: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = teachers(shape) if stage == 2 else None
+    options = {"perturbation__example_weight": 3.0, "perturbation__model_weight": 0.7}
+    config = configured(
+        encoder, shape, perturbation__method="xtune", perturbation__teacher=folder and str(folder), **options
+    )
+    trial = begun(config, tmp_path)
+    assert trial.perturbation.cost(config.encoder) == 5 + stage
+    items, losses = trial.batches.at(0), []
+    for item in items.tolist():
+        view = view_of(trial.materials, 0, item)
+        (one, batch), (other, second) = logits_of(trial, trial.materials.train, item), logits_of(trial, view, 0)
+        labels = batch.labels[0]
+        loss = trial.materials.shape.loss(one, batch.labels)[0]
+        there = apart(trial, one[0].detach(), other[0], labels, view, item)
+        back = apart(trial, one[0], other[0].detach(), labels, view, item, reverse=True)
+        loss = loss + 3.0 / classes * (there + back)
+        if folder is not None:
+            taught = said(folder, trial, view, 0)[None]
+            loss = loss + 0.7 / classes * trial.materials.shape.divergence(taught, other, second.labels)[0]
+        losses.append(loss)
+    expected = torch.stack(losses).mean()
+    parameters = [p for p in trial.model.parameters() if p.requires_grad]
+    plain = torch.autograd.grad(expected, parameters, allow_unused=True)
+    trial.model.train()
+    _backward(trial, items, 1 / len(items))
+    for parameter, gradient in zip(parameters, plain, strict=True):
+        found, wanted = (torch.zeros_like(parameter) if g is None else g for g in (parameter.grad, gradient))
+        largest = float(wanted.abs().max())
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=2e-6 + 1e-4 * largest)
+    trial.optimizer.zero_grad()
+    assert stepped(trial)[0] == pytest.approx(float(expected.detach()), rel=1e-4)
+
+
+def test_copies_may_be_the_second_view(encoder: Path, tmp_path: Path) -> None:
+    noise = {"augmentation__method": "character_noise", "augmentation__copies": 2, "augmentation__probability": 0.5}
+    point = {"perturbation__method": "xtune", "perturbation__view__kind": "copies"}
+    trial = begun(configured(encoder, "classification", **point, **noise), tmp_path)
+    items, losses = trial.batches.at(0), []
+    assert trial.materials.originals is not None
+    for item in items.tolist():
+        (one, batch), (other, _) = (
+            logits_of(trial, encoded, k)
+            for encoded, k in ((trial.materials.originals, item // 2), (trial.materials.train, item))
+        )
+        p, q = one[0].softmax(0), other[0].softmax(0)
+        losses.append(
+            trial.materials.shape.loss(one, batch.labels)[0] + 5.0 / 3 * (divergence(p, q) + divergence(q, p))
+        )
+    assert stepped(trial)[0] == pytest.approx(float(torch.stack(losses).mean().detach()), rel=1e-4)
+    with pytest.raises(UserError, match=r"xtune compares examples with copies in other words and needs"):
+        materials_of.check(configured(encoder, "classification", **point))
+
+
+def test_xtune_resumes_and_without_a_view_is_clean(
+    encoder: Path, teachers: Callable[[str], Path], tmp_path: Path
+) -> None:
+    point = {"perturbation__method": "xtune", "encoder__dropout": 0.1, "evaluation__every": 2}
+    config = configured(encoder, "classification", perturbation__teacher=str(teachers("classification")), **point)
+    undisturbed = begun(config, tmp_path / "one")
+    *_, last = fit(undisturbed)
+    assert last.cost["forward_equivalents"] == 4 * 7
+    next(fit(begun(config, tmp_path / "two")))
+    resumed = begun(config, tmp_path / "two")
+    assert resumed.step == 2 and list(fit(resumed))
+    never = apply_point(config, {"perturbation.view.probability": 0.0, "perturbation.teacher": None})
+    found = [never, apply_point(never, {"perturbation.method": "none"})]
+    trained = [undisturbed, resumed, *(begun(each, tmp_path / str(k)) for k, each in enumerate(found))]
+    for trial in trained[2:]:
+        list(fit(trial))
+    for one, other in (trained[:2], trained[2:]):
+        for name, weight in weights_of(one).items():
+            assert torch.equal(weights_of(other)[name], weight), name
+
+
+def test_who_cannot_teach_is_refused_before_anything_is_prepared(
+    encoder: Path, teachers: Callable[[str], Path], tmp_path: Path
+) -> None:
+    point = {"perturbation__method": "xtune"}
+
+    def lines(shape: str, folder: Path) -> list[str]:
+        with pytest.raises(UserError) as caught:
+            materials_of.check(configured(encoder, shape, **point, perturbation__teacher=str(folder)))
+        return caught.value.lines
+
+    (line,) = lines("classification", tmp_path / "nowhere")
+    assert line.startswith("perturbation.teacher: must be a folder that `study model` has written")
+    assert "must have a readable config.json" in lines("classification", tmp_path)[0]
+    kind, labels = lines("classification", teachers("tagging"))
+    assert "must be a model ForSequenceClassification (got " in kind and "must have the task's labels, yes" in labels
+    other = shutil.copytree(teachers("classification"), tmp_path / "other")
+    known = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**known, "vocab_size": 17}))
+    (line,) = lines("classification", other)
+    assert "must share the encoder's vocabulary of" in line and line.endswith("(got 17)")
+    (other / "model.safetensors").unlink()
+    assert "must have weights in safetensors" in lines("classification", other)[0]
 
 
 def weights_of(trial: Trial) -> dict[str, Tensor]:
