@@ -25,7 +25,7 @@ FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "Run": (running.run, running.resume, running.retry, running.confirm),
     "Look": (looking.ls, looking.show, looking.watch, looking.rank, looking.plot, looking.mlflow),
-    "Take out": (taking.report, taking.export, taking.model, taking.rebuild),
+    "Take out": (taking.report, taking.export, taking.model, taking.soup, taking.rebuild),
     "Clear away": (clearing.rm,),
     "Plan and choose": (
         planning.describe,

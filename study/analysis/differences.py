@@ -189,6 +189,22 @@ def pair(results: pd.DataFrame, treatment: str, control: str) -> Paired:
     return Paired(treatment, control, metric, tuple(common), scores, weights, which, len(names), unpaired)
 
 
+def beside(results: pd.DataFrame, treatment: str, single: str) -> pd.DataFrame:
+    """Results in which what was made once stands under every seed of `treatment`, so that the two can be a `pair`.
+
+    `single` is a configuration without fresh seeds: each example has its mean over the models there are. What an
+    interval over seeds then says is about the treatment's alone.
+    """
+    seeds = sorted(results.loc[results["configuration"] == treatment, "seed"].unique())
+    rows = results[results["configuration"] == single]
+    rows = rows.assign(score=rows["score"] * rows["weight"])
+    keys = ["study", "configuration", "control", "language", "example", "split", "metric"]
+    means = rows.groupby(keys, sort=False, observed=True)[["score", "weight"]].mean().reset_index()
+    means["score"] = _divide(means["score"].to_numpy(), means["weight"].to_numpy())
+    others = results[results["configuration"] != single]
+    return pd.concat([others, *(means.assign(seed=seed) for seed in seeds)], ignore_index=True)
+
+
 def difference(data: Paired, reduction: Reduction, name: str) -> Difference:
     """Treatment minus control of `reduction` over languages, paired by seed."""
     table = data.language_scores()

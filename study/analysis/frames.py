@@ -7,7 +7,8 @@ study          str      name of the study
 configuration  str      name of what was trained, unique within the study (``trial 12``, ``control a`` …)
 control        str      ``""`` for proposals of the study, else the letter of the control: ``a`` no perturbation, base
                         settings; ``b`` no perturbation, other knobs tuned; ``c`` no perturbation at equal
-                        forward-equivalents; ``d`` random perturbation at equal achieved norm
+                        forward-equivalents; ``d`` random perturbation at equal achieved norm; ``e`` the mean of the
+                        weights of all trials, one model which has had no training of its own
 seed           int      training seed; equal seeds of two configurations are a pair
 language       str      language code
 example        str|int  the example within its language. Equal examples of two languages are translations of one
@@ -172,7 +173,7 @@ def _broken(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool]]]:
     yield "weight", "must be zero or more", ~(weight >= 0)
     yield "split", "must be test or validation", ~frame["split"].isin(["test", "validation"])
     if "control" in frame.columns:
-        yield "control", "must be empty, or one of a, b, c, d", ~frame["control"].isin(["", *"abcd"])
+        yield "control", "must be empty, or one of a, b, c, d, e", ~frame["control"].isin(["", *"abcde"])
 
 
 def _plain(value: object) -> object:

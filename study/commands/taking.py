@@ -91,6 +91,21 @@ def model(name: str, trial: int | None, root: Path, to: Path | None, register: b
     models.publish(name, root, trial, to, register)
 
 
+@click.command(epilog=example("study soup quickstart --to quickstart-soup"))
+@click.argument("name")
+@root_option
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Folder to write, new or empty.")
+def soup(name: str, root: Path, to: Path | None) -> None:
+    """Average the weights that the study NAME kept, and score their mean on validation.
+
+    Those are of its best trials: it is no control (e), for which set models.average before a study begins.
+    """
+    from study.models import soup as soups
+
+    for line in soups.cook(name, root, to):
+        click.echo(line)
+
+
 @click.command(epilog=example("study rebuild quickstart --optuna --mlflow"))
 @click.argument("name")
 @root_option

@@ -70,6 +70,8 @@ class TrialSearcher(Disposable, Searcher):
             "final_split": self.trials.final_split,
             "predictions": self.checkpoints.predictions_of(proposal.number) if self.trials.phase == "confirm" else None,
         }
+        if proposal.mean is not None:
+            payload["weights"] = self.checkpoints.mean_of(proposal.mean)
         return {"number": proposal.number, "attempt": proposal.attempt, "payload": payload}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -88,7 +90,7 @@ class TrialSearcher(Disposable, Searcher):
         if problem is not None:
             logging.getLogger(__name__).warning("trial %d failed: %s", number, problem)  # whole, in the study's log
         outcome = self.trials.finish(number, error=problem)
-        self.checkpoints.finished(number, outcome, number in self.competing, problem)
+        self.checkpoints.finished(number, outcome, number in self.competing, problem, self.trials.phase)
 
     def save(self, checkpoint_path: str) -> None:
         pass

@@ -1,9 +1,11 @@
 """Which checkpoints of trials that have ended stay: the weights of those that rank highest, and what the latest few
-that failed by no fault of their own go on from when they are retried. Nothing else."""
+that failed by no fault of their own go on from when they are retried. Nothing else, but for the mean of all weights
+where the study asks for it (control (e)): each trial's are taken into it before they may go."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from study.question.config import StudyConfig
 from study.question.rules import visible
 from study.record import faults
 from study.record.place import Place
-from study.record.record import StudyRecord
+from study.record.record import Phase, StudyRecord
 from trainables.errors import UserError
-from trainables.storage import checkpoint
+from trainables.storage import checkpoint, soup
+from trainables.storage.scratch import scratch
 from trainables.storage.shelf import Shelf
 
 Rank = tuple[bool, bool, float]
@@ -25,14 +28,24 @@ Rank = tuple[bool, bool, float]
 KEPT = 3
 """Failed trials that keep their checkpoints."""
 
+MEANS = "means"
+"""Of the folder, what has the means of trials' weights: ``means/<kin>``."""
+
+Averaged = Callable[[int, str], object]
+"""Told that a trial's weights are in the mean of its kin, and the name of that."""
+
 
 class Checkpoints:
     """The folder ``checkpoints/<trial>/<step>`` of a study. Under a URI it is in the store, and what is here of it are
     the meta files of trials that have ended."""
 
-    def __init__(self, config: StudyConfig, record: StudyRecord, place: Place) -> None:
+    def __init__(
+        self, config: StudyConfig, record: StudyRecord, place: Place, averaged: Averaged = lambda number, mean: None
+    ) -> None:
         """Takes up what an earlier driver left: finished trials it had no time to tidy up."""
-        self.config, self.place, self.folder = config, place, place.checkpoints
+        self.config, self.place, self.folder, self.averaged = config, place, place.checkpoints, averaged
+        self.known = {trial.number for trial in record.trials.values() if trial.mean is not None}
+        """Trials that the ledger has as averaged."""
         self.store = place.stored(self.folder)
         self.ranks: dict[int, Rank] = {}
         self.left: dict[int, None] = {}
@@ -41,7 +54,7 @@ class Checkpoints:
         for trial in sorted(record.trials.values(), key=lambda t: t.finished or 0.0):
             if trial.ended and str(trial.number) in there:
                 competes = ranking.competes(trial.phase, trial.kind, trial.control)
-                self.finished(trial.number, trial.state, competes, trial.error)  # type: ignore[arg-type]
+                self.finished(trial.number, trial.state, competes, trial.error, trial.phase)  # type: ignore[arg-type]
 
     def of(self, number: int) -> Path:
         """Folder of a trial."""
@@ -55,20 +68,36 @@ class Checkpoints:
         """Where the workers of a confirm trial leave its example-level predictions: a path, or a URI."""
         return self.place.address(self.place.predictions(number))
 
-    def finished(self, number: int, outcome: Outcome | None, competes: bool = True, error: str | None = None) -> None:
+    def mean_of(self, mean: str) -> str:
+        """Where workers find the mean of trials' weights by its name: a path, or a URI."""
+        return self.place.address(self.folder / MEANS / mean)
+
+    def finished(
+        self,
+        number: int,
+        outcome: Outcome | None,
+        competes: bool = True,
+        error: str | None = None,
+        phase: Phase = "run",
+    ) -> None:
         """Reduce a trial that has ended to its weights if it is among the best, else to nothing.
 
         One that `competes` may be chosen (`ranking.competes`), and ranks above those that may not. One that failed (of
         `error`) by no fault of its own keeps all it has. A store that does not answer is left as it is, to a later
-        driver.
+        driver. Raises `UserError` where the mean of all weights cannot be written: the trial's are still there then.
         """
         self.left.pop(number, None)
+        averages = self.config.models.average and phase == "run" and outcome == "COMPLETE" and number not in self.known
         if self.store is None:
+            if averages:
+                self._average(number)
             self._reduce(number, outcome, competes, error)
             return
         with suppress(OSError):
             shelf = Shelf(self.store / number, self.of(number))
             shelf.fetch(only_meta=True)
+            if averages:
+                self._average_stored(number)
             self._reduce(number, outcome, competes, error)
             shelf.prune()
 
@@ -95,6 +124,33 @@ class Checkpoints:
                 return set(self.store.folders())
             return set()
         return {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+
+    def _average(self, number: int) -> None:
+        """Take a completed trial's weights into the mean of its kin."""
+        own = self.of(number)
+        try:
+            if (kin := checkpoint.kin(own)) and soup.add(self.folder / MEANS / kin, number, own):
+                self._note(number, kin)
+        except OSError as problem:
+            raise UserError(f"{problem.filename or self.folder}: {problem.strerror}") from problem
+
+    def _average_stored(self, number: int) -> None:
+        """The same in a store, which a driver brings here and back."""
+        assert self.store is not None
+        kin = checkpoint.kin(self.of(number))
+        if not kin:
+            return
+        with scratch(".study-mean") as folder:
+            Shelf(self.store / number, folder / "trial").fetch()
+            mean = Shelf(self.store / MEANS / kin, folder / "mean")
+            mean.fetch()
+            if soup.add(folder / "mean", number, folder / "trial"):
+                mean.put()
+                self._note(number, kin)
+
+    def _note(self, number: int, kin: str) -> None:
+        self.averaged(number, kin)
+        self.known.add(number)
 
     def _reduce(self, number: int, outcome: Outcome | None, competes: bool, error: str | None) -> None:
         if outcome == "FAIL" and not faults.own(error) and checkpoint.steps(self.of(number)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pandas as pd
 
 from study.execution.adapters import Listener
 from study.execution.checkpoints import Checkpoints
 from study.execution.retry import reopen
-from study.execution.runner import execute, made_from, write_study
+from study.execution.runner import averaged, execute, made_from, write_study
 from study.execution.trials import Trials
 from study.proposals import ranking
 from study.proposals.arms import Planned
@@ -22,6 +23,9 @@ from study.record.record import StudyRecord
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
+
+FEWEST = 2
+"""Trials whose weights make a mean."""
 
 
 def confirm_study(
@@ -82,7 +86,7 @@ def _execute(
             reason = f"confirm {', '.join(configurations)} over {config.protocol.confirm_seeds} seeds"
             ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
         write_study(config, ledger, record, made_from(config, ("validation", "test")))
-        checkpoints = Checkpoints(config, record, place)
+        checkpoints = Checkpoints(config, record, place, partial(averaged, ledger))
         record = reopen(ledger, reading, checkpoints, retry)
         execute(Trials(config, ledger, record, planned), checkpoints, hear, address)
 
@@ -96,14 +100,39 @@ def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[
     ]
     for letter, control in ranking.controls(config, record, choice.winner).items():
         configurations.append(("control", letter, f"control {letter}", control))
-    for ranked in choice.runners_up[:runners_up]:
-        trial = apply_point(config.trial, ranked.point)
-        configurations.append(("runner_up", None, f"trial {ranked.numbers[0]}", trial))
-    return [
-        Planned(_point(config, trial, seed), kind, control, {"configuration": name})
-        for kind, control, name, trial in configurations
-        for seed in rules.confirm_seeds(config)
+    further = [
+        ("runner_up", None, f"trial {ranked.numbers[0]}", apply_point(config.trial, ranked.point))
+        for ranked in choice.runners_up[:runners_up]
     ]
+    return [
+        *_seeded(config, configurations),
+        *_averages(config, record, choice.winner),
+        *_seeded(config, further),
+    ]
+
+
+def _seeded(
+    config: StudyConfig, configurations: Sequence[tuple[str, str | None, str, TrialConfig]]
+) -> Iterator[Planned]:
+    for kind, control, name, trial in configurations:
+        for seed in rules.confirm_seeds(config):
+            yield Planned(_point(config, trial, seed), kind, control, {"configuration": name})
+
+
+def _averages(config: StudyConfig, record: StudyRecord, winner: ranking.Ranked) -> Iterator[Planned]:
+    """Control (e): the means that the winner's weights are in, one for each of its replicates, scored as they are.
+
+    Under the seed that their trials share: there are no fresh ones without as many trainings again.
+    """
+    for mean in dict.fromkeys(record.trials[number].mean for number in winner.numbers):
+        trials = [t for t in record.trials.values() if mean is not None and t.mean == mean]
+        if len(trials) < FEWEST:
+            continue
+        # What made them is over; what their data have of words is not.
+        trial = apply_point(ranking.trial_config(config, trials[0]), {"perturbation.method": "none"})
+        numbers = [t.number for t in trials]
+        about = {"configuration": "control e", "mean": mean, "trials": numbers}
+        yield Planned(_point(config, trial, trial.training.seed), "control", "e", about)
 
 
 def _point(config: StudyConfig, trial: TrialConfig, seed: int) -> dict[str, object]:

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def run_study(
                 count = warm_start.borrow(config, ledger, record.copied(), other)
                 record = reading.update()
                 hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
-        checkpoints = Checkpoints(config, record, place)
+        checkpoints = Checkpoints(config, record, place, partial(averaged, ledger))
         record = reopen(ledger, reading, checkpoints, retry)
         execute(Trials(config, ledger, record), checkpoints, hear, address)
     return reading.update()
@@ -97,6 +98,11 @@ def made_from(config: StudyConfig, splits: Sequence[Split] = ("validation",)) ->
         name = "encoder" if len(trials) == 1 else encoders.fingerprint_name(trial)
         found |= {name if key == "encoder" else key: value for key, value in mine.items()}
     return found
+
+
+def averaged(ledger: Ledger, number: int, mean: str) -> None:
+    """Write that a trial's weights are in a mean."""
+    ledger.append("averaged", trial=number, mean=mean)
 
 
 def write_study(config: StudyConfig, ledger: Ledger, record: StudyRecord, known: Mapping[str, str]) -> None:

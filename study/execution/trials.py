@@ -50,6 +50,8 @@ class Proposal:
     control: str | None
     point: Point
     trial: TrialConfig
+    mean: str | None = None
+    """The mean of other trials' weights that is scored in place of a training."""
 
 
 @dataclass
@@ -188,7 +190,14 @@ class Trials:
         )
         self._next += 1
         return TrialRecord(
-            number, self.phase, proposed.kind, proposed.control, dict(proposed.point), {}, {}, asked=row["time"]
+            number,
+            self.phase,
+            proposed.kind,
+            proposed.control,
+            dict(proposed.point),
+            {},
+            dict(proposed.attributes),
+            asked=row["time"],
         )
 
     def _hand_out(self, record: TrialRecord, arm: Arm) -> Proposal | None:
@@ -201,7 +210,8 @@ class Trials:
             self.finish(number, error=str(error))
             return None
         self._live[number] = _Live(arm, trial, attempt, known)
-        return Proposal(number, attempt, self.phase, record.kind, record.control, record.point, trial)
+        mean = record.attributes.get("mean")
+        return Proposal(number, attempt, self.phase, record.kind, record.control, record.point, trial, mean)
 
     def _judge(self, number: int, live: _Live, evaluation: Evaluation) -> Verdict:
         """Continue or stop after an evaluation: scores that are no numbers stop a trial, and so does the pruner."""

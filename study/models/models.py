@@ -41,20 +41,20 @@ def publish(
     """
     if to is None and not register:
         raise UserError("model: name a folder with --to, or give --register, or both")
-    target = None if to is None else _checked(to)
+    target = None if to is None else checked(to)
     study = find(root, name, reading)
     model = Model(study, models.chosen(study, number), history.results_of(study.place))
     folder, trial = study.place.folder, model.trial.number
     with (
         models.weights(study, model.trial) as checkpoint,
-        _aside(folder if target is None else target.parent) as aside,
+        aside(folder if target is None else target.parent) as folder_aside,
     ):
-        task = write(model, checkpoint, aside)
+        task = write(model, checkpoint, folder_aside)
         if register:
-            version = registry.register(study.place, aside, task, trial)
+            version = registry.register(study.place, folder_aside, task, trial)
             say(f"trial {trial} of {name}: version {version} of the model {name} in MLflow")
         if target is not None:
-            aside.rename(target)
+            folder_aside.rename(target)
             say(f"trial {trial} of {name}: {to}")
 
 
@@ -80,7 +80,7 @@ def register_chosen(name: str, root: Path, reading: Reading | None = None) -> No
         to_stderr(f"no model registered: {words[0]}; once that is mended: study model {name} --register")
 
 
-def _checked(folder: Path) -> Path:
+def checked(folder: Path) -> Path:
     """Where a folder really is. Raises `UserError` unless it is new or empty."""
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"--to: must be a new or an empty folder (got {folder}, which has files)")
@@ -88,7 +88,7 @@ def _checked(folder: Path) -> Path:
 
 
 @contextmanager
-def _aside(parent: Path) -> Iterator[Path]:
+def aside(parent: Path) -> Iterator[Path]:
     """An empty folder under `parent`, which is gone in the end unless it was renamed."""
     try:
         parent.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,8 @@ from trainables.loading import validate
 from trainables.materials.weights import is_here, trained, whole
 from trainables.perturbation import create
 
-WEIGHTS, FULL = 4, 12
-"""Bytes for each trained parameter: of its weight in fp32, and with AdamW's two moments beside it."""
+WEIGHTS, FULL, MEAN = 4, 12, 8
+"""Bytes for each trained parameter: of its weight in fp32, with AdamW's two moments beside it, and in fp64."""
 
 
 # Disk
@@ -36,8 +36,9 @@ def checkpoints(config: StudyConfig) -> int | None:
     Each running trial has its last two and, for a moment, the next one, with its optimiser; one more where the best
     is kept, and with each the mean where weights are averaged. Without checkpoints between there is one, written when
     the trial is interrupted, and the final weights. The weights of the best few finished trials stay, or of all, those
-    of a confirmation too. What as few that failed by no fault of their own keep besides, to be retried from, is not
-    counted: most studies have none.
+    of a confirmation too; where trials are averaged, a mean in fp64 for each seed and encoder, and for a moment the
+    next one. What as few that failed by no fault of their own keep besides, to be retried from, is not counted: most
+    studies have none.
     """
     counts = [trained(trial) for trial in encoders.choices(config)]
     if None in counts:
@@ -49,7 +50,8 @@ def checkpoints(config: StudyConfig) -> int | None:
     else:
         running = FULL * (3 + (evaluation.checkpoint == "best_source_validation"))
         running += WEIGHTS * 3 * (evaluation.checkpoint == "average")
-    return parameters * (at_once(config.scaling) * running + kept(config) * WEIGHTS)
+    means = config.models.average * (config.search.replicates * len(encoders.settings(config)) + 1)
+    return parameters * (at_once(config.scaling) * running + kept(config) * WEIGHTS + means * MEAN)
 
 
 def kept(config: StudyConfig) -> int:

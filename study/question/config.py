@@ -127,6 +127,9 @@ class ModelsConfig(Config):
 
     keep: Literal["all"] | PositiveInt = 3
     """Finished trials whose weights stay on the disk: the best by the selection rule, or `all`, confirmed ones too."""
+    average: bool = False
+    """Keep the running mean of the weights of all completed trials too, in fp64, one for each seed, encoder and
+    vocabulary: `study confirm` scores it as control (e), a model that was chosen by no score."""
 
 
 class TrackingConfig(Config):

@@ -17,6 +17,7 @@ retried      trial, attempt (the next one), fresh: a failed trial waits to be ru
              on from its checkpoint; fresh: from nothing, and the reports so far no longer count. From schema 2 on
 borrowed     study, uuid, trial (number there), point, distributions, outcome, evaluations: an ended trial of another
              study, for the search to learn from
+averaged     trial, mean: the weights of a completed trial are in a mean, which has the name of all those it is of
 stopped      cause: phase `run` ended before its number of trials was reached
 test_opened  protocol_hash, reason: `confirm` may read the test split from here on
 ============ ===========================================================================================================

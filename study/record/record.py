@@ -91,6 +91,8 @@ class TrialRecord:
     finished: float | None = None
     retries: int = 0
     """How often its failure was taken back, for it to run again."""
+    mean: str | None = None
+    """Name of the mean of several trials' weights that its own are in."""
 
     @property
     def ended(self) -> bool:
@@ -262,6 +264,9 @@ class StudyRecord:
         if not trial.ended and event["attempt"] >= trial.fence:
             trial.attempts = event["attempt"]
             trial.state, trial.error, trial.finished = event["outcome"], event["error"], event["time"]
+
+    def _averaged(self, event: Mapping[str, Any]) -> None:
+        self.trials[event["trial"]].mean = event["mean"]
 
     def _retried(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]

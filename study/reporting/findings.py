@@ -16,7 +16,7 @@ from study.analysis.intervals import Interval
 from study.analysis.selection import Optimism
 from study.question import objectives
 from study.reporting import words
-from study.reporting.source import REDUCTIONS, Source
+from study.reporting.source import AVERAGE, REDUCTIONS, Source
 from trainables import languages
 from trainables.errors import UserError
 
@@ -39,6 +39,9 @@ class Confirmed:
     """Headline against every control, Holm-adjusted among them."""
     others: tuple[Difference, ...]
     """Further configurations against the strongest control: shown, not chosen among."""
+    averages: tuple[Difference, ...]
+    """Headline against the mean of all trials' weights, and that against the strongest control, where it was kept: by
+    seed is by the others' seeds."""
     scores: pd.DataFrame
     """configuration × reduction: mean and sd over seeds (columns configuration, reduction, mean, sd, seeds)."""
     languages: pd.DataFrame
@@ -99,7 +102,8 @@ def _confirmed(source: Source) -> Confirmed | None:
     results, headline = source.results, source.headline
     if results is None or headline is None:
         return None
-    test = results[results["split"] == "test"]
+    whole = results[results["split"] == "test"]
+    test = whole[whole["control"] != AVERAGE]
     if headline not in set(test["configuration"]):
         return None
     control, chosen_by = _strongest(source, test)
@@ -111,6 +115,12 @@ def _confirmed(source: Source) -> Confirmed | None:
         pair = differences.pair(test, treatment, against)
         return differences.difference(pair, source.reduction(source.endpoint), source.endpoint)
 
+    def beside(one: str, mean: str, turned: bool = False) -> Difference:
+        pair = differences.pair(differences.beside(whole, one, mean), *((mean, one) if turned else (one, mean)))
+        return differences.difference(pair, source.reduction(source.endpoint), source.endpoint)
+
+    means = sorted(map(str, whole.loc[whole["control"] == AVERAGE, "configuration"].unique()))
+    averages = [d for mean in means for d in (beside(headline, mean), beside(control, mean, turned=True))]
     against = [compare(headline, str(name)) for name, letter in letters.items() if letter]
     others = [
         compare(str(name), control)
@@ -118,7 +128,7 @@ def _confirmed(source: Source) -> Confirmed | None:
         if not letter and name != headline and name not in source.apart
     ]
     paired = differences.pair(test, headline, control)
-    scores = language_scores(test)
+    scores = language_scores(whole)
     table = differences.language_differences(paired).merge(source.facts, on="language", how="left")
     treated, untreated = (seed_table(scores, name).loc[list(paired.seeds)] for name in (headline, control))
     targets = source.targets(treated.columns)
@@ -137,7 +147,8 @@ def _confirmed(source: Source) -> Confirmed | None:
         claim=next(d for d in against if d.control == control),
         controls=tuple(differences.adjust(against)),
         others=tuple(others),
-        scores=_reductions(source, scores, [str(name) for name in letters.index]),
+        averages=tuple(averages),
+        scores=_reductions(source, scores, [*map(str, letters.index), *means]),
         languages=table,
         groups=groups.group_contrasts(by_language, per_seed, declared),
         resource=groups.spearman(by_language["resource_class"], by_language["gain"]),
@@ -239,6 +250,7 @@ def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | Non
 def _confirmed_conclusions(source: Source, confirmed: Confirmed) -> Iterator[tuple[str, str]]:
     endpoint = f"{words.reduction(source.endpoint)}, test {source.metric}"
     yield from (("Claim", text) for text in words.claim(confirmed.claim, endpoint, confirmed.controls))
+    yield from (("Averaging", text) for text in words.averages(confirmed.averages, endpoint))
     yield "Languages", words.languages(confirmed.languages)
     sure = [row for _, row in confirmed.groups.iterrows() if row["q"] < words.ALPHA]
     yield from (("Groups", words.group(row)) for row in sure)

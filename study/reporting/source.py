@@ -37,14 +37,21 @@ CONTROLS = {
     "b": "no perturbation, its other knobs tuned with an equal number of trials",
     "c": "no perturbation at equal forward-equivalents",
     "d": "random perturbation at the headline's achieved norm",
+    "e": "the mean of the weights of all trials",
 }
 """The standard controls in words."""
+
+AVERAGE = "e"
+"""Letter of the control that is no training, and has no fresh seeds."""
 
 PACKAGES = ("torch", "transformers", "ray", "optuna", "numpy", "scipy", "statsmodels", "pandas", "plotly")
 """Packages whose versions are named."""
 
 REDUCTIONS = ("source", "target_mean", "low_resource_mean", "worst_language", "transfer_gap")
 """Reductions that the headline table shows beside the primary endpoint."""
+
+SUPERVISION = ("none", "monolingual", "bilingual", "parallel")
+"""What a method needs beside labels of the source language, the least first."""
 
 UNOFFICIAL = 0.0005
 """Difference between a language's score in the ledger and the same out of its predictions that is reported."""
@@ -189,7 +196,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         failed=sum(t.kind == "design" and t.state == "FAIL" for t in study.trials),
         designed=sum(t.kind == "design" for t in study.trials),
         described={n: CONTROLS.get(t.control or "") or _words(resolved[n], paths) for n, t in names.items()},
-        supervision={n: supervision(trial) for n, trial in resolved.items()},
+        supervision={n: _supervision(study, t) for n, t in names.items()},
         apart=frozenset(apart),
         pretraining=lists,
         cautions=(
@@ -210,21 +217,29 @@ def _seeds(names: Iterable[str], confirmed: Sequence[TrialRecord], results: pd.D
     return {name: (int(scored.get(name, 0)), planned[name]) for name in names}
 
 
+def _supervision(study: Study, trial: TrialRecord) -> str:
+    """The kind of supervision that a confirmed trial used, or the strongest of those that a mean of trials is of."""
+    numbers = trial.attributes.get("trials", ())
+    trials = [study.record.trials[number] for number in numbers] or [trial]
+    return max((supervision(ranking.trial_config(study.config, t)) for t in trials), key=SUPERVISION.index)
+
+
 def supervision(trial: TrialConfig) -> str:
     """The kind of supervision beside source labels that a trial's method and augmentation use; the stronger of both."""
     from trainables import augmentation, perturbation
 
-    order = ("none", "monolingual", "bilingual", "parallel")
     try:
         needed = perturbation.supervision(trial.perturbation.method)
     except UserError:  # a method of somebody's own, which is not installed here
         needed = "none"
-    return max(needed, augmentation.supervision(trial.augmentation), key=order.index)
+    return max(needed, augmentation.supervision(trial.augmentation), key=SUPERVISION.index)
 
 
 def _repeats(study: Study, trial: TrialRecord, winner: ranking.Ranked) -> bool:
     """Whether a confirmed control is none for this winner by the protocol, being the same treatment."""
-    return bool(trial.control) and trial.control not in ranking.controls(study.config, study.record, winner)
+    if trial.control in ("", None, AVERAGE):
+        return False
+    return trial.control not in ranking.controls(study.config, study.record, winner)
 
 
 def _without(frame: pd.DataFrame, configurations: Sequence[str]) -> pd.DataFrame:

@@ -119,7 +119,7 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
     """The primary endpoint: headline against every control, and what else was confirmed against the strongest."""
     means = confirmed.scores[confirmed.scores["reduction"] == source.endpoint].set_index("configuration")["mean"]
     rows = []
-    for d in (*confirmed.controls, *confirmed.others):
+    for d in (*confirmed.controls, *confirmed.others, *confirmed.averages):
         is_claim = (d.treatment, d.control) == (confirmed.headline, confirmed.control)
         mark = " (the claim)" if is_claim else " (shown, not claimed)" if d.treatment != confirmed.headline else ""
         label, first, second = source.supervision.get(d.treatment, "–"), means[d.treatment], means[d.control]

@@ -67,6 +67,12 @@ SAMPLED = "The points were proposed by a search: they show what was tried, not h
 
 ORACLE = "Selection read target labels (oracle selection, uses target labels): this is no zero-shot result."
 
+AVERAGED = (
+    "Control e is the mean of the weights of all completed trials: no training of its own, and no score has chosen it. "
+    "It is one model for each seed that the trials shared: its intervals are over the others' seeds, and what the "
+    "trials of another study would have given is not known."
+)
+
 _REDUCTIONS = {
     "source": "source language",
     "selection_mean": "mean over the languages that select",
@@ -206,6 +212,14 @@ def claim(d: Difference, endpoint: str, others: Sequence[Difference] = ()) -> It
             f"{_capital(d.treatment)} scored higher than {_and(beaten)}, but that is not the comparison that counts: "
             f"the strongest control is {d.control}."
         )
+
+
+def averages(found: Sequence[Difference], endpoint: str) -> Iterator[str]:
+    """Whether the mean of all trials' weights beats what was chosen, and the strongest control; nothing without one."""
+    if not found:
+        return
+    yield from (difference(d, endpoint) for d in found)
+    yield AVERAGED
 
 
 def protocol(

@@ -2,6 +2,7 @@
 
 cache      the cache folder, each entry built once; scratch: temporary folders
 checkpoint weights, optimiser, step, last evaluations: written aside, fsynced, renamed, with a checksum; start here
+tensors    its file of numbers, written as they come; soup: the running mean of several trials' weights
 files      one way to write a file: aside, fsynced, renamed
 store      folders in an object store, by URI; shelf: a trial's checkpoints in one
 """

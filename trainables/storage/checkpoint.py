@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from trainables.scores import Evaluation
-from trainables.storage import files
+from trainables.storage import files, tensors
 
 if TYPE_CHECKING:  # a study's process tidies checkpoints up without reading weights, and does without torch
     import torch
@@ -48,6 +48,9 @@ class Checkpoint:
     """Of the weights at the evaluations so far, where the trial averages them."""
     averaged: int = 0
     """How many those were."""
+    kin: str = ""
+    """Of a finished trial: what its weights must have in common with others' to be averaged with them
+    (`trainables.training.average`); empty where it does not say."""
     numbering: int = NUMBERING
     """How the rows of its word embeddings are numbered (`trainables.training.rows`)."""
 
@@ -75,12 +78,12 @@ def state(
     """
     weights = _trained(model)
     moments = {} if optimizer is None else _optimizer_tensors(model, optimizer)
-    tensors = {**weights, **moments}
-    tensors = {n: t.cpu() for n, t in tensors.items()} if memory is None else _copied(tensors, memory)
+    both = {**weights, **moments}
+    kept = {n: t.cpu() for n, t in both.items()} if memory is None else _copied(both, memory)
     return Checkpoint(
         step=step,
-        weights={name: tensors[name] for name in weights},
-        optimizer={name: tensors[name] for name in moments},
+        weights={name: kept[name] for name in weights},
+        optimizer={name: kept[name] for name in moments},
         evaluations=tuple(evaluations),
         best=best,
         train_seconds=seconds[0],
@@ -99,18 +102,20 @@ def write(directory: Path, checkpoint: Checkpoint) -> Path:
             checksums[OPTIMIZER] = _write_tensors(checkpoint.optimizer, aside / OPTIMIZER)
         if checkpoint.mean:
             checksums[MEAN] = _write_tensors(checkpoint.mean, aside / MEAN)
-        meta = {
-            "step": checkpoint.step,
-            "evaluations": [evaluation.to_json() for evaluation in checkpoint.evaluations],
-            "best": checkpoint.best,
-            "seconds": (checkpoint.train_seconds, checkpoint.evaluation_seconds),
-            "scaler": dict(checkpoint.scaler),
-            "numbering": NUMBERING,
-            "averaged": checkpoint.averaged,
-            "checksums": checksums,
-        }
-        body = json.dumps(meta)
-        (aside / META).write_text(json.dumps({"checksum": _digest(body.encode()), "meta": body}), encoding="utf-8")
+        write_meta(
+            aside,
+            {
+                "step": checkpoint.step,
+                "evaluations": [evaluation.to_json() for evaluation in checkpoint.evaluations],
+                "best": checkpoint.best,
+                "seconds": (checkpoint.train_seconds, checkpoint.evaluation_seconds),
+                "scaler": dict(checkpoint.scaler),
+                "numbering": NUMBERING,
+                "averaged": checkpoint.averaged,
+                "kin": checkpoint.kin,
+                "checksums": checksums,
+            },
+        )
     return target
 
 
@@ -128,8 +133,8 @@ def read(folder: Path) -> Checkpoint | None:
     from safetensors.torch import load_file
 
     try:
-        meta = _read_meta(folder)
-        if any(_checksum(folder / name) != checksum for name, checksum in meta["checksums"].items()):
+        meta = read_meta(folder)
+        if any(tensors.checksum(folder / name) != checksum for name, checksum in meta["checksums"].items()):
             return None
         return Checkpoint(
             step=meta["step"],
@@ -142,6 +147,7 @@ def read(folder: Path) -> Checkpoint | None:
             scaler=meta.get("scaler", {}),
             mean=load_file(folder / MEAN) if MEAN in meta["checksums"] else {},
             averaged=meta.get("averaged", 0),
+            kin=meta.get("kin", ""),
             numbering=meta.get("numbering", 1),
         )
     except (OSError, ValueError, KeyError, SafetensorError):
@@ -152,13 +158,30 @@ def last_evaluations(directory: Path) -> tuple[Evaluation, ...]:
     """What was reported at the newest checkpoint of a trial, without reading its weights; empty where it is corrupt."""
     for step in reversed(steps(directory)):
         try:
-            return _evaluations(_read_meta(directory / str(step)))
+            return _evaluations(read_meta(directory / str(step)))
         except (OSError, ValueError, KeyError):
             continue
     return ()
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def kin(directory: Path) -> str:
+    """What the weights of a finished trial's newest checkpoint have in common with others'; empty if it is unknown."""
+    for step in reversed(steps(directory)):
+        try:
+            return str(read_meta(directory / str(step)).get("kin", ""))
+        except (OSError, ValueError, KeyError):
+            continue
+    return ""
+
+
+def write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Write what a checkpoint's folder has beside numbers, with a checksum."""
+    body = json.dumps(meta)
+    (folder / META).write_text(json.dumps({"checksum": _digest(body.encode()), "meta": body}), encoding="utf-8")
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """The same again. Raises `OSError`, `ValueError` or `KeyError` where it is absent, torn or corrupt."""
     envelope = json.loads((folder / META).read_text(encoding="utf-8"))
     if _digest(envelope["meta"].encode()) != envelope["checksum"]:
         raise ValueError(f"{folder / META} is corrupt")
@@ -249,47 +272,20 @@ def _copied(tensors: Mapping[str, Tensor], memory: dict[str, Tensor]) -> dict[st
     return {name: memory[name] for name in tensors}
 
 
-def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
-    """A file in the format of safetensors, and its checksum, which the content gives while it is written.
-
-    Length of the header (8 bytes), header (JSON, filled up with spaces to a multiple of 8), then numbers without gaps
-    (github.com/huggingface/safetensors, "Format"). The library's own writer first copies all of it, and holds Python's
-    lock meanwhile.
-    """
+def _write_tensors(named: Mapping[str, Tensor], path: Path) -> str:
+    """A file of them, and its checksum, which the content gives while it is written."""
     import torch
 
     dtypes = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16"}
     dtypes |= {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
-    header, end = {}, 0
-    for name, tensor in tensors.items():
-        begin, end = end, end + tensor.nbytes
-        header[name] = {"dtype": dtypes[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    digest = blake2b(digest_size=16)
-    parts: list[bytes | memoryview] = [len(text).to_bytes(8, "little"), text, *map(_numbers, tensors.values())]
-    try:
-        with path.open("wb") as file:
-            for part in parts:
-                file.write(part)
-                digest.update(part)
-    except OSError as error:  # of a full disk it does not know the file
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    return digest.hexdigest()
+    entries = {name: tensors.Entry(dtypes[t.dtype], tuple(t.shape), t.nbytes) for name, t in named.items()}
+    return tensors.write(path, entries, map(_numbers, named.values()))
 
 
 def _numbers(tensor: Tensor) -> memoryview:
     import torch
 
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
-
-
-def _checksum(path: Path) -> str:
-    digest = blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest(data: bytes) -> str:

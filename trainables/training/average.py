@@ -1,14 +1,21 @@
-"""The mean of the weights at a trial's evaluations (Schmidt et al., arXiv 2305.16834, CA): one model, trained once."""
+"""Means of weights: of a trial's own at its evaluations (Schmidt et al., arXiv 2305.16834, CA), one model, trained
+once; and which trials' may be averaged with each other's (`trainables.storage.soup`)."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from hashlib import blake2b
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
-from trainables.config import EvaluationConfig
+from trainables.config import EvaluationConfig, TrialConfig
+from trainables.model.encoder import Model
 from trainables.storage.checkpoint import trainable_weights
+from trainables.training.rows import words_of
 
 
 def counts(config: EvaluationConfig, step: int, steps: int) -> bool:
@@ -35,3 +42,19 @@ def joined(mean: Mapping[str, Tensor], count: int, model: nn.Module) -> dict[str
     if count == 0:
         return {name: weight.clone() for name, weight in weights.items()}
     return {name: mean[name] + (weight - mean[name]) / (count + 1) for name, weight in weights.items()}
+
+
+def kin(config: TrialConfig, rows: npt.NDArray[np.int64] | None, model: Model) -> str:
+    """What trials share whose weights may be averaged, as 16 hex digits.
+
+    The seed, from which a head and adapters begin alike; the encoder, what of it is trained and how it is pooled;
+    `rows` of the vocabulary that data leave of it (`Materials.kept`); names and shapes of what is trained. Dropout is
+    none of it.
+    """
+    words = words_of(model)  # its shape is the rows'
+    trained = [(n, list(p.shape) if n != words else []) for n, p in model.named_parameters() if p.requires_grad]
+    said = [config.training.seed, config.encoder.model_dump(mode="json", exclude={"dropout"}), trained]
+    digest = blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8)
+    if rows is not None:
+        digest.update(np.asarray(rows, dtype=np.int64).tobytes())
+    return digest.hexdigest()

@@ -43,15 +43,19 @@ def run_trial(
     interrupted: Interrupted = lambda: False,
     say: Say = lambda words: None,
     keep: Keep = lambda: None,
+    weights: Path | None = None,
 ) -> Generator[Evaluation]:
     """Train and evaluate one trial; continues from the newest whole checkpoint in `directory` where there is one.
+
+    Where there is none, `weights` names a folder of checkpoints whose newest has weights of the same kin
+    (`average.kin`) that are scored instead of any being trained.
 
     Each evaluation comes once its checkpoint is written and `keep` has seen to it; meanwhile training goes on. The test
     split is read only where `final_split` says so. Raises `UserError` for unusable data or encoders, `DivergedError` on
     a loss that is not finite, and `OSError` where a checkpoint cannot be written.
     """
     materials = materials_of.load(config, _splits(final_split))
-    trial = start(config, materials, group or Group(), directory)
+    trial = start(config, materials, group or Group(), directory, weights)
     trial.say = say
     if trial.lost:
         steps = ", ".join(map(str, trial.lost))
@@ -90,6 +94,8 @@ def _fit(
 ) -> Iterator[Evaluation]:
     every = trial.config.evaluation.every or trial.steps
     apart = READING if trial.group.device.type != "cpu" else 1
+    if trial.given:
+        yield from _finish(trial, saving, final_split, predicted)
     while trial.step < trial.steps:
         began = time.perf_counter()
         try:
@@ -169,7 +175,7 @@ def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tupl
     cost = {
         "train_seconds": meters.train_seconds,
         "evaluation_seconds": meters.evaluation_seconds,
-        "forward_equivalents": trial.step * trial.perturbation.cost(trial.config.encoder),
+        "forward_equivalents": 0.0 if trial.given else trial.step * trial.perturbation.cost(trial.config.encoder),
     }
     trial.meters = Meters(train_seconds=meters.train_seconds, evaluation_seconds=meters.evaluation_seconds)
     evaluation = Evaluation(trial.step, split, scores, training, cost, final)

@@ -34,7 +34,12 @@ def rows_of(found: Checkpoint, config: TrialConfig, materials: Materials) -> npt
 
 def renumbered(found: Checkpoint, config: TrialConfig, materials: Materials, model: Model) -> Checkpoint:
     """The checkpoint with its table as the trial's fresh `model` has it; words that it lacks are as they begin."""
-    rows, kept = rows_of(found, config, materials), materials.kept
+    return moved(found, rows_of(found, config, materials), materials, model)
+
+
+def moved(found: Checkpoint, rows: npt.NDArray[np.int64] | None, materials: Materials, model: Model) -> Checkpoint:
+    """The checkpoint, whose table has `rows` of the vocabulary, with the rows that the fresh `model` has."""
+    kept = materials.kept
     if rows is None or kept is None or np.array_equal(rows, kept):
         return found
     table = words_of(model)
@@ -43,16 +48,16 @@ def renumbered(found: Checkpoint, config: TrialConfig, materials: Materials, mod
     place = torch.from_numpy(places(rows, kept))
     fresh = model.get_parameter(table).detach().cpu()
 
-    def moved(name: str, value: Tensor) -> Tensor:
+    def put(name: str, value: Tensor) -> Tensor:
         if name.partition("//")[0] != table or value.ndim == 0:
             return value
-        return (fresh if name == table else torch.zeros_like(fresh)).index_copy(0, place, value)
+        return (fresh if name == table else torch.zeros_like(fresh)).to(value.dtype).index_copy(0, place, value)
 
     return replace(
         found,
-        weights={name: moved(name, value) for name, value in found.weights.items()},
-        optimizer={name: moved(name, value) for name, value in found.optimizer.items()},
-        mean={name: moved(name, value) for name, value in found.mean.items()},
+        weights={name: put(name, value) for name, value in found.weights.items()},
+        optimizer={name: put(name, value) for name, value in found.optimizer.items()},
+        mean={name: put(name, value) for name, value in found.mean.items()},
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from trainables.scores import Evaluation
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
+from trainables.training import average
 from trainables.training.trial import Trial
 
 Keep = Callable[[], object]
@@ -90,7 +91,9 @@ class Saving:
             trial.scaler.state_dict(),
             memory,
         )
-        return state if final else replace(state, mean=trial.mean, averaged=trial.averaged)
+        if final:
+            return replace(state, kin=average.kin(trial.config, trial.materials.kept, trial.model))
+        return replace(state, mean=trial.mean, averaged=trial.averaged)
 
     def _write(self, state: Checkpoint) -> None:
         """The last two stay, since the newest may turn out corrupt, and the best while needed."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
 from torch import Tensor
 
 from trainables.batch import Batch
 from trainables.errors import UserError
 from trainables.materials.materials import Materials
+from trainables.model.stock import load
 from trainables.training.library import logits, whole
 
 
@@ -22,9 +21,8 @@ def teacher(folder: Path, materials: Materials, device: torch.device) -> Callabl
     In fp32, since a head that is made of the library's parts needs that (`model/stock`). Raises `UserError` where it
     cannot be loaded.
     """
-    loader: Any = getattr(transformers, materials.shape.auto_class)
     try:
-        model = loader.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, trust_remote_code=False)
+        model = load(folder, materials.shape.auto_class)
     except (OSError, ValueError) as error:
         raise UserError(f"perturbation.teacher: cannot be loaded, {error} (got {folder})") from error
     model = model.eval().requires_grad_(False).to(device)

@@ -16,6 +16,8 @@ from torch import Tensor
 from trainables.batch import Batch, Encoded, View
 from trainables.config import TrialConfig
 from trainables.distributed import Group
+from trainables.errors import UserError
+from trainables.materials import materials as materials_of
 from trainables.materials.batches import Batches, total_steps
 from trainables.materials.materials import Materials
 from trainables.model.encoder import Encoder, Model, extend, load_encoder
@@ -25,10 +27,11 @@ from trainables.scores import Evaluation
 from trainables.seeds import derive
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
+from trainables.training import average
 from trainables.training.feed import Feed
 from trainables.training.optimiser import build_optimizer, loss_scaler
 from trainables.training.passes import Limits
-from trainables.training.rows import renumbered
+from trainables.training.rows import moved, renumbered
 from trainables.training.teacher import teacher
 from trainables.training.views import collated
 
@@ -111,12 +114,20 @@ class Trial:
     """Whether a checkpoint that was begun is on the disk by now, as rank 0 knows."""
     all_written: bool = False
     """The same as all workers have known it since the last step."""
+    given: bool = False
+    """Whether its weights are others' that it was given to score, at the end of a training that it never had."""
     lost: tuple[int, ...] = ()
     """Steps beyond the one it goes on from that were kept and cannot be read: this work is done again."""
 
 
-def start(config: TrialConfig, materials: Materials, group: Group, directory: Path) -> Trial:
-    """A trial ready to train: at step 0, or where its newest whole checkpoint left off."""
+def start(
+    config: TrialConfig, materials: Materials, group: Group, directory: Path, weights: Path | None = None
+) -> Trial:
+    """A trial ready to train: at step 0, or where its newest whole checkpoint left off.
+
+    At the end of its training with the `weights` of another folder of checkpoints: raises `UserError` where there are
+    none there, or they are of another kin.
+    """
     training = config.training
     pristine: Encoder = materials.remember(
         "encoder", lambda: load_encoder(config.encoder, materials.uses_segments, materials.encoder_folder)
@@ -149,6 +160,8 @@ def start(config: TrialConfig, materials: Materials, group: Group, directory: Pa
         teacher=None if perturbation.teacher is None else teacher(perturbation.teacher, materials, group.device),
     )
     _resume(trial)
+    if weights is not None and not trial.resumed:
+        _take(trial, weights)
     return trial
 
 
@@ -191,6 +204,21 @@ def _resume(trial: Trial) -> None:
     trial.step, trial.best, trial.resumed = found.step, found.best, found.evaluations
     trial.mean, trial.averaged = found.mean, found.averaged
     trial.meters = Meters(train_seconds=found.train_seconds, evaluation_seconds=found.evaluation_seconds)
+
+
+def _take(trial: Trial, weights: Path) -> None:
+    """Give a trial the weights in a folder of rank 0's, and no training of its own.
+
+    They were trained without the test split: words that are in it alone are as they were pretrained.
+    """
+    found = _shared(checkpoints.latest(weights) if trial.group.rank == 0 else None, trial.group)
+    if found is None:
+        raise UserError(f"{weights}: must have a whole checkpoint (got none)")
+    rows = materials_of.load(trial.config).kept
+    if found.kin != average.kin(trial.config, rows, trial.model):
+        raise UserError(f"{weights}: its weights must be those of this trial's encoder, head and vocabulary")
+    checkpoints.load_weights(trial.model, moved(found, rows, trial.materials, trial.model).weights)
+    trial.step, trial.given = trial.steps, True
 
 
 def _shared(found: Checkpoint | None, group: Group) -> Checkpoint | None:

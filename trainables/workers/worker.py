@@ -145,7 +145,11 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
     try:
         from trainables.training.loop import run_trial
 
-        with _checkpoints(job["directory"]) as (directory, keep):
+        given = job.get("weights")  # others' that it is to score, in place of a training
+        with (
+            _checkpoints(job["directory"]) as (directory, keep),
+            nullcontext((None, None)) if given is None else _checkpoints(given) as (weights, _),
+        ):
             evaluations = run_trial(
                 TrialConfig.model_validate(job["trial"]),
                 directory,
@@ -155,6 +159,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
                 interrupted=interrupted,
                 say=lambda words: _note(config, job, words),
                 keep=keep,
+                weights=weights,
             )
             for evaluation in evaluations:
                 final = final or evaluation.final

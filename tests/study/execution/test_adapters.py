@@ -143,7 +143,7 @@ def test_the_checkpoints_hear_whether_a_trial_may_be_chosen(bench: Bench, monkey
     monkeypatch.setattr(
         bench.searcher.checkpoints,
         "finished",
-        lambda number, _, competes, error: heard.append((number, competes)),
+        lambda number, _, competes, error, phase: heard.append((number, competes)),
     )
     for name in ("a", "b"):
         bench.searcher.suggest(name)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from torch import nn
 
-from study.execution.checkpoints import KEPT, Checkpoints
+from study.execution.checkpoints import KEPT, MEANS, Checkpoints
+from study.execution.runner import averaged
 from study.question.config import StudyConfig
+from study.record.ledger import Ledger
+from study.record.lines import read_events, read_study
 from study.record.record import StudyRecord
 from tests.study.conftest import place_of
+from trainables.errors import UserError
 from trainables.loading import validate
 from trainables.scores import Evaluation, LanguageScores
-from trainables.storage import checkpoint
+from trainables.storage import checkpoint, soup
 
 TRIALS = [(0.1, 50.0), (0.5, 10.0), (0.3, 40.0), (0.7, 20.0), (0.2, 30.0)]
 """Score in the source language and cost."""
@@ -89,3 +96,92 @@ def test_those_that_failed_by_no_fault_of_their_own_keep_theirs(tmp_path: Path) 
     assert list(checkpoints.left) == [2, 4] and checkpoint.steps(checkpoints.of(3)) == [20]
     checkpoints.restart(2)
     assert list(checkpoints.left) == [4] and not checkpoints.of(2).exists()
+
+
+AVERAGING = validate(
+    StudyConfig, {"name": "x", "search": {"objectives": [{"reduce": "source"}]}, "models": {"average": True, "keep": 1}}
+)
+
+
+def weighted(checkpoints: Checkpoints, number: int, kin: str, final: bool = True) -> None:
+    """A trial whose only weight is its number."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, number)
+    scores = {"accuracy": LanguageScores({"en": number / 10}, {"en": 4})}
+    state = checkpoint.state(20, model, None, [Evaluation(20, "validation", scores, final=final)])
+    checkpoint.write(checkpoints.of(number), replace(state, kin=kin))
+
+
+def mean(checkpoints: Checkpoints, kin: str) -> float:
+    found = checkpoint.latest(checkpoints.folder / MEANS / kin)
+    assert found is not None
+    return float(found.weights["weight"])
+
+
+def test_all_completed_trials_are_in_the_mean_of_their_kin(tmp_path: Path) -> None:
+    """Before their weights go: one trial's stay. Not a failed one's, nor those of `confirm` or of older versions."""
+    told: list[tuple[int, str]] = []
+    place = place_of(tmp_path)
+    checkpoints = Checkpoints(AVERAGING, StudyRecord(), place, lambda number, kin: told.append((number, kin)))
+    for number, kin in ((1, "a"), (2, "b"), (3, "a"), (4, "a"), (5, "a"), (8, "")):
+        weighted(checkpoints, number, kin)
+    for number in (3, 2, 1):
+        checkpoints.finished(number, "COMPLETE", competes=number != 1)
+    checkpoints.finished(4, "FAIL", error="ValueError")
+    checkpoints.finished(5, "COMPLETE", phase="confirm")
+    checkpoints.finished(8, "COMPLETE")
+    assert told == [(3, "a"), (2, "b"), (1, "a")]
+    assert (mean(checkpoints, "a"), mean(checkpoints, "b")) == (2.0, 2.0)
+    assert {path.name for path in checkpoints.folder.iterdir()} == {MEANS, "8"}
+    without = Checkpoints(validate(StudyConfig, {"name": "x"}), StudyRecord(), place_of(tmp_path / "other"))
+    weighted(without, 1, "a")
+    without.finished(1, "COMPLETE")
+    assert not (without.folder / MEANS).exists()
+
+
+@pytest.mark.parametrize("at", ["before", "added", "told", "reduced"])
+def test_whoever_is_killed_counts_no_trial_twice(tmp_path: Path, at: str) -> None:
+    """Between any two of: the trial has ended, its weights are in the mean, the ledger says so, they are gone."""
+
+    class Killed(BaseException): ...
+
+    path = tmp_path / "x" / "ledger.jsonl"
+    empty: dict[str, Any] = {"code_version": "", "fingerprints": {}, "protocol_hash": ""}
+
+    def driver(ledger: Ledger) -> Checkpoints:
+        said = partial(averaged, ledger)
+        return Checkpoints(AVERAGING, read_study(path), place_of(tmp_path / "x"), said)
+
+    with Ledger.open(path) as ledger:
+        ledger.append("study", uuid="0", config=AVERAGING.model_dump(mode="json"), **empty)
+        first = driver(ledger)
+        for number in (2, 4):
+            weighted(first, number, "a")
+            ledger.append("asked", trial=number, phase="run", kind="sampled", point={})
+            ledger.append("finished", trial=number, attempt=1, outcome="COMPLETE", error=None)
+        first.finished(2, "COMPLETE")
+        where = {
+            "before": patch.object(soup, "add", side_effect=Killed),
+            "added": patch.object(ledger, "append", side_effect=Killed),
+            "told": patch.object(first, "_reduce", side_effect=Killed),
+            "reduced": patch.object(checkpoint, "keep_weights_only", side_effect=Killed),
+        }[at]
+        with where, pytest.raises(Killed):
+            first.finished(4, "COMPLETE")
+        second = driver(ledger)
+        second.finished(4, "COMPLETE")
+        events = [(e["trial"], e["mean"]) for e in read_events(path) if e["event"] == "averaged"]
+    assert mean(second, "a") == 3.0
+    assert events == [(2, "a"), (4, "a")]
+    assert {t.number: t.mean for t in read_study(path).trials.values()} == {2: "a", 4: "a"}
+
+
+def test_a_mean_that_cannot_be_written_loses_no_weights(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(AVERAGING, StudyRecord(), place_of(tmp_path))
+    weighted(checkpoints, 1, "a")
+    full = OSError(28, "No space left on device", "there")
+    with patch.object(soup, "add", side_effect=full), pytest.raises(UserError, match="there: No space left"):
+        checkpoints.finished(1, "COMPLETE")
+    assert checkpoint.steps(checkpoints.of(1)) == [20]
+    checkpoints.finished(1, "COMPLETE")
+    assert mean(checkpoints, "a") == 1.0

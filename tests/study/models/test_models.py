@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,33 @@ def test_a_study_goes_on_where_nothing_can_be_registered(
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("no model registered: http://127.0.0.1:9: MLflow is not there")
     assert err.endswith("once that is mended: study model small --register\n") and err.count("\n") == 1
+
+
+def test_the_mean_of_the_weights_that_were_kept(
+    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = find(tiny_root, NAME).config
+    several = config.model_copy(update={"models": config.models.model_copy(update={"keep": "all"})})
+    ran(tmp_path / "studies", several.model_copy(update={"search": config.search.model_copy(update={"trials": 3})}))
+    capsys.readouterr()
+    assert study("soup", NAME, "--root", tmp_path / "studies", "--to", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "mean of the kept best: the weights of trials" in said and "not control (e)" in said
+    found = find(tmp_path / "studies", NAME)
+    *_, scored = run_trial(config.trial, tmp_path / "by_hand", weights=mean_of(found.place.checkpoints, tmp_path))
+    values = {line.split()[0]: line.split()[1] for line in said.splitlines()[2:-2]}
+    assert values == {language: f"{value:.4f}" for language, value in scored.primary.values.items()}
+    assert {"README.md", "config.json", "model.safetensors"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert "mean of the kept best" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert study("soup", NAME, "--root", tiny_root, "--to", tmp_path / "none") == 2
+    assert "two trials at least must have kept their weights" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def mean_of(checkpoints: Path, folder: Path) -> Path:
+    """Of three trials' weights, as plainly as can be."""
+    states = [checkpoint.latest(checkpoints / str(number)) for number in range(3)]
+    whole = [state for state in states if state is not None]
+    mean = {k: sum(state.weights[k].double() for state in whole) / 3 for k in whole[0].weights}
+    checkpoint.write(folder / "mean", replace(whole[0], weights=mean, evaluations=()))
+    return folder / "mean"

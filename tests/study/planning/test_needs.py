@@ -100,6 +100,7 @@ def test_what_is_at_most_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert most(trial=SMALL | often) == 3 * 3 * 12 + weights
     assert most(search={"space": {"encoder.freeze_embeddings": [True, False]}}) == 2 * (3 * 3 * 12 + weights)
     assert most(models={"keep": 5}) == 3 * 3 * 12 + 5 * 4
+    assert most(models={"average": True}) == 3 * 3 * 12 + weights + 2 * 8
     # Baseline and the one trial; then the winner and three controls under 8 seeds.
     assert most(models={"keep": "all"}, trial=SMALL | {"perturbation": {"method": "adversarial"}}) == (
         3 * 3 * 12 + (2 + 4 * 8) * 4

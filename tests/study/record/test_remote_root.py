@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from tests.study.conftest import Event, evaluation, place_of
 from tests.study.reporting.conftest import build, configured
 from tests.waiting import wait_for
 from trainables.errors import UserError
-from trainables.storage import checkpoint
+from trainables.storage import checkpoint, soup
 from trainables.storage.scratch import scratch
 from trainables.storage.shelf import Shelf
 from trainables.storage.store import Store
@@ -540,6 +541,25 @@ def test_the_best_trials_keep_their_weights(machines: Machines, config: StudyCon
     assert set(store.sizes()) == files
     kept.finished(best[0], "FAIL")
     assert set(store.sizes()) == {f for f in files if not f.startswith(f"{best[0]}/")}
+
+
+def test_the_mean_of_all_trials_is_in_the_store(machines: Machines, config: StudyConfig, tmp_path: Path) -> None:
+    """Whichever machine the driver is on."""
+    averaging = config.model_copy(update={"models": config.models.model_copy(update={"average": True, "keep": 1})})
+    store = Store(machines.uri) / "small/checkpoints"
+    told: list[int] = []
+    for number, machine in ((0, "a"), (1, "b"), (2, "a")):
+        state = checkpoint.state(20, nn.Linear(2, 2), None, [])
+        checkpoint.write(tmp_path / str(number), replace(state, kin="kin"))
+        Shelf(store / number, tmp_path / str(number)).put()
+        kept = Checkpoints(averaging, StudyRecord(), machines.place(machine), lambda number, _: told.append(number))
+        kept.finished(number, "COMPLETE")
+    assert told == [0, 1, 2]
+    assert kept.mean_of("kin") == f"{machines.uri}/small/checkpoints/means/kin"
+    mean = Shelf(Store(kept.mean_of("kin")), tmp_path / "mean")
+    mean.fetch()
+    assert soup.members(mean.folder) == (0, 1, 2)
+    assert set((store / "means").sizes()) == {f"kin/3/{name}" for name in (checkpoint.WEIGHTS, checkpoint.META)}
 
 
 def test_a_lost_trial_goes_on_from_the_store_and_another_begins_anew(

@@ -100,6 +100,7 @@ def build(
     confirmed: bool = True,
     fails: Fails = lambda proposal: False,
     runners_up: int = 0,
+    averages: bool = False,
 ) -> None:
     """Write ledger and predictions; the trials that are to fail do."""
     place = Place(root, config.name)
@@ -107,6 +108,9 @@ def build(
         facts: dict[str, Any] = {"uuid": "0" * 32, "code_version": "0.1.0", "fingerprints": {"data": "d0"}}
         ledger.append("study", config=config.model_dump(mode="json"), protocol_hash="ab", **facts)
         drive(Trials(config, ledger, read_study(ledger.path)), place, fails)
+        for trial in read_study(ledger.path).trials.values() if averages else ():
+            if trial.state == "COMPLETE":
+                ledger.append("averaged", trial=trial.number, mean=f"of {trial.point.get('training.seed')}")
         if confirmed:
             plan = confirm.plan(config, read_study(ledger.path), runners_up)
             ledger.append("test_opened", protocol_hash="ab", reason="confirm")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from study.reporting.findings import ALL_UNIT, SOURCE_UNIT, Findings, find
-from study.reporting.source import Source, _cautions
-from tests.study.reporting.conftest import LANGUAGES, LOW
+from study.reporting.source import Source, _cautions, from_ledger
+from study.reporting.tables import headline
+from tests.study.reporting.conftest import LANGUAGES, LOW, build, configured
 
 
 def test_the_claim_is_the_endpoint_against_the_strongest_control(found: Findings) -> None:
@@ -117,3 +119,28 @@ def test_predictions_that_miss_the_official_scores_are_named(planted: Source) ->
     assert planted.results is not None
     wrong = planted.results.assign(score=np.where(planted.results["language"] == "sw", 0.5, planted.results["score"]))
     assert any("differ from the official accuracy" in text for text in _cautions(planted.trials, wrong))
+
+
+def test_the_mean_of_all_trials_stands_beside_the_others(tmp_path: Path, found: Findings) -> None:
+    """One model for each of the three seeds of the design: their mean is compared, and claimed it is not."""
+    build(tmp_path, configured(), averages=True)
+    with_mean = find(from_ledger("planted", tmp_path))
+    confirmed, results = with_mean.confirmed, with_mean.source.results
+    assert confirmed is not None and results is not None and found.confirmed is not None
+    assert confirmed.claim == found.confirmed.claim and confirmed.controls == found.confirmed.controls
+    assert with_mean.source.seeds["control e"] == (3, 3)
+    first, second = confirmed.averages
+    assert (first.treatment, first.control) == (confirmed.headline, "control e")
+    assert (second.treatment, second.control) == ("control e", confirmed.control)
+    low = results[results["language"].isin(LOW)]
+    means = low.groupby(["configuration", "seed", "language"])["score"].mean().groupby(["configuration", "seed"]).mean()
+    per_seed = means[confirmed.headline] - means["control e"].mean()
+    assert first.per_seed == pytest.approx(tuple(per_seed))
+    expected = stats.ttest_1samp(per_seed, 0).confidence_interval()
+    assert (first.by_seed.low, first.by_seed.high) == pytest.approx((expected.low, expected.high))
+    said = [sentence for topic, sentence in with_mean.conclusions if topic == "Averaging"]
+    assert len(said) == 3 and f"{confirmed.headline} scored higher than control e" in said[0]
+    row = next(r for r in headline(with_mean.source, confirmed).rows if r[0].startswith("control e"))
+    assert row[0] == f"control e − {confirmed.control} (shown, not claimed)"
+    assert row[2] == f"{100 * means['control e'].mean():.1f}"
+    assert not any(topic == "Averaging" for topic, _ in found.conclusions)

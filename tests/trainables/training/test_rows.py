@@ -15,7 +15,7 @@ from trainables.config import TrialConfig
 from trainables.loading import apply_point
 from trainables.materials.materials import load, places
 from trainables.model.encoder import load_tokenizer
-from trainables.storage import checkpoint
+from trainables.storage import checkpoint, tensors
 from trainables.training.export import _load as put_into_the_whole_vocabulary
 from trainables.training.loop import fit
 from trainables.training.rows import words_of
@@ -65,9 +65,9 @@ def as_before(written: Path, trial: Trial) -> np.ndarray:
     }
     meta = json.loads(json.loads((written / checkpoint.META).read_text())["meta"])
     del meta["numbering"]
-    for name, tensors in ((checkpoint.WEIGHTS, weights), (checkpoint.OPTIMIZER, optimizer)):
-        save_file({each: tensor.contiguous() for each, tensor in tensors.items()}, written / name)
-        meta["checksums"][name] = checkpoint._checksum(written / name)
+    for name, named in ((checkpoint.WEIGHTS, weights), (checkpoint.OPTIMIZER, optimizer)):
+        save_file({each: tensor.contiguous() for each, tensor in named.items()}, written / name)
+        meta["checksums"][name] = tensors.checksum(written / name)
     body = json.dumps(meta)
     envelope = {"checksum": checkpoint._digest(body.encode()), "meta": body}
     (written / checkpoint.META).write_text(json.dumps(envelope), encoding="utf-8")
