@@ -441,6 +441,17 @@ def test_a_resumed_trial_equals_an_undisturbed_one(shape: str, encoder: Path, tm
         assert torch.equal(weights_of(resumed)[name], weight), name
 
 
+@pytest.mark.parametrize("method", ["mvr", "xtune"])
+def test_half_precision_trains(method: str, encoder: Path, teachers: Callable[[str], Path], tmp_path: Path) -> None:
+    """The teacher computes in full: in half, a head made of the library's parts would say something else."""
+    point = {"perturbation__method": method, "perturbation__teacher": str(teachers("classification"))}
+    whole, half = (
+        stepped(begun(configured(encoder, "classification", **point, training__precision=precision), tmp_path))[0]
+        for precision in ("fp32", "bf16")
+    )
+    assert half == pytest.approx(whole, rel=0.05)
+
+
 def test_copies_in_other_words_are_segmented_anew_too(encoder: Path) -> None:
     noise = {"augmentation__method": "character_noise", "augmentation__copies": 2, "augmentation__probability": 0.5}
     config = configured(encoder, "classification", **noise)
