@@ -37,6 +37,7 @@ class XTune(Perturbation):
 
     name = "xtune"
     description = "outputs on an example kept like those on its second view, and a teacher's (xTune, both stages)"
+    dose = "perturbation.example_weight"
 
     @property
     def view(self) -> View | None:
