@@ -29,6 +29,7 @@ from trainables.materials.materials import Materials, load
 from trainables.scores import Evaluation, Split
 from trainables.tasks.answers import normaliser, score_answer
 from trainables.tasks.plan import Plan
+from trainables.tasks.relevance import Relevance
 from trainables.tasks.retrieval import Retrieval
 from trainables.tasks.span import SpanAnswering
 from trainables.tasks.tagging import Tagging
@@ -182,6 +183,8 @@ def guess(materials: Materials, examples: int) -> float:
     choices = range(len(shape.labels))
     constant = [[[c] * n if tagging else c for n in width] for c in choices]
     uniform = [[draw.choice(choices) for _ in range(n)] if tagging else draw.choice(choices) for n in width]
+    if isinstance(shape, Relevance):
+        constant, uniform = [[[c, float(c)] for c in each] for each in constant], [[c, float(c)] for c in uniform]
     return max(shape.score(rows, encoded, answers, "en")[shape.metrics[0]][0] for answers in (*constant, uniform))
 
 

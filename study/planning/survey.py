@@ -169,8 +169,10 @@ def _examples(shape: TaskShape, rows: Rows, code: str, shown: int) -> list[dict[
 
 def _named(shape: TaskShape, row: Row) -> Mapping[str, Any]:
     named = dict(row)
-    if shape.labels and isinstance(row.get("label"), int):
-        named["label"] = shape.labels[row["label"]]
-    if shape.labels and "tags" in row:
-        named["tags"] = [shape.labels[tag] for tag in row["tags"]]
+    for column in ("label", "tags") if shape.labels else ():
+        given = row.get(column)
+        if isinstance(given, list):
+            named[column] = [shape.labels[number] for number in given]
+        elif isinstance(given, int):
+            named[column] = shape.labels[given]
     return named

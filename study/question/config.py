@@ -16,9 +16,9 @@ class Objective(Config):
     """A scalar reduction of per-language scores, with a direction; with a threshold it is a constraint."""
 
     reduce: str = "selection_mean"
-    """Name of a reduction: `selection_mean`, `target_mean`, `low_resource_mean`, `high_resource_mean`,
-    `worst_language`, `worst_k_mean`, `cvar`, `transfer_gap`, `source`, `language:CODE`, `group:NAME`,
-    `cost:forward_equivalents`, …"""
+    """Name of a reduction: `selection_mean`, `target_mean`, `mean_with_source`, `low_resource_mean`,
+    `high_resource_mean`, `worst_language`, `worst_k_mean`, `cvar`, `transfer_gap`, `source`, `language:CODE`,
+    `group:NAME`, `cost:forward_equivalents`, …"""
     metric: str | None = None
     """Which metric is reduced; none: the task's primary one."""
     direction: Literal["maximize", "minimize"] = "maximize"

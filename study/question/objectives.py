@@ -7,6 +7,7 @@ A reduction is named in configurations, tables and metric keys alike:
 ``selection_mean``           mean over the languages that the selection rule selects by
 ``selection_worst``          the worst of them
 ``target_mean``              mean over all target languages
+``mean_with_source``         mean over all of them and the source language, which XGLUE's scores of a task are
 ``low_resource_mean``        mean over target languages of resource class 2 and below (Joshi et al. 2020)
 ``high_resource_mean``       mean over target languages of resource class 4 and 5
 ``worst_language``           the worst target language
@@ -44,6 +45,7 @@ PLAIN = (
     "selection_mean",
     "selection_worst",
     "target_mean",
+    "mean_with_source",
     "low_resource_mean",
     "high_resource_mean",
     "worst_language",
@@ -56,7 +58,7 @@ PLAIN = (
 KNOWN = (*PLAIN, "language:CODE", "group:NAME", "cost:forward_equivalents")
 """All of them, as they are listed to users."""
 
-STANDARD = tuple(name for name in PLAIN if name != "selection_worst")
+STANDARD = tuple(name for name in PLAIN if name not in ("selection_worst", "mean_with_source"))
 """Reductions that every table and the tracking server show, with `group:` of each declared group."""
 
 WORST_K = 5
@@ -102,6 +104,9 @@ def reduce(name: str, evaluation: Evaluation, config: StudyConfig, metric: str |
         targets = {k: scores[k] for k in scores.languages if k not in sources(config)}
         return _one(scores, config.trial.task.source_language) - _mean(targets, "target languages", config)
     members = members_of(name, scores.languages, config)
+    if kind == "mean_with_source":  # of the source alone, or the targets alone, it would go by another's name
+        _one(scores, config.trial.task.source_language)
+        members = members if set(members) - sources(config) else ()
     if not members:
         raise UnscoredError(f"{name}: none of its languages was evaluated")
     values = {k: scores[k] for k in members}
@@ -132,7 +137,7 @@ def members_of(name: str, available: Sequence[str], config: StudyConfig) -> tupl
         chosen = languages.group(kind.removesuffix("_mean"), targets, own=config.trial.task.own)
     elif kind == "group":
         chosen = group_members(argument, available, config)
-    elif kind == "transfer_gap":
+    elif kind in ("transfer_gap", "mean_with_source"):
         chosen = available
     elif kind == "cost":
         chosen = ()

@@ -78,6 +78,7 @@ _REDUCTIONS = {
     "selection_mean": "mean over the languages that select",
     "selection_worst": "worst of the languages that select",
     "target_mean": "mean over target languages",
+    "mean_with_source": "mean over all languages, the source counted",
     "low_resource_mean": "mean over low-resource languages",
     "high_resource_mean": "mean over high-resource languages",
     "worst_language": "worst language",

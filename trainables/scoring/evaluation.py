@@ -113,27 +113,31 @@ def evaluate(
         def answers() -> dict[str, list[Any]]:
             there = arrived()
             found = {"answers": shape.predict(*there)}
-            return found if calibration is None else found | {"probabilities": [*shape.probabilities(*there).numpy()]}
+            if calibration is not None:
+                found |= {"classes": shape.answers(*there).tolist()}
+                found |= {"probabilities": [*shape.probabilities(*there).numpy()]}
+            return found
 
         return answers
 
     found = predict_stream(model, materials, split, plan, group, respond)
     scores = score(materials, split, plan, found["answers"])
     if calibration is not None:
-        scores |= calibrated(materials, split, plan, found["answers"], found["probabilities"], calibration.bins)
+        scores |= calibrated(materials, split, plan, found["classes"], found["probabilities"], calibration.bins)
     return scores, found["answers"], plan
 
 
 def calibrated(
-    materials: Materials, split: Split, plan: Stream, answers: Predictions, probabilities: Predictions, bins: int
+    materials: Materials, split: Split, plan: Stream, classes: Predictions, probabilities: Predictions, bins: int
 ) -> dict[str, LanguageScores]:
     """``calibration_error`` and ``brier`` of each language, of shapes with single answers."""
     errors: dict[str, dict[str, float]] = {"calibration_error": {}, "brier": {}}
+    shape = materials.shape
     for language, items in plan.items.items():
-        rows, numbers = materials.rows[split][language], materials.evaluation[split][language].rows[items]
-        gold = np.asarray([rows[number]["label"] for number in numbers.tolist()])
+        encoded = materials.evaluation[split][language]
+        gold = shape.gold(shape.collate_labels([encoded.item_labels(item) for item in items], 1)).numpy()
         given = np.stack(probabilities[language]).astype(np.float64)
-        right = np.asarray(answers[language]) == gold
+        right = np.asarray(classes[language]) == gold
         errors["calibration_error"][language] = calibration_error(given.max(1), right, bins)
         errors["brier"][language] = brier(given, gold)
     counts = {language: len(items) for language, items in plan.items.items()}

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 class Classification(TaskShape):
     """One class per row. Logits (n, classes)."""
 
-    metrics = ("accuracy",)
+    metrics: tuple[str, ...] = ("accuracy",)
     has_single_answers = True
-    columns = ("text", "text_pair", "label", "key")
+    columns: tuple[str, ...] = ("text", "text_pair", "label", "key")
     auto_class, hub_task = "AutoModelForSequenceClassification", "text-classification"
 
     def __init__(self, labels: Sequence[str], pair: bool, crossed: bool = False) -> None:

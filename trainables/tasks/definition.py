@@ -18,7 +18,7 @@ from trainables.tasks.files import patterns_of
 from trainables.tasks.formats.reading import FormatName, Reading
 from trainables.tasks.formats.source import keeps_ascii
 
-Shape = Literal["classification", "multiple_choice", "tagging", "span", "retrieval"]
+Shape = Literal["classification", "multiple_choice", "relevance", "tagging", "span", "retrieval"]
 Split = Literal["train", "validation", "test"]
 Names = dict[str, str]
 CATALOG = Path(__file__).parent / "catalog.yaml"
@@ -151,7 +151,7 @@ class TaskDefinition(Config):
 
     @model_validator(mode="after")
     def _whole(self) -> TaskDefinition:
-        if self.shape in ("classification", "multiple_choice", "tagging") and len(self.labels) < 2:
+        if self.shape in ("classification", "multiple_choice", "relevance", "tagging") and len(self.labels) < 2:
             raise ValueError(f"labels: a task of shape {self.shape} needs at least two (got {len(self.labels)})")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: must be different from each other")
@@ -255,7 +255,7 @@ class TaskDefinition(Config):
     @property
     def classes(self) -> tuple[str, tuple[str, ...]] | None:
         """The column of the hub's classes, and what it calls them in the order of their numbers."""
-        column = {"tagging": "tags", "classification": "label", "multiple_choice": "label"}.get(self.shape)
+        column = {"tagging": "tags", "span": None, "retrieval": None}.get(self.shape, "label")
         named = self.hub.labels if self.hub else ()
         return (self.named_columns.get(column, column), named or self.labels) if column else None
 

@@ -1,8 +1,10 @@
-"""Exact nearest-neighbour search, and scores of ranked lists as XTREME-R's scripts compute them."""
+"""Exact nearest-neighbour search, and scores of ranked lists as XTREME-R's and XGLUE's scripts compute them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Hashable, Sequence
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -69,3 +71,26 @@ def average_precision(targets: Collection[Hashable], ranked: Sequence[Hashable],
 def reciprocal_rank(target: str, ranked: Sequence[str], k: int = TOP) -> float:
     """1 / rank of the target among the first k, 0 if it is not there (Mewsli-X)."""
     return next((1 / rank for rank, candidate in enumerate(ranked[:k], start=1) if candidate == target), 0.0)
+
+
+def ndcg(gains: Sequence[float], scores: Sequence[float]) -> float:
+    """DCG of the documents by falling score / that by falling gain, where DCG = sum of gain / log2(rank + 1).
+
+    Over all ranks, gains taken as they are. Documents of equal score share the mean of their gains: the mean over all
+    their orders (McSherry and Najork 2008; scikit-learn's ``ndcg_score``, which XGLUE calls). 0 where no gain is.
+
+    >>> round(ndcg([4, 0, 0], [1, 1, 1]), 5)
+    0.71031
+    """
+    known = [-math.inf if math.isnan(score) else score for score in scores]  # of a model that broke: the worst
+    ranking = sorted(zip(known, gains, strict=True), reverse=True)
+    shared: list[float] = []
+    for _, tied in groupby(ranking, key=lambda document: document[0]):
+        own = [gain for _, gain in tied]
+        shared += [sum(own) / len(own)] * len(own)
+    best = _dcg(sorted(gains, reverse=True))
+    return _dcg(shared) / best if best else 0.0
+
+
+def _dcg(gains: Sequence[float]) -> float:
+    return math.fsum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))

@@ -9,6 +9,7 @@ from trainables.tasks.base import TaskShape
 from trainables.tasks.choice import MultipleChoice
 from trainables.tasks.classification import Classification
 from trainables.tasks.definition import TaskDefinition, catalogue
+from trainables.tasks.relevance import Relevance
 from trainables.tasks.retrieval import Retrieval
 from trainables.tasks.span import SpanAnswering
 from trainables.tasks.tagging import Tagging
@@ -42,8 +43,10 @@ def _shape(definition: TaskDefinition) -> TaskShape:
         return Retrieval(definition.options.get("rows", "pairs"), definition.options.get("score", "accuracy"))
     if definition.shape == "span":
         return SpanAnswering(definition.options.get("normalisation", "squad"))
+    if definition.shape == "relevance":
+        return Relevance(definition.labels)
     if definition.shape == "tagging":
-        return Tagging(definition.labels)
+        return Tagging(definition.labels, definition.options.get("score", "f1"))
     return Classification(definition.labels, "text_pair" in definition.columns, definition.crossed)
 
 

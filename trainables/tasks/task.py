@@ -101,5 +101,6 @@ def _label_counts(rows: Rows, languages: Sequence[str]) -> dict[str, int]:
     labels: dict[str, set[int]] = {code: set() for code in languages}
     for split, by_language in rows.items():
         for code, found in by_language.items() if split != "train" else ():
-            labels[code].update(row["label"] for row in found if isinstance(row.get("label"), int))
+            for given in (row.get("label") for row in found):
+                labels[code].update(given if isinstance(given, list) else [given] if isinstance(given, int) else [])
     return {code: len(found) for code, found in labels.items() if found}

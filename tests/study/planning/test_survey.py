@@ -10,6 +10,7 @@ import pytest
 
 from study.cli import USER_ERROR, commands, execute
 from study.planning import survey_words
+from tests.trainables import tarball
 from tests.trainables.tiny import characters
 
 
@@ -57,6 +58,19 @@ def test_all_that_is_understood_of_a_task(task: Path, capsys: pytest.CaptureFixt
     assert "without rows of some label: toba_batak (validation)" in text
     assert "en: 1 rows of test have the words of a row of validation" in text
     assert 'sw test: text "three"; label "a"' in text
+
+
+@pytest.mark.parametrize("name", tarball.TASKS)
+def test_files_of_xglue_are_understood(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row is a query with its documents where that is what is scored; labels are named in any case."""
+    tarball.write(tmp_path)
+    found = json.loads(looked(capsys, name, f"task.data_dir={tmp_path}", "--json", "--rows", "1"))
+    assert found["rows"]["validation"]["de"] == 2 and found["absent"].keys() == {"test"}
+    assert set(found["files"]["validation"][0]["formats"]) == {"conll" if name.startswith("xglue") else "tsv"}
+    (row,) = found["examples"]["de"]
+    labels = {"xglue_ner": ["B-PER", "I-PER", "O"], "xglue_pos": ["NOUN", "VERB", "PUNCT"], "nc": "sports"}
+    labels |= {"qadsm": "Good", "wpr": ["Perfect", "Bad", "Good"], "qam": "True"}
+    assert row.get("label", row.get("tags")) == labels[name]
 
 
 def test_a_split_without_files_is_said(task: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,8 @@
 
 Columns stand between tabs, or between runs of blanks where the first line has no tab. They are ``column1`` and on; the
 first is also what the task calls its tokens, the last what it calls its tags, and ``header`` gives them other names:
-``columns: {tags: column2}`` takes CoNLL-2003's parts of speech. Lines of ``-DOCSTART-`` and comments before a sentence
+``columns: {tags: column2}`` takes CoNLL-2003's parts of speech. Where it names two, between blanks, a word may have
+blanks itself: the tag is what follows the last (XGLUE's POS). Lines of ``-DOCSTART-`` and comments before a sentence
 are no words. Chunks in IOB1 and BIOES (also BILOU) become IOB2, unless the task's own labels have other prefixes.
 """
 
@@ -44,6 +45,8 @@ def read(source: Source, reading: Reading) -> Iterator[Raw]:
         cells = cells_of(text, tabs)
         if not words and text.startswith("#") and len(cells) != width:  # a comment; else the word #
             continue
+        if len(reading.header) == 2 < len(cells) and not tabs:
+            cells = [text.strip(" \t").removesuffix(cells[-1]).rstrip(" \t"), cells[-1]]
         start = start if words else place
         words.append(cells)
         if len(cells) != width or not all(cells):

@@ -332,6 +332,21 @@ def test_a_task_keeps_the_scheme_of_its_labels() -> None:
 # CoNLL-U
 
 
+def test_words_have_blanks_where_two_columns_are_named(tmp_path: Path) -> None:
+    """As Vietnamese treebanks have them; elsewhere a line of three columns among those of two is malformed."""
+    path = written(tmp_path, "vi.test", "x A\nthủ  tướng A\n10\u00a0000 km B \n\na B\n")
+    named = Reading(shape="tagging", header=("words", "pos"))
+    assert rows_of(path, named) == [
+        {"words": ["x", "thủ  tướng", "10\u00a0000 km"], "pos": ["A", "A", "B"]},
+        {"words": ["a"], "pos": ["B"]},
+    ]
+    assert problems_of(path, TAGGING) == [
+        f"{line}: must have as many columns as the first line, 2 (got 3)" for line in (2, 3)
+    ]
+    (line,) = problems_of(written(tmp_path, "b.test", "a b NOUN\nb\n"), named)
+    assert line == "2: must have as many columns as the first line, 2 (got 1)"
+
+
 def test_words_of_conllu_and_all_that_is_said_of_them(tmp_path: Path) -> None:
     (row,) = rows_of(written(tmp_path, "es.conllu", CONLLU))
     assert row["tokens"] == ["Vamos", "nos"] and row["pos_tags"] == row["tags"] == row["upos"] == ["VERB", "PRON"]
