@@ -120,6 +120,8 @@ def test_a_second_view_is_the_same_text_and_has_its_label(shape: str, trim: bool
                     first, last = answered(each, number)
                     assert first[0] <= start < first[1] and last[0] < stop <= last[1]
     assert differ > 2 * len(train), "most differ"
+    drawn = [{tuple(view_of(materials, epoch, item).ids) for epoch in range(3)} for item in range(len(train))]
+    assert all(len(each) > 1 for each in drawn), "anew in each epoch"
     assert view_of(materials_of.load(config), 1, 0).ids.tolist() == view_of(materials, 1, 0).ids.tolist()
 
 
