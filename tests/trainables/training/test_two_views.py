@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -441,6 +442,22 @@ def test_a_resumed_trial_equals_an_undisturbed_one(shape: str, encoder: Path, tm
     assert again.scores == last.scores and again.training["view_divergence"] == last.training["view_divergence"]
     for name, weight in weights_of(undisturbed).items():
         assert torch.equal(weights_of(resumed)[name], weight), name
+
+
+@pytest.mark.parametrize("method", ["mvr", "xtune"])
+def test_an_item_without_a_second_view_counts_as_it_is(method: str, encoder: Path, tmp_path: Path) -> None:
+    config = configured(encoder, "tagging", perturbation__method=method)
+    found = materials_of.load(config)
+    trial, clean = (
+        start(each, replace(found, views=views), Group(), tmp_path)
+        for each, views in (
+            (config, lambda epoch, item: None),
+            (apply_point(config, {"perturbation.method": "none"}), None),
+        )
+    )
+    assert stepped(trial)[0] == pytest.approx(stepped(clean)[0], rel=1e-6)
+    for name, weight in weights_of(clean).items():
+        torch.testing.assert_close(weights_of(trial)[name], weight, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["mvr", "xtune"])
