@@ -6,6 +6,7 @@ Paths such as ``perturbation.epsilon`` are the same in YAML files, on the comman
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,9 @@ OFFLINE = "offline:"
 
 ENCODERS = f"must be {OFFLINE}e5-small, a local folder with safetensors weights, or a hub id and a network to fetch it"
 """What `EncoderConfig.name_or_path` may be, for who refuses it."""
+
+TASK_ROWS = "task"
+"""`NoiseConfig.clean` where the clean rows are the task's own."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -296,8 +300,17 @@ class AugmentationConfig(Config):
 
 
 class AttackConfig(Config):
-    """Accuracy under a projected-gradient attack on the word embeddings, per language."""
+    """Accuracy under attack, per language: an upper bound of what a stronger attack would leave."""
 
+    kind: Literal["embeddings", "words"] = "embeddings"
+    """`embeddings`: projected gradients on the word embeddings; `words`: words replaced by others of a resource, which
+    are taken to keep the label."""
+    queries: PositiveInt = 50
+    """`words`: most texts that the model is asked about an example, beside the example itself."""
+    candidates: PositiveInt = 8
+    """`words`: most replacements that are tried for a word."""
+    resource: Path | None = None
+    """`words`: replacements by language (JSON or TSV, as translations are); none: the synonyms that are installed."""
     epsilon: tuple[Positive, ...] = (0.1,)
     """Radii, each scored."""
     ascent_steps: PositiveInt = 5
@@ -312,6 +325,15 @@ class AttackConfig(Config):
     """As in the perturbation."""
     examples_per_language: PositiveInt = 20
     """Size of the subset that is attacked."""
+
+    @model_validator(mode="after")
+    def _reads_what_is_given(self) -> AttackConfig:
+        of_words = ("queries", "candidates", "resource")
+        for name, info in type(self).model_fields.items():
+            is_read = name in ("kind", "examples_per_language") or (name in of_words) == (self.kind == "words")
+            if not is_read and getattr(self, name) != info.default:
+                raise ValueError(f"kind {self.kind} reads no {name} (got {getattr(self, name)})")
+        return self
 
 
 class CertifyConfig(Config):
@@ -339,19 +361,62 @@ class CalibrationConfig(Config):
 class NoiseConfig(Config):
     """Scores on noised texts, per language: of one kind of noise, at several rates and without."""
 
-    kind: Literal["character", "word_drop", "casing_accents"]
+    kind: Literal["character", "word_drop", "casing_accents", "files"]
     """`character`: a letter inserted, deleted or replaced, new ones out of the language's own texts; `word_drop`: words
-    left out; `casing_accents`: words in lower case without accents."""
+    left out; `casing_accents`: words in lower case without accents; `files`: noisy rows that files have."""
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] | None = None
+    """What its scores are called; none: as the kind."""
     rate: Annotated[tuple[Rate, ...], Field(min_length=1)] | None = None
-    """Shares of words that are noised, each scored; none: 0.05, 0.1 and 0.2, of `casing_accents` 1."""
+    """Shares of words that are noised, each scored; none: 0.05, 0.1 and 0.2, of `casing_accents` and `files` 1. Of
+    `files`: what takes the place of `{rate}` in their names."""
+    letters: Literal["alphabet", "keyboard"] = "alphabet"
+    """`character`: new letters are any of the language's own, or those around the one that is hit, on the keyboard that
+    it is typed on; where no layout is known, any of its own."""
     examples_per_language: PositiveInt = 100
     """Size of the subset that is noised."""
+    files: str | None = None
+    """`files`: pattern of the noisy files, with `{split}` and `{language}`, as the task's own, and `{rate}` where there
+    are several: under the task's folder, or an absolute one. A split or language without them is not scored so."""
+    clean: str | None = TASK_ROWS
+    """`files`: the same rows without noise. `task`: the task's own of that split; or a pattern of files; none: there
+    are none, and nothing is compared."""
+
+    @property
+    def label(self) -> str:
+        """What its scores are called."""
+        return self.name or self.kind
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """Rates that are scored, rising, from 0, which is the text as it is."""
-        usual = (1.0,) if self.kind == "casing_accents" else (0.05, 0.1, 0.2)
-        return (0.0, *sorted(set(self.rate or usual)))
+        """Rates that are scored, rising, from 0, which is the text as it is, if there is such a text."""
+        usual = (1.0,) if self.kind in ("casing_accents", "files") else (0.05, 0.1, 0.2)
+        clean = () if self.clean is None else (0.0,)
+        return (*clean, *sorted(set(self.rate or usual)))
+
+    @model_validator(mode="after")
+    def _reads_what_is_given(self) -> NoiseConfig:
+        if self.kind != "character" and self.letters != "alphabet":
+            raise ValueError(f"{self.kind} reads no letters, kind character does (got {self.letters})")
+        if self.kind != "files":
+            for name, given in (("files", self.files is not None), ("clean", self.clean != TASK_ROWS)):
+                if given:
+                    raise ValueError(f"{self.kind} reads no {name}, kind files does (got {getattr(self, name)})")
+            return self
+        for name, pattern in (("files", self.files or "none"), ("clean", self.clean)):
+            if pattern not in (TASK_ROWS, None) and _placeholders(pattern) - {"rate"} != {"split", "language"}:
+                raise ValueError(f"{name} must be a path with {{split}} and {{language}} in it (got {pattern})")
+        if "rate" in _placeholders(self.clean or ""):
+            raise ValueError(f"clean must have no {{rate}}, the rows of all rates are the same (got {self.clean})")
+        of_rates = "rate" in _placeholders(self.files or "")
+        if (of_rates and self.rate is None) or (not of_rates and len(self.rate or ()) > 1):
+            raise ValueError(
+                f"rate must say what stands for {{rate}} in files, and is one where they have none (got {self.files})"
+            )
+        return self
+
+
+def _placeholders(pattern: str) -> set[str]:
+    return set(re.findall(r"\{([^}]*)\}", pattern))
 
 
 class EvaluationConfig(Config):
@@ -378,16 +443,21 @@ class EvaluationConfig(Config):
     """Certify the smoothed classifier too."""
     noise: tuple[NoiseConfig, ...] = ()
     """Score on noised texts too, once for each kind."""
-
     calibration: CalibrationConfig | None = None
-    """Score the calibration of the answers too, at every evaluation: `calibration_error` and `brier`."""
+    """Score the calibration of the answers too, at every evaluation: `calibration_error`, `brier` and
+    `confidence_weighted_accuracy`."""
+    agreement: bool = False
+    """Score too, at every evaluation, how often an answer is the model's own to the same example in the source language
+    (`agreement`), where the evaluated rows are parallel."""
 
     @field_validator("noise")
     @classmethod
     def _each_kind_once(cls, noise: tuple[NoiseConfig, ...]) -> tuple[NoiseConfig, ...]:
-        kinds = [each.kind for each in noise]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError(f"must have each kind once (got {', '.join(kinds)})")
+        labels = [each.label for each in noise]
+        if len(set(labels)) < len(labels):
+            raise ValueError(
+                f"must have each kind once, further ones under a name of their own (got {', '.join(labels)})"
+            )
         return noise
 
 

@@ -47,9 +47,9 @@ class Decomposition:
     df_both: Floats
     """Satterthwaite's degrees of freedom of the sum of the first two; at least seeds - 1."""
 
-    def half_widths(self) -> tuple[Floats, Floats]:
+    def half_widths(self, level: float = intervals.LEVEL) -> tuple[Floats, Floats]:
         """Half the interval by seed, and by both."""
-        quantile = (1 + intervals.LEVEL) / 2
+        quantile = (1 + level) / 2
         by_seed = stats.t.ppf(quantile, self.seeds - 1) * np.sqrt(self.seed_variance)
         both = stats.t.ppf(quantile, self.df_both) * np.sqrt(self.seed_variance + self.example_variance)
         return by_seed, np.maximum(by_seed, both)
@@ -205,12 +205,23 @@ def beside(results: pd.DataFrame, treatment: str, single: str) -> pd.DataFrame:
     return pd.concat([others, *(means.assign(seed=seed) for seed in seeds)], ignore_index=True)
 
 
-def difference(data: Paired, reduction: Reduction, name: str) -> Difference:
-    """Treatment minus control of `reduction` over languages, paired by seed."""
+def difference(data: Paired, reduction: Reduction, name: str, level: float = intervals.LEVEL) -> Difference:
+    """Treatment minus control of `reduction` over languages, paired by seed; `level` of the intervals by seed and by
+    both, which is a higher one where seeds were looked at as they came in (`sequential`)."""
+    per_seed, influence, languages = _seeds(data, reduction)
+    return _difference(data, name, per_seed, influence, languages, level)
+
+
+def parts(data: Paired, reduction: Reduction) -> Decomposition:
+    """What the difference of `reduction` is made of."""
+    return decompose(*_seeds(data, reduction)[:2])
+
+
+def _seeds(data: Paired, reduction: Reduction) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """(S,) differences, (S, N) influence of the N examples that matter, and the languages that do."""
     table = data.language_scores()
     values = np.apply_along_axis(lambda row: reduction(dict(zip(data.languages, row, strict=True))), -1, table)
-    influence, languages = _influence(data, table, values, reduction)
-    return _difference(data, name, values[0] - values[1], influence, languages)
+    return values[0] - values[1], *_influence(data, table, values, reduction)
 
 
 def _influence(data: Paired, table: Floats, values: Floats, reduction: Reduction) -> tuple[Floats, tuple[str, ...]]:
@@ -251,25 +262,32 @@ def _example_influence(data: Paired, language: str) -> Floats:
     return _divide(centred, np.broadcast_to(weights.sum(axis=-1, keepdims=True), centred.shape))
 
 
-def _difference(data: Paired, name: str, per_seed: Floats, influence: Floats, languages: tuple[str, ...]) -> Difference:
-    parts = decompose(per_seed, influence)
-    estimate, s = float(parts.estimate), parts.seeds
-    error, examples_error = np.sqrt(float(parts.seed_variance)), np.sqrt(float(parts.conditional_variance))
-    total = float(parts.seed_variance + parts.example_variance)
-    half = float(parts.half_widths()[1])
+def _difference(
+    data: Paired,
+    name: str,
+    per_seed: Floats,
+    influence: Floats,
+    languages: tuple[str, ...],
+    level: float = intervals.LEVEL,
+) -> Difference:
+    found = decompose(per_seed, influence)
+    estimate, s = float(found.estimate), found.seeds
+    error, examples_error = np.sqrt(float(found.seed_variance)), np.sqrt(float(found.conditional_variance))
+    total = float(found.seed_variance + found.example_variance)
+    half = float(found.half_widths(level)[1])
     p_seed = intervals.p_value(estimate, error, s - 1)
-    p_both = intervals.p_value(estimate, np.sqrt(total), float(parts.df_both))
+    p_both = intervals.p_value(estimate, np.sqrt(total), float(found.df_both))
     return Difference(
         name, data.treatment, data.control, estimate, tuple(map(float, per_seed)), data.seeds, languages,
-        parts.examples,
-        by_seed=intervals.around(estimate, error, s - 1),
+        found.examples,
+        by_seed=intervals.around(estimate, error, s - 1, level),
         by_both=Interval(estimate - half, estimate + half) if np.isfinite(half) else UNKNOWN,
-        by_examples=intervals.around(estimate, examples_error, parts.examples - 1),
+        by_examples=intervals.around(estimate, examples_error, found.examples - 1),
         p_seed=p_seed,
         # The larger of the two, as the interval is the longer of the two.
         p_both=float(np.fmax(p_seed, p_both)),
         p_sign_flip=significance.sign_flip(per_seed),
-        example_share=float(parts.example_variance) / total if total > 0 else 0.0,
+        example_share=float(found.example_variance) / total if total > 0 else 0.0,
         unpaired=data.unpaired,
     )  # fmt: skip
 

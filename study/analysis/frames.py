@@ -18,6 +18,7 @@ weight         float    optional, 1 if absent. The language's score is sum(score
                         corpus F1 exact: score 2 TP / (predicted + expected), weight predicted + expected
 metric         str      optional, ``score`` if absent. ``accuracy`` is tested by McNemar, others by swapping sentences
 split          str      optional, ``test`` if absent; ``validation`` rows choose the strongest control
+confidence     float    optional: the probability of the prediction, in [0, 1], which `calibration` reads
 prediction     any      optional, not read here
 gold           any      optional, not read here
 ============== ======== =======================================================================================

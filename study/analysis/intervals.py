@@ -41,7 +41,7 @@ NO_VARIATION = 1e-12
 """Standard errors below this are zero: scores are multiples of one over the number of examples."""
 
 
-def around(estimate: float, standard_error: float, df: float) -> Interval:
+def around(estimate: float, standard_error: float, df: float, level: float = LEVEL) -> Interval:
     """Two-sided t interval.
 
     Unknown where values agree exactly on something other than zero: so few examples that all seeds land on the same
@@ -49,7 +49,7 @@ def around(estimate: float, standard_error: float, df: float) -> Interval:
     """
     if not (np.isfinite(standard_error) and df > 0) or _tied(estimate, standard_error):
         return UNKNOWN
-    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * standard_error
+    half = float(stats.t.ppf((1 + level) / 2, df)) * standard_error
     return Interval(estimate - half, estimate + half)
 
 

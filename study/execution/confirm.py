@@ -1,4 +1,7 @@
-"""The fixed design of `confirm`: winner and controls over fresh reserved seeds, scored on the test split."""
+"""The fixed design of `confirm`: winner and controls over fresh reserved seeds, scored on the test split.
+
+With looks (`looks`) it is that design up to the next look, and goes on until one says that enough is known.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from functools import partial
 
 import pandas as pd
 
+from study.execution import looks
 from study.execution.adapters import Listener
 from study.execution.checkpoints import Checkpoints
 from study.execution.retry import reopen
@@ -55,12 +59,21 @@ def confirm_study(
         raise UserError(f"{name}: trials {', '.join(map(str, unfinished))} are not finished; study resume {name}")
     done = [t for t in record.trials.values() if t.phase == "confirm"]
     earlier = len({t.attributes["configuration"] for t in done if t.kind == "runner_up"})
-    planned = plan(config, record, max(runners_up, earlier))[: len(done) if retry else None]
-    if len(done) < len(planned) and done and not again and all(t.ended for t in done):
-        raise UserError(f"{name}: the test split was opened already; --again opens it once more for what is new")
-    if retry or len(done) < len(planned) or any(not t.ended for t in done):
+    looking = config.protocol.confirm is not None
+    if looking and done and runners_up > earlier:
+        raise UserError(f"{name}: a confirmation with looks has its runners-up from the start (got {earlier} then)")
+    while True:
+        planned = plan(config, record, max(runners_up, earlier))[: len(done) if retry else None]
+        if len(done) < len(planned) and done and not (again or looking) and all(t.ended for t in done):
+            raise UserError(f"{name}: the test split was opened already; --again opens it once more for what is new")
+        if not (retry or len(done) < len(planned) or any(not t.ended for t in done) or looks.due(config, record)):
+            break
+        seen = len(record.looks)
         _execute(config, place, reading, planned, retry, take_over, events, address)
         record = reading.update()
+        done = [t for t in record.trials.values() if t.phase == "confirm"]
+        if len(record.looks) == seen:  # none of its protocol, or interrupted before it
+            break
     results(config, record, place).to_parquet(place.results)
     roots.keep(place, place.results)
     return record
@@ -81,18 +94,28 @@ def _execute(
     with roots.opened(place, take_over, hear) as ledger:
         record = reading.update()
         asked = sum(t.phase == "confirm" for t in record.trials.values())
-        if asked < len(planned):
+        # The parts of a confirmation with looks are one opening, agreed on before.
+        if asked < len(planned) and (config.protocol.confirm is None or not record.openings):
             configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
-            reason = f"confirm {', '.join(configurations)} over {config.protocol.confirm_seeds} seeds"
+            most = "at most " * (config.protocol.confirm is not None) + str(config.protocol.most_seeds)
+            reason = f"confirm {', '.join(configurations)} over {most} seeds"
+            looks.announce(config, ledger)
             ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
         write_study(config, ledger, record, made_from(config, ("validation", "test")))
         checkpoints = Checkpoints(config, record, place, partial(averaged, ledger))
         record = reopen(ledger, reading, checkpoints, retry)
-        execute(Trials(config, ledger, record, planned), checkpoints, hear, address)
+        trials = Trials(config, ledger, record, planned)
+        if trials.remaining:
+            execute(trials, checkpoints, hear, address)
+        if not retry and looks.due(config, record := reading.update()):
+            looks.take(config, record, results(config, record, place), ledger)
 
 
 def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[Planned]:
-    """Every configuration under every reserved seed, configuration by configuration, so that adding some appends."""
+    """Every configuration under every reserved seed, configuration by configuration, so that adding some appends.
+
+    With looks: up to the next one, look by look.
+    """
     choice = ranking.choose(config, record)
     winner = apply_point(config.trial, choice.winner.point)
     configurations: list[tuple[str, str | None, str, TrialConfig]] = [
@@ -104,18 +127,20 @@ def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[
         ("runner_up", None, f"trial {ranked.numbers[0]}", apply_point(config.trial, ranked.point))
         for ranked in choice.runners_up[:runners_up]
     ]
+    first, *others = rules.confirm_looks(config)[: looks.parts(config, record)]
     return [
-        *_seeded(config, configurations),
+        *_seeded(config, configurations, first),
         *_averages(config, record, choice.winner),
-        *_seeded(config, further),
+        *_seeded(config, further, first),
+        *(planned for seeds in others for planned in _seeded(config, [*configurations, *further], seeds)),
     ]
 
 
 def _seeded(
-    config: StudyConfig, configurations: Sequence[tuple[str, str | None, str, TrialConfig]]
+    config: StudyConfig, configurations: Sequence[tuple[str, str | None, str, TrialConfig]], seeds: Sequence[int]
 ) -> Iterator[Planned]:
     for kind, control, name, trial in configurations:
-        for seed in rules.confirm_seeds(config):
+        for seed in seeds:
             yield Planned(_point(config, trial, seed), kind, control, {"configuration": name})
 
 

@@ -9,7 +9,7 @@ import search_spaces
 from study.execution.concurrency import on_a_card
 from study.planning import needs, preflight
 from study.question import encoders, objectives
-from study.question.config import ScalingConfig, StudyConfig
+from study.question.config import ProtocolConfig, ScalingConfig, StudyConfig
 from study.views.found import planned
 from study.views.values import selection_words
 from trainables import machine
@@ -31,15 +31,19 @@ def words(config: StudyConfig, root: Path) -> str:
         "proposals": _proposals(config),
         "objectives": [objectives.words(o) for o in config.search.objectives],
         "selection": [selection_words(config)],
-        "confirm": [
-            f"{config.protocol.confirm_seeds} fresh seeds; primary endpoint {config.protocol.primary_endpoint}"
-        ],
+        "confirm": [f"{_seeds(config.protocol)}; primary endpoint {config.protocol.primary_endpoint}"],
         "groups": _groups(config, tested),
         "workers": _workers(config.scaling),
         "time": _time(config, root),
         "disk": [needs.disk(config, root)],
     }
     return "\n".join([f"study {config.name}", *([config.question] if config.question else []), "", *titled(sections)])
+
+
+def _seeds(protocol: ProtocolConfig) -> str:
+    if protocol.confirm is None:
+        return f"{protocol.confirm_seeds} fresh seeds"
+    return f"at most {protocol.most_seeds} fresh seeds, a look after every {protocol.confirm.seeds.look_every}"
 
 
 def titled(sections: Mapping[str, Iterable[str]]) -> list[str]:

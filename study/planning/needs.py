@@ -58,7 +58,7 @@ def kept(config: StudyConfig) -> int:
     """Most finished trials whose weights stay."""
     if config.models.keep != "all":
         return config.models.keep
-    return trials(config) + len(configurations(config)) * config.protocol.confirm_seeds
+    return trials(config) + len(configurations(config)) * config.protocol.most_seeds
 
 
 def used(config: StudyConfig, root: Path) -> int:

@@ -52,7 +52,7 @@ def words(config: StudyConfig, root: Path, pilot: str | None = None, examples: i
     known = None if pilot is None else spread_of(find(root, pilot), root, config, tested)
     count, source = _examples(config, known, examples)
     units, note = _languages(config, tested)
-    plan = power.plan(config.protocol.confirm_seeds, units, count, known.spread if known else power.ASSUMED)
+    plan = power.plan(config.protocol.most_seeds, units, count, known.spread if known else power.ASSUMED)
     sections = {
         "endpoint": [
             f"{config.protocol.primary_endpoint} on the test split: {units} language{'s' * (units != 1)}{note}",
@@ -185,7 +185,7 @@ def _seeds_for(plan: power.Plan) -> str:
 
 
 def _confirm(config: StudyConfig) -> str:
-    names, seeds = needs.configurations(config), config.protocol.confirm_seeds
+    names, seeds = needs.configurations(config), config.protocol.most_seeds
     return f"{len(names) * seeds} trials: {', '.join(names)}, each under {seeds} seeds"
 
 
@@ -202,7 +202,7 @@ def _time(config: StudyConfig, root: Path, examples: int) -> Iterator[str]:
         yield "a budget in epochs is as long as the data; give training.budget.steps to have it estimated"
         return
     run = one * needs.trials(config)
-    confirm = confirmed * len(needs.configurations(config)) * config.protocol.confirm_seeds
+    confirm = confirmed * len(needs.configurations(config)) * config.protocol.most_seeds
     scaling = config.scaling
     at_once = needs.at_once(scaling)
     yield (

@@ -71,8 +71,11 @@ UNITS = {
 }
 """Units of parameters; others have none, or depend on the study (`_parameter_label`)."""
 
-LENGTHS = ("certified_radius", "certified_word_distance")
-"""Metrics that are no fractions: in lengths of a word's embedding."""
+UNSCALED = {
+    **dict.fromkeys(("certified_radius", "certified_word_distance"), "lengths of a word's embedding"),
+    "attacked_queries_words": "texts",
+}
+"""Units of the metrics that are no fractions; others are in points."""
 
 
 @dataclass(frozen=True)
@@ -255,11 +258,10 @@ def _score(study: Study, seen: Sequence[Seen], name: str) -> Quantity | None:
         except objectives.UnscoredError:
             return None
 
-    is_length = metric in LENGTHS
-    unit = "lengths of a word's embedding" if is_length else "points"
+    unit = UNSCALED.get(metric, "points")
     what = (metric or evaluation.metric).replace("_", " ")
     label = f"{_reduction_words(reduction, study.config.trial.task.own)}, {evaluation.split} {what} ({unit})"
-    return Quantity(name, "score", label, read, scale=1.0 if is_length else 100.0)
+    return Quantity(name, "score", label, read, scale=1.0 if metric in UNSCALED else 100.0)
 
 
 def _reduction_words(name: str, own: languages.Own) -> str:

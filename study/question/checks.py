@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from search_spaces import load
 from search_spaces.dimensions import Space
-from study.question import encoders, rules, selection_problems
+from study.question import encoders, objectives, rules, selection_problems
 from study.question.config import ScalingConfig, StudyConfig
 from trainables.config import TrialConfig
 from trainables.errors import UserError, shown, suggestion
@@ -158,6 +158,8 @@ _FURTHER_METRICS = {
     "noise_": "noise",
     "calibration_": "calibration",
     "brier": "calibration",
+    "confidence_weighted_": "calibration",
+    "agreement": "agreement",
 }
 """What the names of metrics begin with that are scored where a part of `evaluation` asks for it."""
 
@@ -169,3 +171,14 @@ def _metric_problems(config: StudyConfig) -> Iterator[str]:
         for start, part in _FURTHER_METRICS.items():
             if metric.startswith(start) and not getattr(evaluation, part):
                 yield f"search.objectives[{i}].metric: needs trial.evaluation.{part} (got {metric!r})"
+        if metric == "agreement" and _reads_source(objective.reduce, config):
+            rule = "agreement is with the source language, which has none of its own: reduce target languages"
+            yield f"search.objectives[{i}].reduce: {rule} (got {objective.reduce!r})"
+
+
+def _reads_source(reduction: str, config: StudyConfig) -> bool:
+    """Whether a reduction reads the source language's own score."""
+    source, of_rule = objectives.sources(config), reduction in ("selection_mean", "selection_worst")
+    language = reduction.removeprefix("language:")
+    is_selecting = of_rule and config.protocol.selection == "source_validation"
+    return reduction in ("source", "transfer_gap") or language in source or is_selecting

@@ -75,6 +75,24 @@ class SearchConfig(Config):
         return tuple(o for o in self.objectives if o.threshold is not None)
 
 
+class SeedsConfig(Config):
+    """Seeds that come in until enough is known."""
+
+    most: Annotated[int, Field(ge=3)]
+    """Fresh seeds at most."""
+    look_every: Annotated[int, Field(ge=3)]
+    """Seeds after which the primary endpoint is looked at; the last look is at `most`."""
+
+
+class ConfirmConfig(Config):
+    """A confirmation that stops when it knows."""
+
+    seeds: SeedsConfig
+    """How many, and when they are looked at."""
+    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"
+    """How the level is spent over the looks: hardly any of it early, or in nearly equal parts."""
+
+
 class ProtocolConfig(Config):
     """Who may see which scores, and what is claimed."""
 
@@ -86,12 +104,19 @@ class ProtocolConfig(Config):
     """The one reduction of test scores that is claimed; everything else is exploratory."""
     confirm_seeds: Annotated[int, Field(ge=3)] = 8
     """Fresh seeds of `study confirm`."""
+    confirm: ConfirmConfig | None = None
+    """Looks at the primary endpoint on the way, in place of `confirm_seeds`; none: all seeds are trained."""
     confirm_examples_per_language: PositiveInt | None = None
     """Examples of each language that `study confirm` scores; none: the whole splits."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Named groups of languages for objectives and tables."""
     tune_controls: bool = False
     """Give control (b), the unperturbed one, a search of its own with an equal number of trials."""
+
+    @property
+    def most_seeds(self) -> int:
+        """Fresh seeds of `study confirm`, at most."""
+        return self.confirm_seeds if self.confirm is None else self.confirm.seeds.most
 
 
 class ScalingConfig(Config):

@@ -64,6 +64,8 @@ def visible(evaluation: Evaluation, config: StudyConfig) -> Evaluation:
 def protocol_hash(config: StudyConfig) -> str:
     """Fingerprint (16 hex digits) of everything that says who selects by what, and what is claimed."""
     data = config.model_dump(mode="json")
+    if config.protocol.confirm is None:
+        del data["protocol"]["confirm"]  # as before there were looks
     agreed = {
         "protocol": data["protocol"],
         "objectives": data["search"]["objectives"],
@@ -92,9 +94,18 @@ def confirm_seeds(config: StudyConfig) -> tuple[int, ...]:
     base = config.trial.training.seed
     more = (RESERVED_SEEDS + derive(base, "confirm", i) % RESERVED_SEEDS for i in range(1 << 20))
     seeds: dict[int, None] = {}
-    while len(seeds) < config.protocol.confirm_seeds:
+    while len(seeds) < config.protocol.most_seeds:
         seeds.setdefault(next(more))
     return tuple(seeds)
+
+
+def confirm_looks(config: StudyConfig) -> tuple[tuple[int, ...], ...]:
+    """The seeds of `confirm` in the parts after each of which its endpoint is looked at: all of them without looks."""
+    seeds, looks = confirm_seeds(config), config.protocol.confirm
+    if looks is None:
+        return (seeds,)
+    every = looks.seeds.look_every
+    return tuple(seeds[start : start + every] for start in range(0, len(seeds), every))
 
 
 # Points

@@ -9,6 +9,9 @@ from study.question.config import StudyConfig
 from study.question.rules import RESERVED_SEEDS, selectors
 from trainables import languages as languages_
 
+ERRORS = ("brier", "calibration_error", "attacked_success")
+"""What the names of metrics begin with of which less is better."""
+
 
 def problems(
     config: StudyConfig, languages: Sequence[str] | None = None, tested: Sequence[str] | None = None
@@ -61,6 +64,17 @@ def _seed_problems(config: StudyConfig) -> Iterator[str]:
     seed = config.trial.training.seed
     if seed >= RESERVED_SEEDS:
         yield f"trial.training.seed: must be below {RESERVED_SEEDS}, the rest is for confirm (got {seed})"
+    if (confirm := config.protocol.confirm) is None:
+        return
+    if confirm.seeds.look_every > confirm.seeds.most:
+        yield (
+            "protocol.confirm.seeds.look_every: must be at most protocol.confirm.seeds.most, "
+            f"{confirm.seeds.most} (got {confirm.seeds.look_every})"
+        )
+    usual = type(config.protocol).model_fields["confirm_seeds"].default
+    if config.protocol.confirm_seeds != usual:
+        given = config.protocol.confirm_seeds
+        yield f"protocol.confirm_seeds: protocol.confirm says how many there are, leave it at {usual} (got {given})"
 
 
 def _checkpoint_problems(config: StudyConfig) -> Iterator[str]:
@@ -86,7 +100,7 @@ def _checkpoint_problems(config: StudyConfig) -> Iterator[str]:
 
 def _is_error(metric: str | None) -> bool:
     """Whether a metric says how wrong a model is; under noise it has the noise's name around it."""
-    return metric is not None and metric.removeprefix("noise_").startswith(("brier", "calibration_error"))
+    return metric is not None and metric.removeprefix("noise_").startswith(ERRORS)
 
 
 def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) -> Iterator[str]:

@@ -19,6 +19,9 @@ borrowed     study, uuid, trial (number there), point, distributions, outcome, e
              study, for the search to learn from
 averaged     trial, mean: the weights of a completed trial are in a mean, which has the name of all those it is of
 stopped      cause: phase `run` ended before its number of trials was reached
+looks        looks (seeds at each), bounds (of the p-value at each), spending: agreed before the test split is opened
+look         seeds, treatment, control, estimate, low, high, p, bound, predictive, verdict (crossed | futile | go on |
+             open): what a look at the primary endpoint found
 test_opened  protocol_hash, reason: `confirm` may read the test split from here on
 ============ ===========================================================================================================
 

@@ -136,6 +136,10 @@ class StudyRecord:
     """By number, in the order they were asked."""
     openings: list[dict[str, Any]] = field(default_factory=list)
     """The `test_opened` events."""
+    agreed: dict[str, Any] | None = None
+    """The `looks` event: when a confirmation looks at its endpoint, and when it stops; none without looks."""
+    looks: list[dict[str, Any]] = field(default_factory=list)
+    """The `look` events."""
     sessions: list[dict[str, Any]] = field(default_factory=list)
     """The `opened` events: one per driver that wrote this ledger."""
     borrowed: list[TrialRecord] = field(default_factory=list)
@@ -161,6 +165,7 @@ class StudyRecord:
             trials={n: replace(t, reports=list(t.reports)) for n, t in kept.items()},
             recorded=list(self.recorded),
             openings=list(self.openings),
+            looks=list(self.looks),
             sessions=list(self.sessions),
             borrowed=list(self.borrowed),
         )
@@ -208,6 +213,12 @@ class StudyRecord:
 
     def _test_opened(self, event: Mapping[str, Any]) -> None:
         self.openings.append(dict(event))
+
+    def _looks(self, event: Mapping[str, Any]) -> None:
+        self.agreed = dict(event)
+
+    def _look(self, event: Mapping[str, Any]) -> None:
+        self.looks.append(dict(event))
 
     def _asked(self, event: Mapping[str, Any]) -> None:
         self.trials[event["trial"]] = TrialRecord(

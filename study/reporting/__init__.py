@@ -5,8 +5,10 @@ the numbers behind them as CSV and Parquet.
 
 source     a study's ledger, or foreign: anyone's results, with what is known of them and foreign_problems
 findings   everything that is said of one study, computed once; start here. words: its conclusions
+suite_words  conclusions over many tasks, out of pooled gains and slopes
 tables     one description, three renderings; page: the HTML; files: what stands beside it; publishing: the command
-figures    which ones the data allow: trial_figures, dose_figures, confirmation_figures; style: their look
+figures    which ones the data allow: trial_figures, dose_figures, confirmation_figures, calibration_figures
+style      their look
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from study.reporting import confirmation_figures, dose_figures, trial_figures
+from study.reporting import calibration_figures, confirmation_figures, dose_figures, trial_figures
 from study.reporting.findings import Findings
 from study.reporting.style import Figure
 
@@ -16,6 +16,8 @@ def all_figures(findings: Findings) -> Iterator[Figure]:
         yield confirmation_figures.controls(source, confirmed)
         yield confirmation_figures.forest(source, confirmed)
         yield confirmation_figures.resources(source, confirmed)
+        if len(confirmed.reliability):
+            yield calibration_figures.reliability(source, confirmed)
     if dosed is not None:
         yield dose_figures.panels(source, dosed)
         yield dose_figures.heat_map(source, dosed)

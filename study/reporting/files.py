@@ -72,6 +72,10 @@ def frames(found: Findings) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "languages", confirmed.languages
         yield "groups", confirmed.groups
         yield "gains_by_language", confirmed.by_language
+        if len(confirmed.further):
+            yield "further", confirmed.further
+        if len(confirmed.reliability):
+            yield "reliability", confirmed.reliability
     if dosed is not None:
         yield "gains", dosed.gains
         if dosed.searched:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from study.analysis import differences, dose, groups, importance, selection
+from study.analysis import calibration, differences, dose, groups, importance, intervals, selection
 from study.analysis.differences import Difference
 from study.analysis.dose import Response
 from study.analysis.frames import collapse_variants, language_scores, reduce_seeds, seed_table
@@ -52,6 +52,12 @@ class Confirmed:
     by_language: pd.DataFrame
     """As from `groups.gains_by_language`: one row per language, variants averaged in."""
     optimism: Optimism | None
+    further: pd.DataFrame
+    """Other metrics than the primary: metric, languages, seeds, headline, control (strongest), difference, low, high.
+    Means over seeds of the mean over target languages that have the metric, with the interval over paired seeds."""
+    reliability: pd.DataFrame
+    """As from `calibration.reliability`, of headline and strongest control by `_classes`; empty without
+    confidences."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ def _confirmed(source: Source) -> Confirmed | None:
 
     def compare(treatment: str, against: str) -> Difference:
         pair = differences.pair(test, treatment, against)
-        return differences.difference(pair, source.reduction(source.endpoint), source.endpoint)
+        return differences.difference(pair, source.reduction(source.endpoint), source.endpoint, source.level)
 
     def beside(one: str, mean: str, turned: bool = False) -> Difference:
         pair = differences.pair(differences.beside(whole, one, mean), *((mean, one) if turned else (one, mean)))
@@ -154,11 +160,44 @@ def _confirmed(source: Source) -> Confirmed | None:
         resource=groups.spearman(by_language["resource_class"], by_language["gain"]),
         by_language=by_language,
         optimism=_optimism(source, headline),
+        further=_further(source, headline, control),
+        reliability=_reliability(source, test[test["configuration"].isin([headline, control])]),
     )
 
 
+def _further(source: Source, headline: str, control: str) -> pd.DataFrame:
+    rows = []
+    for metric, part in source.further.groupby("metric", sort=False) if len(source.further) else ():
+        tables = [seed_table(part, name) for name in (headline, control)]
+        seeds = tables[0].index.intersection(tables[1].index)
+        known = [table.loc[seeds].dropna(axis="columns") for table in tables]
+        targets = source.targets(known[0].columns.intersection(known[1].columns))
+        if not targets or not len(seeds):
+            continue
+        first, second = (reduce_seeds(table[targets], source.reduction("target_mean")) for table in known)
+        span = intervals.of_mean(first - second)
+        means = {"headline": first.mean(), "control": second.mean(), "difference": (first - second).mean()}
+        found = {"metric": metric, "languages": len(targets), "seeds": len(seeds), **means}
+        rows.append({**found, "low": span.low, "high": span.high})
+    return pd.DataFrame(rows)
+
+
+def _reliability(source: Source, results: pd.DataFrame) -> pd.DataFrame:
+    asked = source.config.trial.evaluation.calibration
+    if asked is None or "confidence" not in results or results["confidence"].isna().all():
+        return pd.DataFrame()
+    units = _classes(source, source.targets(results["language"].unique()))
+    return calibration.reliability(results, units, asked.bins)
+
+
 def _strongest(source: Source, test: pd.DataFrame) -> tuple[str | None, str]:
-    """The strongest control by validation under the selection rule; by test where validation is missing."""
+    """The strongest control by validation under the selection rule; by test where validation is missing.
+
+    Where seeds were looked at as they came in: the one that was the strongest at the first look.
+    """
+    looked = next((str(look["control"]) for look in source.looks if look["control"]), None)
+    if looked in set(test["configuration"]):
+        return looked, "validation"
     confirmed = source.trials[(source.trials["phase"] == "confirm") & (source.trials["split"] == "validation")]
     confirmed = confirmed[confirmed["configuration"].isin(test["configuration"])]
     if len(confirmed):
@@ -250,6 +289,8 @@ def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | Non
 def _confirmed_conclusions(source: Source, confirmed: Confirmed) -> Iterator[tuple[str, str]]:
     endpoint = f"{words.reduction(source.endpoint)}, test {source.metric}"
     yield from (("Claim", text) for text in words.claim(confirmed.claim, endpoint, confirmed.controls))
+    if source.looks:
+        yield "Claim", words.looks(source.looks, source.config.protocol.most_seeds)
     yield from (("Averaging", text) for text in words.averages(confirmed.averages, endpoint))
     yield "Languages", words.languages(confirmed.languages)
     sure = [row for _, row in confirmed.groups.iterrows() if row["q"] < words.ALPHA]

@@ -148,6 +148,7 @@ SECTIONS = (
     ("Confirmation on the test split", ("controls",), ("headline", "scores")),
     ("Languages", ("forest",), ()),
     ("Groups of languages", ("resources",), ("groups",)),
+    ("Calibration and further scores", ("reliability",), ("further",)),
     ("Dose and response (validation)", ("doses", "map"), ("trend",)),
     ("What was tried (validation)", ("parallel", "importance"), ()),
     ("Cost (validation)", ("cost",), ("cost",)),

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from study.analysis import intervals
 from study.analysis.frames import Reduction, language_facts, language_scores
 from study.proposals import ranking
 from study.question import encoders, objectives
@@ -85,6 +86,8 @@ class Source:
     baseline_ranks_higher: bool = False
     openings: int = 0
     """How often the test split was opened."""
+    looks: tuple[Mapping[str, Any], ...] = ()
+    """What the looks at the confirmation found: the ledger's `look` events."""
     seeds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Confirmed configuration -> seeds under which it has scores, and seeds that it was to be trained under."""
     failed: int = 0
@@ -106,11 +109,18 @@ class Source:
     reproduction: Rows = ()
     resolved: str = ""
     """The resolved configuration as YAML."""
+    further: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Test scores of the confirm trials by other metrics than the primary one: a trial frame."""
 
     @property
     def endpoint(self) -> str:
         """Name of the primary endpoint."""
         return self.config.protocol.primary_endpoint
+
+    @property
+    def level(self) -> float:
+        """Of the confirmation's intervals: that of the last look where seeds were looked at as they came in."""
+        return 1 - float(self.looks[-1]["bound"]) if self.looks else intervals.LEVEL
 
     @property
     def rule(self) -> str:
@@ -162,6 +172,8 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
     config, choice = study.config, study.choice
     trials = history.trial_frame(study)
     metric = _primary_metric(study)
+    is_further = (trials["metric"] != metric) & (trials["phase"] == "confirm") & (trials["split"] == "test")
+    further = trials[is_further & (trials["state"] == "COMPLETE")].reset_index(drop=True)
     trials = trials[trials["metric"] == metric].reset_index(drop=True)
     results = history.results_of(study.place)
     if results is not None:
@@ -192,6 +204,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         else (),
         baseline_ranks_higher=bool(choice and choice.baseline_ranks_higher),
         openings=len(study.record.openings),
+        looks=tuple(study.record.looks),
         seeds=_seeds(names, confirmed, results) if results is not None else {},
         failed=sum(t.kind == "design" and t.state == "FAIL" for t in study.trials),
         designed=sum(t.kind == "design" for t in study.trials),
@@ -207,6 +220,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         protocol=tuple(_protocol_rows(study)),
         reproduction=tuple(_reproduction_rows(study)),
         resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        further=_without(further, repeated),
     )
 
 

@@ -107,6 +107,8 @@ def all_tables(findings: Findings) -> Iterator[Table]:
         yield languages(source, confirmed)
         if len(confirmed.groups):
             yield group_table(source, confirmed)
+        if len(confirmed.further):
+            yield further(source, confirmed)
     if findings.dosed is not None and findings.dosed.responses:
         yield trend(findings)
         yield doses(findings)
@@ -137,6 +139,8 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
         "sentences'. p: t tests over seeds, and over both; Holm: the latter adjusted over the controls; flips: "
         "sign-flip test over seeds."
     )
+    if source.looks:
+        text += f" {words.looks(source.looks, source.config.protocol.most_seeds)}"
     columns = (
         "difference", "supervision", "first", "second", "Δ", "seeds", "95 % seeds", "95 % both", "p seeds",
         "p both", "p Holm", "p flips", "sentences",
@@ -234,6 +238,26 @@ def group_table(source: Source, confirmed: Confirmed) -> Table:
     )
     columns = ("groups", "n", "gain", "rest", "Δ", "95 %", "p", "q", "adjusted Δ", "95 %", "n", "95 % seeds")
     return Table("groups", text, columns, tuple(rows))
+
+
+def further(source: Source, confirmed: Confirmed) -> Table:
+    """What else was scored on the test split: calibration, noise, attack, agreement …"""
+    rows = tuple(
+        (
+            r["metric"].replace("_", " "), f"{r['languages']}", f"{r['seeds']}", f"{r['headline']:.4f}",
+            f"{r['control']:.4f}", f"{r['difference']:+.4f}",
+            f"{r['low']:+.4f} to {r['high']:+.4f}" if np.isfinite(r["low"]) else "–",
+        )
+        for r in confirmed.further.to_dict("records")
+    )  # fmt: skip
+    text = (
+        f"Further test scores: {confirmed.headline} against {confirmed.control}, means over the target languages that "
+        f"have the score, in its own unit (fractions, not points). {caption(source)} Intervals at 95 %, over paired "
+        "seeds. Exploratory, not corrected for their number; of errors (Brier, calibration error, success of an "
+        "attack) less is better, and what is right under attack is an upper bound."
+    )
+    columns = ("score", "languages", "seeds", "headline", "control", "Δ", "95 % seeds")
+    return Table("further", text, columns, rows)
 
 
 def doses(findings: Findings) -> Table:

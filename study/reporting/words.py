@@ -19,8 +19,8 @@ ranks above the headline, and search samples in place of a design are said befor
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -213,6 +213,26 @@ def claim(d: Difference, endpoint: str, others: Sequence[Difference] = ()) -> It
             f"{_capital(d.treatment)} scored higher than {_and(beaten)}, but that is not the comparison that counts: "
             f"the strongest control is {d.control}."
         )
+
+
+def looks(found: Sequence[Mapping[str, Any]], most: int) -> str:
+    """Of a confirmation that looked at its seeds as they came in: where it stopped, why, and what its intervals are."""
+    last, seen = found[-1], ", ".join(str(look["seeds"]) for look in found)
+    why = {
+        "crossed": f"the difference crossed the bound of this look (p {p_text(last['p'])} by {_bound(last['bound'])})",
+        "futile": f"more seeds had a chance of {100 * last['predictive']:.0f} % of showing a difference",
+        "open": f"these were all (p {p_text(last['p'])}, bound {_bound(last['bound'])})",
+        "go on": "the next look is still to come",
+    }[last["verdict"]]
+    return (
+        f"Its seeds were looked at as they came in, after {seen} of at most {most}, by bounds that keep 5 % over all "
+        f"looks together; {why}. The intervals against the controls are repeated confidence intervals, which hold "
+        "whenever one stops; their p-values are those of this look, to be held against its bound and not against 5 %."
+    )
+
+
+def _bound(bound: float) -> str:
+    return f"{bound:.2g}" if bound < 0.001 else f"{bound:.4f}".rstrip("0")
 
 
 def averages(found: Sequence[Difference], endpoint: str) -> Iterator[str]:

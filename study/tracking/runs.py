@@ -116,7 +116,7 @@ def point_parameters(config: StudyConfig, first: TrialRecord) -> dict[str, str]:
 
 def replicates(config: StudyConfig, phase: Phase) -> int:
     """Trials that a point, or a configuration of `confirm`, is to have."""
-    return config.search.replicates if phase == "run" else config.protocol.confirm_seeds
+    return config.search.replicates if phase == "run" else config.protocol.most_seeds
 
 
 def _trial_kind(trial: TrialConfig) -> dict[str, Any]:

@@ -164,6 +164,10 @@ class View:
                 yield f"trial {number} runs again, {'from the start' if event['fresh'] else 'from its last checkpoint'}"
             case "test_opened":
                 yield "the test split is opened"
+            case "look":
+                pair = f"{event['treatment']} − {event['control']}"
+                p = f"p {event['p']:.3g}, bound {event['bound']:.3g}"
+                yield f"look at {event['seeds']} seeds, {pair}: {p}: {event['verdict']}"
 
     def table(self, now: float, width: int, height: int) -> RenderableType:
         """The live picture for a terminal of this size: running trials first, then the best, then the latest."""

@@ -332,7 +332,10 @@ def warning(trials: Sequence[TrialRecord]) -> str:
 def _next_step(study: Study) -> str:
     if study.condition == "unfinished":
         return f"Not finished: study resume {study.name}"
-    if any(t.phase == "confirm" and not t.ended for t in study.trials) and study.condition != "running":
+    looks = study.record.looks
+    is_open = study.record.agreed is not None and (not looks or looks[-1]["verdict"] == "go on")
+    unconfirmed = is_open or any(t.phase == "confirm" and not t.ended for t in study.trials)
+    if unconfirmed and study.condition != "running":
         return f"Not confirmed yet: study confirm {study.name}"
     return ""
 

@@ -2,6 +2,7 @@
 
 In: rows of text. Out: rows. base: the interface, start here; words: replacing words in running text
 synonyms, code_switching, character_noise  the methods; noise: that of the last, and of evaluation under noise
+keyboards: letters that lie next to each other
 resources: where other words come from; dictionaries: how those files are read
 """
 

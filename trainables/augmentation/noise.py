@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from random import Random
 
@@ -66,31 +66,38 @@ def thinned(texts: Sequence[str], rate: float, seed: int) -> list[str]:
     return [_thinned(text, rate, words) for text in texts]
 
 
-def edited(letters: Sequence[str]) -> Change:
+def edited(letters: Sequence[str], beside: Mapping[str, str] | None = None) -> Change:
     """One letter inserted, deleted or replaced, each as likely; new ones are drawn uniformly from `letters`.
 
-    From those of the word's script, if there are any: texts of other scripts have Latin names in them. A letter goes
-    with the marks after it, and one that is put in its place keeps them, so that none is left without a letter. A
-    word's only letter is not deleted. Capitals stay capitals.
+    Where `beside` says which letters lie around the one that is replaced, or that a new one is inserted beside, with or
+    without its accents, they are drawn from these. Else from those of the word's script, if there are any: texts of
+    other scripts have Latin names in them. A letter goes with the marks after it, and one that is put in its place
+    keeps them, so that none is left without a letter. A word's only letter is not deleted. Capitals stay capitals.
     """
     assert letters, "an alphabet has letters"
     of_script: dict[str, list[str]] = {}
     for letter in letters:
         of_script.setdefault(_script(letter), []).append(letter)
 
+    def around(letter: str) -> str:
+        plain = unicodedata.normalize("NFD", letter.lower())[0]
+        return (beside or {}).get(letter.lower()) or (beside or {}).get(plain, "")
+
     def change(word: str, random: Random) -> str:
         parts, known = _with_marks(word), of_script.get(_script(word[0]), letters)
         kind = random.choice(("insert", "replace", "delete")[: 2 + (len(parts) > 1)])
         if kind == "insert":
             capital = len(word) > 1 and word.isupper()
-            parts.insert(random.randrange(len(parts) + 1), _cased(random.choice(known), capital))
+            place = random.randrange(len(parts) + 1)
+            near = around(parts[min(place, len(parts) - 1)][0])
+            parts.insert(place, _cased(random.choice(near or known), capital))
             return "".join(parts)
         place = random.randrange(len(parts))
         own = parts[place]
         if kind == "delete":
             del parts[place]
         else:
-            others = [letter for letter in known if letter != own[0].lower()]
+            others = around(own[0]) or [letter for letter in known if letter != own[0].lower()]
             parts[place] = _cased(random.choice(others or known), own[0].isupper()) + own[1:]
         return "".join(parts)
 

@@ -25,7 +25,7 @@ WORDNET = Path("/usr/share/wordnet")
 THESAURI = Path("/usr/share/mythes")
 DICTIONARIES = Path("/usr/share/dictd")
 
-_KEY = "augmentation.resource"
+_KEY, _ATTACK = "augmentation.resource", "evaluation.attack.resource"
 
 
 def load_synonyms(path: Path | None, language: str, words: Collection[str]) -> Words:
@@ -58,6 +58,20 @@ def load_translations(path: Path | None, language: str, words: Collection[str]) 
     return {code: _select(entries, words, f"{path}: {code}") for code, entries in own.items()}
 
 
+def load_substitutes(path: Path | None, language: str, words: Collection[str]) -> Words:
+    """Words that may stand for the wanted ones in a text of a language: of a file by language, or installed synonyms.
+
+    Empty where nothing is known of the language. Raises `UserError` for a file that cannot be used.
+    """
+    if path is None:
+        try:
+            return load_synonyms(None, language, words)
+        except UserError:
+            return {}
+    table = {normalize(code): entries for code, entries in _own_file(path, 2, _ATTACK).items()}
+    return _select(table.get(language, {}), words, f"{path}: {language}", _ATTACK)
+
+
 def _installed_synonyms(language: str) -> Path:
     if language == "en" and WORDNET.is_dir():
         return WORDNET
@@ -70,29 +84,29 @@ def _installed_synonyms(language: str) -> Path:
     return found[0]
 
 
-def _own_file(path: Path, depth: int) -> Any:
+def _own_file(path: Path, depth: int, key: str = _KEY) -> Any:
     """A JSON or TSV file as nested mappings, `depth` keys above each list of words."""
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
             return json.loads(text)
     except (OSError, ValueError) as error:
-        raise UserError(f"{_KEY}: cannot be read, {error} (got {_shown(path)})") from error
+        raise UserError(f"{key}: cannot be read, {error} (got {_shown(path)})") from error
     if path.suffix != ".tsv":
-        raise UserError(f"{_KEY}: must be a .json or .tsv file, or a folder (got {_shown(path)})")
+        raise UserError(f"{key}: must be a .json or .tsv file, or a folder (got {_shown(path)})")
     table: dict[str, Any] = {}
     for line in text.splitlines():
-        *keys, last = line.split("\t")[:depth]
+        *parents, last = line.split("\t")[:depth]
         here = table
-        for key in keys:
-            here = here.setdefault(key, {})
+        for parent in parents:
+            here = here.setdefault(parent, {})
         here.setdefault(last, []).extend(line.split("\t")[depth:])
     return table
 
 
-def _select(table: Any, words: Collection[str], where: str) -> Words:
+def _select(table: Any, words: Collection[str], where: str, key: str = _KEY) -> Words:
     if not isinstance(table, dict) or not all(isinstance(others, list) for others in table.values()):
-        raise UserError(f"{_KEY}: must map words to lists of words (got {where})")
+        raise UserError(f"{key}: must map words to lists of words (got {where})")
     return tidy({word: [str(o) for o in others] for word, others in table.items() if word in words})
 
 

@@ -1,6 +1,9 @@
 """What every trial of a study reads and none changes, prepared once into the cache.
 
 materials  tokenised data, trimmed encoder, reference norm, memory-mapped; start here
-noised     evaluated rows under noise; views: training texts in another segmentation; teachers: who can be one
+noised     evaluated rows under noise; noisy_files: those that files have
+substitutes  what a word attack may put in the place of words
+twins      rows that are one example in two languages
+views      training texts in another segmentation; teachers: who can be one
 batches    who trains when; weights: an encoder's files, unread: their sizes and precision
 """

@@ -10,6 +10,7 @@ the same one.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -25,7 +26,8 @@ from trainables.augmentation.character_noise import SOURCE
 from trainables.batch import Encoded
 from trainables.config import EncoderConfig, TrialConfig
 from trainables.errors import UserError
-from trainables.materials import noised, teachers, views
+from trainables.materials import noised, noisy_files, substitutes, teachers, twins, views
+from trainables.materials.substitutes import Substitutes
 from trainables.model.families import Numbers, number_of
 from trainables.model.resegmenting import Resegmenting
 from trainables.perturbation import create, view_of
@@ -33,6 +35,7 @@ from trainables.scores import Split
 from trainables.seeds import derive
 from trainables.storage import cache
 from trainables.tasks.base import Row, TaskShape
+from trainables.tasks.relevance import Relevance
 from trainables.tasks.rows import collect
 from trainables.tasks.task import load_task
 
@@ -67,6 +70,10 @@ class Materials:
     fingerprint: str
     noised: Mapping[str, Mapping[str, Encoded]] = field(default_factory=dict)
     """`noised[split][name]` are rows of a language under `evaluation.noise`, by the names of `noised.key_of`."""
+    noisy_rows: Mapping[str, Mapping[str, Sequence[Row]]] = field(default_factory=dict)
+    """What those are scored by whose noise is out of files, by the same names: they are rows of their own."""
+    substitutes: Mapping[str, Mapping[str, Substitutes]] = field(default_factory=dict)
+    """`substitutes[split][language]` are what a word attack may put in the place of words."""
     originals: Encoded | None = None
     """Only where the method compares the two: the examples whose copies `train` has, `augmentation.copies` of each."""
     views: Callable[[int, int], Encoded | None] | None = None
@@ -114,6 +121,8 @@ def _folders(config: TrialConfig, splits: Sequence[Split]) -> tuple[Path, Path |
         lambda folder: _build(config, splits, folder),
         "tokenised data, encoder",
     )
+    if config.evaluation.agreement:
+        _check_twins(shared, tuple(splits))
     if not _has_own(config):
         return shared, None
     is_augmented = config.augmentation.method != "none"
@@ -127,6 +136,14 @@ def _folders(config: TrialConfig, splits: Sequence[Split]) -> tuple[Path, Path |
 def _has_own(config: TrialConfig) -> bool:
     """Whether training needs more than all trials share."""
     return config.augmentation.method != "none" or view_of(config.perturbation) == "segments"
+
+
+@lru_cache(maxsize=4)
+def _check_twins(shared: Path, splits: tuple[Split, ...]) -> None:
+    source = json.loads((shared / "meta.json").read_text(encoding="utf-8"))["source_language"]
+    for split in splits:
+        rows = {file.stem: _read_rows(file) for file in sorted((shared / split).glob("*.jsonl"))}
+        twins.check(rows, source, split)
 
 
 def prepared(config: TrialConfig) -> Path | None:
@@ -171,9 +188,17 @@ def check(config: TrialConfig) -> None:
 
     method, shape = create(config.perturbation), task_shape(config.task)
     problems = method.problems(config) + noised.problems(config.evaluation, shape)
-    if config.evaluation.calibration is not None and not shape.has_single_answers:
+    problems += noisy_files.problems(config)
+    of_answers = ("attack", "certify", "calibration", "agreement")
+    for name in [name for name in of_answers if getattr(config.evaluation, name) and not shape.has_single_answers]:
         rule = "only for tasks with one answer an example, classification and multiple choice"
-        problems.append(f"evaluation.calibration: {rule} (got task {config.task.name!r})")
+        problems.append(f"evaluation.{name}: {rule} (got task {config.task.name!r})")
+    if isinstance(shape, Relevance):
+        attack = config.evaluation.attack
+        asked = {"attack.kind": attack is not None and attack.kind == "words", "agreement": config.evaluation.agreement}
+        rule = "not for graded documents, several of which are one row"
+        got = f"got task {config.task.name!r}"
+        problems += [f"evaluation.{name}: {rule} ({got})" for name, is_asked in asked.items() if is_asked]
     size, tokens = config.training.micro_batch_size, config.training.micro_batch_tokens
     if shape.compares_items:
         rule = "the items of a batch are compared with each other and cannot be taken apart; leave it out"
@@ -245,6 +270,10 @@ def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
     }
     if config.evaluation.noise:  # else as before there was any
         parts["noise"] = [noise.model_dump(mode="json") for noise in config.evaluation.noise]
+        parts["noise"] += noisy_files.keys(config)
+    if (attack := config.evaluation.attack) is not None and attack.kind == "words":
+        files = [attack.resource] if attack.resource is not None and attack.resource.exists() else []
+        parts["substitutes"] = [attack.examples_per_language, attack.candidates, *_stamps(files)]
     return _key(parts)
 
 
@@ -296,11 +325,18 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     encoded: dict[str, dict[str, Encoded]] = {}
     for split in ("train", *splits):
         encoded[split] = {language: encode(rows, language) for language, rows in sorted(task.rows[split].items())}
+    noisy: dict[str, dict[str, Sequence[Row]]] = {}
+    if unknown := noised.without_layout(config.evaluation, task.rows[splits[0]] if splits else ()):
+        words = "evaluation.noise: no keyboard is known of %s, whose new letters are any of their own"
+        logging.getLogger(__name__).warning(words, ", ".join(unknown))
     for split in splits if config.evaluation.noise else ():
-        encoded[_noised_folder(split)] = {
-            name: _of_rows(encode(rows, noised.language_of(name)), numbers)
-            for name, numbers, rows in noised.noised_rows(config.evaluation, task.shape, task.rows[split])
-        }
+        made = noised.noised_rows(config.evaluation, task.shape, task.rows[split])
+        found = {name: _of_rows(encode(rows, noised.language_of(name)), numbers) for name, numbers, rows in made}
+        noisy[split] = noisy_files.read(config, task.shape, split, task.rows[split])
+        found |= {name: encode(rows, noised.language_of(name)) for name, rows in noisy[split].items()}
+        if found:  # files may have no noise for a split
+            encoded[_noised_folder(split)] = found
+    others = {split: substitutes.find(config, task.shape, split, task.rows[split], encode) for split in splits}
     _check_ids(encoder, encoded, config.encoder.name_or_path)
     known = encoder.family.language_numbers(encoder.model.config.to_dict())
     numbers = language_numbers(config, known, [task.source_language, *task.target_languages])
@@ -308,19 +344,23 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     norm = _reference_norm(encoder, encoded["train"][task.source_language])
     pad_id = int(tokenizer.pad_token_id)
     if config.encoder.trim_vocabulary:
-        used = np.unique(np.concatenate([e.ids for languages in encoded.values() for e in languages.values()]))
+        ids = [e.ids for languages in encoded.values() for e in languages.values()]
+        used = np.unique(np.concatenate([*ids, *map(substitutes.ids_of, others.values())]))
         kept = kept_rows(used, tokenizer, encoder)
         pad_id = int(np.searchsorted(kept, pad_id))
         encoded = {s: {k: _renumber(e, kept) for k, e in languages.items()} for s, languages in encoded.items()}
+        others = {split: substitutes.renumbered(each, lambda i: places(i, kept)) for split, each in others.items()}
         trim(encoder, kept)
         np.save(folder / KEPT, kept)
     save_encoder(encoder, folder / "encoder")
     for name, languages in encoded.items():
         _save(folder / name, languages)
     for split in splits:
+        substitutes.write(folder, split, others[split])
         for language, rows in task.rows[split].items():
-            lines = (json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
-            (folder / split / f"{language}.jsonl").write_text("".join(lines), encoding="utf-8")
+            _write_rows(folder / split / f"{language}.jsonl", rows)
+        for name, rows in noisy.get(split, {}).items():
+            _write_rows(folder / _noised_folder(split) / f"{name}.jsonl", rows)
     meta = {
         "source_language": task.source_language,
         "target_languages": list(task.target_languages),
@@ -329,7 +369,7 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
         "pad_id": pad_id,
         "language_numbers": numbers,
         "uses_segments": accepts_segments(tokenizer),
-        "fingerprint": task.fingerprint,
+        "fingerprint": noisy_files.fingerprint(task.fingerprint, noisy),
         "encoder": fingerprint,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
@@ -548,6 +588,8 @@ def _open(folder: Path, task_json: str) -> Materials:
         encoder_folder=folder / "encoder",
         fingerprint=meta["fingerprint"],
         noised={s: loaded(part, noised.language_of) for s, part in noisy.items() if part.exists()},
+        substitutes={s: substitutes.read(folder, s) for s in meta["splits"]},
+        noisy_rows={s: _rows_of_names(part) for s, part in noisy.items()},
     )
 
 
@@ -566,6 +608,16 @@ def _of_rows(encoded: Encoded, numbers: npt.NDArray[np.int64]) -> Encoded:
 
 def _noised_folder(split: str) -> str:
     return f"{split}.noised"
+
+
+def _write_rows(path: Path, rows: Sequence[Row]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def _rows_of_names(folder: Path) -> dict[str, list[Row]]:
+    """Rows of noisy files by what `noised.key_of` calls them."""
+    return {f.relative_to(folder).with_suffix("").as_posix(): _read_rows(f) for f in sorted(folder.glob("*/*.jsonl"))}
 
 
 def _read_rows(path: Path) -> list[Row]:

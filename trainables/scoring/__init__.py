@@ -5,5 +5,7 @@ evaluations and trials begin above them.
 
 evaluation clean scores and predictions; start here. stream: all languages in one length-sorted stream
 robustness scores under attack, certificates; noise: on noised texts; calibration: of the answers
+word_attack  scores where words are replaced by others
+agreement  with the model's own answers in the source language
 predictions: example by example, as Parquet
 """

@@ -17,12 +17,16 @@ from trainables.materials.materials import Materials
 from trainables.model.encoder import Model
 from trainables.model.frozen import Frozen
 from trainables.scores import LanguageScores, Split
-from trainables.scoring.calibration import brier, calibration_error
+from trainables.scoring.calibration import brier, calibration_error, confidence_weighted_accuracy
 from trainables.scoring.stream import Stream, join, planned
 from trainables.tasks.base import collate
 
 Predictions = dict[str, list[Any]]
 """Language -> one prediction per item of the evaluated subset, in item order."""
+
+Found = dict[str, Predictions]
+"""What a model says of evaluated items: ``answers``, which are scored; where they are asked for ``classes``, of shapes
+with single answers, and their ``probabilities``."""
 
 Respond = Callable[[Batch], Callable[[], dict[str, list[Any]]]]
 """What reads a batch's predictions, item by item, under one or several names, once they are computed."""
@@ -98,11 +102,32 @@ def score(materials: Materials, split: Split, plan: Stream, predictions: Predict
 
 def evaluate(
     model: Model, materials: Materials, split: Split, examples: int | None, config: EvaluationConfig, group: Group
-) -> tuple[dict[str, LanguageScores], Predictions, Stream]:
+) -> tuple[dict[str, LanguageScores], Found, Stream]:
     """Score every language of a split; `examples` rows each (None: all)."""
     budget = token_budget(config, group)
     plan = planned(materials, split, examples, budget)
-    logits = _clean_logits(model, materials, group, (split, examples, budget))
+    found = answered(model, materials, split, plan, config, group, (examples, budget))
+    scores = score(materials, split, plan, found["answers"])
+    if config.calibration is not None:
+        bins = config.calibration.bins
+        scores |= calibrated(materials, split, plan, found["classes"], found["probabilities"], bins)
+    return scores, found, plan
+
+
+def answered(
+    model: Model,
+    materials: Materials,
+    split: Split,
+    plan: Stream,
+    config: EvaluationConfig,
+    group: Group,
+    key: tuple[Any, ...],
+) -> Found:
+    """What the model says of all planned items.
+
+    `key` tells a split's plans apart: what frozen layers give is kept for each.
+    """
+    logits = _clean_logits(model, materials, group, (split, *key))
     shape, calibration = materials.shape, config.calibration
 
     # Not in inference mode, in which autocast would cast each weight anew in each batch.
@@ -113,35 +138,34 @@ def evaluate(
         def answers() -> dict[str, list[Any]]:
             there = arrived()
             found = {"answers": shape.predict(*there)}
-            if calibration is not None:
+            if calibration is not None or config.agreement:
                 found |= {"classes": shape.answers(*there).tolist()}
+            if calibration is not None:
                 found |= {"probabilities": [*shape.probabilities(*there).numpy()]}
             return found
 
         return answers
 
-    found = predict_stream(model, materials, split, plan, group, respond)
-    scores = score(materials, split, plan, found["answers"])
-    if calibration is not None:
-        scores |= calibrated(materials, split, plan, found["classes"], found["probabilities"], calibration.bins)
-    return scores, found["answers"], plan
+    return predict_stream(model, materials, split, plan, group, respond)
 
 
 def calibrated(
     materials: Materials, split: Split, plan: Stream, classes: Predictions, probabilities: Predictions, bins: int
 ) -> dict[str, LanguageScores]:
-    """``calibration_error`` and ``brier`` of each language, of shapes with single answers."""
-    errors: dict[str, dict[str, float]] = {"calibration_error": {}, "brier": {}}
+    """``calibration_error``, ``brier`` and ``confidence_weighted_accuracy`` of each language, of shapes with single
+    answers."""
+    found: dict[str, dict[str, float]] = {"calibration_error": {}, "brier": {}, "confidence_weighted_accuracy": {}}
     shape = materials.shape
     for language, items in plan.items.items():
         encoded = materials.evaluation[split][language]
         gold = shape.gold(shape.collate_labels([encoded.item_labels(item) for item in items], 1)).numpy()
         given = np.stack(probabilities[language]).astype(np.float64)
         right = np.asarray(classes[language]) == gold
-        errors["calibration_error"][language] = calibration_error(given.max(1), right, bins)
-        errors["brier"][language] = brier(given, gold)
+        found["calibration_error"][language] = calibration_error(given.max(1), right, bins)
+        found["brier"][language] = brier(given, gold)
+        found["confidence_weighted_accuracy"][language] = confidence_weighted_accuracy(given.max(1), right)
     counts = {language: len(items) for language, items in plan.items.items()}
-    return {metric: LanguageScores(values, counts) for metric, values in errors.items()}
+    return {metric: LanguageScores(values, counts) for metric, values in found.items()}
 
 
 def _clean_logits(

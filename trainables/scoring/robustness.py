@@ -23,6 +23,7 @@ from trainables.scores import LanguageScores, Split
 from trainables.scoring.evaluation import predict_stream, score, token_budget
 from trainables.scoring.noise import noise_scores
 from trainables.scoring.stream import planned
+from trainables.scoring.word_attack import word_attack_scores
 from trainables.seeds import derive
 from trainables.tasks.base import TaskShape
 
@@ -33,7 +34,9 @@ def robust_scores(
     """What `evaluation.attack`, `certify` and `noise` ask for, by metric name. Raises UserError for other shapes."""
     scores: dict[str, LanguageScores] = {}
     budget = token_budget(config, group)
-    if config.attack is not None:
+    if config.attack is not None and config.attack.kind == "words":
+        scores |= word_attack_scores(model, materials, split, config.attack, budget, group)
+    elif config.attack is not None:
         scores |= _attacked(model, materials, split, config.attack, budget, group)
     if config.certify is not None:
         scores |= _certified(model, materials, split, config.certify, budget, group)

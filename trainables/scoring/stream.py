@@ -31,11 +31,18 @@ class Stream:
 def stream(
     materials: Materials, split: Split, examples: int | None, token_budget: int, labelled: bool = False
 ) -> Stream:
-    """Plan an evaluation of `examples` rows per language (None: all).
+    """Plan an evaluation of `examples` rows per language (None: all)."""
+    items = {k: subset(e, examples, k) for k, e in materials.evaluation[split].items()}
+    return stream_of(materials, split, items, token_budget, labelled)
+
+
+def stream_of(
+    materials: Materials, split: Split, items: dict[str, list[int]], token_budget: int, labelled: bool = False
+) -> Stream:
+    """Plan an evaluation of these items of each language.
 
     `labelled`: what is found depends on the label, as an attack does; equal texts of other labels are then two inputs.
     """
-    items = {k: subset(e, examples, k) for k, e in materials.evaluation[split].items()}
     first: dict[bytes, tuple[str, int]] = {}
     copies: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
     for language, chosen in items.items():

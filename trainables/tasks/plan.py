@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,9 +114,13 @@ class Plan:
 
     def read(self, split: Split) -> dict[str, Sequence[Row]]:
         """Language -> rows of one split, languages in order. Raises `UserError`."""
+        return self.read_of(split, self.sources(split))
+
+    def read_of(self, split: Split, sources: Mapping[str, Sequence[Part]]) -> dict[str, Sequence[Row]]:
+        """The same of some languages' parts."""
         rows: dict[str, Sequence[Row]] = {}
         problems: list[str] = []
-        for code, parts in sorted(self.sources(split).items()):
+        for code, parts in sorted(sources.items()):
             try:
                 rows[code] = collect(row for part in parts for row in self._rows(part, split, code))
             except _MalformedError as error:
@@ -137,17 +141,28 @@ class Plan:
         there = [(part, self.store(part.task).languages(part.split)) for part in self.parts(split)]
         available = sorted({code for _, codes in there for code in codes})
         wanted, needed = self._languages(split, available)
+        sources = self._of_languages(there, wanted)
+        missing = [code for code in needed if code not in sources]
+        if missing:
+            raise UserError(self._missing(split, missing[0], available))
+        if split != "train":
+            self.shape.check_languages(tuple(sources))
+        return sources
+
+    def own_sources(self, split: Split, wanted: Collection[str]) -> dict[str, list[Part]]:
+        """Those of some languages that have rows in this task's own data, and the parts that have them."""
+        parts = [part for part in self.parts(split) if part.task is None]
+        return self._of_languages([(part, self.store(None).languages(part.split)) for part in parts], wanted)
+
+    def _of_languages(
+        self, there: Sequence[tuple[Part, Sequence[str]]], wanted: Collection[str]
+    ) -> dict[str, list[Part]]:
         sources: dict[str, list[Part]] = {}
         for part, codes in there:
             for code in codes:
                 role = "source" if code == self.source else "targets"
                 if code in wanted and part.languages in ("all", role):
                     sources.setdefault(code, []).append(part)
-        missing = [code for code in needed if code not in sources]
-        if missing:
-            raise UserError(self._missing(split, missing[0], available))
-        if split != "train":
-            self.shape.check_languages(tuple(sources))
         return sources
 
     def require_targets(self) -> None:

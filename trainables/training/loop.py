@@ -16,7 +16,8 @@ from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
 from trainables.perturbation.base import Diagnostics
 from trainables.scores import Evaluation, Split
-from trainables.scoring.evaluation import Predictions, evaluate
+from trainables.scoring.agreement import agreement_scores
+from trainables.scoring.evaluation import Found, evaluate
 from trainables.scoring.robustness import robust_scores
 from trainables.scoring.stream import Stream
 from trainables.storage import checkpoint as checkpoints
@@ -29,7 +30,7 @@ READING = 10
 """Steps between two readings of an accelerator, which computes meanwhile. On a CPU each step is read: it waits for
 nothing."""
 
-Predicted = Callable[[Materials, list[tuple[Split, Stream, Predictions]]], None]
+Predicted = Callable[[Materials, list[tuple[Split, Stream, Found]]], None]
 """Given the predictions of the last evaluation of each split, before the trial's last checkpoint is written."""
 
 
@@ -159,14 +160,17 @@ def _best_weights(trial: Trial, step: int) -> Mapping[str, Tensor]:
     return trial.group.spread(kept.weights if kept is not None else None)
 
 
-def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tuple[Stream, Predictions]]:
+def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tuple[Stream, Found]]:
     config, meters = trial.config.evaluation, trial.meters
     examples = config.examples_per_language
     if trial.step < trial.steps and config.intermediate_examples_per_language is not None:
         examples = config.intermediate_examples_per_language
     began = time.perf_counter()
     with arithmetic(trial.config.training, trial.group.device):
-        scores, predictions, plan = evaluate(trial.model, trial.materials, split, examples, config, trial.group)
+        scores, found, plan = evaluate(trial.model, trial.materials, split, examples, config, trial.group)
+        if config.agreement:
+            told = (split, plan, found["classes"])
+            scores = scores | agreement_scores(trial.model, trial.materials, *told, config, trial.group)
         if trial.step == trial.steps:
             scores = scores | robust_scores(trial.model, trial.materials, split, config, trial.group)
     meters.evaluation_seconds += time.perf_counter() - began
@@ -183,7 +187,7 @@ def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tupl
         score = evaluation.primary[trial.materials.source_language]
         if trial.best is None or score > trial.best[1]:
             trial.best = (trial.step, score)
-    return evaluation, (plan, predictions)
+    return evaluation, (plan, found)
 
 
 def _training_metrics(trial: Trial) -> dict[str, float]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # torch and transformers are imported by the first trial, not
 
     from trainables.materials.materials import Materials
     from trainables.scores import Split
-    from trainables.scoring.evaluation import Predictions
+    from trainables.scoring.evaluation import Found
     from trainables.scoring.stream import Stream
     from trainables.training.loop import Predicted
 
@@ -216,7 +216,7 @@ def _keep_predictions(place: str | None) -> Predicted | None:
         return None
     from trainables.scoring import predictions
 
-    def keep(materials: Materials, outcomes: list[tuple[Split, Stream, Predictions]]) -> None:
+    def keep(materials: Materials, outcomes: list[tuple[Split, Stream, Found]]) -> None:
         tables = [predictions.table(materials, *outcome) for outcome in outcomes]
         if not is_uri(place):
             predictions.write(Path(place), tables)

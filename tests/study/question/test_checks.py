@@ -87,6 +87,20 @@ def test_one_line_each(search: dict[str, Any], complaint: str) -> None:
     assert len(lines) == 1 and complaint in lines[0], lines
 
 
+def test_agreement_is_of_target_languages() -> None:
+    agreement = {"metric": "agreement"}
+    targets = {"protocol": {"selection": "target_validation"}}
+    asked: dict[str, Any] = {"evaluation": {"agreement": True}}
+    mean = {"objectives": [{"reduce": "target_mean", **agreement}]}
+    assert complaints(study(mean, asked, **targets)) == []
+    assert complaints(study(mean, **targets)) == [
+        "search.objectives[0].metric: needs trial.evaluation.agreement (got 'agreement')"
+    ]
+    for reduction in ("source", "selection_mean", "language:en"):
+        (line,) = complaints(study({"objectives": [{"reduce": reduction, **agreement}]}, asked))
+        assert line.startswith("search.objectives[0].reduce: agreement is with the source language"), line
+
+
 def test_what_must_not_be_pruned() -> None:
     trial = {"evaluation": {"every": 10}}
     two = [{"reduce": "source"}, {"reduce": "cost:train_seconds", "direction": "minimize"}]

@@ -76,6 +76,7 @@ def test_a_rule_sees_its_own_languages_and_no_other(rule: dict[str, Any], seen: 
         ({}, {"reduce": "source", "metric": "brier"}, "source of brier is to be minimized"),
         ({}, {"reduce": "source", "metric": "noise_calibration_error_character_0.1"}, "is to be minimized"),
         ({}, {"reduce": "source", "metric": "brier", "direction": "minimize"}, ""),
+        ({}, {"reduce": "source", "metric": "attacked_success_words"}, "is to be minimized"),
     ],
 )
 def test_objectives_that_a_rule_allows_or_not(rule: dict[str, Any], objective: dict[str, Any], complaint: str) -> None:

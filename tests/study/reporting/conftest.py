@@ -30,7 +30,11 @@ EXAMPLES = 60
 STUDY = {
     "name": "planted",
     "question": "Does a small radius help where there is little data & nobody <selected>?",
-    "trial": {"perturbation": {"method": "adversarial"}, "training": {"budget": {"steps": 60}}},
+    "trial": {
+        "perturbation": {"method": "adversarial"},
+        "training": {"budget": {"steps": 60}},
+        "evaluation": {"calibration": {"bins": 5}},
+    },
     "search": {
         "mode": "design",
         "space": "adversarial",
@@ -87,8 +91,17 @@ def answers(proposal: Proposal) -> pd.DataFrame:
         difficulty = noise(language).random(EXAMPLES)
         drawn = difficulty + noise(language, seed, proposal.point.get("perturbation.method")).normal(0, 0.03, EXAMPLES)
         right = drawn < 0.6 + gain(proposal, language)
-        rows.append(pd.DataFrame({"language": language, "example": range(EXAMPLES), "score": right.astype(float)}))
+        sure = 0.4 + 0.6 * np.clip(drawn, 0, 1) * right
+        scores = {"score": right.astype(float), "confidence": sure}
+        rows.append(pd.DataFrame({"language": language, "example": range(EXAMPLES), **scores}))
     return pd.concat(rows, ignore_index=True).assign(split="test", metric="accuracy", prediction="0")
+
+
+def brier(proposal: Proposal) -> LanguageScores:
+    """Another metric, of three languages alone."""
+    seed, method = proposal.trial.training.seed, proposal.point.get("perturbation.method")
+    values = {k: 0.3 + float(noise(k, seed, method).normal(0, 0.02)) for k in ("en", "sw", "de")}
+    return LanguageScores(values, dict.fromkeys(values, EXAMPLES))
 
 
 Fails = Callable[[Proposal], bool]
@@ -133,7 +146,9 @@ def drive(trials: Trials, place: Place, fails: Fails) -> None:
             table.to_parquet(path)
             means = table.groupby("language")["score"].mean()
             scores = LanguageScores({str(k): float(v) for k, v in means.items()}, dict.fromkeys(LANGUAGES, EXAMPLES))
-            trials.report(proposal.number, proposal.attempt, Evaluation(60, "test", {"accuracy": scores}, final=True))
+            further = {"brier": brier(proposal)}
+            test = Evaluation(60, "test", {"accuracy": scores, **further}, final=True)
+            trials.report(proposal.number, proposal.attempt, test)
         trials.finish(proposal.number, proposal.attempt)
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from study.reporting import confirmation_figures, dose_figures, trial_figures
 from study.reporting.figures import all_figures
-from study.reporting.findings import ALL_UNIT, Findings
+from study.reporting.findings import ALL_UNIT, Findings, find
 from study.reporting.style import BEYOND, Figure
 
 
@@ -21,8 +22,9 @@ def drawn(found: Findings) -> dict[str, Figure]:
 
 
 def test_every_figure_is_there(drawn: dict[str, Figure], searched: Findings) -> None:
-    assert list(drawn) == ["controls", "forest", "resources", "doses", "map", "parallel", "importance", "cost"]
-    assert [f.name for f in all_figures(searched)] == ["doses", "map", "parallel", "importance", "cost"]
+    of_run = ["doses", "map", "parallel", "importance", "cost"]
+    assert list(drawn) == ["controls", "forest", "resources", "reliability", *of_run]
+    assert [f.name for f in all_figures(searched)] == of_run
 
 
 def test_figures_are_plain_svg_with_named_axes(drawn: dict[str, Figure]) -> None:
@@ -58,6 +60,25 @@ def test_controls_show_every_seed(drawn: dict[str, Figure], found: Findings) -> 
     ticks = [t for t in drawn["controls"].drawing.data if t.marker.symbol == "line-ns"]
     assert [len(t.x) for t in ticks] == [5] * len(found.confirmed.controls)
     assert "the strongest" in " ".join(str(t.y[0]) for t in ticks)
+
+
+def test_reliability_shows_the_bins_of_headline_and_control(drawn: dict[str, Figure], found: Findings) -> None:
+    confirmed = found.confirmed
+    assert confirmed is not None
+    table = confirmed.reliability
+    traces = [trace for trace in drawn["reliability"].drawing.data if trace.name]
+    assert {trace.name for trace in traces} == {confirmed.headline, confirmed.control}
+    assert sum(len(trace.x) for trace in traces) == len(table) > 10
+    first = next(trace for trace in traces if trace.name == confirmed.headline)
+    own = table[(table["unit"] == "source language") & (table["configuration"] == confirmed.headline)]
+    assert (list(first.x), list(first.y)) == (own["confidence"].tolist(), own["accuracy"].tolist())
+    lacking = replace(found.source, results=confirmed_results(found).drop(columns="confidence"))
+    assert "reliability" not in {f.name for f in all_figures(find(lacking))}
+
+
+def confirmed_results(found: Findings) -> pd.DataFrame:
+    assert found.source.results is not None
+    return found.source.results
 
 
 def test_dose_panels_join_levels_of_a_design_but_not_samples_of_a_search(
@@ -152,7 +173,9 @@ def beyond(figure: Figure, width: float = 640) -> tuple[int, int]:
         if trace.type != "scatter":
             continue
         arrows += len(trace.x) if trace.meta == BEYOND else 0
-        radius = 0.0 if "markers" not in trace.mode else np.max(trace.marker.size or 6) / 2
+        radius = (
+            0.0 if "markers" not in trace.mode else np.max(6 if trace.marker.size is None else trace.marker.size) / 2
+        )
         outside = np.zeros(len(trace.x), dtype=bool)
         for kind, values, pixels in (("x", trace.x, across), ("y", trace.y, down)):
             axis = layout[f"{kind}axis{(getattr(trace, f'{kind}axis') or kind)[1:]}"]

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from study.analysis import intervals
+from study.proposals.ranking import trial_config
 from study.reporting.findings import ALL_UNIT, SOURCE_UNIT, Findings, find
 from study.reporting.source import Source, _cautions, from_ledger
 from study.reporting.tables import headline
+from study.views.found import find as find_study
+from study.views.history import configuration_name
 from tests.study.reporting.conftest import LANGUAGES, LOW, build, configured
 
 
@@ -144,3 +148,24 @@ def test_the_mean_of_all_trials_stands_beside_the_others(tmp_path: Path, found: 
     assert row[0] == f"control e − {confirmed.control} (shown, not claimed)"
     assert row[2] == f"{100 * means['control e'].mean():.1f}"
     assert not any(topic == "Averaging" for topic, _ in found.conclusions)
+
+
+def test_further_scores_are_compared_over_paired_seeds(found: Findings, root: Path) -> None:
+    confirmed = found.confirmed
+    assert confirmed is not None
+    (row,) = confirmed.further.to_dict("records")
+    study = find_study(root, "planted")
+    by_name: dict[str, dict[int, float]] = {}
+    for trial in study.trials:
+        evaluation = trial.evaluation("test") if trial.phase == "confirm" else None
+        if evaluation is not None:
+            scores = evaluation.scores["brier"]
+            seed = trial_config(study.config, trial).training.seed
+            by_name.setdefault(configuration_name(trial), {})[seed] = (scores["sw"] + scores["de"]) / 2
+    first, second = by_name[confirmed.headline], by_name[confirmed.control]
+    differences = [first[seed] - second[seed] for seed in sorted(first)]
+    assert (row["metric"], row["languages"], row["seeds"]) == ("brier", 2, 5)
+    assert row["difference"] == pytest.approx(np.mean(differences))
+    assert row["headline"] == pytest.approx(np.mean([*first.values()]))
+    span = intervals.of_mean(differences)
+    assert (row["low"], row["high"]) == (pytest.approx(span.low), pytest.approx(span.high))

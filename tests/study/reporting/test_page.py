@@ -65,7 +65,7 @@ def test_files_stand_beside_the_page(folder: Path, found: Findings) -> None:
     names = {p.name for p in folder.iterdir()}
     assert names == {
         "report.html", "report.md", "tables.tex", "configuration.yaml", "scores.csv", "languages.csv", "groups.csv",
-        "controls.csv", "gains_by_language.csv",
+        "controls.csv", "gains_by_language.csv", "reliability.csv", "further.csv",
         "gains.csv", "language_map.csv", "doses.csv", "doses_by_language.csv", "resource_trend.csv", "trials.csv",
         "importances.csv", "trials.parquet", "results.parquet",
     }  # fmt: skip

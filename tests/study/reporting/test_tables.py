@@ -51,7 +51,7 @@ def listed(found: Findings) -> dict[str, Table]:
 
 
 def test_every_table_is_there_and_rectangular(listed: dict[str, Table], searched: Findings) -> None:
-    assert list(listed) == ["headline", "scores", "languages", "groups", "trend", "doses", "trials", "cost"]
+    assert list(listed) == ["headline", "scores", "languages", "groups", "further", "trend", "doses", "trials", "cost"]
     assert [t.name for t in tables.all_tables(searched)] == ["trials", "cost"]
     for table in (*listed.values(), *tables.all_tables(searched)):
         assert table.rows

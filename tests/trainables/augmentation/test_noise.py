@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from trainables.augmentation import augment
+from trainables.augmentation.keyboards import neighbours
 from trainables.augmentation.noise import alphabet, edited, noised, plain, thinned, units
 from trainables.config import AugmentationConfig
 from trainables.errors import UserError
@@ -200,3 +201,29 @@ def test_the_letters_of_a_group_are_those_of_its_languages() -> None:
         augment(config(alphabet="latin"), ROWS, ("text",), "en", 1)
     with pytest.raises(UserError, match=r"augmentation\.alphabet: its texts have no letters"):
         augment(config(), [{"text": "12"}], ("text",), "en", 1)
+
+
+def test_letters_of_a_keyboard_are_those_around_the_one_that_is_hit() -> None:
+    """On layouts as everybody knows them, letter by letter."""
+    assert set(neighbours("en")["s"]) == set("awedxz") and set(neighbours("fr")["q"]) == set("azsw")
+    assert set(neighbours("ru")["а"]) == set("вкепмс") and set(neighbours("de-AT")["ä"]) == set("üö")
+    assert neighbours("sw") == {} and all(neighbours("ar").values())
+
+
+@pytest.mark.parametrize("language", ["en", "ru", "tr"])
+def test_typos_on_a_keyboard_are_of_neighbouring_keys(language: str) -> None:
+    beside = neighbours(language)
+    letters, word = tuple(sorted(beside)), "".join(sorted(beside))
+    plainly, typed = edited(letters), edited(letters, beside)
+    for seed in range(200):
+        found = typed(word, Random(seed))
+        if len(found) == len(word):
+            ((old, new),) = [pair for pair in zip(word, found, strict=True) if pair[0] != pair[1]]
+            assert new in beside[old]
+        elif len(found) > len(word):
+            place = next((i for i, (a, b) in enumerate(zip(word, found, strict=False)) if a != b), len(word))
+            assert any(found[k] in beside[word[min(k, len(word) - 1)]] for k in range(max(place - 3, 0), place + 1))
+        else:
+            assert found == plainly(word, Random(seed))
+    assert typed("漢", Random(1)) == plainly("漢", Random(1))
+    assert set(edited(letters, {"e": "w"})("é", Random(3))) <= {"w", "é"}

@@ -23,6 +23,7 @@ from trainables.model.encoder import Model
 from trainables.scores import LanguageScores
 from trainables.scoring.calibration import brier, calibration_error
 from trainables.scoring.evaluation import evaluate
+from trainables.scoring.predictions import table
 from trainables.tasks.base import TaskShape
 from trainables.tasks.choice import MultipleChoice
 from trainables.tasks.classification import Classification
@@ -125,7 +126,7 @@ def test_scores_are_of_the_probabilities_that_the_answers_have(name: str, world:
 
     first, *others = together(world, work)
     assert all(other == first for other in others)
-    assert list(first) == ["accuracy", "calibration_error", "brier"]
+    assert list(first) == ["accuracy", "calibration_error", "brier", "confidence_weighted_accuracy"]
     for language, probabilities in expected.items():
         gold = [row["label"] for row in rows[language]]
         right = [p.index(max(p)) == g for p, g in zip(probabilities, gold, strict=True)]
@@ -134,6 +135,18 @@ def test_scores_are_of_the_probabilities_that_the_answers_have(name: str, world:
         error = plain_error(list(map(max, probabilities)), right, 4)
         assert first["calibration_error"][language] == pytest.approx(error, abs=1e-6)
         assert first["brier"].counts[language] == len(gold)
+
+
+def test_predictions_have_the_confidence_where_calibration_is_asked_for() -> None:
+    shape, items, expected = CASES["multiple choice"]
+    materials = texts.write(shape, items, {k: [{"label": i.labels[0]} for i in each] for k, each in items.items()})
+    model: Any = Adding(shape.sequences_per_item)
+    for asked in (CalibrationConfig(), None):
+        config = EvaluationConfig(calibration=asked)
+        _, found, plan = evaluate(cast(Model, model), materials, "validation", None, config, Group())
+        frame = table(materials, "validation", plan, found).to_pandas()
+        sure = [max(p) for each in expected.values() for p in each]
+        assert frame["confidence"].tolist() == pytest.approx(sure if asked else [math.nan] * len(sure), nan_ok=True)
 
 
 def test_tasks_with_several_answers_an_example_are_refused() -> None:

@@ -28,7 +28,7 @@ from trainables.distributed import Group
 from trainables.materials.materials import Materials
 from trainables.model.encoder import Model
 from trainables.scores import LanguageScores
-from trainables.scoring.evaluation import Predictions, evaluate, predict_stream
+from trainables.scoring.evaluation import Found, Predictions, evaluate, predict_stream
 from trainables.scoring.stream import Stream, stream
 from trainables.tasks.base import IGNORED, Row, TaskShape
 from trainables.tasks.choice import MultipleChoice
@@ -184,10 +184,10 @@ def test_a_languages_score_is_that_of_its_rows_one_by_one(name: str, world: int)
         hashing, materials = model(name)[0], case.materials
         config = EvaluationConfig(token_budget=token_budget)
 
-        def score(group: Group) -> tuple[dict[str, LanguageScores], Predictions, Stream]:
+        def score(group: Group) -> tuple[dict[str, LanguageScores], Found, Stream]:
             return evaluate(hashing, materials, "validation", examples, config, group)
 
-        for scores, predictions, plan in together(world, score):
+        for scores, found, plan in together(world, score):
             assert list(scores) == list(SHAPES[name].metrics)
             for language in LANGUAGES:
                 chosen = plan.items[language]
@@ -197,7 +197,7 @@ def test_a_languages_score_is_that_of_its_rows_one_by_one(name: str, world: int)
                 assert {m: s.values[language] for m, s in scores.items()} == pytest.approx(expected)
                 assert {s.counts[language] for s in scores.values()} == {len(rows)}
                 whole = case.predictions()[language]
-                assert predictions[language] == [whole[each] for each in chosen]
+                assert found["answers"][language] == [whole[each] for each in chosen]
 
     check()
 

@@ -20,7 +20,7 @@ from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point, load_config
 from trainables.materials.materials import Materials, load, materials_key, prepared
-from trainables.materials.noised import key_of, noised_rows
+from trainables.materials.noised import key_of, noised_rows, without_layout
 from trainables.model.encoder import load_tokenizer
 from trainables.scoring.evaluation import evaluate
 from trainables.scoring.noise import area, noise_scores
@@ -103,6 +103,18 @@ def test_noised_rows_are_nested_and_depend_on_their_own_texts_alone() -> None:
         assert rate / 2 < share < rate * 1.5
     backwards = noised(given, TEXTS, {"de": rows[::-1]})
     assert {k: v[::-1] for k, v in backwards.items()} == found
+
+
+def test_letters_of_the_keyboard_are_beside_those_of_the_text() -> None:
+    rows = [{"text": "fff fff fff", "label": 0}]
+    given = evaluation({"kind": "character", "rate": [1.0], "letters": "keyboard"})
+    assert set(noised(given, TEXTS, {"de": rows})["character_1/de"][0]["text"]) <= set(" fdegtvcr")
+    assert noised(given, TEXTS, {"sw": rows}) == {
+        key.replace("de", "sw"): found
+        for key, found in noised(evaluation({"kind": "character", "rate": [1.0]}), TEXTS, {"de": rows}).items()
+    }
+    assert without_layout(given, ["de", "sw", "th"]) == ["sw", "th"]
+    assert without_layout(evaluation({"kind": "character"}), ["sw"]) == []
 
 
 def test_the_texts_of_all_columns_are_noised_and_labels_stay() -> None:
@@ -230,11 +242,12 @@ def test_labels_that_cannot_be_carried_over_are_refused_in_one_line(
     [
         (
             "[{kind: character}, {kind: character}]",
-            "evaluation.noise: must have each kind once (got character, character)",
+            "evaluation.noise: must have each kind once, further ones under a name of their own (got character, char",
         ),
         ("[{kind: character, rate: [0.0]}]", "evaluation.noise[0].rate[0]: must be more than 0"),
+        ("[{kind: word_drop, letters: keyboard}]", "evaluation.noise[0]: word_drop reads no letters, kind character"),
         ("[{kind: character, rate: []}]", "evaluation.noise[0].rate: "),
-        ("[{kind: typos}]", "evaluation.noise[0].kind: must be 'character', 'word_drop' or"),
+        ("[{kind: typos}]", "evaluation.noise[0].kind: must be 'character', 'word_drop',"),
     ],
 )
 def test_mistakes_in_the_configuration_are_one_line(noise: str, message: str) -> None:

@@ -34,7 +34,7 @@ def test_weighted_scores_of_sentences_are_the_f1_of_the_language(shared_data: Pa
         tags = range(len(materials.shape.labels))
         answers[language] = [[int(t) if draw.random() < 0.8 else draw.choice(tags) for t in g if t >= 0] for g in gold]
     expected = score(materials, "validation", plan, answers)["f1"]
-    frame = predictions.table(materials, "validation", plan, answers).to_pandas()
+    frame = predictions.table(materials, "validation", plan, {"answers": answers}).to_pandas()
     for language, rows in frame.groupby("language"):
         assert len(rows) == ROWS and rows["score"].nunique() > 5
         mean = float(np.average(rows["score"], weights=rows["weight"]))
@@ -48,7 +48,7 @@ def test_a_sentence_weighs_as_much_as_there_is_to_find_in_it() -> None:
     rows = [{"tokens": ["word"] * len(tags), "tags": tags} for tags in gold]
     materials = texts.write(Tagging(("O", "B-PER", "I-PER")), {"en": items}, {"en": rows})
     plan = stream(materials, "validation", None, 1024)
-    frame = predictions.table(materials, "validation", plan, {"en": answers}).to_pandas()
+    frame = predictions.table(materials, "validation", plan, {"answers": {"en": answers}}).to_pandas()
     assert frame["score"].tolist() == pytest.approx([1.0, 2 / 3, 0.0])
     assert frame["weight"].tolist() == [2.0, 3.0, 1.0]
     official = score(materials, "validation", plan, {"en": answers})["f1"]["en"]

@@ -158,8 +158,8 @@ def test_workers_and_batches_do_not_matter(shape: TaskShape) -> None:
         config = EvaluationConfig(token_budget=token_budget)
         found = together(world, lambda group: evaluate(model, materials, "validation", examples, config, group))
         return [
-            (plan.items["en"], answers["en"], {m: (s.values["en"], s.counts["en"]) for m, s in scores.items()})
-            for scores, answers, plan in found
+            (plan.items["en"], told["answers"]["en"], {m: (s.values["en"], s.counts["en"]) for m, s in scores.items()})
+            for scores, told, plan in found
         ]
 
     for examples in (None, 4):

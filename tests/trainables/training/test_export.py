@@ -20,7 +20,7 @@ from trainables.errors import UserError
 from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
 from trainables.scores import Split
-from trainables.scoring.evaluation import Predictions
+from trainables.scoring.evaluation import Found
 from trainables.scoring.stream import Stream
 from trainables.storage import checkpoint
 from trainables.training import export as export_module
@@ -129,10 +129,10 @@ def trained(config: TrialConfig, folder: Path, final_split: Split = "validation"
     """Train, and what the trial itself predicted at its end, example by example."""
     found: Predicted = {}
 
-    def keep(materials: Materials, outcomes: list[tuple[Split, Stream, Predictions]]) -> None:
-        split, plan, predictions = outcomes[-1]
+    def keep(materials: Materials, outcomes: list[tuple[Split, Stream, Found]]) -> None:
+        split, plan, told = outcomes[-1]
         for language, items in plan.items.items():
-            for item, prediction in zip(items, predictions[language], strict=True):
+            for item, prediction in zip(items, told["answers"][language], strict=True):
                 row = int(materials.evaluation[split][language].rows[item])
                 found.setdefault((language, row), []).append(prediction)
 

@@ -1,0 +1,107 @@
+"""Looks at the primary endpoint while a confirmation's seeds come in: when, at what, and what they found.
+
+A look is a function of the ledger and the predictions: what it found is an event, and whoever goes on reads it there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from study.analysis import differences, selection, sequential
+from study.analysis.frames import Reduction, check_results
+from study.proposals import ranking
+from study.question import objectives
+from study.question.config import StudyConfig
+from study.record.ledger import Ledger
+from study.record.record import StudyRecord
+from trainables.scores import Evaluation, LanguageScores
+
+GOING_ON = "go on"
+"""Verdict of a look after which more seeds are trained."""
+
+
+def agreed(config: StudyConfig) -> sequential.Plan | None:
+    """The plan of the protocol; None: no looks."""
+    confirm = config.protocol.confirm
+    return None if confirm is None else sequential.plan(confirm.seeds.most, confirm.seeds.look_every, confirm.spending)
+
+
+def announce(config: StudyConfig, ledger: Ledger) -> None:
+    """Write the plan down, before anything of the test split is read."""
+    if (plan := agreed(config)) is not None:
+        ledger.append("looks", looks=list(plan.looks), bounds=list(plan.bounds), spending=plan.spending)
+
+
+def parts(config: StudyConfig, record: StudyRecord) -> int:
+    """How many of `rules.confirm_looks` are to be trained: those looked at, and one more unless that was the last."""
+    if config.protocol.confirm is None:
+        return 1
+    return len(record.looks) + (not record.looks or record.looks[-1]["verdict"] == GOING_ON)
+
+
+def due(config: StudyConfig, record: StudyRecord) -> bool:
+    """Whether the seeds of the next look are all trained, and nobody has looked."""
+    done = [t for t in record.trials.values() if t.phase == "confirm"]
+    is_open = config.protocol.confirm is not None and parts(config, record) > len(record.looks)
+    return is_open and bool(done) and all(t.ended for t in done)
+
+
+def take(config: StudyConfig, record: StudyRecord, results: pd.DataFrame, ledger: Ledger) -> None:
+    """Look at headline against strongest control, and write down what was found. All looks are at the same control.
+
+    Where a side has no scores at all, or one seed, nothing is found, and more seeds are trained.
+    """
+    assert record.agreed is not None, "looks are agreed before the test split is opened"
+    plan = sequential.Plan(tuple(record.agreed["looks"]), tuple(record.agreed["bounds"]), record.agreed["spending"])
+    at = len(record.looks)
+    trials = [t for t in record.trials.values() if t.phase == "confirm"]
+    headline = next(str(t.attributes["configuration"]) for t in trials if t.kind == "winner")
+    control = next((look["control"] for look in record.looks if look["control"]), None) or _strongest(config, record)
+    test = check_results(results)
+    metric = next((e.metric for t in trials if (e := t.evaluation("test")) is not None), None)
+    test = test[(test["split"] == "test") & (test["metric"] == metric)]
+    seeds = [set(test.loc[test["configuration"] == name, "seed"]) for name in (headline, control)]
+    nothing = {
+        "seeds": 0,
+        "estimate": math.nan,
+        "low": math.nan,
+        "high": math.nan,
+        "p": math.nan,
+        "predictive": math.nan,
+    }
+    found: dict[str, Any] = {
+        **nothing, "bound": plan.bounds[at], "verdict": GOING_ON if at + 1 < len(plan.looks) else "open",
+    }  # fmt: skip
+    if control is not None and len(set.intersection(*seeds)) > 1:
+        pair = differences.pair(test, headline, control)
+        look = sequential.look(differences.parts(pair, _reduction(config, config.protocol.primary_endpoint)), plan, at)
+        found = {
+            "seeds": look.seeds, "estimate": look.estimate, "low": look.interval.low, "high": look.interval.high,
+            "p": look.p, "bound": look.bound, "predictive": look.predictive, "verdict": look.verdict,
+        }  # fmt: skip
+    ledger.append("look", treatment=headline, control=control, **found)
+
+
+def _strongest(config: StudyConfig, record: StudyRecord) -> str | None:
+    """The control that validation says is the strongest (in `confirm` no evaluation but that on test is final)."""
+    rows = [
+        {"configuration": t.attributes["configuration"], "control": t.control or "", "language": language,
+         "seed": ranking.trial_config(config, t).training.seed, "score": score}
+        for t in record.trials.values() if t.phase == "confirm" and t.state == "COMPLETE"
+        if (scored := t.result(config.trial) or t.evaluation()) is not None
+        for language, score in scored.primary.values.items()
+    ]  # fmt: skip
+    columns = ["configuration", "control", "language", "seed", "score"]
+    return selection.strongest_control(pd.DataFrame(rows, columns=columns), _reduction(config, "selection_mean"))
+
+
+def _reduction(config: StudyConfig, name: str) -> Reduction:
+    def reduce(scores: Mapping[str, float]) -> float:
+        values = {"score": LanguageScores(scores, dict.fromkeys(scores, 1))}
+        return objectives.reduce(name, Evaluation(0, "test", values), config)
+
+    return reduce

@@ -1,0 +1,157 @@
+"""What may be said of a configuration over many tasks, in words as strong as the tasks and languages allow.
+
+=========================================== ========================================================================
+of the mean gain over tasks
+interval on tasks like these excludes zero  a gain on tasks like these, and whether one task carries it
+only the one on these tasks                 a gain on these tasks; another set of tasks may say otherwise
+neither                                     no gain can be told; what the data allow is said as a range
+of a slope over languages
+interval excludes zero, also adjusted       languages of that kind gain more (less), also at equal baseline score
+only unadjusted                             they do; their baseline may be all there is to it
+neither                                     cannot be told, and which slope so many languages would have shown
+=========================================== ========================================================================
+
+Slopes are what goes together over languages, never causes: resources, distance, script and fertility go together too.
+A claim that is made among several needs its Holm-adjusted p-value under `words.ALPHA` as well.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from study.analysis.crossed import Covariate, Slope
+from study.analysis.pooled import Pooled
+from study.analysis.random_effects import RandomEffects
+from study.reporting.words import ALPHA, p_text, points, span
+
+
+@dataclass(frozen=True)
+class Question:
+    """A claim of the literature, as a slope with a sign."""
+
+    covariate: Covariate
+    claim: str
+    sign: int
+    """Of the slope, if the claim holds."""
+    unit: str
+    scale: float = 1.0
+    """Units of the fact that a slope is told for."""
+
+
+LOW_RESOURCE = Question("resource_class", "low-resource languages gain more", -1, "resource class")
+DISTANT = Question(
+    "distance", "the gain grows with the distance from the source", 1, "0.1 of typological distance", 0.1
+)
+
+TOGETHER = (
+    "This is what goes together over these languages, not a cause: resources, distance from the source, script and "
+    "baseline score go together themselves."
+)
+
+
+def pooled(found: Pooled, p_adjusted: float = math.nan) -> list[str]:
+    """Sentences about the mean gain of one configuration over tasks; `p_adjusted` of the one on tasks like these."""
+    alike, count = found.alike, len(found.tasks)
+    numbers = f"{points(found.here)} points over {count} task{'s' * (count != 1)}"
+    if not found.here_interval.known:
+        said = [f"{found.configuration}: {numbers}; with one seed a task nothing is said of new seeds."]
+    else:
+        said = [f"{found.configuration}: {numbers} (95 % interval {span(found.here_interval)} on these tasks)."]
+    if found.missing:
+        said.append(f"Not in it, since there are no scores: {', '.join(found.missing)}.")
+    if not alike.interval.known:
+        return [*said, "One task says nothing of tasks like it."]
+    seen = alike.interval.excludes_zero and not p_adjusted >= ALPHA
+    band = f"{points(alike.estimate)}, 95 % interval {span(alike.interval)}"
+    if seen:
+        said.append(f"On tasks like these it {'gains' if alike.estimate > 0 else 'loses'} ({band}).")
+    elif found.here_interval.excludes_zero:
+        what = "gain" if found.here > 0 else "loss"
+        said.append(f"That is a {what} on these tasks; of tasks like these it cannot be told ({band}).")
+    else:
+        said.append(f"No difference can be told: on tasks like these anything in {span(alike.interval)} is possible.")
+    said.append(_heterogeneity(alike))
+    if seen:
+        said.append(_carried(found))
+    return said
+
+
+def _heterogeneity(alike: RandomEffects) -> str:
+    future = f"another such task, measured as these are, is expected within {span(alike.prediction)} (95 %)"
+    if math.isnan(alike.tau2):
+        return f"How tasks differ is not told apart from how seeds do; {future}."
+    differ = (
+        f"tasks differ by more than seeds do (p {p_text(alike.p_heterogeneity)})"
+        if alike.p_heterogeneity < ALPHA
+        else f"that tasks differ cannot be told (p {p_text(alike.p_heterogeneity)})"
+    )
+    spread = points(math.sqrt(alike.tau2), signed=False)
+    upper = points(math.sqrt(max(alike.tau2_interval.high, 0.0)), signed=False)
+    return (
+        f"{differ.capitalize()}: standard deviation of the true gains {spread} points, at most {upper} by its "
+        f"interval; I² {100 * alike.i2:.0f} %; {future}."
+    )
+
+
+def _carried(found: Pooled) -> str:
+    rows = found.without
+    held = (rows["alike_low"] > 0) if found.alike.estimate > 0 else (rows["alike_high"] < 0)
+    if held.all():
+        return "It holds whichever task is left out."
+    return f"It does not hold without {', or without '.join(map(str, rows.loc[~held, 'task']))}."
+
+
+def slope(
+    question: Question, plain: Slope, adjusted: Slope, alike: Slope | None = None, p_adjusted: float = math.nan
+) -> list[str]:
+    """Sentences that answer one question: `plain` and `adjusted` about these tasks, `alike` (unadjusted) about tasks
+    like these, `p_adjusted` Holm's of the plain one."""
+    who = f"{plain.languages} languages in {plain.tasks} tasks"
+    dropped = f"; {len(plain.dropped)} more, whose fact is unknown, are left out" if plain.dropped else ""
+    if not plain.interval.known:
+        return [f"Whether {question.claim} cannot be told: {who} are too few, or too much alike{dropped}."]
+    numbers = f"{_rate(question, plain)} over {who}{dropped}"
+    if not plain.interval.excludes_zero or p_adjusted >= ALPHA:
+        least = points(abs(plain.detectable) * question.scale, signed=False)
+        holm = f" (corrected for the claims made together, p {p_text(p_adjusted)})" if p_adjusted >= ALPHA else ""
+        return [
+            f"Whether {question.claim} cannot be told{holm}: {numbers}.",
+            f"So many languages and tasks show a slope of {least} points with a chance of 80 %: a smaller one is not "
+            "ruled out.",
+        ]
+    holds = plain.estimate * question.sign > 0
+    claim = question.claim[0].upper() + question.claim[1:]
+    said = [
+        f"{claim}, in these tasks: {numbers}." if holds else f"The opposite of “{question.claim}” is seen: {numbers}."
+    ]
+    said.append(_at_equal_baseline(question, plain, adjusted))
+    said.append(_direction(plain))
+    if alike is not None:
+        held = alike.interval.excludes_zero and alike.estimate * plain.estimate > 0
+        said.append(
+            f"Of tasks like these {'it holds too' if held else 'it cannot be told'} ({_rate(question, alike)})."
+        )
+    return [*said, TOGETHER]
+
+
+def _at_equal_baseline(question: Question, plain: Slope, adjusted: Slope) -> str:
+    if not adjusted.interval.known:
+        return "Whether it holds at equal baseline score cannot be told: there are too few languages."
+    if adjusted.interval.excludes_zero and adjusted.estimate * plain.estimate > 0:
+        return f"It holds at equal baseline score as well ({_rate(question, adjusted)})."
+    return (
+        f"At equal baseline score it cannot be told ({_rate(question, adjusted)}): it may be no more than what goes "
+        "with the baseline."
+    )
+
+
+def _direction(plain: Slope) -> str:
+    same = sum(v * plain.estimate > 0 for v in plain.by_task.values())
+    return f"The slope has this sign in {same} of the {len(plain.by_task)} tasks with languages enough for one."
+
+
+def _rate(question: Question, found: Slope) -> str:
+    low, high = found.interval.low * question.scale, found.interval.high * question.scale
+    band = f"{points(low)} to {points(high)}" if found.interval.known else "unknown"
+    return f"{points(found.estimate * question.scale)} points of gain per {question.unit} (95 % interval {band})"
