@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainables.shaped import ALONE
 from trainables.config import PerturbationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.materials import materials as materials_of
 from trainables.perturbation import create
-from trainables.perturbation.base import METHODS, Perturbable, read
+from trainables.perturbation.base import Perturbable, read
 from trainables.tasks.base import collate
 from trainables.training.trial import start
 
@@ -27,7 +28,7 @@ TRIAL = TrialConfig.model_validate(
 )
 pytestmark = pytest.mark.slow
 
-IN_BALL = [name for name in METHODS if name not in ("none", "ear")]
+IN_BALL = [name for name in ALONE if name != "none"]
 BALLS = [(norm, scope) for norm in ("l2", "linf") for scope in ("token", "sentence")]
 
 
