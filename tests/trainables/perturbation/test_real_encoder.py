@@ -28,7 +28,9 @@ TRIAL = TrialConfig.model_validate(
 )
 pytestmark = pytest.mark.slow
 
-IN_BALL = [name for name in ALONE if name != "none"]
+CARRYING = [name for name in ALONE if create(PerturbationConfig(method=name)).carries is not None]
+IN_BALL = [name for name in ALONE if name not in ("none", *CARRYING)]
+"""Of one step by itself."""
 BALLS = [(norm, scope) for norm in ("l2", "linf") for scope in ("token", "sentence")]
 
 
@@ -49,6 +51,11 @@ class Real:
         torch.manual_seed(0)
         return self.model.logits(embeddings, self.batch)
 
+    def encoded(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        self.points.append(embeddings.detach())
+        torch.manual_seed(0)
+        return self.model.encoded(embeddings, self.batch, TRIAL.encoder.pooling)
+
     def view(self) -> Perturbable:
         labels = self.batch.labels
         return Perturbable(
@@ -60,6 +67,7 @@ class Real:
             lambda logits: self.shape.answers(logits, labels),
             self.batch.sequence_keys,
             11,
+            encoded=self.encoded,
         )
 
     def step(self, method: str, **options):
