@@ -11,6 +11,7 @@ ratios by several per cent even so: take enough rounds for the spread that is wa
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from trainables.layout import Layout
 from trainables.model import dropout
 from trainables.model.encoder import Encoder, Model
 from trainables.perturbation import create
-from trainables.perturbation.base import Perturbable, Perturbation
+from trainables.perturbation.base import Other, Perturbable, Perturbation
 from trainables.perturbation.carried import Start
 
 ASCENT = 0.676
@@ -49,6 +50,9 @@ METHODS: list[tuple[str, dict[str, object], float, float | None]] = [
     ("vat", {"ascent_steps": 1}, 2 + ASCENT, None),
     ("r3f", {}, 2.0, None),
     ("rdrop", {}, 2.0, 0.10),
+    ("mvr", {}, 2.0, 0.10),
+    ("xtune", {}, 2.0, 0.10),
+    ("xtune", {"teacher": "."}, 2 + 1 / 3, 0.10),
     ("sam", {}, 2.0, 0.10),
     ("asam", {}, 2.0, 0.10),
     ("mixout", {}, 1.0, None),  # and some nanoseconds a weight, however small the batch
@@ -179,7 +183,8 @@ def _batch(
     }
     encoder = Encoder(BertModel(BertConfig(**sizes), add_pooling_layer=False), uses_segments=False).train()
     model = Model(encoder, nn.Linear(hidden, 30))
-    ids = torch.randint(5, VOCABULARY, (batch, tokens))
+    teacher = copy.deepcopy(model).eval()
+    ids, others = torch.randint(5, VOCABULARY, (2, batch, tokens))
     attention, labels = torch.ones_like(ids), torch.randint(0, 30, (batch,))
 
     def encoded(embeddings: Tensor, masks: int = 1) -> tuple[Tensor, Tensor]:
@@ -195,8 +200,31 @@ def _batch(
         clean = encoder.embed(ids)
         return forward(clean if added is None else clean + added)
 
+    def loss(logits: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, labels, reduction="none")
+
     def divergence(p: Tensor, q: Tensor) -> Tensor:
         return nn.functional.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="none", log_target=True).sum(1)
+
+    def taught() -> Tensor:
+        with torch.no_grad():
+            states = teacher.encoder.states(teacher.encoder.embed(others), Layout.of(attention, attention != 1))
+            logits: Tensor = teacher.head(states[:, 0])
+        return logits
+
+    def other() -> Other:
+        """As many tokens, so that what is counted are passes; a real second segmentation has more."""
+        return Other(
+            forward=forward,
+            embeddings=encoder.embed(others),
+            mask=attention.bool(),
+            there=torch.ones(batch, dtype=torch.bool),
+            loss=loss,
+            common=lambda p, q: (p, q),
+            divergence=divergence,
+            own_divergence=divergence,
+            taught=taught,
+        )
 
     def view() -> Perturbable:
         model.masks.begin(1)
@@ -204,7 +232,7 @@ def _batch(
             forward=forward,
             embeddings=encoder.embed(ids),
             mask=attention.bool(),
-            loss=lambda logits: nn.functional.cross_entropy(logits, labels, reduction="none"),
+            loss=loss,
             divergence=divergence,
             answers=lambda logits: logits.argmax(1),
             keys=torch.arange(batch),
@@ -214,6 +242,7 @@ def _batch(
             places=torch.arange(batch),
             encoded=encoded,
             averaged=averaged,
+            other=other(),
         )
 
     return view, dict(model.named_parameters())

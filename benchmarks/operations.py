@@ -133,7 +133,7 @@ def step(point: dict[str, Any], device: torch.device, layers: int) -> int:
 def to_inputs(device: torch.device, layers: int) -> int:
     """Operations of one pass forward, with masks of its own, and back to the embeddings alone."""
     trial = begun(METHODS["clean"], device, layers)
-    batch, _ = trial.feed.take(trial.batches.at(0), lambda: None)
+    batch, _ = trial.feed.take(0, trial.batches.at(0), lambda: None)
     trial.model.train()
     with Counted(device) as counted:
         point = trial.model.embed(batch).detach().requires_grad_()

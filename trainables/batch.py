@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+IMPOSSIBLE = -1e4
+"""Logit of what cannot be: its probability is 0 and its gradient too, and nothing overflows."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """One split of one language, tokenised: flat arrays with offsets, so that they can be memory-mapped.
@@ -92,3 +96,50 @@ class Batch:
         moved = Batch(**{name: value.to(device, non_blocking=True) for name, value in given.items()})
         vars(moved)["layout"] = self.layout.to(device)
         return moved
+
+
+@dataclass(frozen=True)
+class View:
+    """The items of a batch once more: segmented otherwise, or in other words.
+
+    Where logits are of tokens, tokens of both stand at `places`, counted from 0; at one place there may be several, and
+    those at none (-1) are not compared. Suffixes: n items, s sequences, t tokens of the first view, u of this one.
+    """
+
+    batch: Batch
+    there: Tensor
+    """(n,): 0 for items of which there is none; what stands in their place here does not count. Else 1."""
+    places: tuple[Tensor, Tensor] | None = None
+    """(s, t) and (s, u): the places of both views' tokens; None where logits are of whole items."""
+    width: int = 0
+    """How many places there are."""
+    labels: Tensor | None = None
+    """What the shape's divergence is given as the labels of the places; None: those of the batch."""
+
+    def at(self, number: int, logits: Tensor) -> Tensor:
+        """Logits (s, tokens, c) of the first view (0) or of this one (1), brought to the places: (s, places, c), fp32.
+
+        A place has the logarithm of the sum of its tokens' exponentials, so that its probability among all is theirs
+        together; one that has no token is next to impossible.
+        """
+        assert self.places is not None, "logits of whole items are compared as they are"
+        logits, places = logits.float() if logits.dtype != torch.float64 else logits, self.places[number]
+        bins = torch.where(places < 0, self.width, places)[..., None].expand_as(logits)
+        top = logits.new_full((len(logits), self.width + 1, logits.shape[-1]), IMPOSSIBLE)
+        top = top.scatter_reduce(1, bins, logits.detach(), "amax")
+        total = torch.zeros_like(top).scatter_add(1, bins, (logits - top.gather(1, bins)).exp())
+        return (top + total.clamp_min(torch.finfo(total.dtype).tiny).log())[:, : self.width]
+
+    def to(self, device: torch.device) -> View:
+        """The same on a device."""
+
+        def moved(each: Tensor) -> Tensor:
+            return each.to(device, non_blocking=True)
+
+        return View(
+            self.batch.to(device),
+            moved(self.there),
+            None if self.places is None else (moved(self.places[0]), moved(self.places[1])),
+            self.width,
+            None if self.labels is None else moved(self.labels),
+        )

@@ -213,6 +213,25 @@ class TrainingConfig(Config):
     """Root of the separate random streams: data order, head initialisation, dropout, perturbation."""
 
 
+class ViewConfig(Config):
+    """The second view of an example, for methods that compare two (`mvr`, `xtune`)."""
+
+    kind: Literal["segments", "copies", "noise"] = "segments"
+    """`xtune`: what it is. The text segmented anew, its copy in other words by `augmentation.method`, or its embeddings
+    under noise (`distribution`, `sigma`, `epsilon`). That of `mvr` is always `segments`."""
+    probability: Fraction = 1.0
+    """Chance that a word is segmented by a draw of its own; at 0 there is no second view, and training is clean."""
+    alpha: NonNegative = 0.2
+    """Unigram tokenizers (XLM-R's): segmentations are drawn by their probability to this power. 0 draws all alike, a
+    large one the tokenizer's own."""
+    dropout: Fraction = 0.2
+    """BPE and WordPiece tokenizers: chance that a merge, or a longest match, is passed over; 0: the tokenizer's own."""
+    weight: NonNegative = 0.6
+    """`mvr`: weight of the divergence between the two (lambda)."""
+    temperature: Positive = 1.0
+    """`mvr`: what the first view's logits are divided by in it (T)."""
+
+
 class PerturbationConfig(Config):
     """What is added to the word embeddings during training. Each method reads the fields it needs."""
 
@@ -250,12 +269,20 @@ class PerturbationConfig(Config):
     """`bregman`: share of itself that this average keeps at a step, at most 0.99 in the first tenth of them (beta)."""
     probability: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.7
     """`mixout`: chance of each weight to be, for a step, what it was before training (p)."""
+    example_weight: NonNegative = 5.0
+    """`xtune`: weight of the divergence between both views (lambda 1), over the number of classes."""
+    model_weight: NonNegative = 5.0
+    """`xtune` with a teacher: weight of the divergence from it (lambda 2), over the number of classes."""
+    teacher: Path | None = None
+    """`xtune`: folder of the frozen model of its first stage, as `study model` writes it; none: this is the first."""
     push_weight: NonNegative = 0.1
     """`ear`: weight of the distance between the pooled embeddings of an example and its copy, which is to grow."""
     pull_weight: NonNegative = 1.0
     """`ear`: weight of the distance between their attention in one layer, which is to shrink."""
     attention_layer: Annotated[int, Field(ge=0)] = 5
     """`ear`: that layer, counted from 0."""
+    view: ViewConfig = ViewConfig()
+    """What is compared with an example."""
     perturb_special_tokens: bool = False
     """Whether start, end and separator tokens are perturbed too; padding never is."""
     warmup_fraction: Fraction = 0.0

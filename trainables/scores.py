@@ -23,6 +23,8 @@ TRAINING_KEYS = (
     "weight_norm",
     "relative_weight_norm",
     "sharpness",
+    "added_pieces",
+    "view_divergence",
     "clip_rate",
     "loss_rise",
     "answers_flipped",

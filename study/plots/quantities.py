@@ -46,6 +46,8 @@ SIGNALS = {
     "weight_norm": "step of the weights to where the gradient is taken (l2 norm)",
     "relative_weight_norm": "step of the weights to where the gradient is taken (over the norm of the weights)",
     "sharpness": "rise of the loss by that step of the weights (nats per item)",
+    "added_pieces": "pieces that the second segmentation adds (share of the first's)",
+    "view_divergence": "divergence between the outputs of both views (nats per item)",
     "clip_rate": "clipped by the last projection (share of balls)",
     "loss_rise": "rise of the loss by the ascent (nats per item)",
     "answers_flipped": "answers flipped by the ascent (share of items)",

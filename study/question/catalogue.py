@@ -16,6 +16,9 @@ from trainables.pretraining import XLM_R, words
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 """Shipped studies, one YAML file each."""
 
+TEACHER = "perturbation.teacher"
+"""Path of a setting that names a folder, as `encoders.NAME` is."""
+
 Rows = list[tuple[str, str]]
 """Names and their descriptions."""
 
@@ -49,7 +52,9 @@ def in_full(config: StudyConfig) -> StudyConfig:
     search = config.search.model_copy(
         update={name: _in_full(getattr(config.search, name)) for name in ("space", "levels", "enqueue")}
     )
-    named = {"encoder.name_or_path": _folder(config.trial.encoder.name_or_path)}
+    teacher = config.trial.perturbation.teacher
+    named = {encoders.NAME: _folder(config.trial.encoder.name_or_path)}
+    named |= {} if teacher is None else {TEACHER: _folder(str(teacher))}
     config = config.model_copy(update={"search": search, "trial": apply_point(config.trial, named)})
     if config.trial.task.target_languages == "all":
         return config
@@ -61,7 +66,7 @@ def in_full(config: StudyConfig) -> StudyConfig:
 def _in_full(data: Any) -> Any:
     """Part of a configuration with the folders of its encoders, wherever it names some, in full."""
     if isinstance(data, Mapping):
-        return {k: _folders(v) if k == encoders.NAME else _in_full(v) for k, v in data.items()}
+        return {k: _folders(v) if k in (encoders.NAME, TEACHER) else _in_full(v) for k, v in data.items()}
     return type(data)(map(_in_full, data)) if isinstance(data, list | tuple) else data
 
 

@@ -88,8 +88,9 @@ def _rows(study: str, config: StudyConfig, trial: TrialRecord) -> list[dict[str,
 def relative_norm(trial: TrialRecord, method: str, step: int) -> float:
     """Achieved norm of the perturbation, averaged over training up to `step`; 0 without perturbation.
 
-    Of the embeddings over m; where those are not perturbed, of the weights over their norm. Every report carries the
-    mean since the one before it, so each weighs as much as the steps between them.
+    Of the embeddings over m; where those are not perturbed, of the weights over their norm; where neither are, the
+    share of pieces that a second segmentation adds. Every report carries the mean since the one before it, so each
+    weighs as much as the steps between them.
     """
     if method == "none":
         return 0.0
@@ -102,8 +103,8 @@ def relative_norm(trial: TrialRecord, method: str, step: int) -> float:
         known = ~np.isnan(norms) & (lengths > 0)
         return float(np.average(norms[known], weights=lengths[known])) if known.any() else float("nan")
 
-    inputs, weights = mean("relative_norm"), mean("relative_weight_norm")
-    return inputs if inputs > 0.0 or np.isnan(weights) else weights
+    inputs, *others = (mean(key) for key in ("relative_norm", "relative_weight_norm", "added_pieces"))
+    return inputs if inputs > 0.0 else next((each for each in others if not np.isnan(each)), inputs)
 
 
 def value_at(trial: TrialConfig, path: str) -> object:

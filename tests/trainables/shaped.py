@@ -12,11 +12,12 @@ from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from tests.trainables import texts
 from tests.trainables.texts import Item
-from trainables.config import TrialConfig
+from trainables.batch import Encoded
+from trainables.config import PerturbationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.materials.materials import Materials
 from trainables.model.encoder import Encoder
-from trainables.perturbation import METHODS
+from trainables.perturbation import METHODS, view_of
 from trainables.tasks.base import IGNORED, TaskShape
 from trainables.tasks.choice import MultipleChoice
 from trainables.tasks.classification import Classification
@@ -43,8 +44,9 @@ def words(row: int, more: int = 0) -> tuple[int, ...]:
 
 
 def span(row: int) -> tuple[int, ...]:
-    """Where the answer is, as such tasks label it."""
-    return (row % 2 + 1, 2, 1, len(words(row)) - 2)
+    """Where the answer is, as such tasks label it; each token of the context has two characters."""
+    tokens = len(words(row)) - 2
+    return (row % 2 + 1, 2, 1, tokens, *range(0, 2), *(c for k in range(1, tokens) for c in (2 * k, 2 * k + 2)))
 
 
 SHAPES: dict[str, tuple[TaskShape, Callable[[int], Item]]] = {
@@ -58,8 +60,30 @@ SHAPES: dict[str, tuple[TaskShape, Callable[[int], Item]]] = {
     "retrieval": (Retrieval("pairs", "accuracy"), lambda i: Item((words(i), words(i + 1, 1)), (0, 0, i), i)),
 }
 
+
+def resegmented(shape: str) -> Callable[[int, int], Encoded | None]:
+    """Second views: a token more after the first of each text, which depends on the epoch; of item 3 there is none."""
+    _task, make = SHAPES[shape]
+
+    def view(epoch: int, number: int) -> Encoded | None:
+        item = make(number)
+        sequences = tuple((*s[:2], 30 + (epoch + number) % 4, *s[2:]) for s in item.sequences)
+        labels: tuple[int, ...] = item.labels
+        if shape == "tagging":
+            labels = (*labels[:2], IGNORED, *labels[2:])
+        if shape == "span":
+            first, last, begin, tokens, *characters = labels
+            labels = (first + (first > 1), last + (last > 1), begin, tokens + 1, 0, 1, 1, 2, *characters[2:])
+        return None if number == 3 else texts.encode([Item(sequences, labels, number)])
+
+    return view
+
+
+ALONE = [name for name in METHODS if view_of(PerturbationConfig(method=name)) is None]
+"""Methods that compare examples with nothing."""
+
 PERTURBING = [
-    *sorted(name for name, method in METHODS.items() if not method.paired),
+    *sorted(name for name, method in METHODS.items() if name != "ear"),
     *("rdrop", "adversarial+rdrop", "sam", "freelb+asam", "adversarial+mixout", "adversarial+bregman"),
 ]
 """Methods that need nothing but the batch, and some that stand around others."""
@@ -82,6 +106,8 @@ def materials(shape: str) -> Materials:
 
 def begun(config: TrialConfig, shape: str, folder: Path, device: str = "cpu", **other: Any) -> Trial:
     """A trial of a tiny encoder on them; `other` materials may be given."""
+    if view_of(config.perturbation) == "segments":
+        other.setdefault("views", resegmented(shape))
     made = replace(materials(shape), **other)
     made.remember("encoder", encoder)
     return start(config, made, Group(device=torch.device(device)), folder)

@@ -4,5 +4,6 @@ materials  tokenised data, trimmed encoder, reference norm, memory-mapped; start
 noised     evaluated rows under noise; noisy_files: those that files have
 substitutes  what a word attack may put in the place of words
 twins      rows that are one example in two languages
+views      training texts in another segmentation; teachers: who can be one
 batches    who trains when; weights: an encoder's files, unread: their sizes and precision
 """

@@ -32,6 +32,10 @@ class Batches:
         """Batches in an epoch; the last may be smaller."""
         return math.ceil(len(self.lengths) / self.batch_size)
 
+    def epoch_of(self, step: int) -> int:
+        """Which pass over the items a step belongs to, counted from 0."""
+        return step // self.per_epoch
+
     def at(self, step: int) -> npt.NDArray[np.int64]:
         """Items of a step, counted from 0."""
         epoch, position = divmod(step, self.per_epoch)

@@ -1,8 +1,9 @@
 """What every trial of a study reads and none changes: tokenised data, pristine encoder, embedding norm.
 
 Prepared once per (encoder, data, phase) into the cache, memory-mapped by every worker of a node. An augmentation adds a
-folder per seed: the copies that this seed trains on, and the word embeddings that they need beside the encoder's. A
-warm worker keeps its `Materials` from trial to trial, and what seeds share from seed to seed, as long as the encoder is
+folder per seed: the copies that this seed trains on, and the word embeddings that they need beside the encoder's; so
+does a method that segments its texts anew, whose folder has the texts and the embeddings of all it may come to. A warm
+worker keeps its `Materials` from trial to trial, and what seeds share from seed to seed, as long as the encoder is
 the same one.
 """
 
@@ -23,18 +24,20 @@ import numpy.typing as npt
 from trainables.augmentation import augment, texts_of
 from trainables.augmentation.character_noise import SOURCE
 from trainables.batch import Encoded
-from trainables.config import TrialConfig
+from trainables.config import EncoderConfig, TrialConfig
 from trainables.errors import UserError
-from trainables.materials import noised, noisy_files, substitutes, twins
+from trainables.materials import noised, noisy_files, substitutes, teachers, twins, views
 from trainables.materials.substitutes import Substitutes
 from trainables.model.families import Numbers, number_of
-from trainables.perturbation import create, is_paired
+from trainables.model.resegmenting import Resegmenting
+from trainables.perturbation import create, view_of
 from trainables.progress import told
 from trainables.scores import Split
 from trainables.seeds import derive
 from trainables.storage import cache
 from trainables.tasks.base import Row, TaskShape
 from trainables.tasks.relevance import Relevance
+from trainables.tasks.rows import collect
 from trainables.tasks.task import load_task
 
 FORMAT = 2
@@ -44,7 +47,10 @@ KEPT = "kept.npy"
 """File of it: the vocabulary rows that are left, where the vocabulary was trimmed."""
 
 ADDED, WORDS = "added.npy", "words.npy"
-"""Files of a seed's copies: vocabulary rows (n,) that the trimmed one lacks, and their embeddings (n, e)."""
+"""Files of one's own training data: vocabulary rows (n,) that the trimmed one lacks, and their embeddings (n, e)."""
+
+TEXTS = "train.jsonl"
+"""File of it: the training rows, where they are to be segmented anew."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,10 @@ class Materials:
     """`substitutes[split][language]` are what a word attack may put in the place of words."""
     originals: Encoded | None = None
     """Only where the method compares the two: the examples whose copies `train` has, `augmentation.copies` of each."""
+    views: Callable[[int, int], Encoded | None] | None = None
+    """Only where the method compares the two: of (epoch, training item), another segmentation, if it has one."""
     copies_folder: Path | None = None
-    """Where `train` is from, of a trial with augmentation: its seed's own."""
+    """What is this configuration's own: of one with augmentation, where `train` is from, its seed's."""
     _memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -107,7 +115,7 @@ def prepare(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> P
 
 
 def _folders(config: TrialConfig, splits: Sequence[Split]) -> tuple[Path, Path | None]:
-    """What all seeds share, and the copies of the configuration's own seed, where it has some."""
+    """What all seeds share, and the configuration's own training data, where it has some."""
     check(config)
     shared = cache.build_once(
         f"materials-{materials_key(config, splits)}",
@@ -116,13 +124,19 @@ def _folders(config: TrialConfig, splits: Sequence[Split]) -> tuple[Path, Path |
     )
     if config.evaluation.agreement:
         _check_twins(shared, tuple(splits))
-    if config.augmentation.method == "none":
+    if not _has_own(config):
         return shared, None
+    is_augmented = config.augmentation.method != "none"
     return shared, cache.build_once(
         f"copies-{copies_key(config, splits)}",
         lambda folder: _build_copies(config, shared, folder),
-        f"augmented training data of seed {config.training.seed}",
+        f"augmented training data of seed {config.training.seed}" if is_augmented else "segmentations",
     )
+
+
+def _has_own(config: TrialConfig) -> bool:
+    """Whether training needs more than all trials share."""
+    return config.augmentation.method != "none" or view_of(config.perturbation) == "segments"
 
 
 @lru_cache(maxsize=4)
@@ -139,21 +153,26 @@ def prepared(config: TrialConfig) -> Path | None:
 
 
 def longest(config: TrialConfig) -> int | None:
-    """Tokens of the longest training text of a trial configuration, if its materials are in the cache already."""
+    """Tokens of the longest training text of a trial configuration, if its materials are in the cache already.
+
+    Of one that is segmented anew they may be as many as are allowed.
+    """
+    if view_of(config.perturbation) == "segments":
+        return config.task.max_length
     folders = [prepared(config), _prepared_copies(config)]
     known = [np.diff(np.load(folder / "train" / "offsets.npy")) for folder in folders if folder is not None]
     return max((int(lengths.max()) for lengths in known), default=None)
 
 
 def _prepared_copies(config: TrialConfig) -> Path | None:
-    """The augmented training data of the configuration's seed, if there are some in the cache already."""
-    if config.augmentation.method == "none":
+    """The configuration's own training data, if it has some and they are in the cache already."""
+    if not _has_own(config):
         return None
     return cache.found(f"copies-{copies_key(config, ('validation',))}")
 
 
 def added_rows(config: TrialConfig) -> int:
-    """Word embeddings that `run` adds to those of `prepared` for the copies of this seed; 0 where that is not known."""
+    """Word embeddings that `run` adds to those of `prepared` for this configuration; 0 where that is not known."""
     folder = _prepared_copies(config)
     return 0 if folder is None or not (folder / ADDED).exists() else len(np.load(folder / ADDED))
 
@@ -189,8 +208,17 @@ def check(config: TrialConfig) -> None:
             problems.append(f"training.micro_batch_size: {rule} ({got})")
         if tokens is not None:
             problems.append(f"training.micro_batch_tokens: {rule} (got {tokens}, task {config.task.name!r})")
-    if method.paired:
-        name = config.perturbation.method
+    name = config.perturbation.method
+    if method.view == "segments":
+        if shape.compares_items:
+            problems.append(
+                f"perturbation.method: {name} compares an example with itself in another segmentation, not with the "
+                f"others of its batch; it serves all tasks but retrieval (got task {config.task.name!r})"
+            )
+        problems += _segmentation_problems(config.encoder)
+    if method.teacher is not None:
+        problems += teachers.problems(method.teacher, shape, _rows_of(config.encoder))
+    if method.view == "copies":
         if config.augmentation.method == "none":
             problems.append(
                 f"perturbation.method: {name} compares examples with copies in other words and needs "
@@ -203,6 +231,29 @@ def check(config: TrialConfig) -> None:
             )
     if problems:
         raise UserError(*problems)
+
+
+def _segmentation_problems(encoder: EncoderConfig) -> list[str]:
+    """Why an encoder's tokenizer cannot segment a text in several ways, as far as can be told from here."""
+    from trainables.model.encoder import tokenizer_kind
+    from trainables.model.segments import check_kind
+
+    try:
+        if (kind := tokenizer_kind(encoder)) is not None:
+            check_kind(kind)
+    except UserError as error:
+        return error.lines
+    return []
+
+
+def _rows_of(encoder: EncoderConfig) -> int | None:
+    """Of an encoder's whole vocabulary; None where it is not here."""
+    from trainables.model.encoder import vocabulary_size
+
+    try:
+        return vocabulary_size(encoder)
+    except UserError:
+        return None
 
 
 def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
@@ -228,15 +279,19 @@ def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
 
 
 def copies_key(config: TrialConfig, splits: Sequence[Split]) -> str:
-    """Content key of a seed's augmented training data."""
-    augmentation = config.augmentation.model_dump(mode="json")
-    if augmentation["alphabet"] == SOURCE:
-        del augmentation["alphabet"]  # as before there was one
-    own = [augmentation, config.training.seed]
-    words = config.augmentation.resource
-    files = [] if words is None else sorted(words.iterdir()) if words.is_dir() else [words]
-    own += _stamps(file for file in files if file.exists())
-    return _key({"format": FORMAT, "materials": materials_key(config, splits), "augmentation": own})
+    """Content key of a configuration's own training data: a seed's augmented ones, or those that are segmented anew."""
+    parts: dict[str, Any] = {"format": FORMAT, "materials": materials_key(config, splits)}
+    if config.augmentation.method != "none":
+        augmentation = config.augmentation.model_dump(mode="json")
+        if augmentation["alphabet"] == SOURCE:
+            del augmentation["alphabet"]  # as before there was one
+        own = [augmentation, config.training.seed]
+        words = config.augmentation.resource
+        files = [] if words is None else sorted(words.iterdir()) if words.is_dir() else [words]
+        parts["augmentation"] = own + _stamps(file for file in files if file.exists())
+    if view_of(config.perturbation) == "segments":  # else as before there were any
+        parts["segments"] = True
+    return _key(parts)
 
 
 def _key(parts: Mapping[str, Any]) -> str:
@@ -325,8 +380,8 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
 
 
 def _build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
-    """The training data of a configuration's seed. What they add to a trimmed vocabulary comes after its rows, so that
-    all that is shared keeps its numbers."""
+    """A configuration's own training data. What they add to a trimmed vocabulary comes after its rows, so that all that
+    is shared keeps its numbers."""
     from trainables.model.encoder import accepts_segments, load_encoder, load_tokenizer
 
     task = load_task(config.task, ("train",))
@@ -340,13 +395,22 @@ def _build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
         files = sorted((shared / "validation").glob("*.jsonl"))
         return {file.stem: list(texts_of(_read_rows(file), columns)) for file in files if file.stem != source}
 
-    rows = augment(config.augmentation, task.rows["train"][source], columns, source, seed, others)
+    rows: Sequence[Row] = task.rows["train"][source]
+    if config.augmentation.method != "none":
+        rows = augment(config.augmentation, rows, columns, source, seed, others)
     train = task.shape.encode(rows, tokenizer, config.task.max_length)
     _check_ids(encoder, {"train": {source: train}}, config.encoder.name_or_path)
     norm = _reference_norm(encoder, train)
+    used = [np.asarray(train.ids, dtype=np.int64)]
+    if view_of(config.perturbation) == "segments":
+        found = views.reachable(Resegmenting(tokenizer), task.shape, rows, train, config.task.max_length)
+        used.append(found[found < len(encoder.table)])
+        lines = (json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
+        with (folder / TEXTS).open("w", encoding="utf-8") as file:
+            file.writelines(lines)
     if (shared / KEPT).exists():
         kept = np.load(shared / KEPT)
-        added = np.setdiff1d(train.ids, kept).astype(np.int64)
+        added = np.setdiff1d(np.concatenate(used), kept)
         train = _renumber(train, np.concatenate([kept, added]))
         np.save(folder / ADDED, added)
         np.save(folder / WORDS, encoder.table.numpy()[added])
@@ -454,12 +518,40 @@ def load(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> Mate
     task_json = config.task.model_dump_json()
     if copies is None:
         return _open(shared, task_json)
-    return _with_copies(shared, task_json, copies, is_paired(config.perturbation))
+    view = view_of(config.perturbation)
+    found = _with_copies(shared, task_json, copies, view == "copies")
+    return found if view != "segments" else replace(found, views=_resegmented(config, found, copies))
+
+
+def _resegmented(config: TrialConfig, materials: Materials, own: Path) -> views.Resegmented:
+    from trainables.model.encoder import load_tokenizer
+
+    view, kept = config.perturbation.view, materials.kept
+    tokenizer: Resegmenting = materials.remember(
+        "segmentations", lambda: Resegmenting(load_tokenizer(config.encoder, materials.source_language))
+    )
+    return views.Resegmented(
+        shape=materials.shape,
+        rows=_open_texts(own / TEXTS),
+        train=materials.train,
+        tokenizer=tokenizer,
+        draws=tokenizer.sampler(view.alpha, view.dropout),
+        probability=view.probability,
+        max_length=config.task.max_length,
+        seed=derive(config.training.seed, "segments"),
+        numbers=None if kept is None else views.numbering(kept),
+    )
+
+
+@lru_cache(maxsize=1)
+def _open_texts(file: Path) -> Sequence[Row]:
+    with file.open(encoding="utf-8") as lines:
+        return collect(json.loads(line) for line in lines)
 
 
 @lru_cache(maxsize=2)
 def _with_copies(shared: Path, task_json: str, copies: Path, paired: bool) -> Materials:
-    """A seed's materials: what is remembered of the evaluation and the encoder is remembered for all seeds."""
+    """A trial's own materials: what is remembered of the evaluation and the encoder is remembered for all seeds."""
     base, source = _open(shared, task_json), _load(copies / "train")
     meta = json.loads((copies / "meta.json").read_text(encoding="utf-8"))
     numbers = json.loads((shared / "meta.json").read_text(encoding="utf-8"))["language_numbers"]

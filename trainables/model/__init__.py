@@ -5,6 +5,7 @@ catalogue  what is published of the encoders that the field uses
 families   what differs between kinds of encoders, in one table; whoever looks inside an encoder asks it
 xlm_tokenizer  a fast tokenizer for XLM, out of its files; moses: its words
 by_word    texts tokenised word by word, each word once
+segments   segmentations of a word, drawn at random; resegmenting: a tokenizer whose words are
 dropout    masks shared by all passes over a batch; attention: with them, and without the padding
 adapters   LoRA, IA3, or biases alone: a part of an encoder that is trained in place of it
 frozen     states that no trial changes, kept from evaluation to evaluation

@@ -20,7 +20,7 @@ class Masks:
 
     def __init__(self) -> None:
         self._seed = 0
-        self._kept: dict[tuple[int, int], Tensor] = {}
+        self._kept: dict[tuple[int, int, torch.Size], Tensor] = {}
 
     def begin(self, seed: int) -> None:
         """Forget the masks of the batch before."""
@@ -37,9 +37,9 @@ class Masks:
 
     def factors(self, place: int, like: Tensor, p: float) -> Tensor:
         """What `like` is multiplied by at a place of the model: 0 with probability p, else 1 / (1 - p), in fp32."""
-        kept = self._kept.get((self._seed, place))
-        if kept is None or kept.shape != like.shape:
-            kept = self._kept[self._seed, place] = draw(derive(self._seed, place), like, p)
+        kept = self._kept.get((self._seed, place, like.shape))
+        if kept is None:
+            kept = self._kept[self._seed, place, like.shape] = draw(derive(self._seed, place), like, p)
         return kept
 
     def drop(self, place: int, states: Tensor, p: float) -> Tensor:

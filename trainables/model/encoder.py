@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -350,6 +351,25 @@ def load_tokenizer(config: EncoderConfig, language: str = "en") -> Any:
             "no special tokens)"
         )
     return tokenizer
+
+
+def vocabulary_size(config: EncoderConfig) -> int:
+    """Rows of an encoder's word embeddings. Raises `UserError` where it cannot be had."""
+    return int(_from_pretrained(AutoConfig, config).vocab_size)
+
+
+def tokenizer_kind(config: EncoderConfig) -> str | None:
+    """What kind of model an encoder's tokenizer has, as its file calls it; None where it has none, or is not here."""
+    file = _file(config, FAST)
+    return None if file is None else _kind_in(file)
+
+
+@lru_cache(maxsize=8)
+def _kind_in(file: Path) -> str | None:
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["model"]["type"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _file(config: EncoderConfig, name: str) -> Path | None:

@@ -55,6 +55,16 @@ class NoStockClassError(UserError):
         )
 
 
+def load(folder: Path, auto_class: str) -> Any:
+    """The model in a folder, as ``transformers.<auto_class>`` loads it: in fp32 and evaluation mode.
+
+    Raises OSError or ValueError, as the library does, where it cannot be loaded.
+    """
+    loader: Any = getattr(transformers, auto_class)
+    options = {"use_safetensors": True, "dtype": torch.float32, "trust_remote_code": False}
+    return loader.from_pretrained(folder, **options).eval()
+
+
 def stock(encoder: Encoder, head: nn.Module, auto_class: str, labels: Sequence[str] = ()) -> Any:
     """The model that ``transformers.<auto_class>`` loads, in evaluation mode: same weights, same logits.
 

@@ -5,7 +5,7 @@ base       the interface; start here
 balls      start, normalise, project; ascent: the one ascent loop; noise: random numbers that depend on counters alone
 attack     scores under attack; certify: certificates of the smoothed classifier
 carried    what a method carries from step to step, in checkpoints too
-none, adversarial, creat, freeat, tavat, random_perturbation, ear  a method each
+none, adversarial, creat, freeat, tavat, random_perturbation, ear, mvr, xtune  a method each
 freelb: also VILLA; divergences: SMART, VAT and R3F
 rdrop, bregman, moved  what stands around a method: a second dropout mask, earlier weights, weights that are moved
 sharpness, mixout  the ways to move them: where the loss is worse (SAM), back to what they were
@@ -19,6 +19,7 @@ step size         relative to epsilon, so that the two can be searched independe
 rho               length of the step by which weights are moved
 probability       chance of a weight to be what it was before training
 sigma             standard deviation of smoothing noise
+view              an example once more, segmented otherwise or in other words, which a method compares it with
 certified radius  l2 radius within which the smoothed classifier provably keeps its answer, at failure probability alpha
 """
 
@@ -38,12 +39,14 @@ from trainables.perturbation import (
     freeat,
     freelb,
     mixout,
+    mvr,
     none,
     random_perturbation,
     sharpness,
     tavat,
+    xtune,
 )
-from trainables.perturbation.base import METHODS, AtOutput, AtPoint, MovedWeights, Perturbation, Supervision
+from trainables.perturbation.base import METHODS, AtOutput, AtPoint, MovedWeights, Perturbation, Supervision, View
 from trainables.perturbation.bregman import Bregman
 from trainables.perturbation.moved import WEIGHTS, AtMovedWeights
 from trainables.perturbation.rdrop import RDrop
@@ -56,12 +59,15 @@ __all__ = [
     "around",
     "combinations",
     "create",
-    "is_paired",
     "supervision",
+    "view_of",
     "with_inputs",
 ]
 
-_SHIPPED = (adversarial, creat, divergences, ear, freeat, freelb, mixout, none, random_perturbation, sharpness, tavat)
+_SHIPPED = (
+    *(adversarial, creat, divergences, ear, freeat, freelb, mixout, mvr, none),
+    *(random_perturbation, sharpness, tavat, xtune),
+)
 """Importing them registers their methods."""
 
 
@@ -88,9 +94,9 @@ def create(config: PerturbationConfig, reference_norm: float = 1.0) -> Perturbat
     return method if parts.weights is None else AtMovedWeights(method, parts.weights(config))
 
 
-def is_paired(config: PerturbationConfig) -> bool:
-    """Whether the configured method compares training examples with copies of them. Raises as `create` does."""
-    return Parts.of(config.method).inputs.paired
+def view_of(config: PerturbationConfig) -> View | None:
+    """What the configured method compares training examples with. Raises as `create` does."""
+    return create(config).view
 
 
 def supervision(method: str) -> Supervision:

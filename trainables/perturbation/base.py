@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from trainables.config import EncoderConfig, PerturbationConfig, TrialConfig
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Supervision = Literal["none", "monolingual", "bilingual", "parallel"]
+
+View = Literal["copies", "segments"]
+"""What a method compares an example with: a copy in other words, or itself in another segmentation."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,29 @@ class Inside:
     pooled: Tensor
     attention: Tensor
     tokens: Tensor
+
+
+@dataclass(frozen=True)
+class Other:
+    """The items of a batch once more, in the view that a method asked for; v tokens, where the first view has t.
+
+    `forward` maps its embeddings (s, v, d) to logits, under the dropout mask of the first view as far as the shapes are
+    alike. `loss` maps them to per-item losses (n,). `common` makes the logits of the first view and of this one
+    comparable, and `divergence(p, q)` is the per-item KL(p || q) (n,) of what it gives. `there` (n,) is true for items
+    that have such a view; what is computed of the others is finite and means nothing. `mask` as the first view's.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    embeddings: Tensor
+    mask: Tensor
+    there: Tensor
+    loss: Callable[[Tensor], Tensor]
+    common: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    divergence: Callable[[Tensor, Tensor], Tensor]
+    own_divergence: Callable[[Tensor, Tensor], Tensor]
+    """The same of two logits that are both of this view."""
+    taught: Callable[[], Tensor] | None = None
+    """The teacher's logits of this view, where there is one: constant, under no dropout."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +93,13 @@ class Perturbable:
     trained weights are the tensors that the method carries, under the dropout mask of `forward`."""
     reworded: Callable[[int], tuple[Inside, Inside]] | None = None
     """From the number of a layer, counted from 0, to a pass over the items and one over copies of them in other words,
-    padded to one width and under one dropout mask; there for methods that are `paired`."""
+    padded to one width and under one dropout mask; there for methods whose `view` are copies."""
+    other: Other | None = None
+    """The second view, for methods that have one."""
+    taught: Callable[[], Tensor] | None = None
+    """The teacher's logits of the clean items, where there is one: constant, under no dropout."""
+    classes: int = 1
+    """Of which an answer is one, where all items have the same; else 1."""
 
 
 def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
@@ -100,6 +133,14 @@ class Diagnostics:
     """Sum over items of the divergence between two outputs that are kept alike."""
     compared: float = 0.0
     """Items that sum is over."""
+    pieces: float = 0.0
+    """Tokens of the first view, of items that have a second."""
+    other_pieces: float = 0.0
+    """Tokens of that."""
+    views_apart: float = 0.0
+    """Sum over items of the divergence between the outputs of both views."""
+    pairs: float = 0.0
+    """Items that have both."""
 
     def add(self, other: Diagnostics) -> None:
         """Accumulate another step's, or another worker's."""
@@ -113,7 +154,22 @@ class Measured:
     """Diagnostics that are still on the device: reading them waits for it, so that is done for many steps at once."""
 
     values: Tensor
-    """(11,), in the order of the fields."""
+    """In the order of the fields."""
+
+    @classmethod
+    def of(cls, **sums: Tensor) -> Measured:
+        """Some of the fields by name, the others zero."""
+        zero = next(iter(sums.values())).new_zeros((), dtype=torch.float64)
+        return cls(torch.stack([sums.get(each.name, zero).double() for each in fields(Diagnostics)]))
+
+
+def describe_views(batch: Perturbable, other: Other, apart: Tensor) -> Measured:
+    """Diagnostics of two views whose outputs are `apart` (n,), by item."""
+    # Several sequences of one item (multiple choice) count as one.
+    in_both = other.there.repeat_interleave(len(batch.mask) // len(other.there), output_size=len(batch.mask))
+    pieces, others = ((each.mask & in_both[:, None]).sum() for each in (batch, other))
+    both = (apart.detach() * other.there).sum()
+    return Measured.of(pieces=pieces, other_pieces=others, views_apart=both, pairs=other.there.sum())
 
 
 Describe: TypeAlias = "Callable[[Tensor, Tensor], Diagnostics | Measured]"
@@ -123,8 +179,8 @@ Describe: TypeAlias = "Callable[[Tensor, Tensor], Diagnostics | Measured]"
 def compared(found: Diagnostics | Measured, apart: Tensor) -> Measured:
     """The same, and the divergence (n,) between two outputs that are kept alike."""
     values = found.values if isinstance(found, Measured) else apart.new_tensor([*vars(found).values()])
-    own = torch.stack([apart.detach().sum(), apart.new_full((), len(apart))])
-    return Measured(torch.cat([values[: -len(own)], own.to(values.dtype)]))
+    own = Measured.of(apart=apart.detach().sum(), compared=apart.new_full((), len(apart))).values
+    return Measured(values + own.to(values.dtype))
 
 
 def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
@@ -186,8 +242,8 @@ class Perturbation(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     supervision: ClassVar[Supervision] = "none"
-    paired: bool = False
-    """Whether it compares each training example with a copy of it in other words (`Perturbable.reworded`)."""
+    reads_attention: bool = False
+    """Whether it looks at attention (`Perturbable.reworded`)."""
     dose: str = ""
     """What says how much of it there was, on which its doses are compared: a diagnostic, or the path of a setting."""
     weights: MovedWeights | None = None
@@ -206,6 +262,16 @@ class Perturbation(ABC):
     def strength(self) -> float:
         """What `magnitude` multiplies: epsilon, or the sigma of Gaussian noise."""
         return self.config.epsilon
+
+    @property
+    def view(self) -> View | None:
+        """What it compares each training example with, as it is configured; None: with nothing."""
+        return None
+
+    @property
+    def teacher(self) -> Path | None:
+        """Folder of the frozen model that it is held to; None: it is held to none."""
+        return None
 
     def problems(self, trial: TrialConfig) -> list[str]:
         """What in the rest of a trial's configuration this method cannot work with, one line each."""
@@ -293,8 +359,16 @@ class Around(Perturbation):
     def __init__(self, inner: Perturbation) -> None:
         super().__init__(inner.config, inner.reference_norm)
         self.inner = inner
-        self.paired = inner.paired
+        self.reads_attention = inner.reads_attention
         self.carries, self.replays = inner.carries, inner.replays
+
+    @property
+    def view(self) -> View | None:
+        return self.inner.view
+
+    @property
+    def teacher(self) -> Path | None:
+        return self.inner.teacher
 
     @property
     def strength(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainables.config import TrialConfig
-from trainables.perturbation.base import Diagnostics, Inside, Perturbable, Perturbation, register
+from trainables.perturbation.base import Diagnostics, Inside, Perturbable, Perturbation, View, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,11 @@ class Ear(Perturbation):
     name = "ear"
     description = "examples and their synonym copies: embeddings pushed apart, attention pulled together (EAR)"
     supervision = "monolingual"
-    paired = True
+    reads_attention = True
+
+    @property
+    def view(self) -> View:
+        return "copies"
 
     def problems(self, trial: TrialConfig) -> list[str]:
         """A trial in which neither push nor pull has a gradient."""
@@ -37,7 +41,7 @@ class Ear(Perturbation):
         ]
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics]:
-        assert batch.reworded is not None, "a paired method is given copies"
+        assert batch.reworded is not None, "a method that compares with copies is given them"
         own, copy = batch.reworded(self.config.attention_layer)
         push = (own.pooled - copy.pooled).square().mean(dim=1)
         apart = self.config.pull_weight * _attention_distance(own, copy) - self.config.push_weight * push

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 """One labelled example in the columns its task shape documents."""
+
+Places: TypeAlias = "tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]"
+"""Of the tokens (t,) of one view and (u,) of another, the numbers of the places at which they stand; -1: none."""
 
 IGNORED = -100
 """Label of positions that neither train nor score: padding, continuation pieces, special tokens."""
@@ -109,6 +112,25 @@ class TaskShape(ABC):
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         """Tokenise rows with a fast Hugging Face tokenizer."""
 
+    def part(self, row: Row, encoded: Encoded, item: int) -> Row | None:
+        """What an item shows of its row, as a row, whose first item has the same text; None where that is nothing."""
+        return row
+
+    def keeps_label(self, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> bool:
+        """Whether the second view of an item can be held against its label, from the labels of both."""
+        return True
+
+    def places(self, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> Places | None:
+        """Where the tokens of an item's first view, and of its second, are compared, from the labels of both.
+
+        None for shapes whose logits are of whole items.
+        """
+        return None
+
+    def place_labels(self, count: int, width: int) -> npt.NDArray[np.int64]:
+        """Labels, as `collate_labels` has them of an item, of `count` places of `width`."""
+        raise NotImplementedError
+
     @abstractmethod
     def collate_labels(self, labels: Sequence[npt.NDArray[np.int64]], width: int) -> Tensor:
         """Labels of n items -> tensor (n, …); `width` is the batch's padded length."""
@@ -124,6 +146,11 @@ class TaskShape(ABC):
     @abstractmethod
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
         """Per-item KL(p || q) (n,), averaged over an item's scored positions where it has several."""
+
+    @property
+    def classes(self) -> int:
+        """Of which an answer is one, where all items have the same; else 1."""
+        return max(1, len(self.labels))
 
     def gold(self, labels: Tensor) -> Tensor:
         """What `answers` should be (n,), of shapes with single answers."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from trainables.batch import Encoded
+from trainables.batch import IMPOSSIBLE, Encoded
 from trainables.lazy import functional, torch
 from trainables.tasks.base import Row, TaskShape
 from trainables.tasks.classification import kl_divergence
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 QUESTIONS = {"cause": "What was the cause?", "effect": "What happened as a result?"}
 """How COPA's two kinds of question are put; other questions stand in the data as they are asked."""
-
-_IMPOSSIBLE = -1e4
-"""Logit of a choice that an item doesn't have: its probability is 0 and its gradient too, and nothing overflows."""
 
 
 class MultipleChoice(TaskShape):
@@ -110,4 +107,4 @@ class MultipleChoice(TaskShape):
 
 def _possible(logits: Tensor, labels: Tensor) -> Tensor:
     choices = torch.arange(logits.shape[-1], device=logits.device)
-    return logits.float().masked_fill(choices >= labels[:, 1:2], _IMPOSSIBLE)
+    return logits.float().masked_fill(choices >= labels[:, 1:2], IMPOSSIBLE)

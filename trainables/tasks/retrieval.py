@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from trainables.batch import Encoded
+from trainables.batch import IMPOSSIBLE, Encoded
 from trainables.errors import UserError, shown
 from trainables.lazy import functional, torch
 from trainables.tasks.base import Row, RowError, TaskShape
@@ -229,7 +229,7 @@ def _similarities(logits: Tensor, labels: Tensor) -> Tensor:
     """
     same = labels[:, None, 2] == labels[None, :, 2]
     barred = (same | (labels[None, :, 1] == _NONE)) & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    return (SCALE * logits[:, 0] @ logits[:, 1].T).masked_fill(barred, -1e4)
+    return (SCALE * logits[:, 0] @ logits[:, 1].T).masked_fill(barred, IMPOSSIBLE)
 
 
 def _to_text(vector: Vectors) -> str:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from trainables.batch import Encoded
+from trainables.batch import IMPOSSIBLE, Encoded
 from trainables.errors import UserError, shown
 from trainables.lazy import functional, torch
 from trainables.tasks.answers import NORMALISATIONS, normaliser, score_answer
-from trainables.tasks.base import Row, RowError, TaskShape
+from trainables.tasks.base import Places, Row, RowError, TaskShape
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import check_separates, chunks
 from trainables.tasks.fields import field, text_of
@@ -95,6 +95,39 @@ class SpanAnswering(TaskShape):
             rows=np.asarray(owners, dtype=np.int64),
         )
 
+    def part(self, row: Row, encoded: Encoded, item: int) -> Row | None:
+        """Its question, and of the context what its tokens hold."""
+        characters = _characters(encoded.item_labels(item))
+        if not len(characters):
+            return None
+        begin, end = int(characters[0, 0]), int(characters[-1, 1])
+        starts = [start - begin for start in row["answers"]["answer_start"]]
+        answers = {"text": row["answers"]["text"], "answer_start": starts}
+        return {"question": row["question"], "context": row["context"][begin:end], "answers": answers}
+
+    def keeps_label(self, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> bool:
+        """Whether both hold the answer, or neither."""
+        return bool((one[1] > 0) == (other[1] > 0))
+
+    def places(self, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> Places | None:
+        """Stretches of the context between characters at which tokens of both begin, after the start token's place.
+
+        The chance that an answer begins, or ends, in a stretch is the sum over its tokens, however it is segmented.
+        What only one of both has room for is left out, and with it the stretch that is cut.
+        """
+        characters = [_characters(labels) - _characters(labels)[:1, :1] for labels in (one, other)]
+        shared = np.intersect1d(characters[0][:, 0], characters[1][:, 0])
+        is_cut = len({int(each[-1, 1]) for each in characters if len(each)}) > 1
+        found = []
+        for labels, each in zip((one, other), characters, strict=True):
+            numbers = np.searchsorted(shared, each[:, 0], side="right")
+            context = np.where(numbers <= len(shared) - is_cut, numbers, -1)
+            found.append(np.concatenate([[0], np.full(max(0, int(labels[2]) - 1), -1), context]))
+        return found[0], found[1]
+
+    def place_labels(self, count: int, width: int) -> npt.NDArray[np.int64]:
+        return np.asarray([0, 0, 1, count - 1], dtype=np.int64)
+
     def collate_labels(self, labels: Sequence[npt.NDArray[np.int64]], width: int) -> Tensor:
         return torch.from_numpy(np.stack([label[:_COLLATED] for label in labels]))
 
@@ -137,9 +170,14 @@ def answer_texts(rows: Sequence[Row], encoded: Encoded, predictions: Sequence[An
     best: dict[int, tuple[float, str]] = {}
     for item, (row, (score, first, last)) in enumerate(zip(encoded.rows.tolist(), predictions, strict=True)):
         if row not in best or score > best[row][0]:
-            characters = encoded.item_labels(item)[_COLLATED:].reshape(-1, 2)
+            characters = _characters(encoded.item_labels(item))
             best[row] = score, rows[row]["context"][characters[first, 0] : characters[last, 1]].strip()
     return {row: text for row, (_, text) in best.items()}
+
+
+def _characters(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each of an item's context tokens begins and ends in the context."""
+    return labels[_COLLATED:].reshape(-1, 2)
 
 
 def _answers(raw: Row, column: str) -> tuple[list[str], list[int]]:
@@ -210,7 +248,7 @@ def _eligible(logits: Tensor, labels: Tensor) -> Tensor:
     """Logits (n, t, 2) with the context and the start token alone left possible."""
     possible = _in_context(logits, labels)
     possible[:, 0] = True
-    return logits.float().masked_fill(~possible[..., None], -1e4)
+    return logits.float().masked_fill(~possible[..., None], IMPOSSIBLE)
 
 
 def _best_spans(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

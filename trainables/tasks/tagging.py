@@ -19,7 +19,8 @@ import numpy.typing as npt
 from trainables.batch import Encoded
 from trainables.errors import UserError, shown
 from trainables.lazy import functional, torch
-from trainables.tasks.base import IGNORED, Row, RowError, TaskShape, renumbered
+from trainables.model.resegmenting import undrawn
+from trainables.tasks.base import IGNORED, Places, Row, RowError, TaskShape, renumbered
 from trainables.tasks.chunks import ChunkCounts, after_hyphen, after_letter, count_chunks
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import chunks
@@ -84,6 +85,28 @@ class Tagging(TaskShape):
             label_offsets=offsets,
             rows=np.asarray(owners, dtype=np.int64),
         )
+
+    def part(self, row: Row, encoded: Encoded, item: int) -> Row | None:
+        """The words whose first pieces are in it, after `before` others; items stand in the order of their rows."""
+        mine = range(int(np.searchsorted(encoded.rows, encoded.rows[item])), item + 1)
+        *earlier, own = (int((encoded.item_labels(k) != IGNORED).sum()) for k in mine)
+        before = sum(earlier)
+        words = slice(before, before + own)
+        return {"tokens": row["tokens"][words], "tags": row["tags"][words], "before": before} if own else None
+
+    def keeps_label(self, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> bool:
+        """Whether a word is left in it."""
+        return bool((other != IGNORED).any())
+
+    def places(self, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> Places | None:
+        """The first pieces of the words that both have."""
+        scored = [labels != IGNORED for labels in (one, other)]
+        common = min(int(each.sum()) for each in scored)
+        ranks = [np.where(each & (np.cumsum(each) <= common), np.cumsum(each) - 1, -1) for each in scored]
+        return ranks[0], ranks[1]
+
+    def place_labels(self, count: int, width: int) -> npt.NDArray[np.int64]:
+        return np.where(np.arange(width) < count, 0, IGNORED).astype(np.int64)
 
     def collate_labels(self, labels: Sequence[npt.NDArray[np.int64]], width: int) -> Tensor:
         padded = torch.full((len(labels), width), IGNORED, dtype=torch.int64)
@@ -152,8 +175,11 @@ def _items(
     rows: Sequence[tuple[int, Row]], tokenizer: Any, max_length: int
 ) -> Iterator[tuple[int, list[int], list[int], list[int]]]:
     """(row, ids, special, labels) of every item of some rows."""
-    spaced = takes_spaces(tokenizer)
-    sentences = [[" " * (spaced and k > 0) + word for k, word in enumerate(row["tokens"])] for _, row in rows]
+    spaced = takes_spaces(undrawn(tokenizer))
+    sentences = [
+        [" " * (spaced and k > 0) + word for k, word in enumerate(row["tokens"], row.get("before", 0))]
+        for _, row in rows
+    ]
     encoded = _tokenize(sentences, tokenizer, max_length)
     next_word = [0] * len(rows)
     for i, sentence in enumerate(encoded["overflow_to_sample_mapping"]):

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from trainables.batch import Batch
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.materials import materials as materials_of
@@ -24,6 +22,7 @@ from trainables.scoring.stream import join
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
 from trainables.tasks.base import collate
+from trainables.training.library import logits, whole
 from trainables.training.rows import rows_of, words_of
 from trainables.training.trial import build_model
 
@@ -128,31 +127,12 @@ def _compared(model: Model, library: Any, materials: Materials) -> tuple[float, 
     items = [(encoded, item) for encoded in evaluated.values() for item in range(min(CHECKED, len(encoded)))]
     joined = join(items, materials.shape.sequences_per_item)
     batch = collate(materials.shape, joined, range(len(items)), materials.pad_id)
-    if (kept := materials.kept) is not None:
-        ids = torch.from_numpy(kept)[batch.input_ids]
-        batch = Batch(ids, batch.attention_mask, batch.special, batch.labels, batch.sequence_keys, batch.languages)
+    batch = whole(batch, materials.kept)
     expected = model.logits(model.embed(batch), batch)
-    found = _library_logits(library, batch, materials, model)
+    found = logits(library, batch, materials, model.head)
     if expected.shape[:2] == batch.input_ids.shape:
         expected, found = expected[batch.attention_mask.bool()], found[batch.attention_mask.bool()]
     difference = float((found - expected).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
         raise NoStockClassError(model.encoder.model.config.model_type)
     return difference, len(items)
-
-
-def _library_logits(library: Any, batch: Batch, materials: Materials, model: Model) -> Tensor:
-    """What the library's model says of a batch, in the shape of the trial's logits."""
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    if materials.uses_segments:
-        inputs["token_type_ids"] = batch.layout.segments
-    if materials.shape.auto_class == "AutoModelForMultipleChoice":
-        inputs = {k: v.view(-1, materials.shape.sequences_per_item, v.shape[-1]) for k, v in inputs.items()}
-    output = library(**inputs)
-    if materials.shape.auto_class == "AutoModelForQuestionAnswering":
-        return torch.stack([output.start_logits, output.end_logits], dim=-1)
-    if materials.shape.auto_class == EMBEDDINGS:
-        pooled: Tensor = model.head(output.last_hidden_state, batch.attention_mask)
-        return pooled
-    logits: Tensor = output.logits
-    return logits

@@ -222,4 +222,7 @@ def _training_metrics(trial: Trial) -> dict[str, float]:
         metrics["answers_flipped"] = total.flipped / total.answered
     if total.compared:
         metrics["output_divergence"] = total.apart / total.compared
+    if total.pairs and total.pieces:
+        metrics["added_pieces"] = total.other_pieces / total.pieces - 1
+        metrics["view_divergence"] = total.views_apart / total.pairs
     return metrics

@@ -23,7 +23,7 @@ from trainables.model.adapters import Linear, Shapes
 from trainables.model.families import is_plain
 from trainables.model.frozen import LIMIT_BYTES
 from trainables.model.heads import ChoiceHead, EmbeddingHead, TokenHead
-from trainables.perturbation import Parts, is_paired
+from trainables.perturbation import Parts, create, view_of
 from trainables.perturbation.freeat import FreeAT
 from trainables.perturbation.tavat import Tavat
 
@@ -46,6 +46,8 @@ GRAPHS: Mapping[str, tuple[int, bool]] = {
     "freeat": (1, True),
     "tavat": (1, True),
     "ear": (2, False),
+    "mvr": (2, False),
+    "xtune": (2, False),
 }
 """Of each method: the passes whose graphs it keeps at once, and whether one of them is differentiated to its inputs
 (an ascent's). A graph of an ascent is gone before the next pass: projected gradient keeps one, as FreeLB does."""
@@ -134,6 +136,8 @@ class Memory:
     """Weights as they were before they were moved, and by how much (SAM), or as they began, and dropped (mixout)."""
     carried: int = 0
     """What the method carries from step to step, and what it finds in one."""
+    teacher: int = 0
+    """Parameters of a frozen model that the trial is held to, with the whole vocabulary."""
     exchange: int = 0
     """The flat copy of the gradients that several workers add up."""
     norms: int = 0
@@ -186,6 +190,7 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
     return Memory(
         moved=0 if way is None else way.copies * gradients,
         carried=_carried(config, network, load) + (gradients if parts.outputs is not None else 0),
+        teacher=FULL * (weights.whole(config.encoder) or 0) if create(config.perturbation).teacher is not None else 0,
         parameters=FULL * _count([*network.shapes.values(), *added, *_shapes(network.head)]),
         gradients=gradients,
         optimizer=MOMENTS * gradients + FULL * len(trained),
@@ -219,9 +224,10 @@ class Passes:
     def of_step(self) -> dict[str, int]:
         """What waits for the backward pass at the moment of a training step at which it is most."""
         parts = Parts.of(self.config.perturbation.method)
-        sets = 1 if parts.masks is None else 2  # of dropout masks; a second one has a graph more
+        again = parts.masks is not None
         kept, ascends = GRAPHS.get(parts.inputs.name, UNKNOWN)
-        kept += sets - 1
+        kept += again  # a second dropout mask has a graph more
+        sets = 1 + (again or view_of(self.config.perturbation) == "segments")  # of masks: another shape has its own
         clean = self.graph(to_words=self.config.encoder.trains_embedding_layer)
         # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
         last = self.graph(to_words=True) if ascends else clean
@@ -324,7 +330,7 @@ class Passes:
     @property
     def reads(self) -> bool:
         """Whether the method looks at attention: computed in the open, in fp32 after softmax, and one layer's kept."""
-        return is_paired(self.config.perturbation)
+        return Parts.of(self.config.perturbation.method).inputs.reads_attention
 
     @property
     def in_full(self) -> bool:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.batch import Batch
+from trainables.batch import Batch, View
 from trainables.config import TrainingConfig
 from trainables.model import dropout
-from trainables.perturbation.base import Diagnostics, Inside, Measured, Perturbable
+from trainables.perturbation.base import Diagnostics, Inside, Measured, Other, Perturbable
 from trainables.perturbation.base import read as diagnostics_of
 from trainables.perturbation.carried import Average, Weights
 from trainables.seeds import derive
@@ -24,6 +24,7 @@ from trainables.training.compared import Compared
 from trainables.training.optimiser import learning_rate_factor
 from trainables.training.passes import Items
 from trainables.training.trial import Trial, Unread
+from trainables.training.views import longest
 
 Interrupted = Callable[[], bool]
 """Asked after every step; a true answer checkpoints the trial and ends the generator without a final evaluation."""
@@ -146,7 +147,7 @@ def _accumulate(
     diagnostics: list[Diagnostics | Measured] = []
     if trial.perturbation.carries is not None:
         trial.perturbation.carries.forget()
-    parts = _cut(trial, share.items)
+    parts = _cut(trial, share.items, trial.step)
     try:
         for part, following in zip_longest(parts, [*parts[1:], *parts[:1]] if comes_again else parts[1:]):
             loss, found = _backward(trial, part, scale * share.part, share.sizes, following)
@@ -169,11 +170,14 @@ def _accumulate(
     return _accumulate(trial, share, scale, comes_again)
 
 
-def _cut(trial: Trial, items: Items) -> list[Items]:
-    """A worker's share in micro-batches; items that are compared with each other stay together."""
+def _cut(trial: Trial, items: Items, step: int) -> list[Items]:
+    """A worker's share of a step in micro-batches; items that are compared with each other stay together."""
     if trial.materials.shape.compares_items:
         return [items] if len(items) else []
-    return trial.limits.cut(items, trial.batches.lengths[items] * trial.materials.shape.sequences_per_item)
+    lengths = trial.batches.lengths[items]
+    if trial.materials.views is not None and trial.limits.tokens is not None:
+        lengths = np.maximum(lengths, longest(trial.materials, trial.epoch(step), items))
+    return trial.limits.cut(items, lengths * trial.materials.shape.sequences_per_item)
 
 
 def _backward(
@@ -190,17 +194,19 @@ def _backward(
     """
     config, model, carries = trial.config, trial.model, trial.perturbation.carries
     shape = trial.materials.shape if sizes is None else Compared(trial.materials.shape, trial.group, sizes)
-    batch, copies = trial.feed.take(items, lambda: _first(trial) if following is None else following)
-    perturbed = batch.layout.mask
-    if not config.perturbation.perturb_special_tokens:
-        perturbed = perturbed & ~batch.special
+    epoch = trial.epoch(trial.step)
+    batch, view = trial.feed.take(epoch, items, lambda: _first(trial) if following is None else (epoch, following))
     dropout_seed = derive(config.training.seed, "dropout", trial.step, int(items[0]))
     model.masks.begin(dropout_seed)
 
-    def forward(embeddings: Tensor, masks: int = dropout_seed) -> Tensor:
+    def forward(embeddings: Tensor, masks: int = dropout_seed, part: Batch = batch) -> Tensor:
         model.masks.use(masks)
         torch.manual_seed(masks)  # for kernels that draw masks themselves
-        return model.logits(embeddings, batch)
+        return model.logits(embeddings, part)
+
+    def perturbed(part: Batch) -> Tensor:
+        mask = part.layout.mask
+        return mask if config.perturbation.perturb_special_tokens else mask & ~part.special
 
     def encoded(embeddings: Tensor) -> tuple[Tensor, Tensor]:
         model.masks.use(dropout_seed)
@@ -218,11 +224,24 @@ def _backward(
         torch.manual_seed(dropout_seed)
         return Inside(*model.inside(model.embed(part), part, layer), part.layout.mask)
 
+    def other(view: View) -> Other:
+        return Other(
+            forward=partial(forward, part=view.batch),
+            embeddings=model.embed(view.batch),
+            mask=perturbed(view.batch),
+            there=view.there,
+            loss=lambda logits: shape.loss(logits, view.batch.labels),
+            common=lambda p, q: (p, q) if view.places is None else (view.at(0, p), view.at(1, q)),
+            divergence=lambda p, q: shape.divergence(p, q, batch.labels if view.labels is None else view.labels),
+            own_divergence=lambda p, q: shape.divergence(p, q, view.batch.labels),
+            taught=None if trial.teacher is None else partial(trial.teacher, view.batch),
+        )
+
     with arithmetic(config.training, trial.group.device):
-        view = Perturbable(
+        given = Perturbable(
             forward=forward,
             embeddings=model.embed(batch),
-            mask=perturbed,
+            mask=perturbed(batch),
             loss=lambda logits: shape.loss(logits, batch.labels),
             divergence=lambda p, q: shape.divergence(p, q, batch.labels),
             answers=lambda logits: shape.answers(logits, batch.labels),
@@ -233,9 +252,12 @@ def _backward(
             places=_places(trial, items),
             encoded=encoded,
             averaged=partial(averaged, carries.tensors) if isinstance(carries, Average) else None,
-            reworded=None if copies is None else lambda layer: (look(batch, layer), look(copies, layer)),
+            reworded=None if view is None else lambda layer: (look(batch, layer), look(view.batch, layer)),
+            other=None if view is None or trial.perturbation.reads_attention else other(view),
+            taught=None if trial.teacher is None else partial(trial.teacher, batch),
+            classes=trial.materials.shape.classes,
         )
-        return trial.perturbation.backward(view, magnitude(trial), scale)
+        return trial.perturbation.backward(given, magnitude(trial), scale)
 
 
 def _places(trial: Trial, items: Items) -> Tensor:
@@ -247,12 +269,13 @@ def _places(trial: Trial, items: Items) -> Tensor:
     return places.to(trial.group.device, non_blocking=True)
 
 
-def _first(trial: Trial) -> Items | None:
-    """The micro-batch with which the next step begins, if there is one."""
-    if trial.step + 1 >= trial.steps:
+def _first(trial: Trial) -> tuple[int, Items] | None:
+    """The micro-batch with which the next step begins, and its epoch, if there is one."""
+    step = trial.step + 1
+    if step >= trial.steps:
         return None
-    parts = _cut(trial, _share(trial, trial.batch(trial.step + 1)).items)
-    return parts[0] if parts else None
+    parts = _cut(trial, _share(trial, trial.batch(step)).items, step)
+    return (trial.epoch(step), parts[0]) if parts else None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainables.batch import Batch, Encoded
+from trainables.batch import Batch, Encoded, View
 from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
@@ -28,12 +28,13 @@ from trainables.scores import Evaluation
 from trainables.seeds import derive
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
-from trainables.tasks.base import collate
 from trainables.training import average
 from trainables.training.feed import Feed
 from trainables.training.optimiser import build_optimizer, loss_scaler
 from trainables.training.passes import Items, Limits
 from trainables.training.rows import moved, renumbered
+from trainables.training.teacher import teacher
+from trainables.training.views import collated
 
 Say = Callable[[str], object]
 """Hears what a trial's user should know of it while it goes on."""
@@ -95,9 +96,11 @@ class Trial:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     batches: Batches
-    feed: Feed[tuple[Batch, Batch | None]]
+    feed: Feed[tuple[Batch, View | None]]
     limits: Limits
     steps: int
+    teacher: Callable[[Batch], Tensor] | None = None
+    """The frozen model that it is held to, where there is one."""
     step: int = 0
     best: tuple[int, float] | None = None
     mean: Mapping[str, Tensor] = field(default_factory=dict)
@@ -122,6 +125,10 @@ class Trial:
         """The items of a step, counted from 0, of all workers."""
         return self.batches.at(step // self.perturbation.replays)
 
+    def epoch(self, step: int) -> int:
+        """The epoch that the items of a step are of, from 0."""
+        return self.batches.epoch_of(step // self.perturbation.replays)
+
 
 def start(
     config: TrialConfig, materials: Materials, group: Group, directory: Path, weights: Path | None = None
@@ -144,7 +151,7 @@ def start(
     if training.compile:
         model.encoder.compile_layers()
     perturbation = create(config.perturbation, materials.reference_norm)
-    if perturbation.paired:
+    if perturbation.reads_attention:
         model.encoder.show_attention(config.perturbation.attention_layer)
     if perturbation.weights is not None:
         perturbation.weights.begin({f"encoder.{n}": p for n, p in model.encoder.named_parameters() if p.requires_grad})
@@ -164,6 +171,7 @@ def start(
         feed=Feed(partial(collated, config, materials, group.device), ahead=group.device.type == "cuda"),
         limits=Limits.of(training),
         steps=total_steps(config.training.budget, batches.per_epoch, perturbation.cost(config.encoder)),
+        teacher=None if perturbation.teacher is None else teacher(perturbation.teacher, materials, group.device),
     )
     _resume(trial)
     if weights is not None and not trial.resumed:
@@ -197,19 +205,6 @@ def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) ->
         torch.manual_seed(derive(config.training.seed, "head"))
         head = materials.shape.head(encoder.hidden_size, config.encoder.pooling, dropout)
     return Model(encoder, head)
-
-
-def collated(
-    config: TrialConfig, materials: Materials, device: torch.device, items: Items
-) -> tuple[Batch, Batch | None]:
-    """Training items on a device; for a method that compares the two, originals, and copies padded as wide."""
-    shape, pad_id, chosen = materials.shape, materials.pad_id, items.tolist()
-    if materials.originals is None:
-        return collate(shape, materials.train, chosen, pad_id).to(device), None
-    sides = [(materials.originals, [j // config.augmentation.copies for j in chosen]), (materials.train, chosen)]
-    width = max(collate(shape, *side, pad_id).input_ids.shape[1] for side in sides)
-    own, copies = (collate(shape, *side, pad_id, least=width).to(device) for side in sides)
-    return own, copies
 
 
 def _resume(trial: Trial) -> None:

@@ -82,6 +82,7 @@ def test_where_weights_alone_are_moved_the_norm_is_theirs() -> None:
     """Such a trial is not without perturbation, and no baseline."""
     assert relative_norm(trial((10, 0.0), relative_weight_norm=0.3), "adversarial+sam", 10) == pytest.approx(0.3)
     assert relative_norm(trial((10, 0.1), relative_weight_norm=0.3), "adversarial+sam", 10) == pytest.approx(0.1)
+    assert relative_norm(trial((10, 0.0), added_pieces=0.8), "mvr", 10) == pytest.approx(0.8)
 
 
 def test_importing_the_package_costs_nothing() -> None:

@@ -12,7 +12,7 @@ from study.question import catalogue
 from tests.trainables.perturbation.conftest import Setting, kl
 from trainables.config import PerturbationConfig, TrialConfig
 from trainables.errors import UserError
-from trainables.perturbation import Parts, combinations, create, is_paired, supervision, with_inputs
+from trainables.perturbation import Parts, combinations, create, supervision, view_of, with_inputs
 from trainables.perturbation.base import METHODS
 
 Make = Callable[..., Setting]
@@ -70,19 +70,27 @@ def test_what_rdrop_costs(method: str, passes: float) -> None:
 
 @pytest.mark.parametrize(
     ("method", "inner"),
-    [("sam", "none"), ("adversarial+sam", "adversarial"), ("sam+smart", "smart"), ("ear+asam", "ear")],
+    [
+        ("sam", "none"),
+        ("adversarial+sam", "adversarial"),
+        ("sam+smart", "smart"),
+        ("ear+asam", "ear"),
+        ("mvr+sam", "mvr"),
+    ],
 )
 def test_moved_weights_go_twice_through_whatever_they_stand_around(method: str, inner: str) -> None:
     around, within = (created(name, start="uniform", ascent_steps=2) for name in (method, inner))
     assert around.forward_equivalents == 2 * within.forward_equivalents
     assert around.weight_gradients == 2 * within.weight_gradients
     assert created(method, start="uniform", ascent_steps=2, rho=0.0).forward_equivalents == within.forward_equivalents
-    assert (around.strength, around.paired) == (within.strength, within.paired)
+    assert (around.strength, around.view) == (within.strength, within.view)
     assert around.dose == (within.dose or "relative_weight_norm")
 
 
 def test_what_is_true_of_a_method_is_true_of_what_stands_around_it() -> None:
-    assert is_paired(PerturbationConfig(method="ear+sam")) and not is_paired(PerturbationConfig(method="rdrop+sam"))
+    found = [view_of(PerturbationConfig(method=name)) for name in ("ear+sam", "mvr+asam", "rdrop+sam")]
+    assert found == ["copies", "segments", None]
+    assert created("ear+sam").reads_attention and not created("mvr+sam").reads_attention
     assert (supervision("ear+sam"), supervision("sam")) == ("monolingual", "none")
     assert (with_inputs("sam", "r3f"), with_inputs("smart+asam", "r3f")) == ("r3f+sam", "r3f+asam")
     assert with_inputs("sam+rdrop+adversarial", "none") == "none+rdrop+sam"
@@ -95,6 +103,8 @@ def test_what_is_true_of_a_method_is_true_of_what_stands_around_it() -> None:
     [
         ("freelb+bregman", "does not combine, bregman needs a method that trains the output of one pass"),
         ("smart+rdrop", "does not combine, rdrop needs a method that trains at one point"),
+        ("mvr+rdrop", "does not combine, rdrop needs a method that trains at one point"),
+        ("mvr+r3f", "does not combine, at most one method of the inputs (mvr, r3f)"),
         ("sam+asam", "does not combine, at most one method of the weights (sam, asam)"),
         ("mixout+sam", "does not combine, at most one method of the weights (mixout, sam)"),
         ("smart+vat", "does not combine, at most one method of the inputs (smart, vat)"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.trainables.shaped import ALONE
 from trainables.config import EncoderConfig, PerturbationConfig
 from trainables.errors import UserError
 from trainables.perturbation import create
@@ -30,9 +32,6 @@ IN_BALL = {
     "random_perturbation": {"distribution": "uniform"},
 }
 """Methods whose perturbation lies in a ball of radius epsilon, and what they need for it."""
-
-ALONE = [name for name in METHODS if name != "ear"]
-"""Methods that need nothing but the batch."""
 
 BALLS = [(norm, scope) for norm in ("l2", "linf") for scope in ("token", "sentence")]
 
@@ -465,3 +464,25 @@ def test_every_method_describes_itself():
         assert cls.name == name
         assert cls.description
         assert cls.supervision == ("monolingual" if name == "ear" else "none")
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_xtune_under_noise_is_its_formula(make, shape, taught, tmp_path):
+    s = make(shape=shape)
+    teacher = make("xlm-roberta", shape)
+    options = {"view": {"kind": "noise"}, "sigma": 0.4, "example_weight": 3.0, "model_weight": 0.7}
+    found = method("xtune", **options, teacher=str(tmp_path) if taught else None)
+    assert found.view is None and found.forward_equivalents == 6.0 + taught
+    answers = teacher.logits(teacher.encoder.embed(teacher.ids)).detach()
+    view = replace(s.view(), classes=4, taught=lambda: answers)
+    delta = method("random_perturbation", sigma=0.4).point(view, 0.5)[0].detach() - view.embeddings.detach()
+
+    def restated():
+        clean = s.encoder.embed(s.ids)
+        p, q = s.logits(clean), s.logits(clean + delta)
+        apart = 3.0 * (s.divergence(p.detach(), q) + s.divergence(q.detach(), p))
+        apart = apart + (0.7 * s.divergence(answers, q) if taught else 0.0)
+        (s.loss(p) + 0.5 * apart / 4).sum().backward()
+
+    ours = s.gradients(lambda: found.loss(replace(view, embeddings=s.encoder.embed(s.ids)), 0.5)[0].sum().backward())
+    assert_same(ours, s.gradients(restated))

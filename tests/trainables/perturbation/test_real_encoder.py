@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainables.shaped import ALONE
 from trainables.config import PerturbationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.materials import materials as materials_of
 from trainables.perturbation import create
-from trainables.perturbation.base import METHODS, Perturbable, read
+from trainables.perturbation.base import Perturbable, read
 from trainables.tasks.base import collate
 from trainables.training.trial import start
 
@@ -27,7 +28,9 @@ TRIAL = TrialConfig.model_validate(
 )
 pytestmark = pytest.mark.slow
 
-IN_BALL = [name for name in METHODS if name not in ("none", "ear")]
+CARRYING = [name for name in ALONE if create(PerturbationConfig(method=name)).carries is not None]
+IN_BALL = [name for name in ALONE if name not in ("none", *CARRYING)]
+"""Of one step by itself."""
 BALLS = [(norm, scope) for norm in ("l2", "linf") for scope in ("token", "sentence")]
 
 
@@ -48,6 +51,11 @@ class Real:
         torch.manual_seed(0)
         return self.model.logits(embeddings, self.batch)
 
+    def encoded(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        self.points.append(embeddings.detach())
+        torch.manual_seed(0)
+        return self.model.encoded(embeddings, self.batch, TRIAL.encoder.pooling)
+
     def view(self) -> Perturbable:
         labels = self.batch.labels
         return Perturbable(
@@ -59,6 +67,7 @@ class Real:
             lambda logits: self.shape.answers(logits, labels),
             self.batch.sequence_keys,
             11,
+            encoded=self.encoded,
         )
 
     def step(self, method: str, **options):

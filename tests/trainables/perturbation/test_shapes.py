@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainables.shaped import ALONE
 from trainables.config import AttackConfig, EncoderConfig, PerturbationConfig
 from trainables.model.encoder import load_tokenizer
 from trainables.perturbation import create
 from trainables.perturbation.attack import attacked_logits
-from trainables.perturbation.base import METHODS, Perturbable, read
+from trainables.perturbation.base import Perturbable, read
 from trainables.perturbation.carried import Start
 from trainables.tasks.base import TaskShape, collate
 from trainables.tasks.choice import MultipleChoice
@@ -89,7 +90,7 @@ def case(request, make, kind, tokenizer) -> tuple[Any, TaskShape, Tensor, Callab
     return s, shape, batch.labels, view
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "ear"])
+@pytest.mark.parametrize("name", ALONE)
 def test_every_method_trains_every_shape(case, name):
     s, _, labels, view = case
     method = create(PerturbationConfig(method=name, epsilon=0.1, ascent_steps=3, distribution="uniform"), 1.0)

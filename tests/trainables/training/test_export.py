@@ -257,8 +257,8 @@ def test_the_difference_that_is_told_is_measured(
 ) -> None:
     trained(pairs, tmp_path / "trial")
     (tmp_path / "model").mkdir()
-    honest = export_module._library_logits
-    monkeypatch.setattr(export_module, "_library_logits", lambda *given: honest(*given) + 3e-5)
+    honest = export_module.logits
+    monkeypatch.setattr(export_module, "logits", lambda *given: honest(*given) + 3e-5)
     assert export(pairs, tmp_path / "trial", tmp_path / "model").largest_difference == pytest.approx(3e-5, rel=0.2)
 
 

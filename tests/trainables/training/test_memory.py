@@ -112,8 +112,11 @@ def begun(point: dict[str, Any], size: str, kind: str, shape: str, dropout: floa
     }
     task, train = shapes[shape]
     materials = texts.write(task, {"en": train}, {"en": [{"label": item.labels[0]} for item in train]}, train, 0.5)
-    if Parts.of(point.get("perturbation.method", "none")).inputs.paired:
+    if Parts.of(point.get("perturbation.method", "none")).inputs.reads_attention:
         materials = replace(materials, originals=materials.train)
+    if point.get("perturbation.method") in ("mvr", "xtune"):
+        shorter = [Item((text[:-2] + text[-1:],), (row % 2,), row) for row, text in enumerate(made)]
+        materials = replace(materials, views=lambda epoch, item: texts.encode(shorter[item : item + 1]))
     materials.remember("encoder", encoder)
     return start(apply_point(BASE, point), materials, Group(), folder)
 
@@ -152,6 +155,12 @@ def test_what_waits_for_the_backward_pass(
 ) -> None:
     point = {"perturbation.method": method, "training.precision": precision, **frozen}
     trial = begun(point, size, kind, "classification", 0.1, tmp_path)
+    assert predicted(trial).saved == pytest.approx(measured(trial), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("method", ["mvr", "xtune"])
+def test_a_second_view_of_another_length_has_masks_of_its_own(method: str, tmp_path: Path) -> None:
+    trial = begun({"perturbation.method": method}, "long", "xlm-roberta", "classification", 0.1, tmp_path)
     assert predicted(trial).saved == pytest.approx(measured(trial), rel=TOLERANCE)
 
 

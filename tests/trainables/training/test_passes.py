@@ -66,40 +66,40 @@ def test_what_follows_is_made_meanwhile_by_another_thread() -> None:
     made: list[tuple[list[int], str]] = []
     done = threading.Event()
 
-    def make(chosen: Items) -> int:
+    def make(epoch: int, chosen: Items) -> int:
         made.append((chosen.tolist(), threading.current_thread().name))
         if len(made) == 2:
             done.set()
         return int(chosen.sum())
 
     feed = Feed(make, ahead=True)
-    assert feed.take(items(1, 2), lambda: items(3)) == 3
+    assert feed.take(0, items(1, 2), lambda: (0, items(3))) == 3
     assert done.wait(30), "before it is asked for"
-    assert feed.take(items(3), lambda: None) == 3
+    assert feed.take(0, items(3), lambda: None) == 3
     assert [chosen for chosen, _ in made] == [[1, 2], [3]]
     assert made[0][1] == threading.current_thread().name and made[1][1].startswith("feed")
 
 
 def test_what_was_not_foreseen_is_made_at_once() -> None:
-    feed = Feed(lambda chosen: chosen.tolist(), ahead=True)
-    assert feed.take(items(1), lambda: items(2)) == [1]
-    assert feed.take(items(7, 8), lambda: None) == [7, 8]
+    feed = Feed(lambda epoch, chosen: chosen.tolist(), ahead=True)
+    assert feed.take(0, items(1), lambda: (0, items(2))) == [1]
+    assert feed.take(0, items(7, 8), lambda: None) == [7, 8]
 
 
 def test_on_a_cpu_nothing_is_made_ahead() -> None:
-    def never() -> Items:
+    def never() -> tuple[int, Items]:
         raise AssertionError("asked what follows")
 
-    assert Feed(lambda chosen: chosen.tolist(), ahead=False).take(items(1), never) == [1]
+    assert Feed(lambda epoch, chosen: chosen.tolist(), ahead=False).take(0, items(1), never) == [1]
 
 
 def test_an_error_of_what_was_made_ahead_is_that_of_who_takes_it() -> None:
-    def make(chosen: Items) -> int:
+    def make(epoch: int, chosen: Items) -> int:
         if chosen[0] == 2:
             raise ValueError("no such item")
         return 0
 
     feed = Feed(make, ahead=True)
-    feed.take(items(1), lambda: items(2))
+    feed.take(0, items(1), lambda: (0, items(2)))
     with pytest.raises(ValueError, match="no such item"):
-        feed.take(items(2), lambda: None)
+        feed.take(0, items(2), lambda: None)

@@ -11,7 +11,7 @@ from tests.trainables import shaped
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
 from trainables.model import dropout
-from trainables.perturbation import is_paired
+from trainables.perturbation import view_of
 from trainables.training.step import read, train_step
 from trainables.training.trial import Trial
 
@@ -28,7 +28,7 @@ def _no_generator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def begun(shape: str, folder: Path, point: dict[str, object]) -> Trial:
     config: TrialConfig = apply_point(shaped.BASE, {"encoder.dropout": 0.1, **point})
-    copies = shaped.materials(shape).train if is_paired(config.perturbation) else None
+    copies = shaped.materials(shape).train if view_of(config.perturbation) == "copies" else None
     trial = shaped.begun(config, shape, folder, DEVICE, originals=copies)
     for group in trial.optimizer.param_groups:
         group.update(fused=False, foreach=True)  # of which the library has no kernel for this device

@@ -42,7 +42,7 @@ def weights(made: Trial) -> list[Tensor]:
 
 def gradient(made: Trial) -> list[Tensor]:
     """Of the mean loss of the batch to come, restated: of the whole batch at once."""
-    batch, _ = made.feed.take(made.batches.at(made.step), lambda: None)
+    batch, _ = made.feed.take(0, made.batches.at(made.step), lambda: None)
     loss = made.materials.shape.loss(made.model.logits(made.model.embed(batch), batch), batch.labels).mean()
     found = torch.autograd.grad(loss, trained(made), allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(trained(made), found, strict=True)]
