@@ -276,8 +276,8 @@ class AlignmentConfig(Config):
     )
     """What is minimised: `sentence_contrastive` lets each sentence find its translation among those of the batch, the
     others do so word by word, or draw the words' states together (`word_l2`)."""
-    pairs: Path | None = None
-    """Folder or file of sentence pairs, or a package: `home-assistant-frontend`, `django`."""
+    pairs: Literal["home-assistant-frontend", "django"] | Path | None = None
+    """Sentence pairs: an installed package with translated texts, or a folder or file of one's own."""
     languages: Literal["targets"] | tuple[str, ...] = "targets"
     """Whose pairs: of the task's target languages, as far as there are some, or of these languages."""
     pairs_per_language: PositiveInt | None = None

@@ -8,6 +8,6 @@ sentences  as the encoder takes them; losses: what is minimised, and what anchor
 
 from __future__ import annotations
 
-from trainables.alignment.aligned import alignment_key, load_pristine, supervision
+from trainables.alignment.aligned import alignment_key, check, known, load_pristine, passes, supervision
 
-__all__ = ["alignment_key", "load_pristine", "supervision"]
+__all__ = ["alignment_key", "check", "known", "load_pristine", "passes", "supervision"]

@@ -39,6 +39,19 @@ def supervision(config: AlignmentConfig) -> Literal["none", "parallel"]:
     return "none" if config.objective == "none" or config.control == "source" else "parallel"
 
 
+def passes(config: AlignmentConfig) -> int:
+    """Forward-equivalents of a step: forward, backward and weight gradients of both sides, and the frozen encoder's."""
+    return 2 * 3 + 2 * (config.anchor == "source_states")
+
+
+def check(config: AlignmentConfig) -> None:
+    """Raise `UserError` where the sentence pairs or links that are named cannot be had; reads none."""
+    if config.pairs is not None:
+        of_pairs.check(config.pairs)
+    if config.links is not None and not config.links.is_dir():
+        raise UserError(f"alignment.links: must be a folder of word links (got {str(config.links)!r})")
+
+
 def load_pristine(config: TrialConfig, uses_segments: bool) -> Encoder:
     """The encoder with its whole vocabulary, from which a trial of this configuration begins.
 
@@ -82,9 +95,10 @@ def alignment_key(config: TrialConfig) -> str:
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
-def _stamp(place: Path | None) -> Any:
+def _stamp(place: Path | str | None) -> Any:
     if place is None:
         return None
+    place = Path(place)
     if str(place) in of_pairs.PACKAGES:
         try:
             return metadata.version(str(place))

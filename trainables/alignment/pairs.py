@@ -72,6 +72,15 @@ def load(place: Path | str, source: str, wanted: Iterable[str] | None = None, li
     return pairs
 
 
+def check(place: Path | str) -> None:
+    """Raise `UserError` where there is no such folder, file or installed package; reads nothing."""
+    if str(place) in PACKAGES:
+        _of_package(str(place))
+    elif not Path(place).exists():
+        near = suggestion(str(place), list(PACKAGES)) or f"; packages: {', '.join(PACKAGES)}"
+        raise UserError(f"{_KEY}: must be a folder or file of sentence pairs, or a package{near} (got {str(place)!r})")
+
+
 def normalised(text: str) -> str:
     """A text as it is compared: compatible forms as one, lower case, letters and digits alone."""
     lowered = unicodedata.normalize("NFKC", text).casefold()
@@ -103,9 +112,7 @@ def _is_pair(pair: Pair) -> bool:
 
 
 def _files(place: Path, source: str) -> dict[str, list[Pair]]:
-    if not place.exists():
-        near = suggestion(str(place), list(PACKAGES)) or f"; packages: {', '.join(PACKAGES)}"
-        raise UserError(f"{_KEY}: must be a folder or file of sentence pairs, or a package{near} (got {str(place)!r})")
+    check(place)
     files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
     found: dict[str, list[Pair]] = {}
     for read in (_tmx, _tabbed, _moses, _ntrex, _beside):
@@ -218,7 +225,7 @@ def _home_assistant(source: str) -> dict[str, list[Pair]]:
     """Of Home Assistant's user interface, ``translations/[fragment/]<code>-<32 hex>.json``: flat, key to text."""
     texts: dict[str, dict[str, str]] = {}
     for path in _of_package("home-assistant-frontend"):
-        if match := re.search(r"/translations/(?:.*/)?([A-Za-z-]+)-[0-9a-f]{32}\.json$", path.as_posix()):
+        if match := re.search(r"/translations/(?:.*/)?([A-Za-z0-9-]+)-[0-9a-f]{32}\.json$", path.as_posix()):
             flat = json.loads(path.read_text(encoding="utf-8"))
             texts.setdefault(normalize(match[1]), {}).update({k: v for k, v in flat.items() if isinstance(v, str)})
     own = texts.pop(normalize(source), {})

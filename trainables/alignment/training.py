@@ -26,9 +26,6 @@ from trainables.seeds import derive
 WARMUP = 0.04
 """Share of the steps in which the learning rate rises (2010.02537: 4,000 of 100,000)."""
 
-PASSES = 6
-"""Forward-equivalents of a step: forward, backward and weight gradients of both sides; `source_states` adds one."""
-
 SAYING = 50
 """Steps between two words on the progress."""
 
