@@ -30,6 +30,7 @@ ORDER: Mapping[str, Sequence[Sequence[str]]] = {
         ("model",),
         ("tasks",),
         ("augmentation",),
+        ("alignment",),
         ("materials",),
         ("scoring",),
         ("training",),

@@ -307,6 +307,58 @@ class AugmentationConfig(Config):
     """Word resource (JSON or TSV); none: an installed one."""
 
 
+class AlignmentConfig(Config):
+    """A phase before fine-tuning in which the encoder learns from translations that they say the same."""
+
+    objective: Literal["none", "sentence_contrastive", "word_l2", "word_contrastive", "word_strong_contrastive"] = (
+        "none"
+    )
+    """What is minimised: `sentence_contrastive` lets each sentence find its translation among those of the batch, the
+    others do so word by word, or draw the words' states together (`word_l2`)."""
+    pairs: Literal["home-assistant-frontend", "django"] | Path | None = None
+    """Sentence pairs: an installed package with translated texts, or a folder or file of one's own."""
+    languages: Literal["targets"] | tuple[str, ...] = "targets"
+    """Whose pairs: of the task's target languages, as far as there are some, or of these languages."""
+    pairs_per_language: PositiveInt | None = None
+    """Most pairs of each language, the first of its file; none: all."""
+    links: Path | None = None
+    """Folder of word links, `L.txt` for each language, as fast_align or awesome-align write them (`0-0 1-2`), a line
+    for each of its pairs; none: found by the encoder's own similarities."""
+    control: Literal["none", "shuffled", "source"] = "none"
+    """The same steps on pairs that are none: translations of other sentences, or the source sentences twice."""
+    anchor: Literal["parameters", "source_states", "none"] = "parameters"
+    """What keeps the encoder where it was: the distance of its parameters, or of the source sentences' states, from the
+    pretrained ones."""
+    anchor_weight: NonNegative = 1.0
+    """Weight of that distance."""
+    layer: Annotated[int, Field(ge=1)] | None = None
+    """Layer whose states are aligned, counted from 1; none: the last."""
+    links_layer: Annotated[int, Field(ge=1)] | None = None
+    """Layer in which words are compared to find links; none: two thirds of the way up."""
+    pooling: Literal["mean", "first"] = "mean"
+    """How states become a sentence: the mean over its tokens but the special ones, or the first token."""
+    temperature: Positive = 0.1
+    """Of the softmax over cosines, in contrastive objectives."""
+    steps: PositiveInt = 2000
+    """Optimiser steps."""
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    """Sentence pairs of a step."""
+    learning_rate: Positive = 5e-5
+    """Peak learning rate (AdamW; 4 % linear warm-up, then linear decay)."""
+    max_length: Annotated[int, Field(ge=8, le=8192)] = 96
+    """Longest sentence, in tokens; longer ones are cut."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of the projection and the order of pairs: one aligned encoder serves all trials, whatever their own seed."""
+
+    @model_validator(mode="after")
+    def _has_pairs(self) -> AlignmentConfig:
+        if self.objective != "none" and self.pairs is None:
+            raise ValueError(f"pairs must name a folder, a file or a package of sentence pairs for {self.objective}")
+        if self.links is not None and not self.objective.startswith("word_"):
+            raise ValueError(f"links are read by objectives on words alone (got objective {self.objective!r})")
+        return self
+
+
 class AttackConfig(Config):
     """Accuracy under attack, per language: an upper bound of what a stronger attack would leave."""
 
@@ -482,5 +534,7 @@ class TrialConfig(Config):
     """Robust training in the embedding space."""
     augmentation: AugmentationConfig = AugmentationConfig()
     """Robust training by more data."""
+    alignment: AlignmentConfig = AlignmentConfig()
+    """Alignment of the encoder with sentence pairs, before it is fine-tuned."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Scoring."""

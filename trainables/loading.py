@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -233,7 +233,8 @@ def _anchor_value(info: FieldInfo, value: Any, folder: Path) -> Any:
     inner = submodel(info.annotation)
     if inner is not None and isinstance(value, Mapping):
         return _anchor(inner, value, folder)
-    is_path = Path in (info.annotation, *get_args(info.annotation))
+    names = [name for part in get_args(info.annotation) if get_origin(part) is Literal for name in get_args(part)]
+    is_path = Path in (info.annotation, *get_args(info.annotation)) and value not in names
     if isinstance(value, str) and (is_path or (_plainly_relative(value) and not info.metadata)):
         return str(folder / Path(value).expanduser())
     return value

@@ -12,6 +12,7 @@ from study.question import encoders, objectives
 from study.question.config import ProtocolConfig, ScalingConfig, StudyConfig
 from study.views.found import planned
 from study.views.values import selection_words
+from trainables import alignment as aligned
 from trainables import machine
 from trainables.config import AdapterConfig, Budget, EncoderConfig
 from trainables.languages import group
@@ -26,6 +27,7 @@ def words(config: StudyConfig, root: Path) -> str:
     sections = {
         "data": _data(config),
         "encoder": _encoders(config, tested),
+        **({"alignment": _alignment(config)} if config.trial.alignment.pairs is not None else {}),
         "training": _training(config),
         "varies": _varies(config),
         "proposals": _proposals(config),
@@ -108,6 +110,21 @@ def _pretraining(config: StudyConfig, name: str, languages: Sequence[str]) -> st
     seen, unseen = (group(kind, targets, (whose,)) for kind in ("seen", "unseen"))
     those = f", not on {', '.join(unseen)}" if unseen else ""
     return f"pretrained on {len(seen)} of {len(targets)} target languages{those} ({whose}'s list)"
+
+
+def _alignment(config: StudyConfig) -> Iterator[str]:
+    """What is done before fine-tuning, once for all trials, and what is known of it."""
+    alignment = config.trial.alignment
+    yield (
+        f"{alignment.objective}, {alignment.steps} steps of {alignment.batch_size} sentence pairs of {alignment.pairs}"
+        f"{'' if alignment.control == 'none' else f' (control: {alignment.control})'}, anchor: {alignment.anchor}"
+    )
+    passes = alignment.steps * aligned.passes(alignment)
+    label = aligned.supervision(alignment)
+    yield f"  {passes:,} forward-equivalents, once for all trials that share it; supervision: {label}"
+    if alignment.objective != "none" and (known := aligned.known(config.trial)) is not None:
+        pairs = ", ".join(f"{code} {count}" for code, count in known["pairs"].items())
+        yield f"  it is in the cache: {pairs} pairs, {sum(known['dropped'].values())} left out that are evaluated"
 
 
 def _adapter(adapter: AdapterConfig) -> list[str]:

@@ -16,7 +16,7 @@ from study.question import checks, encoders
 from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
 from study.tracking.server import default_uri, validate_uri
-from trainables import machine
+from trainables import alignment, machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
@@ -78,6 +78,7 @@ def tested(config: StudyConfig) -> tuple[str, ...]:
     validated, tested, problems = _task(config)
     problems += _lines(lambda: checks.check(config, validated, tested))
     problems += _methods(config)
+    problems += [f"trial.{line}" for line in _lines(partial(alignment.check, config.trial.alignment))]
     problems += _lengths(config)
     if tested is None or problems:
         raise UserError(*dict.fromkeys(problems))

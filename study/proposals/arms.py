@@ -16,7 +16,7 @@ from study.question import rules
 from study.question.config import StudyConfig
 from study.record.record import TrialRecord
 
-PERTURBING = ("perturbation.", "augmentation.")
+PERTURBING = ("perturbation.", "augmentation.", "alignment.")
 """Paths of the knobs that control (b) does without."""
 
 
@@ -50,7 +50,7 @@ def run_arms(config: StudyConfig, begun: Iterable[TrialRecord] = ()) -> list[Arm
         baseline = [Proposed("baseline", point) for point in known]  # as before each encoder had one
     arms = [Arm("baseline", Fixed(baseline))]
     if space is None:
-        is_perturbed = rules.unperturbed(config.trial) != config.trial
+        is_perturbed = rules.unperturbed(config, config.trial) != config.trial
         single = _replicated(config, [Proposed("single", {})]) if is_perturbed else []
         return [*arms, Arm("main", Fixed(single))]
     left = config.search.trials - len(baseline)
@@ -64,7 +64,7 @@ def run_arms(config: StudyConfig, begun: Iterable[TrialRecord] = ()) -> list[Arm
 def _proposer(config: StudyConfig, space: Space, trials: int, control: str | None) -> Proposer:
     """The search or the design over a space, of equal size for the study itself and for control (b)."""
     search, name = config.search, "search" if control is None else f"control {control}"
-    extra = {} if control is None else dict(rules.BASELINE)
+    extra = {} if control is None else rules.off(config)
     if search.mode == "search":
         return Search(
             name,

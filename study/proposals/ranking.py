@@ -38,12 +38,12 @@ def control_b(config: StudyConfig, record: StudyRecord, winner: TrialConfig) -> 
     return next((trial for trial in tuned if encoders.identity(trial) == encoders.identity(winner)), None)
 
 
-def control_c(winner: TrialConfig, outcome: Evaluation) -> TrialConfig:
+def control_c(config: StudyConfig, winner: TrialConfig, outcome: Evaluation) -> TrialConfig:
     """(c) No perturbation, the winner's other settings, trained for as many forward-equivalents as the winner was."""
     training = winner.training.model_copy(
         update={"budget": Budget(forward_equivalents=outcome.cost["forward_equivalents"])}
     )
-    return unperturbed(winner.model_copy(update={"training": training}))
+    return unperturbed(config, winner.model_copy(update={"training": training}))
 
 
 def control_d(winner: TrialConfig, outcome: Evaluation) -> TrialConfig | None:
@@ -71,7 +71,7 @@ def controls(config: StudyConfig, record: StudyRecord, winner: Ranked) -> dict[s
     candidates = {
         "a": control_a(config, chosen),
         "b": control_b(config, record, chosen),
-        "c": control_c(chosen, outcome),
+        "c": control_c(config, chosen, outcome),
         "d": control_d(chosen, outcome),
     }
     return {letter: control for letter, control in candidates.items() if control is not None}

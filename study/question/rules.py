@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from search_spaces import load
 from study.question import encoders, objectives
 from study.question.config import StudyConfig
 from trainables.config import TrialConfig
@@ -24,6 +25,8 @@ RESERVED_SEEDS = 2**30
 
 BASELINE = {"perturbation.method": "none", "augmentation.method": "none"}
 """What makes a point an unperturbed baseline; trial 0 is one."""
+
+ALIGNMENT = "alignment.objective"
 
 
 # What a rule may read
@@ -126,19 +129,29 @@ def difference(base: TrialConfig, trial: TrialConfig) -> dict[str, Any]:
     return dict(walk(base.model_dump(mode="json"), trial.model_dump(mode="json"), ""))
 
 
+def off(config: StudyConfig) -> dict[str, Any]:
+    """What makes a point of this study an unperturbed baseline.
+
+    Alignment is a treatment as others are where the space chooses its objective, and none of the baseline's; a study
+    on an aligned encoder, with no choice of that, has it in all of its trials.
+    """
+    space = load(config.search.space) if config.search.space is not None else None
+    return {**BASELINE, ALIGNMENT: "none"} if space is not None and ALIGNMENT in space else dict(BASELINE)
+
+
 def baselines(config: StudyConfig) -> list[dict[str, Any]]:
     """The points of the unperturbed baselines, one for each encoder: a gain over another is none of a method.
 
     Base settings, and what the space fixes for the encoder.
     """
-    return [{**point, **BASELINE} for point in encoders.settings(config)]
+    return [{**point, **off(config)} for point in encoders.settings(config)]
 
 
 def baseline_of(config: StudyConfig, trial: TrialConfig) -> TrialConfig:
     """The unperturbed baseline of a trial's own encoder."""
-    return apply_point(config.trial, {**encoders.setting_of(config, trial), **BASELINE})
+    return apply_point(config.trial, {**encoders.setting_of(config, trial), **off(config)})
 
 
-def unperturbed(trial: TrialConfig) -> TrialConfig:
-    """The same without perturbation and augmentation."""
-    return apply_point(trial, BASELINE)
+def unperturbed(config: StudyConfig, trial: TrialConfig) -> TrialConfig:
+    """The same without perturbation and augmentation, and without alignment where the study searches that (`off`)."""
+    return apply_point(trial, off(config))

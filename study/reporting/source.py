@@ -240,13 +240,14 @@ def _supervision(study: Study, trial: TrialRecord) -> str:
 
 def supervision(trial: TrialConfig) -> str:
     """The kind of supervision beside source labels that a trial's method and augmentation use; the stronger of both."""
-    from trainables import augmentation, perturbation
+    from trainables import alignment, augmentation, perturbation
 
     try:
         needed = perturbation.supervision(trial.perturbation.method)
     except UserError:  # a method of somebody's own, which is not installed here
         needed = "none"
-    return max(needed, augmentation.supervision(trial.augmentation), key=SUPERVISION.index)
+    kinds = (needed, augmentation.supervision(trial.augmentation), alignment.supervision(trial.alignment))
+    return max(kinds, key=SUPERVISION.index)
 
 
 def _repeats(study: Study, trial: TrialRecord, winner: ranking.Ranked) -> bool:

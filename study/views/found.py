@@ -127,4 +127,4 @@ def planned(config: StudyConfig) -> int:
     """Trials that the configuration asks for, control (b)'s own search apart; a grid may turn out to have more."""
     if config.search.space is not None:
         return config.search.trials
-    return 1 if rules.unperturbed(config.trial) == config.trial else 2
+    return 1 if rules.unperturbed(config, config.trial) == config.trial else 2

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainables.alignment import alignment_key, load_pristine
 from trainables.augmentation import augment, texts_of
 from trainables.augmentation.character_noise import SOURCE
 from trainables.batch import Encoded
@@ -28,6 +29,7 @@ from trainables.config import EncoderConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.materials import noised, noisy_files, substitutes, teachers, twins, views
 from trainables.materials.substitutes import Substitutes
+from trainables.model.content import key_of, stamps
 from trainables.model.families import Numbers, number_of
 from trainables.model.resegmenting import Resegmenting
 from trainables.perturbation import create, view_of
@@ -264,17 +266,19 @@ def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
         "format": FORMAT,
         "task": task_key(config.task),
         "languages": [config.task.source_language, config.task.target_languages, config.task.max_length],
-        "encoder": _encoder_key(config.encoder.name_or_path, config.encoder.revision),
+        "encoder": key_of(config.encoder),
         "trim": config.encoder.trim_vocabulary,
         "augmentation": None,  # as before copies had a folder of their own, so that what was prepared then is found
         "splits": sorted(splits),
     }
+    if config.alignment.objective != "none":
+        parts["alignment"] = alignment_key(config)
     if config.evaluation.noise:  # else as before there was any
         parts["noise"] = [noise.model_dump(mode="json") for noise in config.evaluation.noise]
         parts["noise"] += noisy_files.keys(config)
     if (attack := config.evaluation.attack) is not None and attack.kind == "words":
         files = [attack.resource] if attack.resource is not None and attack.resource.exists() else []
-        parts["substitutes"] = [attack.examples_per_language, attack.candidates, *_stamps(files)]
+        parts["substitutes"] = [attack.examples_per_language, attack.candidates, *stamps(files)]
     return _key(parts)
 
 
@@ -288,7 +292,7 @@ def copies_key(config: TrialConfig, splits: Sequence[Split]) -> str:
         own = [augmentation, config.training.seed]
         words = config.augmentation.resource
         files = [] if words is None else sorted(words.iterdir()) if words.is_dir() else [words]
-        parts["augmentation"] = own + _stamps(file for file in files if file.exists())
+        parts["augmentation"] = own + stamps(file for file in files if file.exists())
     if view_of(config.perturbation) == "segments":  # else as before there were any
         parts["segments"] = True
     return _key(parts)
@@ -298,26 +302,12 @@ def _key(parts: Mapping[str, Any]) -> str:
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
-def _encoder_key(name_or_path: str, revision: str | None) -> str:
-    """Names an encoder's content: for a local folder its files' sizes and times, else its name and revision."""
-    folder = Path(name_or_path)
-    if not folder.is_dir():
-        return f"{name_or_path}@{revision}"
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".model", ".txt"})
-    return json.dumps([str(folder.resolve()), *_stamps(files)])
-
-
-def _stamps(files: Iterable[Path]) -> list[Any]:
-    """What tells files that were written anew, unread."""
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-
-
 def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
-    from trainables.model.encoder import accepts_segments, kept_rows, load_encoder, load_tokenizer, save_encoder, trim
+    from trainables.model.encoder import accepts_segments, kept_rows, load_tokenizer, save_encoder, trim
 
     task = load_task(config.task, ("train", *splits))
     tokenizer = load_tokenizer(config.encoder, task.source_language)
-    encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
+    encoder = load_pristine(config, accepts_segments(tokenizer))
 
     def encode(rows: Sequence[Row], language: str) -> Encoded:
         own = load_tokenizer(config.encoder, language) if encoder.family.slow_tokenizer else tokenizer
@@ -382,11 +372,11 @@ def _build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
 def _build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
     """A configuration's own training data. What they add to a trimmed vocabulary comes after its rows, so that all that
     is shared keeps its numbers."""
-    from trainables.model.encoder import accepts_segments, load_encoder, load_tokenizer
+    from trainables.model.encoder import accepts_segments, load_tokenizer
 
     task = load_task(config.task, ("train",))
     tokenizer = load_tokenizer(config.encoder, task.source_language)
-    encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
+    encoder = load_pristine(config, accepts_segments(tokenizer))
     source, seed = task.source_language, derive(config.training.seed, "augmentation")
     columns = task.shape.text_columns
 

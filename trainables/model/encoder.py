@@ -91,6 +91,18 @@ class Encoder(nn.Module):
         states: Tensor = self._run(embeddings, layout, self.packs(layout)).last_hidden_state
         return self._padded(states, layout)
 
+    def states_at(self, embeddings: Tensor, layout: Layout, layer: int | None) -> Tensor:
+        """States (s, t, d) that leave a layer, counted from 1, for word embeddings (s, t, e); None: the last.
+
+        Raises `UserError` where there is no such layer.
+        """
+        if layer is None:
+            return self.states(embeddings, layout)
+        if layer > (layers := int(self.model.config.num_hidden_layers)):
+            raise UserError(f"alignment: a layer must be one of the encoder's {layers} (got {layer})")
+        states: Tensor = self._run(embeddings, layout, False, output_hidden_states=True).hidden_states[layer]
+        return states
+
     def packs(self, layout: Layout) -> bool:
         """Whether a batch goes through the layers without its padding: where it has any, and they can do without."""
         is_able = (

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from trainables.alignment import alignment_key
 from trainables.config import EvaluationConfig, TrialConfig
 from trainables.model.encoder import Model
 from trainables.storage.checkpoint import trainable_weights
@@ -47,13 +48,15 @@ def joined(mean: Mapping[str, Tensor], count: int, model: nn.Module) -> dict[str
 def kin(config: TrialConfig, rows: npt.NDArray[np.int64] | None, model: Model) -> str:
     """What trials share whose weights may be averaged, as 16 hex digits.
 
-    The seed, from which a head and adapters begin alike; the encoder, what of it is trained and how it is pooled;
+    The seed, from which a head and adapters begin alike; the encoder, aligned or not, what of it is trained and how it
+    is pooled;
     `rows` of the vocabulary that data leave of it (`Materials.kept`); names and shapes of what is trained. Dropout is
     none of it.
     """
     words = words_of(model)  # its shape is the rows'
     trained = [(n, list(p.shape) if n != words else []) for n, p in model.named_parameters() if p.requires_grad]
     said = [config.training.seed, config.encoder.model_dump(mode="json", exclude={"dropout"}), trained]
+    said += [alignment_key(config)] * (config.alignment.objective != "none")
     digest = blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8)
     if rows is not None:
         digest.update(np.asarray(rows, dtype=np.int64).tobytes())

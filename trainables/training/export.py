@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from trainables.alignment import load_pristine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
-from trainables.model.encoder import Model, load_encoder, load_tokenizer
+from trainables.model.encoder import Model, load_tokenizer
 from trainables.model.heads import PooledHead
 from trainables.model.stock import EMBEDDINGS, NoStockClassError, stock
 from trainables.scores import Split
@@ -64,7 +65,7 @@ def export(config: TrialConfig, checkpoint: Path, folder: Path, splits: Sequence
     if found is None or not any(evaluation.final for evaluation in found.evaluations):
         raise UserError(f"{checkpoint}: must have the whole checkpoint of a finished trial (got none)")
     materials = materials_of.load(config, splits)
-    model = build_model(config, materials, load_encoder(config.encoder, materials.uses_segments)).eval()
+    model = build_model(config, materials, load_pristine(config, materials.uses_segments)).eval()
     _load(model, found, config, materials)
     library = stock(model.encoder.merged(), model.head, materials.shape.auto_class, materials.shape.labels)
     difference, examples = _compared(model, library, materials)

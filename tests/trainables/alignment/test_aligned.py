@@ -1,0 +1,101 @@
+"""The aligned encoder as a material: made once, shared by all trials, out of other sentences than are evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainables import tiny
+from trainables.alignment import aligned
+from trainables.alignment.aligned import alignment_key, known, load_pristine, supervision
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.loading import apply_point
+from trainables.materials import materials as materials_of
+from trainables.model.encoder import load_encoder
+from trainables.training.loop import run_trial
+
+MINIATURES = Path(__file__).resolve().parents[2] / "data"
+EN = ["A small dog runs home.", "She reads a book.", "We see the red house.", "It is late now.", "He eats an apple."]
+DE = ["Ein kleiner Hund rennt heim.", "Er liest.", "Wir sehen das rote Haus.", "Es ist schon spät.", "Er isst Obst."]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write(tmp_path_factory.mktemp("encoder"), "xlm-roberta")
+
+
+def trial(encoder: Path, folder: Path, **alignment: Any) -> TrialConfig:
+    """A trial on pairs of sentences, one of which is among the test's (`She reads a book.`)."""
+    folder.mkdir(exist_ok=True)
+    # Twenty and more, so that the one that is evaluated is a small part.
+    (folder / "en.txt").write_text("\n".join(EN + [f"Number {i} is here." for i in range(30)]) + "\n", encoding="utf-8")
+    (folder / "de.txt").write_text(
+        "\n".join(DE + [f"Nummer {i} ist hier." for i in range(30)]) + "\n", encoding="utf-8"
+    )
+    return TrialConfig.model_validate(
+        {
+            "task": {"name": str(MINIATURES / "pairs.yaml"), "target_languages": ["de"]},
+            "encoder": {"name_or_path": str(encoder)},
+            "training": {"budget": {"steps": 1}, "batch_size": 2},
+            "alignment": {"objective": "sentence_contrastive", "pairs": str(folder), "steps": 2, **alignment},
+        }
+    )
+
+
+def test_trials_begin_from_the_aligned_encoder(encoder: Path, tmp_path: Path) -> None:
+    config = trial(encoder, tmp_path / "pairs")
+    plain = apply_point(config, {"alignment.objective": "none"})
+    first, again = load_pristine(config, False), load_pristine(config, False)
+    pristine = load_encoder(config.encoder, False)
+    states = [torch.cat([p.detach().flatten() for p in each.parameters()]) for each in (first, again, pristine)]
+    assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
+    assert known(config) is not None and known(config)["dropped"] == {"de": 1}  # type: ignore[index]
+    mine, theirs = (materials_of.load(each) for each in (config, plain))
+    assert mine.encoder_folder != theirs.encoder_folder
+    assert (
+        materials_of.fingerprints(mine.encoder_folder.parent)["encoder"]
+        != (materials_of.fingerprints(theirs.encoder_folder.parent)["encoder"])
+    )
+    *_, evaluation = run_trial(config, tmp_path / "trial")
+    assert evaluation.final
+
+
+def test_what_makes_another_aligned_encoder(encoder: Path, tmp_path: Path) -> None:
+    config = trial(encoder, tmp_path / "pairs")
+    same = ({"training.seed": 5}, {"perturbation.method": "adversarial"}, {"encoder.pooling": "first"})
+    others = ({"alignment.seed": 1}, {"alignment.control": "shuffled"}, {"alignment.anchor": "none"})
+    mine = alignment_key(config)
+    assert {alignment_key(apply_point(config, point)) for point in same} == {mine}
+    assert len({mine, *(alignment_key(apply_point(config, point)) for point in others)}) == 4
+    (tmp_path / "pairs" / "de.txt").write_text("Anderes.\n" * 35, encoding="utf-8")
+    assert alignment_key(config) != mine
+
+
+@pytest.mark.parametrize("control", ["shuffled", "source"])
+@pytest.mark.parametrize("objective", ["sentence_contrastive", "word_l2"])
+def test_controls_take_the_same_steps_on_no_translations(
+    encoder: Path, tmp_path: Path, control: str, objective: str
+) -> None:
+    config = trial(encoder, tmp_path / "pairs", control=control, objective=objective)
+    made = aligned.prepare(config)
+    assert made is not None and known(config) is not None
+    assert supervision(config.alignment) == ("none" if control == "source" else "parallel")
+
+
+def test_pairs_of_the_test_itself_are_refused(encoder: Path, tmp_path: Path) -> None:
+    config = trial(encoder, tmp_path / "pairs")
+    (tmp_path / "pairs" / "en.txt").write_text("She reads a book.\nIt rains in the city.\n", encoding="utf-8")
+    (tmp_path / "pairs" / "de.txt").write_text("Sie liest.\nEs regnet.\n", encoding="utf-8")
+    with pytest.raises(UserError, match="must be other sentences than those that are evaluated; of 2 pairs 2 are"):
+        materials_of.prepare(config)
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="pairs must name a folder"):
+        TrialConfig.model_validate({"alignment": {"objective": "word_l2"}})
+    with pytest.raises(ValueError, match="links are read by objectives on words alone"):
+        TrialConfig.model_validate({"alignment": {"objective": "sentence_contrastive", "pairs": "x", "links": "y"}})

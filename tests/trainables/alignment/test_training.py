@@ -1,0 +1,196 @@
+"""Alignment's losses against plain restatements and finite differences; what it does to an encoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+
+from tests.trainables import tiny
+from trainables.alignment import losses, training
+from trainables.alignment.sentences import Sentences
+from trainables.alignment.training import Corpus, align, links_of, margin, within
+from trainables.config import AlignmentConfig, EncoderConfig
+from trainables.errors import UserError
+from trainables.model.encoder import Encoder, load_encoder, load_tokenizer
+
+CPU = torch.device("cpu")
+WORDS = {"red": "rot", "dog": "hund", "runs": "rennt", "small": "klein", "house": "haus", "sees": "sieht"}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> EncoderConfig:
+    """Few weights, and states that tell its letters apart, as those of a pretrained one do."""
+    folder = tiny.write(tmp_path_factory.mktemp("encoder"), "xlm-roberta")
+    model = AutoModel.from_pretrained(folder)
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "LayerNorm" in name:
+            nn.init.constant_(parameter, float(name.endswith("weight")))
+        else:
+            nn.init.normal_(parameter, 0.0, 1.0 if "word_embeddings" in name else 0.1)
+    model.save_pretrained(folder)
+    return EncoderConfig(name_or_path=str(folder))
+
+
+def corpus(config: EncoderConfig, linked: bool = True, held_out: bool = False) -> Corpus:
+    """Sentences of two words of a language of six, word by word translated."""
+    made = [f"{a} {b}" for a in WORDS for b in WORDS if a != b]
+    made = made[::5] if held_out else [text for i, text in enumerate(made) if i % 5]
+    tokenizer = load_tokenizer(config)
+    sides = (made, [" ".join(WORDS[word] for word in text.split()) for text in made])
+    one, two = (Sentences.of(side, tokenizer, 32) for side in sides)
+    return Corpus(one, two, [frozenset({(0, 0), (1, 1)})] * len(made) if linked else None)
+
+
+def aligned(
+    config: EncoderConfig, objective: str, anchor: str = "none", **more: object
+) -> tuple[Encoder, training.Aligned]:
+    encoder = load_encoder(config, False)
+    settings = {"steps": 30, "batch_size": 8, "learning_rate": 3e-3, "pairs": "x", **more}
+    given = AlignmentConfig.model_validate({"objective": objective, "anchor": anchor, **settings})
+    return encoder, align(encoder, {"de": corpus(config, objective.startswith("word"))}, given, CPU)
+
+
+# Losses
+
+
+def plainly_contrastive(one: Tensor, two: Tensor, temperature: float) -> float:
+    def cosine(x: Tensor, y: Tensor) -> float:
+        return float((x * y).sum() / (x.norm() * y.norm())) / temperature
+
+    total = 0.0
+    for i in range(len(one)):
+        for queries, keys in ((one, two), (two, one)):
+            scores = [cosine(queries[i], keys[j]) for j in range(len(keys))]
+            total += math.log(sum(map(math.exp, scores))) - scores[i]
+    return total / (2 * len(one))
+
+
+def plainly_strong(one: Tensor, two: Tensor, temperature: float) -> float:
+    every = [*one, *two]
+    total = 0.0
+    for i, x in enumerate(every):
+        mate = (i + len(one)) % len(every)
+        scores = {j: float((x * y).sum() / (x.norm() * y.norm())) / temperature for j, y in enumerate(every) if j != i}
+        total += math.log(sum(map(math.exp, scores.values()))) - scores[mate]
+    return total / len(every)
+
+
+@pytest.mark.parametrize(
+    ("loss", "plain"),
+    [
+        (lambda x, y: losses.contrastive(x, y, 0.3), lambda x, y: plainly_contrastive(x, y, 0.3)),
+        (lambda x, y: losses.strong_contrastive(x, y, 0.3), lambda x, y: plainly_strong(x, y, 0.3)),
+        (losses.l2, lambda x, y: sum(float(((a - b) ** 2).sum()) for a, b in zip(x, y, strict=True)) / len(x)),
+    ],
+    ids=["contrastive", "strong", "l2"],
+)
+def test_losses_are_what_the_papers_write(
+    loss: Callable[[Tensor, Tensor], Tensor], plain: Callable[[Tensor, Tensor], float]
+) -> None:
+    torch.manual_seed(0)
+    one, two = torch.randn(4, 6, dtype=torch.float64), torch.randn(4, 6, dtype=torch.float64)
+    assert float(loss(one, two)) == pytest.approx(plain(one, two))
+    torch.autograd.gradcheck(loss, (one.requires_grad_(), two.requires_grad_()))
+
+
+def test_the_anchors_by_hand() -> None:
+    start = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[0.0]])}
+    now = [("a", torch.tensor([4.0, 2.0], requires_grad=True)), ("b", torch.tensor([[4.0]], requires_grad=True))]
+    assert losses.parameter_anchor(now, start).item() == 5.0
+    here = [(name, value.clone().requires_grad_()) for name, value in start.items()]
+    still = losses.parameter_anchor(here, start)
+    still.backward()
+    assert still.item() == 0.0
+    assert all(value.grad is not None and not value.grad.isnan().any() for _, value in here)
+    states = torch.tensor([[[1.0, 1.0], [3.0, 0.0]]])
+    mask = torch.tensor([[True, False]])
+    assert float(losses.state_anchor(states, torch.zeros_like(states), mask)) == 2.0
+
+
+# Training
+
+
+@pytest.mark.parametrize("objective", ["sentence_contrastive", "word_contrastive", "word_strong_contrastive"])
+def test_held_out_translations_come_nearer_than_other_sentences(config: EncoderConfig, objective: str) -> None:
+    test = corpus(config, held_out=True)
+    before = margin(load_encoder(config, False), test, CPU)
+    encoder, result = aligned(config, objective, "parameters", anchor_weight=0.01)
+    assert margin(encoder, test, CPU) > before + 0.02
+    assert result.last < result.first and result.pairs == {"de": 24}
+
+
+def spread(encoder: Encoder, config: EncoderConfig) -> float:
+    """Mean squared distance of source words' states from their mean."""
+    batch = corpus(config).source.batch(range(12), CPU)
+    with torch.no_grad():
+        states = encoder.states(encoder.embed(batch.input_ids), batch.layout)[batch.layout.mask]
+    return float((states - states.mean(0)).square().sum(-1).mean())
+
+
+def test_without_an_anchor_distances_collapse_and_with_one_they_do_not(config: EncoderConfig) -> None:
+    """All states one and the same is the least distance there is."""
+    before = spread(load_encoder(config, False), config)
+    free = aligned(config, "word_l2", "none", steps=150, learning_rate=1e-2)[0]
+    assert spread(free, config) < 0.01 * before
+    for anchor in ("parameters", "source_states"):
+        held = aligned(config, "word_l2", anchor, steps=150, learning_rate=1e-2, anchor_weight=10.0)[0]
+        assert spread(held, config) > 0.1 * before, anchor
+
+
+def test_the_seed_decides_everything_and_a_layer_may_be_named(config: EncoderConfig) -> None:
+    def weights(**more: object) -> Tensor:
+        encoder, _ = aligned(config, "sentence_contrastive", "parameters", steps=3, **more)
+        return torch.cat([p.detach().flatten() for p in encoder.parameters()])
+
+    assert torch.equal(weights(), weights())
+    assert not torch.equal(weights(), weights(seed=1))
+    first = aligned(config, "sentence_contrastive", "none", steps=3, layer=1)[0]
+    pristine = load_encoder(config, False)
+    changed = {
+        name.split(".")[3]
+        for (name, p), q in zip(first.named_parameters(), pristine.parameters(), strict=True)
+        if "encoder.layer" in name and not torch.equal(p, q)
+    }
+    assert changed == {"0"}  # nothing above the first layer has a part in it
+    with pytest.raises(UserError, match=r"a layer must be one of the encoder's 2 .got 3."):
+        aligned(config, "sentence_contrastive", layer=3)
+
+
+def test_fewer_pairs_than_a_contrast_needs(config: EncoderConfig) -> None:
+    whole = corpus(config)
+    bare = Corpus(whole.source, whole.target, [frozenset()] * len(whole.source.ids))
+    given = AlignmentConfig.model_validate({"objective": "word_l2", "pairs": "x"})
+    with pytest.raises(UserError, match=r"two pairs at least that can be aligned .got 0."):
+        align(load_encoder(config, False), {"de": bare}, given, CPU)
+
+
+def test_a_pretrained_encoder_s_own_similarities_link_words() -> None:
+    """Those that are written alike teach nothing."""
+    config = EncoderConfig()
+    encoder, tokenizer = load_encoder(config, False), load_tokenizer(config)
+    one, two = (
+        Sentences.of([text], tokenizer, 32)
+        for text in ("The small dog sleeps in Berlin", "In Berlin schläft der kleine Hund")
+    )
+    (found,) = links_of(encoder, one, two, None, CPU)
+    assert {(1, 4), (2, 5), (3, 2)} <= found and (5, 1) not in found
+
+
+def test_words_that_were_cut_off_have_no_links(config: EncoderConfig) -> None:
+    sentences = Sentences.of(["abc def ghi"], load_tokenizer(config), 8)
+    assert sentences.firsts[0].tolist() == [1, 5, -1]
+    assert within(frozenset({(0, 0), (1, 2), (2, 1), (3, 0)}), sentences.firsts[0], sentences.firsts[0]) == {(0, 0)}

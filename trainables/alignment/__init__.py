@@ -1,0 +1,13 @@
+"""Alignment with parallel data: the phase before fine-tuning that robust training was proposed instead of.
+
+In: an encoder and sentence pairs. Out: an encoder of the same form, made once in the cache and shared by all trials.
+aligned    `load_pristine`, the encoder that trials begin from, aligned or not; start here
+pairs      sentence pairs out of files and packages; words: which words of them translate one another
+sentences  as the encoder takes them; losses: what is minimised, and what anchors; training: the steps
+"""
+
+from __future__ import annotations
+
+from trainables.alignment.aligned import alignment_key, check, known, load_pristine, passes, supervision
+
+__all__ = ["alignment_key", "check", "known", "load_pristine", "passes", "supervision"]

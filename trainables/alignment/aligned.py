@@ -1,0 +1,202 @@
+"""The encoder that a trial begins from: as it was pretrained, or aligned with sentence pairs, once, in the cache."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from trainables.alignment import pairs as of_pairs
+from trainables.alignment.pairs import Pair, Pairs
+from trainables.config import AlignmentConfig, TrialConfig
+from trainables.errors import UserError
+from trainables.model.content import key_of, stamps
+from trainables.seeds import derive
+from trainables.storage import cache
+from trainables.tasks.base import Row
+from trainables.tasks.plan import SPLITS, Plan
+
+if TYPE_CHECKING:  # its module loads torch
+    from trainables.alignment.training import Corpus
+    from trainables.model.encoder import Encoder
+
+FORMAT = 1
+"""Version of the folder's layout; part of its key."""
+
+ENCODER, META = "encoder", "meta.json"
+
+TESTED = 0.05
+"""Share of the pairs that may be sentences of the evaluated splits: with more, the pairs are a test set."""
+
+
+def supervision(config: AlignmentConfig) -> Literal["none", "parallel"]:
+    """What the phase needs beside labels of the source language. Its control on shuffled pairs reads no translation."""
+    return "none" if config.objective == "none" or config.control == "source" else "parallel"
+
+
+def passes(config: AlignmentConfig) -> int:
+    """Forward-equivalents of a step: forward, backward and weight gradients of both sides, and the frozen encoder's."""
+    return 2 * 3 + 2 * (config.anchor == "source_states")
+
+
+def check(config: AlignmentConfig) -> None:
+    """Raise `UserError` where the sentence pairs or links that are named cannot be had; reads none."""
+    if config.pairs is not None:
+        of_pairs.check(config.pairs)
+    if config.links is not None and not config.links.is_dir():
+        raise UserError(f"alignment.links: must be a folder of word links (got {str(config.links)!r})")
+
+
+def load_pristine(config: TrialConfig, uses_segments: bool) -> Encoder:
+    """The encoder with its whole vocabulary, from which a trial of this configuration begins.
+
+    Raises `UserError` for an encoder, or sentence pairs, that cannot be had.
+    """
+    from trainables.model.encoder import load_encoder
+
+    folder = prepare(config)
+    return load_encoder(config.encoder, uses_segments, None if folder is None else folder / ENCODER)
+
+
+def prepare(config: TrialConfig) -> Path | None:
+    """The folder of the aligned encoder, made in the cache unless it is there; None where nothing is aligned."""
+    if config.alignment.objective == "none":
+        return None
+    return cache.build_once(
+        f"aligned-{alignment_key(config)}", lambda folder: _build(config, folder), "aligned encoder", 24 * 3600.0
+    )
+
+
+def known(config: TrialConfig) -> dict[str, Any] | None:
+    """What is recorded of an aligned encoder (pairs of each language, how many were dropped, losses), if it is made."""
+    folder = cache.found(f"aligned-{alignment_key(config)}")
+    return None if folder is None else dict(json.loads((folder / META).read_text(encoding="utf-8")))
+
+
+def alignment_key(config: TrialConfig) -> str:
+    """Content key: equal for trials that share an aligned encoder, whatever else they differ in."""
+    from trainables.tasks.task import task_key
+
+    alignment = config.alignment
+    parts = {
+        "format": FORMAT,
+        "alignment": alignment.model_dump(mode="json"),
+        "pairs": _stamp(alignment.pairs),
+        "links": _stamp(alignment.links),
+        "encoder": key_of(config.encoder),
+        "task": task_key(config.task),  # its evaluated sentences are left out
+        "languages": [config.task.source_language, config.task.target_languages],
+    }
+    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+def _stamp(place: Path | str | None) -> Any:
+    if place is None:
+        return None
+    place = Path(place)
+    if str(place) in of_pairs.PACKAGES:
+        try:
+            return metadata.version(str(place))
+        except metadata.PackageNotFoundError:
+            return None  # said where it is read
+    return stamps(sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place] * place.exists())
+
+
+def _build(config: TrialConfig, folder: Path) -> None:
+    import torch
+
+    from trainables.alignment.training import align
+    from trainables.model.encoder import accepts_segments, load_encoder, load_tokenizer, save_encoder
+
+    alignment = config.alignment
+    plan = Plan.of(config.task)
+    chosen, dropped = _chosen(config, plan)
+    encoder = load_encoder(config.encoder, accepts_segments(load_tokenizer(config.encoder, plan.source)))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    corpora = {code: _corpus(config, encoder.to(device), plan.source, code, each) for code, each in chosen.items()}
+    result = align(encoder, corpora, alignment, device, _say)
+    save_encoder(encoder.to("cpu"), folder / ENCODER)
+    meta = {
+        "pairs": result.pairs,
+        "dropped": dropped,
+        "licence": of_pairs.LICENCES.get(str(alignment.pairs), "unknown"),
+        "loss": [result.first, result.last],
+    }
+    (folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def _chosen(config: TrialConfig, plan: Plan) -> tuple[Pairs, dict[str, int]]:
+    """The pairs to train on, those of evaluated sentences left out, and how many each language lost.
+
+    Texts of the evaluated splits are read for this and nothing else, without their labels. Raises `UserError` where
+    the pairs are those of the test itself.
+    """
+    alignment = config.alignment
+    assert alignment.pairs is not None
+    rows = [plan.read(split) for split in SPLITS if split != "train" and plan.parts(split)]
+    evaluated = {code for split in rows for code in split} - {plan.source}
+    wanted = evaluated if alignment.languages == "targets" else alignment.languages
+    found = of_pairs.load(alignment.pairs, plan.source, wanted, alignment.links)
+    texts = (text for split in rows for each in split.values() for row in each for text in _strings(row))
+    kept, lost = of_pairs.without(found, {of_pairs.normalised(text) for text in texts})
+    if sum(lost.values()) > TESTED * sum(map(len, found.values())):
+        worst, every = (
+            ", ".join(f"{code} {count}" for code, count in lost.most_common(3)),
+            sum(map(len, found.values())),
+        )
+        raise UserError(
+            f"alignment.pairs: must be other sentences than those that are evaluated; of {every} pairs "
+            f"{sum(lost.values())} are among them, {worst} (got {str(alignment.pairs)!r})"
+        )
+    most = alignment.pairs_per_language
+    return {code: each[:most] for code, each in kept.items()}, dict(lost)
+
+
+def _strings(row: Row) -> Iterator[str]:
+    """Every text of a row, whatever its column; of words also the sentence that they make."""
+    for value in row.values():
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
+            yield " ".join(value)
+            yield from value
+
+
+def _corpus(config: TrialConfig, encoder: Encoder, source: str, code: str, pairs: list[Pair]) -> Corpus:
+    """A language's pairs, tokenised and, for objectives on words, linked; under a control pairs that are none."""
+    from trainables.alignment.sentences import Sentences
+    from trainables.alignment.training import Corpus, links_of, within
+    from trainables.model.encoder import load_tokenizer
+    from trainables.model.families import number_of
+
+    alignment = config.alignment
+    numbers = encoder.family.language_numbers(encoder.model.config.to_dict())
+
+    def side(texts: Iterable[str], language: str) -> Sentences:
+        tokenizer = load_tokenizer(config.encoder, language)
+        number = number_of(language, numbers) if numbers else None
+        return Sentences.of(list(texts), tokenizer, alignment.max_length, number)
+
+    one = side((pair.source for pair in pairs), source)
+    if alignment.control == "source":
+        same = [frozenset((i, i) for i in range(len(words))) for words in one.words]
+        return Corpus(one, one, same if alignment.objective.startswith("word_") else None)
+    targets = [pair.target for pair in pairs]
+    if alignment.control == "shuffled":
+        random.Random(derive(alignment.seed, "shuffled", code)).shuffle(targets)
+    two = side(targets, code)
+    if not alignment.objective.startswith("word_"):
+        return Corpus(one, two)
+    given = [pair.links for pair in pairs if pair.links is not None]
+    if len(given) < len(pairs):
+        given = links_of(encoder, one, two, alignment.links_layer, next(encoder.parameters()).device)
+    return Corpus(one, two, [within(each, one.firsts[i], two.firsts[i]) for i, each in enumerate(given)])
