@@ -64,7 +64,7 @@ def test_a_step_is_its_formula(tmp_path: Path) -> None:
 
     before: Model = copy.deepcopy(made.model)
     load_weights(before, carried(made))
-    batch, _ = made.feed.take(made.batches.at(made.step), lambda: None)
+    batch, _ = made.feed.take(0, made.batches.at(made.step), lambda: None)
     p, q = before.logits(before.embed(batch), batch).detach(), made.model.logits(made.model.embed(batch), batch)
     apart = kl(p, q) + kl(q, p)
     loss = (made.materials.shape.loss(q, batch.labels) + MU * apart).mean()

@@ -78,7 +78,7 @@ def test_freeat_replays_batches_and_carries_what_it_found(tmp_path: Path) -> Non
     for step in range(6):
         items = other.batches.at(step // 2)
         items_seen += len(items)
-        batch, _ = other.feed.take(items, lambda: None)
+        batch, _ = other.feed.take(0, items, lambda: None)
         own = (batch.layout.mask & ~batch.special).nonzero().tolist()
         delta = torch.zeros_like(other.model.embed(batch)).detach()
         for s, t in own:
@@ -106,7 +106,7 @@ def test_tavat_reads_words_and_leaves_them_behind(tmp_path: Path) -> None:
     table = list(rows(other))
     assert 0.0 < max(float(row.abs().max()) for row in table) <= 0.1  # sigma's default
     for step in range(2):
-        batch, _ = other.feed.take(other.batches.at(step), lambda: None)
+        batch, _ = other.feed.take(0, other.batches.at(step), lambda: None)
         own = batch.layout.mask & ~batch.special
         ids, n = batch.input_ids, len(batch.input_ids)
         eta = torch.stack([torch.stack([table[w] for w in line]) for line in ids.tolist()]) * own.unsqueeze(2)

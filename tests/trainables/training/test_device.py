@@ -28,7 +28,9 @@ def test_a_trial_is_resumed_where_it_computes(method: str, device: torch.device,
     expected = [stepped(alone)[0] for _ in range(4)]
     first = on(device, config, tmp_path / "trial")
     losses = [stepped(first)[0] for _ in range(2)]
-    checkpoint.save(first.directory, first.step, first.model, first.optimizer, [])
+    carries = first.perturbation.carries
+    carried = None if carries is None else carries.tensors
+    checkpoint.save(first.directory, first.step, first.model, first.optimizer, [], carried=carried)
     again = on(device, config, tmp_path / "trial")
     assert again.step == 2
     assert {p.device.type for p in again.model.parameters()} == {device.type}

@@ -323,6 +323,7 @@ class Folders:
             group=group,
             config=BASE,
             materials=SimpleNamespace(kept=None),
+            perturbation=SimpleNamespace(carries=None),
             directory=self.root / str(group.rank),
             model=model,
             optimizer=torch.optim.AdamW(model.parameters()),

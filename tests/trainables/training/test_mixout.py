@@ -40,7 +40,7 @@ def test_a_step_is_its_formula(tmp_path: Path) -> None:
     w = weights(ours)
     ours.optimizer = torch.optim.SGD([p for p in ours.model.parameters() if p.requires_grad], lr=1.0)
     ours.optimizer.param_groups[0]["peak"] = 1.0
-    batch, _ = ours.feed.take(ours.batches.at(1), lambda: None)
+    batch, _ = ours.feed.take(0, ours.batches.at(1), lambda: None)
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in w.items()}
     mixed, moved = dict(leaves), 0.0
     p = 1.0 - round((1.0 - P) * dropout.STEPS) / dropout.STEPS
