@@ -49,9 +49,8 @@ def kin(config: TrialConfig, rows: npt.NDArray[np.int64] | None, model: Model) -
     """What trials share whose weights may be averaged, as 16 hex digits.
 
     The seed, from which a head and adapters begin alike; the encoder, aligned or not, what of it is trained and how it
-    is pooled;
-    `rows` of the vocabulary that data leave of it (`Materials.kept`); names and shapes of what is trained. Dropout is
-    none of it.
+    is pooled; `rows` of the vocabulary that data leave of it (`Materials.kept`); names and shapes of what is trained.
+    Dropout is none of it.
     """
     words = words_of(model)  # its shape is the rows'
     trained = [(n, list(p.shape) if n != words else []) for n, p in model.named_parameters() if p.requires_grad]

@@ -89,3 +89,20 @@ def test_adapters_that_cannot_be_are_one_line_before_anything_starts(
     with pytest.raises(UserError) as caught:
         preflight.check(searched(bert, space, **adapter), tmp_path)
     assert caught.value.lines == [line]
+
+
+def test_alignment_is_described_and_its_pairs_are_looked_for(tmp_path: Path) -> None:
+    def study(**alignment: Any) -> StudyConfig:
+        data = {"objective": "sentence_contrastive", "steps": 1000, "pairs": str(tmp_path), **alignment}
+        return validate(StudyConfig, {"name": "x", "trial": {"alignment": data}})
+
+    words = describe.words(study(anchor="source_states"), tmp_path)
+    assert f"alignment   sentence_contrastive, 1000 steps of 32 sentence pairs of {tmp_path}" in words
+    assert "8,000 forward-equivalents, once for all trials that share it; supervision: parallel" in words
+    assert "alignment " not in describe.words(validate(StudyConfig, {"name": "x"}), tmp_path)
+    for alignment, rule in (
+        ({"pairs": str(tmp_path / "absent")}, r"trial\.alignment\.pairs: must be a folder or file of sentence pairs"),
+        ({"objective": "word_l2", "links": str(tmp_path / "absent")}, r"trial\.alignment\.links: must be a folder"),
+    ):
+        with pytest.raises(UserError, match=rule):
+            preflight.tested(study(**alignment))

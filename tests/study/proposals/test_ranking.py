@@ -10,11 +10,12 @@ import pytest
 
 from study.proposals import ranking
 from study.question import rules
+from study.question.config import StudyConfig
 from study.record.record import Report, StudyRecord
 from tests.study.question.test_rules import LANGUAGES, PIVOTS, evaluation, study
 from trainables.config import Budget
 from trainables.errors import UserError
-from trainables.loading import apply_point
+from trainables.loading import apply_point, validate
 
 
 class Ledgered:
@@ -99,6 +100,25 @@ def test_control_c_costs_what_the_winner_took_to_its_end() -> None:
     winner = ranking.choose(config, studied.record).winner
     control = ranking.controls(config, studied.record, winner)["c"]
     assert control.training.budget == Budget(forward_equivalents=270.0)
+
+
+@pytest.mark.parametrize("searched", [True, False])
+def test_alignment_is_a_treatment_where_it_is_searched_and_else_a_setting(searched: bool) -> None:
+    aligned = {"alignment.objective": "word_l2", "alignment.pairs": "pairs"}
+    space = {"perturbation.epsilon": [0.1, 0.2], **({"alignment.objective": ["none", "word_l2"]} if searched else {})}
+    base = {"perturbation": {"method": "adversarial"}, "evaluation": {"every": 10}}
+    trial = {**base, "alignment": {"pairs": "pairs", "objective": "none" if searched else "word_l2"}}
+    config = validate(StudyConfig, {"name": "x", "trial": trial, "protocol": PIVOTS, "search": {"space": space}})
+    studied, objective = Ledgered(), "none" if searched else "word_l2"
+    baseline = rules.baselines(config)[0]
+    assert apply_point(config.trial, baseline).alignment.objective == objective
+    studied.add(baseline, flat(0.5), kind="baseline")
+    studied.add({"perturbation.epsilon": 0.2, **aligned}, flat(0.7))
+    winner = ranking.choose(config, studied.record).winner
+    found = ranking.controls(config, studied.record, winner)
+    assert {letter: found[letter].alignment.objective for letter in "acd"} == {
+        "a": objective, "c": objective, "d": "word_l2",
+    }  # fmt: skip
 
 
 def test_standard_controls() -> None:

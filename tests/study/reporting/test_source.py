@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from study.record.record import StudyRecord
 from study.reporting.findings import Findings
 from study.reporting.source import Source, caption, from_ledger, supervision
 from tests.study.reporting.conftest import build, configured
-from trainables.config import AugmentationConfig, PerturbationConfig, TrialConfig
+from trainables.config import AlignmentConfig, AugmentationConfig, PerturbationConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 
@@ -45,18 +46,21 @@ def test_an_unknown_study_is_a_user_error(root: Path) -> None:
         from_ledger("plantd", root)
 
 
-def test_supervision_is_the_stronger_of_method_and_augmentation() -> None:
-    def label(perturbation: str, augmentation: str) -> str:
+def test_supervision_is_the_strongest_of_method_augmentation_and_alignment() -> None:
+    def label(perturbation: str, augmentation: str, **alignment: Any) -> str:
         return supervision(
             TrialConfig(
                 perturbation=PerturbationConfig(method=perturbation),
                 augmentation=AugmentationConfig(method=augmentation),
+                alignment=AlignmentConfig(pairs=Path("pairs"), **alignment),
             )
         )
 
     assert label("adversarial", "none") == "none"
     assert label("none", "synonyms") == "monolingual"
     assert label("adversarial", "code_switching") == "bilingual"
+    assert label("adversarial", "code_switching", objective="word_l2") == "parallel"
+    assert label("adversarial", "code_switching", objective="word_l2", control="source") == "bilingual"
 
 
 def test_a_control_that_repeats_the_headline_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
