@@ -1,6 +1,6 @@
-"""The report of a suite: a page that links the members' own, and sets what each claims side by side.
+"""The report of a suite: a page that links the members' own, sets what each claims side by side, and answers once.
 
-Nothing is averaged over members here. A member that is missing is in the table, and said to be missing.
+What is said over members is out of `pooling`. A member that is missing is in the table, and said to be missing.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import html
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from study.reporting import page, tables
+from study.reporting import page, pooling, tables
 from study.reporting.findings import Findings
 from study.suite.found import FoundSuite
 from study.views.values import selection_words
+
+EXPLORATORY = "No endpoint over all members was declared: the mean over target languages is shown, and nothing claimed."
 
 
 def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str, str]) -> str:
@@ -24,6 +26,15 @@ def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str
     parts.append(f'<p class="meta">Report of {now}: {len(found)} of {len(suite.members)} members.</p>')
     parts.append(f"<nav>{''.join(_links(links))}</nav>")
     parts.append(page.facts(list(_footing(suite))))
+    answers = pooling.together(found, suite.config.suite.endpoint)
+    if answers.words:
+        parts.append("<h2>All members together</h2>")
+        if suite.label:
+            parts.append(f"<p>Unequal footing: {html.escape(suite.label)}.</p>")
+        if suite.config.suite.endpoint is None:
+            parts.append(f"<p>{EXPLORATORY}</p>")
+        parts += [f"<p><strong>{html.escape(topic)}.</strong> {html.escape(text)}</p>" for topic, text in answers.words]
+        parts.append(page.facts(list(pooling.tables(answers))))
     parts.append("<h2>Members</h2>")
     if found:
         parts.append(tables.compared(list(found.values())).html())
@@ -43,7 +54,7 @@ def _footing(suite: FoundSuite) -> Iterator[tuple[str, str]]:
         f"{endpoint}, declared for all members" if endpoint else "each member's own; none over all members",
     )
     yield "footing", suite.label or "all members are selected by the same rules"
-    yield "not said here", "no mean and no test over members: each row is about its own member"
+    yield "claims", "of each member in its own row; over all members below, where two at least are confirmed"
 
 
 def _members(suite: FoundSuite, found: Mapping[str, Findings]) -> Iterator[tuple[str, str]]:

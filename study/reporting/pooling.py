@@ -1,0 +1,110 @@
+"""What a suite's confirmed members say together: one mean gain over their tasks, and which languages gain more.
+
+A member's gain is that of its headline over its strongest control, under the seeds that both have, on the test split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from study.analysis import crossed, pooled
+from study.analysis.frames import Reduction, language_scores, reduce_seeds, seed_table
+from study.analysis.pooled import Claim, Pooled
+from study.question.objectives import UnscoredError
+from study.reporting import suite_words
+from study.reporting.findings import Confirmed, Findings
+from study.reporting.suite_words import DISTANT, LOW_RESOURCE, Question
+
+HEADLINES = "the members' headlines over their strongest controls"
+"""What is pooled: each member has a configuration of its own."""
+
+QUESTIONS: Mapping[str, Question] = {"resources": LOW_RESOURCE, "distance": DISTANT}
+
+
+@dataclass(frozen=True)
+class Together:
+    """The answers over all members that are confirmed; fewer than two give none."""
+
+    endpoint: str
+    gain: Pooled | None
+    words: tuple[tuple[str, str], ...]
+    """Topic and sentence, in the order in which they are to be read."""
+    table: pd.DataFrame
+    """One row per member: task, gain (points), seeds."""
+
+
+def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
+    """Pool what is there. `endpoint` is the suite's; without one the target mean is shown, and claimed it is not."""
+    name = endpoint or "target_mean"
+    confirmed = {m: f for m, f in found.items() if f.confirmed is not None}
+    frame = pd.concat([pd.DataFrame(), *(_endpoint(m, f, name) for m, f in confirmed.items())], ignore_index=True)
+    if frame.empty or frame["task"].nunique() < 2:
+        return Together(name, None, (), pd.DataFrame())
+    (gain,) = pooled.pool(frame)
+    cells = _cells(confirmed)
+    slopes = {
+        (topic, kind): crossed.slope(cells, HEADLINES, question.covariate, adjusted, over_tasks)
+        for topic, question in QUESTIONS.items()
+        for kind, adjusted, over_tasks in (("plain", False, False), ("adjusted", True, False), ("alike", False, True))
+    }
+    claims = [Claim("gain", gain.alike.estimate, gain.alike.interval, gain.alike.p)] if endpoint else []
+    claims += [Claim(t, s.estimate, s.interval, s.p) for (t, kind), s in slopes.items() if kind == "plain"]
+    holm = {claim.name: claim.p_adjusted for claim in pooled.adjust(claims)}
+    words = [("Gain", text) for text in suite_words.pooled(gain, holm.get("gain", float("nan")))]
+    for topic, question in QUESTIONS.items():
+        plain, adjusted, alike = (slopes[topic, kind] for kind in ("plain", "adjusted", "alike"))
+        said = suite_words.slope(question, plain, adjusted, alike, holm.get(topic, float("nan")))
+        words += [(topic.capitalize(), text) for text in said]
+    table = gain.tasks[["task", "gain", "seeds"]].assign(gain=100 * gain.tasks["gain"])
+    return Together(name, gain, tuple(words), table)
+
+
+def _sides(findings: Findings, confirmed: Confirmed) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores by seed and language of headline and strongest control, on the seeds that both have."""
+    results = findings.source.results
+    assert results is not None, "what is confirmed has results"
+    scores = language_scores(results[results["split"] == "test"])
+    treated, control = (seed_table(scores, name) for name in (confirmed.headline, confirmed.control))
+    seeds = treated.index.intersection(control.index)
+    languages = treated.columns.intersection(control.columns)
+    return treated.loc[seeds, languages], control.loc[seeds, languages]
+
+
+def _endpoint(member: str, findings: Findings, endpoint: str) -> pd.DataFrame:
+    """Rows of the gains frame whose only language is the endpoint; none where the member's languages have no such."""
+    assert findings.confirmed is not None
+    treated, control = _sides(findings, findings.confirmed)
+    reduction: Reduction = findings.source.reduction(endpoint)
+    try:
+        values = {"score": reduce_seeds(treated, reduction), "baseline": reduce_seeds(control, reduction)}
+    except UnscoredError:
+        return pd.DataFrame()
+    rows = pd.DataFrame(values).rename_axis("seed").reset_index()
+    return rows.assign(task=member, language=endpoint, configuration=HEADLINES)
+
+
+def _cells(found: Mapping[str, Findings]) -> pd.DataFrame:
+    """Every target language of every member, with what is known of it as a target of the member's source."""
+    frames: list[pd.DataFrame] = []
+    variant_of: dict[str, str] = {}
+    for member, findings in found.items():
+        assert findings.confirmed is not None
+        source, task = findings.source, findings.source.config.trial.task
+        treated, control = _sides(findings, findings.confirmed)
+        targets = source.targets(treated.columns)
+        long = pd.DataFrame({"score": treated[targets].stack(), "baseline": control[targets].stack()}).rename_axis(
+            ["seed", "language"]
+        )
+        known = crossed.facts(targets, task.source_language, source.pretraining, task.own)
+        frames.append(long.reset_index().merge(known, on="language").assign(task=member, configuration=HEADLINES))
+        variant_of |= {str(r.language): str(r.variant_of) for r in source.facts.itertuples() if r.variant_of}
+    return crossed.cells(pd.concat(frames, ignore_index=True), variant_of)
+
+
+def tables(answers: Together) -> Iterator[tuple[str, str]]:
+    """The gain of each member in words, for a table of names."""
+    for row in answers.table.itertuples():
+        yield str(row.task), f"{row.gain:+.1f} points over {row.seeds} seeds".replace("-", "−")

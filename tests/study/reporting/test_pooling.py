@@ -1,0 +1,58 @@
+"""What a suite's members say together, from their ledgers to words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from study.analysis.frames import language_scores
+from study.reporting import pooling
+from study.reporting.findings import Findings, find
+from study.reporting.source import from_ledger
+from tests.study.reporting.conftest import LANGUAGES, LOW, build, configured
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Findings]:
+    """The same planted gains under other seeds, and a third that is not confirmed."""
+    root = tmp_path_factory.mktemp("suite")
+    for seed, name in enumerate(("first", "second", "third")):
+        config = configured(name=f"whole.{name}", search={"replicates": 2})
+        training = config.trial.training.model_copy(update={"seed": seed})
+        trial = config.trial.model_copy(update={"training": training})
+        build(root, config.model_copy(update={"trial": trial}), confirmed=name != "third")
+    return {name: find(from_ledger(f"whole.{name}", root)) for name in ("first", "second", "third")}
+
+
+def test_the_gain_over_tasks_is_the_mean_of_the_members_own(members: Mapping[str, Findings]) -> None:
+    answers = pooling.together(members, "low_resource_mean")
+    assert answers.gain is not None
+    claims = [f.confirmed.claim for f in members.values() if f.confirmed is not None]
+    assert list(answers.gain.tasks["task"]) == ["first", "second"]
+    assert list(answers.gain.tasks["gain"]) == pytest.approx([claim.estimate for claim in claims])
+    assert answers.gain.here == pytest.approx(np.mean([claim.estimate for claim in claims]))
+    assert [row for row, _ in pooling.tables(answers)] == ["first", "second"]
+    topics = dict.fromkeys(topic for topic, _ in answers.words)
+    assert list(topics) == ["Gain", "Resources", "Distance"]
+
+
+def test_languages_of_few_resources_gain_more_as_was_planted(members: Mapping[str, Findings]) -> None:
+    """Three times as much; and of a suite without an endpoint nothing but slopes is corrected for."""
+    said = [text for topic, text in pooling.together(members, None).words if topic == "Resources"]
+    assert said[0].startswith("Low-resource languages gain more, in these tasks: −")
+    cells = pooling._cells({name: each for name, each in members.items() if each.confirmed is not None})
+    assert len(cells) == 2 * len({language for language in LANGUAGES if language not in ("en", "de-CH")})
+    results = members["first"].source.results
+    assert results is not None and members["first"].confirmed is not None
+    scores = language_scores(results[results["split"] == "test"]).groupby(["configuration", "language"])["score"].mean()
+    confirmed, mine = members["first"].confirmed, cells[cells["task"] == "first"].set_index("language")["gain"]
+    for language in sorted(LOW)[:3]:
+        gain = scores[confirmed.headline, language] - scores[confirmed.control, language]
+        assert mine[language] == pytest.approx(gain)
+
+
+def test_one_member_says_nothing_of_others(members: Mapping[str, Findings]) -> None:
+    alone = {name: members[name] for name in ("first", "third")}
+    assert pooling.together(alone, "low_resource_mean").words == ()
