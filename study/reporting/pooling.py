@@ -18,7 +18,7 @@ from study.reporting import suite_words
 from study.reporting.findings import Confirmed, Findings
 from study.reporting.suite_words import DISTANT, LOW_RESOURCE, Question
 
-HEADLINES = "the members' headlines over their strongest controls"
+HEADLINES = "The members' headlines over their strongest controls"
 """What is pooled: each member has a configuration of its own."""
 
 QUESTIONS: Mapping[str, Question] = {"resources": LOW_RESOURCE, "distance": DISTANT}
@@ -57,7 +57,8 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
     for topic, question in QUESTIONS.items():
         plain, adjusted, alike = (slopes[topic, kind] for kind in ("plain", "adjusted", "alike"))
         said = suite_words.slope(question, plain, adjusted, alike, holm.get(topic, float("nan")))
-        words += [(topic.capitalize(), text) for text in said]
+        told = {text for _, text in words}
+        words += [(topic.capitalize(), text) for text in said if text not in told]
     table = gain.tasks[["task", "gain", "seeds"]].assign(gain=100 * gain.tasks["gain"])
     return Together(name, gain, tuple(words), table)
 

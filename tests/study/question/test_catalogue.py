@@ -21,8 +21,14 @@ RECIPES = [name for name, _ in catalogue.recipes()]
 
 
 def languages_of(config: StudyConfig, split: str) -> tuple[str, ...]:
+    """Those of the data; of what has no data on the hub, those that its definition names."""
     plan = Plan.of(config.trial.task)
-    return tuple(plan.sources("test" if split == "test" else "validation"))
+    try:
+        return tuple(plan.sources("test" if split == "test" else "validation"))
+    except UserError as error:
+        if not error.lines[0].startswith("task.data_dir: "):
+            raise
+        return (plan.source, *(plan.code_of(code) for code in plan.definition.codes if code != plan.source))
 
 
 def with_space(config: StudyConfig, name: str) -> StudyConfig:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from study.question import suites
+from study.question import catalogue, suites
 from study.question.config import StudyConfig, SuiteConfig
 from trainables.errors import UserError
+from trainables.languages import normalize
 from trainables.loading import validate
+from trainables.tasks import definition as tasks
 
 PIVOTS: dict[str, Any] = {"selection": "pivot_validation", "pivots": ["de", "fr"]}
 
@@ -98,6 +100,21 @@ def test_files_that_members_name_lie_beside_the_suites_own(tmp_path: Path) -> No
     assert member.overrides["search.space"] == {"perturbation.epsilon": {"type": "float", "low": 0.1, "high": 0.2}}
     assert member.overrides["trial.task.data_dir"] == str(tmp_path / "../data")
     assert asked.trial.training.seed == 7
+
+
+@pytest.mark.parametrize("name", [n for n, _ in catalogue.recipes() if catalogue.is_suite(catalogue.recipe_path(n))])
+def test_shipped_suites_ask_for_what_there_is(name: str) -> None:
+    """Every member a study of its own, on a task of the catalogue and languages that this has."""
+    asked = suites.asked(name)
+    assert isinstance(asked, SuiteConfig) and asked.suite.name == name
+    members = suites.expand(asked)
+    assert len(members) >= 2
+    for member in members.values():
+        definition = tasks.catalogue()[member.trial.task.name]
+        wanted = member.trial.task.target_languages
+        known = {normalize(code) for code in definition.codes or ()}
+        assert not known or wanted == "all" or {normalize(code) for code in wanted} <= known
+        assert asked.suite.endpoint == member.protocol.primary_endpoint or name == "intents_suite"
 
 
 def test_the_shipped_suite_is_one_and_a_study_is_none() -> None:
