@@ -63,7 +63,7 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
     return Together(name, gain, tuple(words), table)
 
 
-def _sides(findings: Findings, confirmed: Confirmed) -> tuple[pd.DataFrame, pd.DataFrame]:
+def sides(findings: Findings, confirmed: Confirmed) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores by seed and language of headline and strongest control, on the seeds that both have."""
     results = findings.source.results
     assert results is not None, "what is confirmed has results"
@@ -77,7 +77,7 @@ def _sides(findings: Findings, confirmed: Confirmed) -> tuple[pd.DataFrame, pd.D
 def _endpoint(member: str, findings: Findings, endpoint: str) -> pd.DataFrame:
     """Rows of the gains frame whose only language is the endpoint; none where the member's languages have no such."""
     assert findings.confirmed is not None
-    treated, control = _sides(findings, findings.confirmed)
+    treated, control = sides(findings, findings.confirmed)
     reduction: Reduction = findings.source.reduction(endpoint)
     try:
         values = {"score": reduce_seeds(treated, reduction), "baseline": reduce_seeds(control, reduction)}
@@ -94,7 +94,7 @@ def _cells(found: Mapping[str, Findings]) -> pd.DataFrame:
     for member, findings in found.items():
         assert findings.confirmed is not None
         source, task = findings.source, findings.source.config.trial.task
-        treated, control = _sides(findings, findings.confirmed)
+        treated, control = sides(findings, findings.confirmed)
         targets = source.targets(treated.columns)
         long = pd.DataFrame({"score": treated[targets].stack(), "baseline": control[targets].stack()}).rename_axis(
             ["seed", "language"]

@@ -9,7 +9,7 @@ import html
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from study.reporting import page, pooling, tables
+from study.reporting import benchmark, page, pooling, tables
 from study.reporting.findings import Findings
 from study.suite.found import FoundSuite
 from study.views.values import selection_words
@@ -35,6 +35,7 @@ def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str
             parts.append(f"<p>{EXPLORATORY}</p>")
         parts += [f"<p><strong>{html.escape(topic)}.</strong> {html.escape(text)}</p>" for topic, text in answers.words]
         parts.append(page.facts(list(pooling.tables(answers))))
+    parts += [table.html() for table in benchmark.tables(found, list(suite.members))]
     parts.append("<h2>Members</h2>")
     if found:
         parts.append(tables.compared(list(found.values())).html())

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from study.analysis.frames import language_scores
-from study.reporting import pooling
+from study.reporting import benchmark, pooling
 from study.reporting.findings import Findings, find
 from study.reporting.source import from_ledger
 from tests.study.reporting.conftest import LANGUAGES, LOW, build, configured
@@ -56,3 +57,24 @@ def test_languages_of_few_resources_gain_more_as_was_planted(members: Mapping[st
 def test_one_member_says_nothing_of_others(members: Mapping[str, Findings]) -> None:
     alone = {name: members[name] for name in ("first", "third")}
     assert pooling.together(alone, "low_resource_mean").words == ()
+
+
+def test_the_benchmark_s_own_table_averages_over_nothing_that_is_missing(members: Mapping[str, Findings]) -> None:
+    both = ["first", "second"]
+    scores, languages = benchmark.tables({name: members[name] for name in both}, both)
+    assert scores.columns == ("configuration", "first", "second", "average")
+    assert [row[0] for row in scores.rows] == ["headline", "control a", "control c", "control d"]
+    confirmed, results = members["first"].confirmed, members["first"].source.results
+    assert confirmed is not None and results is not None
+    mine = results[results["configuration"] == confirmed.headline]
+    by_language = mine.groupby(["seed", "language"])["score"].mean().unstack()
+    plain = by_language.drop(columns="de-CH").assign(de=by_language[["de", "de-CH"]].mean(axis=1)).mean(axis=1)
+    ends = stats.ttest_1samp(plain, 0).confidence_interval()
+    assert scores.rows[0][1] == f"{100 * plain.mean():.1f} [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
+    halves = [float(cell.split()[0]) for cell in scores.rows[0][1:]]
+    assert halves[2] == pytest.approx((halves[0] + halves[1]) / 2, abs=0.11)
+    assert {row[0] for row in languages.rows} == set(LANGUAGES)
+    scores, languages = benchmark.tables(members, [*both, "third", "fourth"])
+    assert all(row[3:] == ("–", "–", "–") for row in scores.rows)
+    assert all(row[3:] == ("–", "–") for row in languages.rows)
+    assert list(benchmark.tables({"third": members["third"]}, ["third"])) == []
