@@ -157,14 +157,14 @@ def _methods(config: StudyConfig) -> list[str]:
 
 def _mismatches(config: StudyConfig) -> list[str]:
     """Methods that do not go with the augmentation, the encoder, or another part of the base that they would meet."""
-    from trainables.materials import materials
+    from trainables.materials import fitting
 
     names = [d for d in _method_dimensions(config) if d.when.keys() <= set(METHODS)]
     if not names:
-        return [f"trial.{line}" for line in _lines(lambda: materials.check(config.trial))]
+        return [f"trial.{line}" for line in _lines(lambda: fitting.check(config.trial))]
     points = Space("", "", tuple(names)).grid()
     trials = [apply_point(trial, point) for trial in _trials(config)[0] for point in points]
-    lines = [line for trial in trials for line in _lines(partial(materials.check, trial))]
+    lines = [line for trial in trials for line in _lines(partial(fitting.check, trial))]
     return [f"search.space: {line}" for line in dict.fromkeys(lines)]
 
 

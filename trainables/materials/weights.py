@@ -11,7 +11,8 @@ from typing import Any
 
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.errors import UserError
-from trainables.materials.materials import added_rows, language_numbers, prepared
+from trainables.materials.building import language_numbers
+from trainables.materials.materials import added_rows, prepared
 from trainables.model import adapters, catalogue
 from trainables.model.adapters import Linear, Shapes
 from trainables.model.families import Family, family_of

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from trainables.config import TrialConfig
-from trainables.materials.materials import Materials, places
+from trainables.materials.arrays import places
+from trainables.materials.materials import Materials
 from trainables.model.encoder import Model, load_tokenizer
 from trainables.storage.checkpoint import NUMBERING, Checkpoint
 

@@ -19,7 +19,8 @@ from tests.trainables.materials.test_kinds import ROWS, TEXTS, signs
 from tests.trainables.model import tiny_families
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
-from trainables.materials.materials import KEPT, prepare
+from trainables.materials.building import KEPT
+from trainables.materials.materials import prepare
 
 LANGUAGES = ("en", "de", "fr", "sw")
 FAMILIES = ("bert", "xlm", "modernbert")

@@ -26,7 +26,8 @@ from trainables.errors import UserError
 from trainables.layout import Layout
 from trainables.loading import apply_point
 from trainables.materials import materials as module
-from trainables.materials.materials import Materials, added_rows, copies_key, load, materials_key, prepare, prepared
+from trainables.materials.keys import copies_key, materials_key
+from trainables.materials.materials import Materials, added_rows, load, prepare, prepared
 from trainables.materials.weights import trained
 from trainables.model.encoder import extend, load_encoder, load_tokenizer
 from trainables.storage import cache
@@ -319,7 +320,7 @@ def test_arrays_are_mapped_not_read_and_cannot_be_written(config: TrialConfig) -
 def test_what_is_prepared_is_found_again(config: TrialConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepared(config) is None
     first = load(config)
-    monkeypatch.setattr(module, "_build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(module, "build", lambda *_: pytest.fail("built again"))
     assert prepare(config) == prepared(config) == first.encoder_folder.parent
     assert load(apply_point(config, {"training.seed": 3})) is first, "a warm worker keeps them"
     assert [first.remember("key", lambda: 1), first.remember("key", lambda: 2)] == [1, 1]

@@ -19,7 +19,7 @@ from trainables.batch import Batch
 from trainables.config import CalibrationConfig, EvaluationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
-from trainables.materials import materials as materials_of
+from trainables.materials import fitting
 from trainables.materials import twins as twins_of
 from trainables.materials.twins import twins
 from trainables.model.encoder import Model
@@ -115,7 +115,7 @@ def test_languages_without_twins_are_named_and_none_at_all_is_refused(caplog: py
         twins_of.check({"sw": rows["sw"]}, "en", "test")
     config = TrialConfig.model_validate({"task": {"name": "udpos"}, "evaluation": {"agreement": True}})
     with pytest.raises(UserError, match=r"^evaluation\.agreement: only for tasks with one answer an example"):
-        materials_of.check(config)
+        fitting.check(config)
 
 
 def test_confidence_weighted_accuracy_is_the_right_answers_share_of_all_confidence() -> None:

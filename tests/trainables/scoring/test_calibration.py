@@ -18,7 +18,7 @@ from trainables.batch import Batch
 from trainables.config import CalibrationConfig, EvaluationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
-from trainables.materials.materials import check
+from trainables.materials.fitting import check
 from trainables.model.encoder import Model
 from trainables.scores import LanguageScores
 from trainables.scoring.calibration import brier, calibration_error

@@ -19,7 +19,8 @@ from trainables.config import EvaluationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point, load_config
-from trainables.materials.materials import Materials, load, materials_key, prepared
+from trainables.materials.keys import materials_key
+from trainables.materials.materials import Materials, load, prepared
 from trainables.materials.noised import key_of, noised_rows, without_layout
 from trainables.model.encoder import load_tokenizer
 from trainables.scoring.evaluation import evaluate

@@ -15,7 +15,9 @@ from trainables.config import EvaluationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point, load_config
-from trainables.materials.materials import check, fingerprints, load, materials_key, prepare
+from trainables.materials.fitting import check
+from trainables.materials.keys import materials_key
+from trainables.materials.materials import fingerprints, load, prepare
 from trainables.model.encoder import Model
 from trainables.scores import LanguageScores
 from trainables.scoring.evaluation import evaluate

@@ -22,7 +22,9 @@ from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point, load_config
-from trainables.materials.materials import check, load, materials_key
+from trainables.materials.fitting import check
+from trainables.materials.keys import materials_key
+from trainables.materials.materials import load
 from trainables.materials.substitutes import Variant
 from trainables.model.encoder import Model, load_tokenizer
 from trainables.scores import LanguageScores

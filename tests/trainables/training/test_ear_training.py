@@ -17,6 +17,7 @@ from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point
+from trainables.materials import arrays
 from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
 from trainables.model.encoder import load_tokenizer
@@ -65,7 +66,7 @@ def begin(config: TrialConfig, materials: Materials, directory: Path) -> Trial:
 def alone(trial: Trial, ids: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (classes,), mean of the embedding layer's output (d,), attention (heads, t, t) of one text by itself."""
     assert trial.materials.kept is not None
-    numbers = torch.from_numpy(materials_of.places(np.array(ids), trial.materials.kept))
+    numbers = torch.from_numpy(arrays.places(np.array(ids), trial.materials.kept))
     out = trial.model.encoder.model(input_ids=numbers[None], output_attentions=True, output_hidden_states=True)
     logits = trial.model.head.linear(out.last_hidden_state[0].mean(0))
     return logits, out.hidden_states[0][0].mean(0), out.attentions[LAYER][0]

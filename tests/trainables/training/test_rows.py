@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from tests.trainables.training.test_loop import BASE, assert_same, begin, results, trained, weights
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
-from trainables.materials.materials import load, places
+from trainables.materials.arrays import places
+from trainables.materials.materials import load
 from trainables.model.encoder import load_tokenizer
 from trainables.storage import checkpoint, tensors
 from trainables.training.export import _load as put_into_the_whole_vocabulary

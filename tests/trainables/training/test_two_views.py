@@ -25,6 +25,7 @@ from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point
+from trainables.materials import fitting, keys
 from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
 from trainables.model.encoder import load_tokenizer
@@ -363,7 +364,7 @@ def test_copies_may_be_the_second_view(encoder: Path, tmp_path: Path) -> None:
         )
     assert stepped(trial)[0] == pytest.approx(float(torch.stack(losses).mean().detach()), rel=1e-4)
     with pytest.raises(UserError, match=r"xtune compares examples with copies in other words and needs"):
-        materials_of.check(configured(encoder, "classification", **point))
+        fitting.check(configured(encoder, "classification", **point))
 
 
 def test_xtune_resumes_and_without_a_view_is_clean(
@@ -394,7 +395,7 @@ def test_who_cannot_teach_is_refused_before_anything_is_prepared(
 
     def lines(shape: str, folder: Path) -> list[str]:
         with pytest.raises(UserError) as caught:
-            materials_of.check(configured(encoder, shape, **point, perturbation__teacher=str(folder)))
+            fitting.check(configured(encoder, shape, **point, perturbation__teacher=str(folder)))
         return caught.value.lines
 
     (line,) = lines("classification", tmp_path / "nowhere")
@@ -480,17 +481,17 @@ def test_copies_in_other_words_are_segmented_anew_too(encoder: Path) -> None:
             names(materials, config, e, i) for e, i in ((materials.train, item), (view_of(materials, 0, item), 0))
         )
         assert "".join(own) == "".join(view)
-    assert materials_of.copies_key(config, ("validation",)) != materials_of.copies_key(
+    assert keys.copies_key(config, ("validation",)) != keys.copies_key(
         apply_point(config, {"perturbation.method": "none"}), ("validation",)
     )
 
 
 def test_what_has_no_second_segmentation_is_refused(encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"serves all tasks but retrieval \(got task .*translations"):
-        materials_of.check(configured(encoder, "translations"))
+        fitting.check(configured(encoder, "translations"))
     words = tiny.write(tmp_path / "words", "xlm-roberta")
     with pytest.raises(UserError, match="needs a tokenizer of the kind Unigram, BPE or WordPiece"):
-        materials_of.check(configured(words, "classification"))
+        fitting.check(configured(words, "classification"))
 
 
 def test_tags_stay_with_their_words_whatever_the_row() -> None:

@@ -17,7 +17,7 @@ from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point
-from trainables.materials import materials as materials_of
+from trainables.materials import fitting
 from trainables.storage.checkpoint import trainable_weights
 from trainables.training.trial import Trial
 
@@ -78,10 +78,10 @@ def test_workers_and_micro_batches_take_the_steps_of_one_worker(shape: str, meth
 def test_items_that_are_compared_are_not_taken_apart() -> None:
     config = apply_point(BASE, {"task.name": "tatoeba", "training.micro_batch_size": 2})
     with pytest.raises(UserError, match=r"training.micro_batch_size: the items of a batch are compared"):
-        materials_of.check(config)
+        fitting.check(config)
     with pytest.raises(UserError, match=r"training.micro_batch_tokens: the items .* \(got 64, task 'tatoeba'\)"):
-        materials_of.check(apply_point(config, {"training.micro_batch_size": 5, "training.micro_batch_tokens": 64}))
-    materials_of.check(apply_point(config, {"training.micro_batch_size": 5}))
+        fitting.check(apply_point(config, {"training.micro_batch_size": 5, "training.micro_batch_tokens": 64}))
+    fitting.check(apply_point(config, {"training.micro_batch_size": 5}))
 
 
 def out_of_memory_beyond(trial: Trial, most: int) -> list[int]:

@@ -1,0 +1,82 @@
+"""Whether a trial's method goes with its task, its encoder and the rest of its configuration."""
+
+from __future__ import annotations
+
+from trainables.config import EncoderConfig, TrialConfig
+from trainables.errors import UserError
+from trainables.materials import noised, noisy_files, teachers
+from trainables.perturbation import create
+from trainables.tasks.relevance import Relevance
+
+
+def check(config: TrialConfig) -> None:
+    """Raise `UserError` where the method does not go with the rest of the trial's configuration."""
+    from trainables.tasks.task import task_shape
+
+    method, shape = create(config.perturbation), task_shape(config.task)
+    problems = method.problems(config) + noised.problems(config.evaluation, shape)
+    problems += noisy_files.problems(config)
+    of_answers = ("attack", "certify", "calibration", "agreement")
+    for name in [name for name in of_answers if getattr(config.evaluation, name) and not shape.has_single_answers]:
+        rule = "only for tasks with one answer an example, classification and multiple choice"
+        problems.append(f"evaluation.{name}: {rule} (got task {config.task.name!r})")
+    if isinstance(shape, Relevance):
+        attack = config.evaluation.attack
+        asked = {"attack.kind": attack is not None and attack.kind == "words", "agreement": config.evaluation.agreement}
+        rule = "not for graded documents, several of which are one row"
+        got = f"got task {config.task.name!r}"
+        problems += [f"evaluation.{name}: {rule} ({got})" for name, is_asked in asked.items() if is_asked]
+    size, tokens = config.training.micro_batch_size, config.training.micro_batch_tokens
+    if shape.compares_items:
+        rule = "the items of a batch are compared with each other and cannot be taken apart; leave it out"
+        if size is not None and size < config.training.batch_size:
+            got = f"got {size} of {config.training.batch_size}, task {config.task.name!r}"
+            problems.append(f"training.micro_batch_size: {rule} ({got})")
+        if tokens is not None:
+            problems.append(f"training.micro_batch_tokens: {rule} (got {tokens}, task {config.task.name!r})")
+    name = config.perturbation.method
+    if method.view == "segments":
+        if shape.compares_items:
+            problems.append(
+                f"perturbation.method: {name} compares an example with itself in another segmentation, not with the "
+                f"others of its batch; it serves all tasks but retrieval (got task {config.task.name!r})"
+            )
+        problems += _segmentation_problems(config.encoder)
+    if method.teacher is not None:
+        problems += teachers.problems(method.teacher, shape, _rows_of(config.encoder))
+    if method.view == "copies":
+        if config.augmentation.method == "none":
+            problems.append(
+                f"perturbation.method: {name} compares examples with copies in other words and needs "
+                "augmentation.method synonyms (got 'none')"
+            )
+        if not shape.has_single_answers:
+            problems.append(
+                f"perturbation.method: {name} serves tasks with one answer an example, classification and multiple "
+                f"choice (got task {config.task.name!r})"
+            )
+    if problems:
+        raise UserError(*problems)
+
+
+def _segmentation_problems(encoder: EncoderConfig) -> list[str]:
+    """Why an encoder's tokenizer cannot segment a text in several ways, as far as can be told from here."""
+    from trainables.model.encoder import tokenizer_kind
+    from trainables.model.segments import check_kind
+
+    try:
+        if (kind := tokenizer_kind(encoder)) is not None:
+            check_kind(kind)
+    except UserError as error:
+        return error.lines
+    return []
+
+
+def _rows_of(encoder: EncoderConfig) -> int | None:
+    """Of an encoder's whole vocabulary; None where it is not here."""
+    from trainables.model.encoder import vocabulary_size
+
+    try:
+        return vocabulary_size(encoder)
+    except UserError:
+        return None

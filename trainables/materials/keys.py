@@ -1,0 +1,68 @@
+"""What names materials in the cache: equal for trials that can share them, and for no others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from trainables.alignment import alignment_key
+from trainables.augmentation.character_noise import SOURCE
+from trainables.config import TrialConfig
+from trainables.materials import noisy_files
+from trainables.model.content import key_of, stamps
+from trainables.perturbation import view_of
+from trainables.scores import Split
+
+FORMAT = 2
+"""Version of the folders' layouts; part of the cache keys."""
+
+
+def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
+    """Content key of what is shared: equal exactly for trials that can share it, whatever their augmentation."""
+    from trainables.tasks.task import task_key
+
+    parts: dict[str, Any] = {
+        "format": FORMAT,
+        "task": task_key(config.task),
+        "languages": [config.task.source_language, config.task.target_languages, config.task.max_length],
+        "encoder": key_of(config.encoder),
+        "trim": config.encoder.trim_vocabulary,
+        "augmentation": None,  # as before copies had a folder of their own, so that what was prepared then is found
+        "splits": sorted(splits),
+    }
+    if config.alignment.objective != "none":
+        parts["alignment"] = alignment_key(config)
+    if config.evaluation.noise:  # else as before there was any
+        parts["noise"] = [noise.model_dump(mode="json") for noise in config.evaluation.noise]
+        parts["noise"] += noisy_files.keys(config)
+    if (attack := config.evaluation.attack) is not None and attack.kind == "words":
+        files = [attack.resource] if attack.resource is not None and attack.resource.exists() else []
+        parts["substitutes"] = [attack.examples_per_language, attack.candidates, *stamps(files)]
+    return _key(parts)
+
+
+def copies_key(config: TrialConfig, splits: Sequence[Split]) -> str:
+    """Content key of a configuration's own training data: a seed's augmented ones, or those that are segmented anew."""
+    parts: dict[str, Any] = {"format": FORMAT, "materials": materials_key(config, splits)}
+    if config.augmentation.method != "none":
+        augmentation = config.augmentation.model_dump(mode="json")
+        if augmentation["alphabet"] == SOURCE:
+            del augmentation["alphabet"]  # as before there was one
+        own = [augmentation, config.training.seed]
+        words = config.augmentation.resource
+        files = [] if words is None else sorted(words.iterdir()) if words.is_dir() else [words]
+        parts["augmentation"] = own + stamps(file for file in files if file.exists())
+    if view_of(config.perturbation) == "segments":  # else as before there were any
+        parts["segments"] = True
+    return _key(parts)
+
+
+def has_own(config: TrialConfig) -> bool:
+    """Whether training needs more than all trials share."""
+    return config.augmentation.method != "none" or view_of(config.perturbation) == "segments"
+
+
+def _key(parts: Mapping[str, Any]) -> str:
+    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()
