@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from trainables.errors import UserError
+
+if TYPE_CHECKING:  # commands that describe a study do without torch
+    from torch import Tensor
 
 Links = frozenset[tuple[int, int]]
 

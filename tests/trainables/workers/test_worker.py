@@ -516,7 +516,7 @@ def test_predictions_are_written_where_they_are_wanted(tmp_path: Path, remote: b
     rows = {language: [{"label": item.labels[0]} for item in each] for language, each in items.items()}
     materials = texts.write(Classification(("no", "yes"), pair=False), items, rows)
     plan = stream(materials, "validation", None, 64)
-    keep(materials, [("validation", plan, {"en": [1], "sw": [1, 1]})])
+    keep(materials, [("validation", plan, {"answers": {"en": [1], "sw": [1, 1]}})])
     frame = pd.read_parquet(place)
     assert list(zip(frame["language"], frame["example"], frame["score"], strict=True)) == [
         ("en", 0, 1.0), ("sw", 0, 0.0), ("sw", 1, 1.0),
