@@ -13,6 +13,9 @@ import torch
 from trainables.alignment.words import words_of
 from trainables.batch import Batch
 
+BLANK = "\u2581"
+"""SentencePiece's blank: before words of Han, say, it is a token by itself, which says nothing of the word."""
+
 
 @dataclass(frozen=True)
 class Sentences:
@@ -22,7 +25,8 @@ class Sentences:
     ids: list[npt.NDArray[np.int64]]
     special: list[npt.NDArray[np.bool_]]
     firsts: list[npt.NDArray[np.int64]]
-    """Of each sentence, the place of each word's first token; words that were cut off have none, and come last."""
+    """Of each sentence, the place of each word's first token that is not the `BLANK` before it alone; words that were
+    cut off have none, and come last."""
     pad_id: int
     number: int | None
     """The encoder's number of the language, where it is told it."""
@@ -37,6 +41,7 @@ class Sentences:
         """The same of texts that are words already."""
         ids, special, firsts = [], [], []
         encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
+        bare = tokenizer.convert_tokens_to_ids(BLANK)
         specials = np.asarray(sorted(set(tokenizer.all_special_ids)))
         for i in range(len(words)):
             ids.append(np.asarray(encoded["input_ids"][i], dtype=np.int64))
@@ -44,8 +49,8 @@ class Sentences:
             special.append(np.asarray([w is None for w in of_word]) & np.isin(ids[-1], specials))
             first: dict[int, int] = {}
             for place, word in enumerate(of_word):
-                if word is not None:
-                    first.setdefault(word, place)
+                if word is not None and (word not in first or ids[-1][first[word]] == bare):
+                    first[word] = place
             firsts.append(np.asarray([first.get(w, -1) for w in range(len(words[i]))], dtype=np.int64))
         return cls(words, ids, special, firsts, int(tokenizer.pad_token_id), number)
 

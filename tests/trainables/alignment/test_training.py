@@ -128,7 +128,7 @@ def test_the_anchors_by_hand() -> None:
 def test_held_out_translations_come_nearer_than_other_sentences(config: EncoderConfig, objective: str) -> None:
     test = corpus(config, held_out=True)
     before = margin(load_encoder(config, False), test, CPU)
-    encoder, result = aligned(config, objective, "parameters", anchor_weight=0.01)
+    encoder, result = aligned(config, objective, "parameters", anchor_weight=0.01, steps=60)
     assert margin(encoder, test, CPU) > before + 0.02
     assert result.last < result.first and result.pairs == {"de": 24}
 
@@ -192,5 +192,5 @@ def test_a_pretrained_encoder_s_own_similarities_link_words() -> None:
 
 def test_words_that_were_cut_off_have_no_links(config: EncoderConfig) -> None:
     sentences = Sentences.of(["abc def ghi"], load_tokenizer(config), 8)
-    assert sentences.firsts[0].tolist() == [1, 5, -1]
+    assert sentences.firsts[0].tolist() == [2, 6, -1]  # a blank is a token of its own here
     assert within(frozenset({(0, 0), (1, 2), (2, 1), (3, 0)}), sentences.firsts[0], sentences.firsts[0]) == {(0, 0)}
