@@ -28,9 +28,7 @@ from study.record.record import StudyRecord
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
-
-FEWEST = 2
-"""Trials whose weights make a mean."""
+from trainables.storage import soup
 
 
 def confirm_study(
@@ -181,7 +179,7 @@ def _averages(config: StudyConfig, record: StudyRecord, winner: ranking.Ranked) 
     """
     for mean in dict.fromkeys(record.trials[number].mean for number in winner.numbers):
         trials = [t for t in record.trials.values() if mean is not None and t.mean == mean]
-        if len(trials) < FEWEST:
+        if len(trials) < soup.FEWEST:
             continue
         # What made them is over; what their data have of words is not.
         trial = apply_point(ranking.trial_config(config, trials[0]), {"perturbation.method": "none"})

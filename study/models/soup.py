@@ -23,9 +23,6 @@ from trainables.storage.scratch import scratch
 LABEL = "mean of the kept best"
 """What it is called, everywhere."""
 
-FEWEST = 2
-"""Trials whose weights make a mean."""
-
 
 def cook(name: str, root: Path, to: Path | None) -> Iterator[str]:
     """Average the kept weights of the best trials of the study `name`, score them on validation, and say so.
@@ -74,7 +71,7 @@ def _averaged(study: Study, mean: Path) -> list[TrialRecord]:
             first = first or kin
             if kin and kin == first and soup.add(mean, trial.number, folder):
                 averaged.append(trial)
-    if len(averaged) < FEWEST:
+    if len(averaged) < soup.FEWEST:
         known = ", ".join(str(t.number) for t in there) or "none"
         raise UserError(
             f"{study.name}: two trials at least must have kept their weights, with a seed, an encoder and a vocabulary "

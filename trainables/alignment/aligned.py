@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +16,7 @@ from trainables.alignment.pairs import Pair, Pairs
 from trainables.config import AlignmentConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.model.content import key_of, stamps
+from trainables.progress import told
 from trainables.seeds import derive
 from trainables.storage import cache
 from trainables.tasks.base import Row
@@ -116,9 +117,18 @@ def _build(config: TrialConfig, folder: Path) -> None:
     alignment = config.alignment
     plan = Plan.of(config.task)
     chosen, dropped = _chosen(config, plan)
-    encoder = load_encoder(config.encoder, accepts_segments(load_tokenizer(config.encoder, plan.source)))
+    tokenizer = load_tokenizer(config.encoder, plan.source)
+    encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    corpora = {code: _corpus(config, encoder.to(device), plan.source, code, each) for code, each in chosen.items()}
+    encoder.to(device)
+
+    def tokenizer_of(language: str) -> Any:
+        return load_tokenizer(config.encoder, language) if encoder.family.slow_tokenizer else tokenizer
+
+    corpora = {
+        code: _corpus(alignment, encoder, tokenizer_of, plan.source, code, each)
+        for code, each in told(chosen.items(), "sentence pairs", "languages", len(chosen))
+    }
     result = align(encoder, corpora, alignment, device, _say)
     save_encoder(encoder.to("cpu"), folder / ENCODER)
     meta = {
@@ -171,20 +181,24 @@ def _strings(row: Row) -> Iterator[str]:
             yield from value
 
 
-def _corpus(config: TrialConfig, encoder: Encoder, source: str, code: str, pairs: list[Pair]) -> Corpus:
+def _corpus(
+    alignment: AlignmentConfig,
+    encoder: Encoder,
+    tokenizer_of: Callable[[str], Any],
+    source: str,
+    code: str,
+    pairs: list[Pair],
+) -> Corpus:
     """A language's pairs, tokenised and, for objectives on words, linked; under a control pairs that are none."""
     from trainables.alignment.sentences import Sentences
     from trainables.alignment.training import Corpus, links_of, within
-    from trainables.model.encoder import load_tokenizer
     from trainables.model.families import number_of
 
-    alignment = config.alignment
     numbers = encoder.family.language_numbers(encoder.model.config.to_dict())
 
     def side(texts: Iterable[str], language: str) -> Sentences:
-        tokenizer = load_tokenizer(config.encoder, language)
         number = number_of(language, numbers) if numbers else None
-        return Sentences.of(list(texts), tokenizer, alignment.max_length, number)
+        return Sentences.of(list(texts), tokenizer_of(language), alignment.max_length, number)
 
     one = side((pair.source for pair in pairs), source)
     if alignment.control == "source":

@@ -25,8 +25,8 @@ class Sentences:
     ids: list[npt.NDArray[np.int64]]
     special: list[npt.NDArray[np.bool_]]
     firsts: list[npt.NDArray[np.int64]]
-    """Of each sentence, the place of each word's first token that is not the `BLANK` before it alone; words that were
-    cut off have none, and come last."""
+    """Of each sentence, the place of each word's first token that is not the `BLANK` before it alone; -1 for words that
+    have none: they were cut off, or nothing is left of them."""
     pad_id: int
     number: int | None
     """The encoder's number of the language, where it is told it."""

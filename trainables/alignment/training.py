@@ -66,7 +66,9 @@ def links_of(
         chosen = range(begin, min(begin + batch, len(source.ids)))
         one, two = (_first_states(encoder, side, chosen, layer, device) for side in (source, target))
         for i, x, y in zip(chosen, one, two, strict=True):
-            found.append(one_to_one(mutual(x @ y.T), source.words[i], target.words[i]))
+            left, right = (np.flatnonzero(side.firsts[i] >= 0).tolist() for side in (source, target))
+            links = frozenset((left[a], right[b]) for a, b in mutual(x @ y.T))
+            found.append(one_to_one(links, source.words[i], target.words[i]))
     return found
 
 
@@ -81,7 +83,7 @@ def within(links: Links, source: npt.NDArray[np.int64], target: npt.NDArray[np.i
 def _first_states(
     encoder: Encoder, side: Sentences, chosen: Sequence[int], layer: int, device: torch.device
 ) -> list[Tensor]:
-    """States (words, d) of the first tokens of some sentences' words, those that were cut off left out."""
+    """States (words, d) of the first tokens of some sentences' words, those that have none left out."""
     batch = side.batch(chosen, device)
     states = encoder.states_at(encoder.embed(batch.input_ids), batch.layout, layer).float()
     return [states[row][torch.from_numpy(side.firsts[i][side.firsts[i] >= 0])] for row, i in enumerate(chosen)]

@@ -18,6 +18,9 @@ from safetensors import safe_open
 from trainables.storage import checkpoint, files, tensors
 from trainables.storage.checkpoint import NUMBERING, WEIGHTS
 
+FEWEST = 2
+"""Trials whose weights make a mean."""
+
 
 def members(directory: Path) -> tuple[int, ...]:
     """Numbers of the trials in the mean, in the order in which they came; empty where there is no whole one."""

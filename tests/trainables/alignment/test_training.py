@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -188,6 +190,9 @@ def test_a_pretrained_encoder_s_own_similarities_link_words() -> None:
     )
     (found,) = links_of(encoder, one, two, None, CPU)
     assert {(1, 4), (2, 5), (3, 2)} <= found and (5, 1) not in found
+    emptied = replace(one, words=[["\x00", *one.words[0]]], firsts=[np.array([-1, *one.firsts[0]])])
+    (later,) = links_of(encoder, emptied, two, None, CPU)  # a word of which no token is left
+    assert later == {(i + 1, j) for i, j in found}
 
 
 def test_words_that_were_cut_off_have_no_links(config: EncoderConfig) -> None:
