@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -23,13 +23,7 @@ from trainables.model.encoder import Encoder, load_encoder, load_tokenizer
 CPU = torch.device("cpu")
 WORDS = {"red": "rot", "dog": "hund", "runs": "rennt", "small": "klein", "house": "haus", "sees": "sieht"}
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
