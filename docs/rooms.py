@@ -25,7 +25,7 @@ DOORS = "launch launch_suite removal commands cli notebook __main__"
 ORDER: Mapping[str, Sequence[Sequence[str]]] = {
     "trainables": (
         (VOCABULARY,),
-        ("storage", "perturbation"),
+        ("storage", "perturbation", "syntax"),
         ("offline",),
         ("model",),
         ("tasks",),

@@ -11,6 +11,7 @@ compared with published numbers (Vietnamese: .560, of a token accuracy of .641),
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +21,13 @@ from trainables.batch import Encoded
 from trainables.errors import UserError, shown
 from trainables.lazy import functional, torch
 from trainables.model.resegmenting import undrawn
+from trainables.syntax.trees import within
 from trainables.tasks.base import IGNORED, Places, Row, RowError, TaskShape, renumbered
 from trainables.tasks.chunks import ChunkCounts, after_hyphen, after_letter, count_chunks
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import chunks
 from trainables.tasks.fields import field, label_indices
+from trainables.tasks.heads import HOW, heads_in, parents_of_words
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,8 +44,9 @@ class Tagging(TaskShape):
     """One tag per word. Logits (n, t, tags); labels (n, t), IGNORED except at the first piece of each word."""
 
     text_columns = ("tokens",)
-    columns = ("tokens", "tags")
-    options = ("score",)
+    head_columns: Mapping[str, str] = MappingProxyType({"tokens": "heads"})
+    columns = ("tokens", "tags", "heads", HOW)
+    options = ("score", HOW)
     auto_class, hub_task = "AutoModelForTokenClassification", "token-classification"
 
     def __init__(self, labels: Sequence[str], score: str = "f1") -> None:
@@ -68,14 +72,15 @@ class Tagging(TaskShape):
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         ids, special, labels = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)], [np.zeros(0, np.int64)]
-        lengths, owners = [0], []
+        lengths, owners, words = [0], list[int](), list[list[int | None]]()
         for chunk in chunks(enumerate(rows)):
-            for owner, item_ids, item_special, item_labels in _items(chunk, tokenizer, max_length):
+            for owner, item_ids, item_special, item_labels, item_words in _items(chunk, tokenizer, max_length):
                 ids.append(np.asarray(item_ids, dtype=np.int32))
                 special.append(np.asarray(item_special, dtype=np.bool_))
                 labels.append(np.asarray(item_labels, dtype=np.int64))
                 lengths.append(len(item_ids))
                 owners.append(owner)
+                words.append(item_words)
         offsets = np.cumsum(np.asarray(lengths, dtype=np.int64))
         return Encoded(
             ids=np.concatenate(ids),
@@ -84,6 +89,7 @@ class Tagging(TaskShape):
             labels=np.concatenate(labels),
             label_offsets=offsets,
             rows=np.asarray(owners, dtype=np.int64),
+            parents=parents_of_words([rows[owner] for owner in owners], self, words),
         )
 
     def part(self, row: Row, encoded: Encoded, item: int) -> Row | None:
@@ -92,7 +98,10 @@ class Tagging(TaskShape):
         *earlier, own = (int((encoded.item_labels(k) != IGNORED).sum()) for k in mine)
         before = sum(earlier)
         words = slice(before, before + own)
-        return {"tokens": row["tokens"][words], "tags": row["tags"][words], "before": before} if own else None
+        part = {"tokens": row["tokens"][words], "tags": row["tags"][words], "before": before}
+        if (heads := heads_in(row, self)) is not None:
+            part["heads"] = within(heads[0], words)
+        return part if own else None
 
     def keeps_label(self, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> bool:
         """Whether a word is left in it."""
@@ -173,8 +182,8 @@ class Tagging(TaskShape):
 
 def _items(
     rows: Sequence[tuple[int, Row]], tokenizer: Any, max_length: int
-) -> Iterator[tuple[int, list[int], list[int], list[int]]]:
-    """(row, ids, special, labels) of every item of some rows."""
+) -> Iterator[tuple[int, list[int], list[int], list[int], list[int | None]]]:
+    """(row, ids, special, labels, the words of the tokens) of every item of some rows."""
     spaced = takes_spaces(undrawn(tokenizer))
     sentences = [
         [" " * (spaced and k > 0) + word for k, word in enumerate(row["tokens"], row.get("before", 0))]
@@ -184,12 +193,12 @@ def _items(
     next_word = [0] * len(rows)
     for i, sentence in enumerate(encoded["overflow_to_sample_mapping"]):
         owner, row = rows[sentence]
-        labels = []
-        for word in encoded.word_ids(i):
+        labels, words = [], encoded.word_ids(i)
+        for word in words:
             first = word == next_word[sentence]
             labels.append(row["tags"][word] if first else IGNORED)
             next_word[sentence] += first
-        yield owner, encoded["input_ids"][i], encoded["special_tokens_mask"][i], labels
+        yield owner, encoded["input_ids"][i], encoded["special_tokens_mask"][i], labels, words
 
 
 def takes_spaces(tokenizer: Any) -> bool:
