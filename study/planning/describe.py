@@ -18,6 +18,7 @@ from trainables.config import AdapterConfig, Budget, EncoderConfig
 from trainables.languages import group
 from trainables.loading import apply_point
 from trainables.materials import weights
+from trainables.materials.materials import parsed_of
 from trainables.model import catalogue
 
 
@@ -28,6 +29,7 @@ def words(config: StudyConfig, root: Path) -> str:
         "data": _data(config),
         "encoder": _encoders(config, tested),
         **({"alignment": _alignment(config)} if config.trial.alignment.pairs is not None else {}),
+        **({"syntax": _syntax(config)} if config.trial.syntax.kind != "none" else {}),
         "training": _training(config),
         "varies": _varies(config),
         "proposals": _proposals(config),
@@ -125,6 +127,21 @@ def _alignment(config: StudyConfig) -> Iterator[str]:
     if alignment.objective != "none" and (known := aligned.known(config.trial)) is not None:
         pairs = ", ".join(f"{code} {count}" for code, count in known["pairs"].items())
         yield f"  it is in the cache: {pairs} pairs, {sum(known['dropped'].values())} left out that are evaluated"
+
+
+def _syntax(config: StudyConfig) -> Iterator[str]:
+    """What is added to the encoder, and whose trees are known as far as that is prepared."""
+    trial = config.trial
+    syntax = trial.syntax
+    if syntax.kind == "gate":
+        yield f"gate: heads that see along paths of {', '.join(str(d or 'any') for d in syntax.deltas)}"
+    else:
+        yield f"augmented: paths of at most {syntax.delta}, weight of the probes {syntax.probe_weight:g}"
+    clean = weights.cost(trial, 3.0) / 3.0 - 1
+    yield f"  {clean:.1%} more forward-equivalents a clean step; supervision: syntax"
+    for split, languages in parsed_of(trial).items():
+        told = ", ".join(f"{code} {how}" for code, (how, *_) in languages.items())
+        yield f"  parsed, {split}: {told}"
 
 
 def _adapter(adapter: AdapterConfig) -> list[str]:

@@ -16,7 +16,7 @@ from study.question import rules
 from study.question.config import StudyConfig
 from study.record.record import TrialRecord
 
-PERTURBING = ("perturbation.", "augmentation.", "alignment.")
+PERTURBING = ("perturbation.", "augmentation.", "alignment.", "syntax.")
 """Paths of the knobs that control (b) does without."""
 
 

@@ -30,6 +30,7 @@ from study.analysis.dose import Response
 from study.analysis.intervals import Interval
 from study.analysis.selection import Optimism
 from study.analysis.significance import smallest_sign_flip_p
+from trainables.scores import PARSED, Evaluation
 
 NEGLIGIBLE = 0.01
 """A difference that most readers do not care about: one point."""
@@ -429,3 +430,14 @@ def _capital(text: str) -> str:
 
 def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def parsed(evaluation: Evaluation | None) -> str:
+    """Whose trees a trial with syntax had: ``gold``, or by language; empty without syntax."""
+    shares = {how: evaluation.scores[name] for name, how in PARSED.items() if evaluation and name in evaluation.scores}
+    if not shares:
+        return ""
+    of: dict[str, list[str]] = {}
+    for code in next(iter(shares.values())).languages:
+        of.setdefault(next((how for how, found in shares.items() if found[code] > 0), "none"), []).append(code)
+    return next(iter(of)) if len(of) == 1 else "; ".join(f"{how} {', '.join(codes)}" for how, codes in of.items())

@@ -8,5 +8,6 @@ sequences  the same of embeddings, each different sequence once
 robustness scores under attack, certificates; noise: on noised texts; calibration: of the answers
 word_attack  scores where words are replaced by others
 agreement  with the model's own answers in the source language
+parsed     whose trees there were
 predictions: example by example, as Parquet
 """

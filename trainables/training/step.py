@@ -257,7 +257,25 @@ def _backward(
             taught=None if trial.teacher is None else partial(trial.teacher, batch),
             classes=trial.materials.shape.classes,
         )
-        return trial.perturbation.backward(given, magnitude(trial), scale)
+        loss, found = trial.perturbation.backward(given, magnitude(trial), scale)
+        added = _auxiliary(trial, batch, dropout_seed, scale)
+        return loss if added is None else loss + added, found
+
+
+def _auxiliary(trial: Trial, batch: Batch, masks: int, scale: float | Tensor) -> Tensor | None:
+    """Accumulate the gradient of what syntax adds to the items' losses; that (n,), detached, or None: nothing.
+
+    At the clean embeddings, whatever the method: the trees are those of the texts as they are.
+    """
+    if trial.model.syntax is None:
+        return None
+    trial.model.masks.use(masks)
+    torch.manual_seed(masks)
+    added = trial.model.auxiliary(batch)
+    if added is None:
+        return None
+    torch.autograd.backward(added.sum() * scale)
+    return added.detach().view(-1, trial.materials.shape.sequences_per_item).sum(1)
 
 
 def _places(trial: Trial, items: Items) -> Tensor:
