@@ -10,7 +10,6 @@ row is a paragraph, with its sentences in all languages.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ import numpy.typing as npt
 from trainables.batch import IMPOSSIBLE, Encoded
 from trainables.errors import UserError, shown
 from trainables.lazy import functional, torch
-from trainables.tasks.base import Row, RowError, TaskShape
+from trainables.tasks.base import Row, RowError, Searched, TaskShape
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.fields import field, text_of
-from trainables.tasks.ranking import TOP, Vectors, average_precision, top_k
+from trainables.tasks.ranking import TOP, average_precision
 from trainables.tasks.span import SpanAnswering
 
 if TYPE_CHECKING:
@@ -132,12 +131,25 @@ class Retrieval(TaskShape):
         return _similarities(logits, labels).argmax(-1)
 
     def predict(self, logits: Tensor, labels: Tensor) -> list[Any]:
-        """The vectors of each item, [query, candidate], as text (base64 of fp32); null where there is none."""
-        vectors = logits.float().cpu().numpy()
+        """The vectors of each item, [query, candidate], as lists; None where there is none. Scores are of rankings,
+        which need all of them together."""
         return [
-            [_to_text(vector) if there else None for vector, there in zip(pair, self.present(own), strict=True)]
-            for pair, own in zip(vectors, labels.cpu().numpy(), strict=True)
+            [vector if there else None for vector, there in zip(pair, self.present(own), strict=True)]
+            for pair, own in zip(logits.float().tolist(), labels.cpu().numpy(), strict=True)
         ]
+
+    def searched(self, rows: Sequence[Row], encoded: Encoded, items: Sequence[int]) -> Searched:
+        owners = encoded.rows[list(items)].tolist()
+        labels = _labels_of(encoded)[list(items)].tolist()
+        candidates: dict[str, int] = {}
+        for position, (row, (_, c, _)) in enumerate(zip(owners, labels, strict=True)):
+            if c != _NONE:
+                candidates.setdefault(rows[row]["candidates"][c]["id"], position)
+        return Searched([i for i, (q, _, _) in enumerate(labels) if q != _NONE], candidates, self._depth)
+
+    @property
+    def _depth(self) -> int:
+        return 1 if self.metrics[0] == "accuracy" else TOP
 
     def score(
         self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any], language: str
@@ -152,24 +164,19 @@ class Retrieval(TaskShape):
         return {row: (sum(found) / len(found), float(len(found))) for row, found in scores.items()}
 
     def _scores(self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any]) -> dict[int, list[float]]:
-        """Row -> the score of each of its queries, against all candidates."""
-        queries: list[tuple[int, Sequence[str]]] = []
-        query_vectors: list[Vectors] = []
-        ids: dict[str, Vectors] = {}
-        for item, (row, (query, candidate)) in enumerate(zip(encoded.rows.tolist(), predictions, strict=True)):
-            q, c = encoded.item_labels(item)[:2].tolist()
-            if q != _NONE:
-                queries.append((row, rows[row]["queries"][q]["targets"]))
-                query_vectors.append(_from_text(query))
-            if c != _NONE and rows[row]["candidates"][c]["id"] not in ids:
-                ids[rows[row]["candidates"][c]["id"]] = _from_text(candidate)
-        names = list(ids)
-        k = 1 if self.metrics[0] == "accuracy" else TOP
-        ranked = top_k(np.stack(query_vectors), np.stack(list(ids.values())), k)
+        """Row -> the score of each of its queries, whose predictions are the ids of its best candidates."""
         scores: dict[int, list[float]] = {}
-        for (row, targets), found in zip(queries, ranked, strict=True):
-            scores.setdefault(row, []).append(average_precision(set(targets), [names[i] for i in found], k))
+        numbered = zip(encoded.rows.tolist(), _labels_of(encoded)[:, 0].tolist(), predictions, strict=True)
+        for row, q, ranked in numbered:
+            if q != _NONE:
+                targets = set(rows[row]["queries"][q]["targets"])
+                scores.setdefault(row, []).append(average_precision(targets, ranked, self._depth))
         return scores
+
+
+def _labels_of(encoded: Encoded) -> npt.NDArray[np.int64]:
+    """The labels (items, 3) of all items."""
+    return encoded.labels[encoded.label_offsets[0] : encoded.label_offsets[-1]].reshape(-1, 3)
 
 
 def sentence_at(context: str, position: int) -> str:
@@ -230,14 +237,6 @@ def _similarities(logits: Tensor, labels: Tensor) -> Tensor:
     same = labels[:, None, 2] == labels[None, :, 2]
     barred = (same | (labels[None, :, 1] == _NONE)) & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     return (SCALE * logits[:, 0] @ logits[:, 1].T).masked_fill(barred, IMPOSSIBLE)
-
-
-def _to_text(vector: Vectors) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-
-
-def _from_text(text: str) -> Vectors:
-    return np.frombuffer(base64.b64decode(text), dtype="<f4")
 
 
 def _pair(query: str, candidate: str, context: str | None) -> Row:

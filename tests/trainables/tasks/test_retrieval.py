@@ -29,10 +29,14 @@ def unit(rows: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     return array / np.linalg.norm(array, axis=1, keepdims=True)
 
 
-def embeddings(encoded: Any, shape: Retrieval, vectors: torch.Tensor) -> list[Any]:
-    """Predictions out of given vectors (items, 2, d)."""
-    labels = shape.collate_labels([encoded.item_labels(j) for j in range(len(encoded))], 1)
-    return shape.predict(torch.nn.functional.normalize(vectors, dim=-1), labels)
+def found(rows: Any, encoded: Any, shape: Retrieval, vectors: torch.Tensor) -> list[Any]:
+    """Predictions out of given vectors (items, 2, d), by a full sort."""
+    queries, candidates = torch.nn.functional.normalize(vectors, dim=-1).unbind(1)
+    searched = shape.searched(rows, encoded, range(len(encoded)))
+    order = (queries @ candidates[list(searched.candidates.values())].T).argsort(-1, descending=True)
+    names = list(searched.candidates)
+    ranked = {i: [names[k] for k in order[i].tolist()][: searched.depth] for i in searched.queries}
+    return [ranked.get(i) for i in range(len(encoded))]
 
 
 def test_search_is_exact_in_blocks_of_any_size() -> None:
@@ -132,7 +136,7 @@ def test_miniature_pairs_by_hand(miniatures: Path, tokenizer: Any) -> None:
     assert isinstance(task.shape, Retrieval)
     # Queries 0 and 1 are nearest to their own candidates, query 2 to candidate 0.
     vectors = torch.tensor([[[1.0, 0.0], [1.0, 0.1]], [[0.0, 1.0], [0.1, 1.0]], [[1.0, 0.2], [-1.0, 0.0]]])
-    predictions = embeddings(encoded, task.shape, vectors)
+    predictions = found(rows, encoded, task.shape, vectors)
     json.dumps(predictions)
     assert task.shape.score(rows, encoded, predictions, "sw") == {"accuracy": (pytest.approx(2 / 3), 3)}
     assert task.shape.row_scores(rows, encoded, predictions, "sw") == {0: (1.0, 1.0), 1: (1.0, 1.0), 2: (0.0, 1.0)}
@@ -151,7 +155,7 @@ def test_miniature_paragraphs_by_hand(miniatures: Path, tokenizer: Any) -> None:
     # Both questions at angle 0. Candidates by angle: de_0_0 at 10°, de_0_1 at 50°, en_0_0 at 30°, en_0_1 at 20°.
     angles = torch.tensor([0.0, 0.0, 10.0, 50.0, 30.0, 20.0]).deg2rad()
     vectors = torch.stack([angles.cos(), angles.sin()], dim=-1)[:, None].expand(-1, 2, -1)
-    predictions = embeddings(encoded, task.shape, vectors)  # type: ignore[arg-type]
+    predictions = found(rows, encoded, task.shape, vectors)  # type: ignore[arg-type]
     # Ranking: de_0_0, en_0_1, en_0_0, de_0_1. First question: ranks 1 and 3; second: 2 and 4.
     expected = ((1 + 2 / 3) / 2 + (1 / 2 + 2 / 4) / 2) / 2
     assert task.shape.score(rows, encoded, predictions, "de") == {"map_at_20": (pytest.approx(expected), 2)}
