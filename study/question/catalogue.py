@@ -174,6 +174,11 @@ def combinations() -> list[list[str]]:
 
 def tasks() -> Rows:
     """Tasks of the catalogue, each with what its entry was held against."""
-    from trainables.tasks.definition import catalogue
+    from trainables.tasks.definition import TaskDefinition, catalogue
 
-    return [(name, f"{task.description} (checked: {task.checked})") for name, task in catalogue().items()]
+    def said(task: TaskDefinition) -> str:
+        shared = task.searched(task.codes)
+        cost = f"{shared:,} candidates are encoded an evaluation of test, of all languages; " if shared else ""
+        return f"{task.description} ({cost}checked: {task.checked})"
+
+    return [(name, said(task)) for name, task in catalogue().items()]

@@ -100,14 +100,20 @@ def rankings(
     materials: Materials, split: Split, items: Mapping[str, Sequence[int]], own: Sequences, vectors: Vectors
 ) -> dict[str, list[Any]]:
     """Language -> for each of its items that is a query the ids of its best candidates, for others None."""
-    found: dict[str, list[Any]] = {}
-    for language, chosen in items.items():
-        rows, encoded = materials.rows[split][language], materials.evaluation[split][language]
-        searched, numbers = materials.shape.searched(rows, encoded, chosen), own.numbers[language]
-        queries = _Some(vectors, numbers[searched.queries, 0])
-        names = list(searched.candidates)
-        candidates = _Some(vectors, numbers[list(searched.candidates.values()), 1])
-        found[language] = [None] * len(chosen)
-        for position, ranked in zip(searched.queries, top_k(queries, candidates, searched.depth), strict=True):
-            found[language][position] = [names[number] for number in ranked]
-    return found
+    shape, rows, encoded = materials.shape, materials.rows[split], materials.evaluation[split]
+    found = {code: shape.searched(rows[code], encoded[code], chosen) for code, chosen in items.items()}
+    answers: dict[str, list[Any]] = {code: [None] * len(chosen) for code, chosen in items.items()}
+    for pool in [list(found)] if shape.shares_candidates else [[code] for code in found]:
+        numbers: dict[str, int] = {}
+        for code in pool:
+            places = found[code].candidates
+            theirs = own.numbers[code][list(places.values()), 1].tolist()
+            numbers |= {name: n for name, n in zip(places, theirs, strict=True) if name not in numbers}
+        names = list(numbers)
+        queries = [(code, position) for code in pool for position in found[code].queries]
+        asked = np.asarray([own.numbers[code][position, 0] for code, position in queries], dtype=np.int64)
+        candidates = _Some(vectors, np.asarray(list(numbers.values()), dtype=np.int64))
+        depth = found[pool[0]].depth
+        for (code, position), ranked in zip(queries, top_k(_Some(vectors, asked), candidates, depth), strict=True):
+            answers[code][position] = [names[number] for number in ranked]
+    return answers

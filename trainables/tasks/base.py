@@ -116,6 +116,9 @@ class TaskShape(ABC):
     prediction of a query is the ids of the candidates nearest to it, that of another item None. None: items are read as
     a whole."""
 
+    shares_candidates: bool = False
+    """Whether a query is searched for among the candidates of all evaluated languages, not of its own alone."""
+
     def searched(self, rows: Sequence[Row], encoded: Encoded, items: Sequence[int]) -> Searched:
         """Queries and candidates among a language's evaluated items, of shapes that search."""
         raise NotImplementedError

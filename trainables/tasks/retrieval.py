@@ -1,11 +1,12 @@
-"""Retrieval by pooled embeddings: Tatoeba (translations), LAReQA (answers in any language).
+"""Retrieval by pooled embeddings: Tatoeba (translations), LAReQA (answers in any language), Mewsli-X (entities).
 
 Trained as a dual encoder on questions and the sentences that hold their answers (SQuAD): each query must pick its own
 candidate among those of its batch, by scaled cosine. Scored by exact search over all candidates.
 
 Columns of a row: ``queries``, each with its ``text`` and the ids of its ``targets``, and ``candidates``, each with
 ``id``, ``text`` and perhaps the ``context`` it stands in. A pair is a row of one query and one candidate; in LAReQA a
-row is a paragraph, with its sentences in all languages.
+row is a paragraph, with its sentences in all languages; in Mewsli-X a mention with a part of the candidates, and every
+language's are searched for each.
 """
 
 from __future__ import annotations
@@ -35,7 +36,13 @@ if TYPE_CHECKING:
 SCALE = 20.0
 """Cosines are multiplied by this before the softmax (temperature 0.05)."""
 
-KINDS = ("pairs", "paragraphs")
+COLUMNS = {
+    "pairs": ("query", "candidate"),
+    "paragraphs": ("context", "sentence_breaks", "qas"),
+    "mentions": ("query", "entity", "candidates"),
+}
+"""Setting ``rows`` -> columns of the data."""
+
 SCORES = ("accuracy", "map_at_20")
 
 _NONE = -1
@@ -56,15 +63,17 @@ class Retrieval(TaskShape):
 
     def __init__(self, kind: str, score: str) -> None:
         super().__init__(())
-        for name, value, known in (("rows", kind, KINDS), ("score", score, SCORES)):
+        for name, value, known in (("rows", kind, tuple(COLUMNS)), ("score", score, SCORES)):
             if value not in known:
                 raise UserError(f"options.{name}: must be {' or '.join(known)} (got {shown(value)})")
         self.kind = kind
-        self.columns = ("query", "candidate") if kind == "pairs" else ("context", "sentence_breaks", "qas")
+        self.columns = COLUMNS[kind]
+        self.shares_candidates = kind == "mentions"
         self.metrics = (score,)
 
     def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
-        return _read_pair(raw, columns) if self.kind == "pairs" else _read_paragraph(raw, columns)
+        readers = {"pairs": _read_pair, "paragraphs": _read_paragraph, "mentions": _read_mention}
+        return readers[self.kind](raw, columns)
 
     def adoption(self, other: TaskShape, names: Mapping[str, str]) -> Callable[[Row], Row]:
         if not isinstance(other, Retrieval | SpanAnswering):
@@ -84,7 +93,7 @@ class Retrieval(TaskShape):
 
     def languages_of_item(self, language: str, source: str) -> tuple[str, ...]:
         """Candidates of pairs are in the source language."""
-        if self.kind == "paragraphs":
+        if self.kind != "pairs":
             raise UserError(
                 "task.name: the candidates of a query are in many languages, take an encoder that is told none"
             )
@@ -259,6 +268,19 @@ def _named(row: Row, number: int) -> Row:
         "queries": [{**query, "targets": [str(number)]}],
         "candidates": [{**candidate, "id": str(number)}],
     }
+
+
+def _read_mention(raw: Row, columns: Mapping[str, str]) -> Row:
+    """A mention of an entity, and the candidates that come with it, among which is what it means."""
+    query, entity = (text_of(raw, columns.get(name, name)) for name in ("query", "entity"))
+    candidates = field(raw, columns.get("candidates", "candidates"))
+    try:
+        found = [{"id": str(each["id"]), "text": str(each["text"])} for each in candidates]
+    except (TypeError, KeyError):
+        raise RowError("must have candidates with id and text") from None
+    if entity not in (each["id"] for each in found):
+        raise RowError(f"the entity must be among the candidates (got {shown(entity)})")
+    return {"queries": [{"text": query, "targets": [entity]}], "candidates": found}
 
 
 def _read_paragraph(raw: Row, columns: Mapping[str, str]) -> Row:

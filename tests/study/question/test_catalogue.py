@@ -17,6 +17,7 @@ from trainables.loading import validate
 from trainables.tasks.definition import complete
 from trainables.tasks.plan import Plan
 
+
 RECIPES = [name for name, _ in catalogue.recipes()]
 
 
@@ -129,3 +130,10 @@ def test_facts_of_the_study_go_before_those_of_the_file_however_spelt(tmp_path: 
     task = TaskConfig.model_validate({"name": str(tmp_path / "task.yaml"), "facts": {"sw": {"name": "Study"}}})
     assert {code: known.name for code, known in complete(task).own.items()} == {"sw": "Study"}
     assert complete(complete(task)) == complete(task)
+
+
+def test_what_a_search_among_all_languages_costs_is_said() -> None:
+    told = dict(catalogue.tasks())
+    assert "candidates cut" in told["mewslix"]
+    assert "550,218 candidates are encoded an evaluation of test" in told["mewslix"]
+    assert "candidates" not in told["xnli"]
