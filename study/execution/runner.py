@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from study.execution import measuring
 from study.execution.adapters import TrialSearcher, TrialVerdicts
 from study.execution.checkpoints import Checkpoints
 from study.execution.cluster import cluster, machines
@@ -68,6 +69,8 @@ def run_study(
     for other in learn_from:
         warm_start.check(config, known, other)
     reading = reading or Reading(place.ledger)
+    if reading.update().uuid is None:
+        config = measuring.begun(config)
     with begun(config, place, known, reading, hear, take_over, max_failures, learn_from, retry) as member:
         execute([member], config.name, hear, address)
     return reading.update()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from study.execution import measuring
 from study.execution.confirm import confirming, due, keep_results
 from study.execution.members import Listener, Member
 from study.execution.runner import begun, execute, made_from
@@ -50,8 +51,9 @@ def run_suite(
     @contextmanager
     def begin(member: Joining, hear: Listener) -> Iterator[Member]:
         hear({"event": "waiting", "for": "data and encoder"})
-        known = made_from(member.config)
-        with begun(member.config, member.place, known, member.reading, hear, take_over, max_failures) as ours:
+        known, is_new = made_from(member.config), member.reading.update().uuid is None
+        config = measuring.begun(member.config) if is_new else member.config
+        with begun(config, member.place, known, member.reading, hear, take_over, max_failures) as ours:
             yield ours
 
     return _together(name, joining, begin, events, address)
