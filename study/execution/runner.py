@@ -69,11 +69,16 @@ def run_study(
     for other in learn_from:
         warm_start.check(config, known, other)
     reading = reading or Reading(place.ledger)
-    if reading.update().uuid is None:
+    if is_new(place, reading):
         config = measuring.begun(config)
     with begun(config, place, known, reading, hear, take_over, max_failures, learn_from, retry) as member:
         execute([member], config.name, hear, address)
     return reading.update()
+
+
+def is_new(place: Place, reading: Reading) -> bool:
+    """Whether a study is to begin: nothing says yet what it is."""
+    return not place.ledger.exists() or reading.update().uuid is None
 
 
 @contextmanager
