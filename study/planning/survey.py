@@ -49,6 +49,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
     task = load_task(config.task, splits)
     tokenizer = load_tokenizer(config.encoder, plan.source)
     codes = sorted({code for found in task.rows.values() for code in found})
+    told = {code: _language(code, config, plan.source) for code in codes}
     return {
         "task": plan.definition.name,
         "shape": plan.definition.shape,
@@ -56,7 +57,8 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
         "source": plan.source,
         "files": {split: list(_files(plan, split)) for split in splits},
         "absent": {split: _looked(plan, split) for split in absent},
-        "languages": {code: _language(code, config, plan.source) for code in codes},
+        "languages": told,
+        "in_no_group": [code for code, known in told.items() if not known["groups"]],
         "rows": {split: {code: len(rows) for code, rows in found.items()} for split, found in task.rows.items()},
         "label_counts": {
             split: {code: _labels(plan.shape, rows) for code, rows in found.items()}

@@ -52,6 +52,7 @@ def test_all_that_is_understood_of_a_task(task: Path, capsys: pytest.CaptureFixt
         {"split": "validation", "language": "toba_batak", "also_in": "train", "rows": 1},
         {"split": "test", "language": "en", "also_in": "validation", "rows": 1},
     ]
+    assert found["in_no_group"] == ["toba_batak"]
     assert found["examples"]["sw"] == [{"split": "test", "text": "three", "label": "a"}]
     text = survey_words.words(found, None)
     assert "3 languages, 1 of them in no group: toba_batak" in text
