@@ -173,6 +173,9 @@ class StudyConfig(Config):
     """Name of the study, of its folder and of its MLflow experiment."""
     question: str = ""
     """The question it answers, in words."""
+    measured: dict[str, dict[str, float | None]] | None = None
+    """By language its `fertility`, tokens a word, and `overlap`, share of its tokens that are trained on. Measured on
+    the study's own rows when it begins, whatever stands here; null in studies from before that was done."""
     trial: TrialConfig = TrialConfig()
     """The base that every trial varies."""
     search: SearchConfig = SearchConfig()

@@ -196,7 +196,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         trials=trials,
         summary=_summary(study, metric),
         results=results,
-        facts=language_facts(map(str, trials["language"].unique()), lists, config.trial.task.own),
+        facts=language_facts(map(str, trials["language"].unique()), lists, config.trial.task.own, config.measured),
         headline=next((n for n, t in names.items() if t.kind == HEADLINE), None),
         chosen=choice.winner.numbers if choice else (),
         baselines=tuple(t.number for t in ranking.baselines(config, study.record, choice.winner.point))

@@ -17,6 +17,7 @@ from study.reporting import words
 from study.reporting.findings import Confirmed, Findings
 from study.reporting.source import REDUCTIONS, Source, caption
 from trainables import pretraining
+from trainables.conditions import MEASURED
 
 MOST_TRIALS = 25
 """Trials that the table of trials shows: the best by the objective, and the baseline."""
@@ -192,13 +193,15 @@ def _mean_sd(cell: Mapping[Any, Any] | None) -> str:
 
 
 def languages(source: Source, confirmed: Confirmed) -> Table:
-    """Every language: scores, difference, both intervals, corrected p-values."""
+    """Every language: scores, difference, both intervals, corrected p-values; what was measured of it, if anything."""
     rows = []
+    known = measured(confirmed.languages)
     for r in confirmed.languages.sort_values("difference", ascending=False).to_dict("records"):
         resource = r["resource_class"]
         row = (
             f"{r['name']} ({r['language']})", "–" if pd.isna(resource) else f"{resource:.0f}", r["script"] or "–",
-            {True: "yes", False: "no"}.get(r["seen"], "–"), f"{r['examples']:.0f}",
+            {True: "yes", False: "no"}.get(r["seen"], "–"),
+            *(decimals(r[name]) for name in known), f"{r['examples']:.0f}",
             f"{100 * r['control']:.1f}", f"{100 * r['treatment']:.1f}", words.points(r["difference"]),
             words.span(Interval(r["seed_low"], r["seed_high"])), words.span(Interval(r["both_low"], r["both_high"])),
             *(words.p_text(r[c]) for c in ("q_seed", "q_both", "q_examples")),
@@ -210,12 +213,24 @@ def languages(source: Source, confirmed: Confirmed) -> Table:
         f"{caption(source)} Exploratory: q are p-values corrected for the number of languages (Benjamini-Hochberg): "
         f"over seeds, over seeds and sentences, over sentences with the trained models held ({tests}). seen: in "
         f"pretraining, by the published list of {pretraining.words(source.pretraining)}. n: test sentences."
+        + " fertility: tokens a word, overlap: share of its tokens that are trained on."
+        * bool(known)
     )
     columns = (
-        "language", "class", "script", "seen", "n", confirmed.control, confirmed.headline, "Δ", "95 % seeds",
+        "language", "class", "script", "seen", *known, "n", confirmed.control, confirmed.headline, "Δ", "95 % seeds",
         "95 % both", "q seeds", "q both", "q sentences",
     )  # fmt: skip
     return Table("languages", text, columns, tuple(rows), (0, 2))
+
+
+def measured(facts: pd.DataFrame) -> list[str]:
+    """Columns of a facts frame in which something was measured."""
+    return [name for name in MEASURED if facts[name].notna().any()]
+
+
+def decimals(value: Any) -> str:
+    """A measured number, ``–`` where it is unknown."""
+    return "–" if pd.isna(value) else f"{value:.2f}"
 
 
 def group_table(source: Source, confirmed: Confirmed) -> Table:
