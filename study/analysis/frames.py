@@ -43,7 +43,7 @@ step                int   optimiser step of the checkpoint that was scored
 forward_equivalents float cost of training up to there, in passes over one batch
 train_seconds       float time of training up to there
 relative_norm       float achieved RMS norm of the perturbation per token over the reference norm m, averaged over
-                          training; 0 without perturbation
+                          training, or what else the method is dosed by (docs/methods.md); 0 without robust training
 *dotted paths*      any   value of the parameter in this trial (``perturbation.epsilon`` …)
 =================== ===== =====================================================================================
 

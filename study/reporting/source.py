@@ -289,7 +289,7 @@ def _summary(study: Study, metric: str) -> pd.DataFrame:
             "trial": trial.number, "kind": trial.kind, "control": trial.control or "", "state": trial.state,
             "seed": resolved.training.seed, "value": value(evaluation),
             **objectives.summary(evaluation, study.config, metric), **evaluation.cost,
-            "relative_norm": history.relative_norm(trial, resolved.perturbation.method, evaluation.step),
+            "relative_norm": history.dose(trial, resolved, evaluation.step),
             "perturbation.method": resolved.perturbation.method, **trial.point,
         }  # fmt: skip
         rows.append(row)

@@ -273,7 +273,8 @@ def doses(findings: Findings) -> Table:
     text = (
         f"Gain over no perturbation by dose, validation {findings.source.metric}, in points. "
         f"{caption(findings.source)} Dose: achieved RMS norm of the perturbation per token over the encoder's mean "
-        "embedding norm; of moved weights, over theirs. Intervals at 95 %, each for itself."
+        "embedding norm; of moved weights, over theirs; of respelt or replaced words, "
+        "their share. Intervals at 95 %, each for itself."
     )
     if findings.source.failed:
         text += f" {words.failed_points(findings.source.failed, findings.source.designed)}"
