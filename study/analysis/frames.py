@@ -232,6 +232,16 @@ def language_scores(results: pd.DataFrame) -> pd.DataFrame:
     return sums.reset_index()[[*keys, "score", "examples"]]
 
 
+def of_languages(scores: pd.DataFrame) -> pd.DataFrame:
+    """A results frame of scores that languages have as a whole, such as a calibration error.
+
+    `scores` has the columns study, configuration, control, seed, language, split, metric and score. Each language is
+    its own only example: what then varies are seeds alone.
+    """
+    columns = [*RESULT_COLUMNS, *RESULT_DEFAULTS]
+    return scores.assign(example=scores["language"], weight=1.0)[columns].reset_index(drop=True)
+
+
 def language_facts(
     codes: Iterable[str], lists: Lists = languages.ANY_ENCODER, own: languages.Own = languages.NO_OWN
 ) -> pd.DataFrame:
