@@ -34,7 +34,7 @@ def words(config: StudyConfig, root: Path) -> str:
         "proposals": _proposals(config),
         "objectives": [objectives.words(o) for o in config.search.objectives],
         "selection": [selection_words(config)],
-        "confirm": [f"{_seeds(config.protocol)}; primary endpoint {config.protocol.primary_endpoint}"],
+        "confirm": [f"{_seeds(config.protocol)}; primary endpoint {config.protocol.endpoint}"],
         "groups": _groups(config, tested),
         "workers": _workers(config.scaling),
         "time": _time(config, root),

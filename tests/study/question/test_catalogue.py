@@ -137,3 +137,12 @@ def test_what_a_search_among_all_languages_costs_is_said() -> None:
     assert "candidates cut" in told["mewslix"]
     assert "550,218 candidates are encoded an evaluation of test" in told["mewslix"]
     assert "candidates" not in told["xnli"]
+
+
+def test_every_shipped_method_but_none_and_ear_has_a_dose_with_its_unit() -> None:
+    """`ear` has three weights, none of which is how much of it there is."""
+    listed = dict(catalogue.methods())
+    for name, words in listed.items():
+        assert ("; dose: " in words) == (name not in ("none", "ear")), name
+    assert listed["character_noise"].endswith("(supervision: none; dose: augmentation.probability, share of words)")
+    assert listed["sam"].endswith("; dose: relative_weight_norm, length of the weights' step, over theirs)")
