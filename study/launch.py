@@ -21,8 +21,8 @@ from study.views.progress import Mode, watched
 from study.views.values import first_value
 from trainables.errors import UserError, shown
 
-NO_PART_OF_A_STUDY = ("search.max_failures",)
-"""Keys that an option of a command may have changed, and that change no result."""
+NO_PART_OF_A_STUDY = ("search.max_failures", "reference")
+"""Keys that change no result, and that an option of a command, or a later recipe, may have changed."""
 
 ONCE_NO_CHOICE = ("trial.task.words",)
 """Keys that are none in studies from before there was a choice: those go on with what they had."""

@@ -15,7 +15,8 @@ from study.analysis.frames import collapse_variants, language_scores, reduce_see
 from study.analysis.intervals import Interval
 from study.analysis.selection import Optimism
 from study.question import objectives
-from study.reporting import words
+from study.reporting import beside, words
+from study.reporting.beside import Beside
 from study.reporting.source import AVERAGE, REDUCTIONS, Source
 from trainables import languages
 from trainables.errors import UserError
@@ -84,13 +85,15 @@ class Findings:
     confirmed: Confirmed | None
     dosed: Dosed | None
     importances: pd.DataFrame
+    published: tuple[Beside, ...]
+    """Ours beside what others have published."""
     conclusions: tuple[tuple[str, str], ...]
     """Topic and sentence, in the order in which they are to be read."""
 
 
 def find(source: Source) -> Findings:
     """Analyse a study."""
-    confirmed, dosed = _confirmed(source), _dosed(source)
+    confirmed, dosed, published = _confirmed(source), _dosed(source), beside.find(source)
     varied = dose.varied(source.summary) if len(source.summary) else []
     perturbed = source.summary[source.summary["state"] == "COMPLETE"] if varied else source.summary
     if varied:
@@ -100,7 +103,8 @@ def find(source: Source) -> Findings:
         confirmed,
         dosed,
         importance.importances(perturbed, varied, "value") if varied else pd.DataFrame(),
-        tuple(_conclusions(source, confirmed, dosed)),
+        published,
+        (*_conclusions(source, confirmed, dosed), *(("Published", text) for text in beside.sentences(published))),
     )
 
 

@@ -66,6 +66,7 @@ def publish_suite(name: str, root: Path, out: Path | None = None) -> None:
         raise UserError(f"{name}: no member has anything to report")
     page = folder / "report.html"
     files.replace_text(page, suite_page.written(suite, found, {m: f"{m}/report.html" for m in found}))
+    files.write_suite(found, folder)
     print(page)
     for member_name in found:
         _track(suite.members[member_name].place, folder / member_name)

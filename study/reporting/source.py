@@ -15,8 +15,8 @@ import yaml
 from study.analysis import intervals
 from study.analysis.frames import Reduction, language_facts, language_scores
 from study.proposals import ranking
-from study.question import encoders, objectives
-from study.question.config import StudyConfig
+from study.question import encoders, literature, objectives
+from study.question.config import Published, StudyConfig
 from study.record.record import TrialRecord
 from study.reporting import words
 from study.views import history
@@ -111,6 +111,8 @@ class Source:
     """The resolved configuration as YAML."""
     further: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Test scores of the confirm trials by other metrics than the primary one: a trial frame."""
+    published: tuple[Published, ...] = ()
+    """What others have published of this task and the headline's encoder."""
 
     @property
     def endpoint(self) -> str:
@@ -221,7 +223,15 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         reproduction=tuple(_reproduction_rows(study)),
         resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         further=_without(further, repeated),
+        published=_published(config, winner),
     )
+
+
+def _published(config: StudyConfig, winner: TrialConfig | None) -> tuple[Published, ...]:
+    """Of the study's task, and of the encoder that its headline has, where it trains several."""
+    mine = (winner or config.trial).encoder.name_or_path
+    rows = literature.of_study(config)
+    return tuple(row for row in rows if row.encoder is None or literature.same_encoder(row.encoder, mine))
 
 
 def _seeds(names: Iterable[str], confirmed: Sequence[TrialRecord], results: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -314,6 +324,8 @@ def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
     yield "task", f"{task.title}, trained on {task.source_language} only"
     yield "encoder", ", ".join(encoders.labels(config))
     yield "selection rule", f"{config.protocol.selection}. {selection_words(config)}"
+    for told in literature.words(config):
+        yield "published beside it", told
     yield "primary endpoint", f"{config.protocol.primary_endpoint}, test split; all else is exploratory"
     objective = config.search.optimised[0]
     yield "objective", f"{objective.name}, {objective.direction}"

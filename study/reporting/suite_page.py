@@ -9,7 +9,7 @@ import html
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from study.reporting import benchmark, page, pooling, tables
+from study.reporting import benchmark, beside, page, pooling, tables
 from study.reporting.findings import Findings
 from study.suite.found import FoundSuite
 from study.views.values import selection_words
@@ -36,6 +36,8 @@ def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str
         parts += [f"<p><strong>{html.escape(topic)}.</strong> {html.escape(text)}</p>" for topic, text in answers.words]
         parts.append(page.facts(list(pooling.tables(answers))))
     parts += [table.html() for table in benchmark.tables(found, list(suite.members))]
+    if (published := beside.suite_table({name: each.published for name, each in found.items()})) is not None:
+        parts += ["<h2>Beside published scores</h2>", published.html()]
     parts.append("<h2>Members</h2>")
     if found:
         parts.append(tables.compared(list(found.values())).html())
