@@ -5,7 +5,7 @@ A member's gain is that of its headline over its strongest control, under the se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -90,19 +90,28 @@ def _endpoint(member: str, findings: Findings, endpoint: str) -> pd.DataFrame:
 def _cells(found: Mapping[str, Findings]) -> pd.DataFrame:
     """Every target language of every member, with what is known of it as a target of the member's source."""
     frames: list[pd.DataFrame] = []
-    variant_of: dict[str, str] = {}
     for member, findings in found.items():
         assert findings.confirmed is not None
-        source, task = findings.source, findings.source.config.trial.task
         treated, control = sides(findings, findings.confirmed)
-        targets = source.targets(treated.columns)
+        targets = findings.source.targets(treated.columns)
         long = pd.DataFrame({"score": treated[targets].stack(), "baseline": control[targets].stack()}).rename_axis(
             ["seed", "language"]
         )
-        known = crossed.facts(targets, task.source_language, source.pretraining, task.own)
-        frames.append(long.reset_index().merge(known, on="language").assign(task=member, configuration=HEADLINES))
-        variant_of |= {str(r.language): str(r.variant_of) for r in source.facts.itertuples() if r.variant_of}
-    return crossed.cells(pd.concat(frames, ignore_index=True), variant_of)
+        frames.append(with_facts(long.reset_index(), findings).assign(task=member, configuration=HEADLINES))
+    return crossed.cells(pd.concat(frames, ignore_index=True), variants(found.values()))
+
+
+def with_facts(rows: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+    """Rows of target languages with what is known of each as a target of the member's source."""
+    source, task = findings.source, findings.source.config.trial.task
+    targets = list(map(str, rows["language"].unique()))
+    return rows.merge(crossed.facts(targets, task.source_language, source.pretraining, task.own), on="language")
+
+
+def variants(found: Iterable[Findings]) -> dict[str, str]:
+    """Regional variant -> the language that it counts in."""
+    facts = [row for each in found for row in each.source.facts.itertuples()]
+    return {str(row.language): str(row.variant_of) for row in facts if row.variant_of}
 
 
 def tables(answers: Together) -> Iterator[tuple[str, str]]:

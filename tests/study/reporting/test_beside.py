@@ -69,5 +69,5 @@ def test_a_suite_s_table_counts_languages_and_averages_over_no_tasks(told: Findi
     assert [row[0] for row in table.rows] == ["one"] * 4 + ["three"]
     assert table.rows[0][4] == f"3 ({len(told.published[0].ours_alone)} ours, 1 theirs alone)"
     assert beside.suite_table({"two": none}) is None
-    files.write_suite({"one": told}, tmp_path)
+    files.write_suite({"one": told}, None, tmp_path)
     assert set(pd.read_csv(tmp_path / "reference.csv")["member"]) == {"one"}
