@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from study.analysis import calibration, differences, dose, groups, importance, intervals, selection
+from study.analysis import calibration, differences, dose, groups, importance, intervals, selection, sequential
 from study.analysis.differences import Difference
 from study.analysis.dose import Response
 from study.analysis.frames import collapse_variants, language_scores, reduce_seeds, seed_table
@@ -131,7 +131,7 @@ def _confirmed(source: Source) -> Confirmed | None:
 
     means = sorted(map(str, whole.loc[whole["control"] == AVERAGE, "configuration"].unique()))
     averages = [d for mean in means for d in (beside(headline, mean), beside(control, mean, turned=True))]
-    against = [compare(headline, str(name)) for name, letter in letters.items() if letter]
+    against = [_over_looks(source, compare(headline, str(name)), control) for name, a in letters.items() if a]
     others = [
         compare(str(name), control)
         for name, letter in letters.items()
@@ -167,6 +167,18 @@ def _confirmed(source: Source) -> Confirmed | None:
         further=_further(source, headline, control),
         reliability=_reliability(source, test[test["configuration"].isin([headline, control])]),
     )
+
+
+def _over_looks(source: Source, found: Difference, control: str) -> Difference:
+    """With the p-value of the whole confirmation, where it looked: its bounds watch the strongest control alone."""
+    if source.plan is None or not source.looks:
+        return found
+    p = max(found.p_seed, found.p_both)
+    watched = found.control == control
+    whole = (
+        sequential.over_looks(source.plan, len(source.looks) - 1, p) if watched else sequential.whenever(source.plan, p)
+    )
+    return replace(found, p_over_looks=whole)
 
 
 def _further(source: Source, headline: str, control: str) -> pd.DataFrame:

@@ -54,6 +54,8 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
     claims += [Claim(t, s.estimate, s.interval, s.p) for (t, kind), s in slopes.items() if kind == "plain"]
     holm = {claim.name: claim.p_adjusted for claim in pooled.adjust(claims)}
     words = [("Gain", text) for text in suite_words.pooled(gain, holm.get("gain", float("nan")))]
+    if early := [m for m, f in confirmed.items() if f.source.looks and f.source.looks[-1]["verdict"] == "crossed"]:
+        words.append(("Gain", suite_words.stopped_early(early)))
     for topic, question in QUESTIONS.items():
         plain, adjusted, alike = (slopes[topic, kind] for kind in ("plain", "adjusted", "alike"))
         said = suite_words.slope(question, plain, adjusted, alike, holm.get(topic, float("nan")))

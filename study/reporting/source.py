@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from study.analysis import intervals
+from study.analysis import intervals, sequential
 from study.analysis.frames import Reduction, language_facts, language_scores
 from study.proposals import ranking
 from study.question import encoders, literature, objectives
@@ -88,6 +88,8 @@ class Source:
     """How often the test split was opened."""
     looks: tuple[Mapping[str, Any], ...] = ()
     """What the looks at the confirmation found: the ledger's `look` events."""
+    plan: sequential.Plan | None = None
+    """When it looks, and by which bounds, as agreed before the test split was opened."""
     seeds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Confirmed configuration -> seeds under which it has scores, and seeds that it was to be trained under."""
     failed: int = 0
@@ -207,6 +209,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         baseline_ranks_higher=bool(choice and choice.baseline_ranks_higher),
         openings=len(study.record.openings),
         looks=tuple(study.record.looks),
+        plan=_plan(study.record.agreed),
         seeds=_seeds(names, confirmed, results) if results is not None else {},
         failed=sum(t.kind == "design" and t.state == "FAIL" for t in study.trials),
         designed=sum(t.kind == "design" for t in study.trials),
@@ -225,6 +228,12 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         further=_without(further, repeated),
         published=_published(config, winner),
     )
+
+
+def _plan(agreed: Mapping[str, Any] | None) -> sequential.Plan | None:
+    if agreed is None:
+        return None
+    return sequential.Plan(tuple(agreed["looks"]), tuple(agreed["bounds"]), agreed["spending"])
 
 
 def _published(config: StudyConfig, winner: TrialConfig | None) -> tuple[Published, ...]:

@@ -78,6 +78,14 @@ def pooled(found: Pooled, p_adjusted: float = math.nan) -> list[str]:
     return said
 
 
+def stopped_early(members: Sequence[str]) -> str:
+    """Of members whose confirmation was ended by what it had shown."""
+    return (
+        f"The confirmation of {', '.join(members)} ended early, since it had shown a difference: such a gain is a "
+        "little too large in the mean. In its own claim, and beside those of other members, that is corrected for."
+    )
+
+
 def points_of_design(found: Sequence[tuple[float, Pooled, float]]) -> list[str]:
     """Which points of a design gain, and lose, over tasks: (dose, pooled gain, p-value corrected over the points)."""
     if not any(g.alike.interval.known for _, g, _ in found):
