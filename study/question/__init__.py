@@ -8,6 +8,7 @@ rules      who may see which scores, reserved seeds; selection_problems: what a 
 points     points and dimensions in words
 checks     whether a study makes sense as a whole
 encoders   which encoders a study trains, what the space fixes for each, whose pretraining languages are meant
+literature scores that others have published, and which of them stand beside a study
 catalogue  what there is to choose from: recipes, tasks, spaces, methods; published: of encoders;
            reference writes docs/configuration.md
 """
