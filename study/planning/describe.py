@@ -115,13 +115,16 @@ def _pretraining(config: StudyConfig, name: str, languages: Sequence[str]) -> st
 def _alignment(config: StudyConfig) -> Iterator[str]:
     """What is done before fine-tuning, once for all trials, and what is known of it."""
     alignment = config.trial.alignment
-    yield (
-        f"{alignment.objective}, {alignment.steps} steps of {alignment.batch_size} sentence pairs of {alignment.pairs}"
-        f"{'' if alignment.control == 'none' else f' (control: {alignment.control})'}, anchor: {alignment.anchor}"
-    )
-    passes = alignment.steps * aligned.passes(alignment)
-    label = aligned.supervision(alignment)
-    yield f"  {passes:,} forward-equivalents, once for all trials that share it; supervision: {label}"
+    pairs = f"sentence pairs of {alignment.pairs}"
+    pairs += "" if alignment.control == "none" else f" (control: {alignment.control})"
+    passes, steps = aligned.passes(alignment), alignment.steps
+    if alignment.objective == "linear_map":
+        yield f"linear_map, a rotation for each language from all its {pairs}"
+        cost = f"{passes} forward-equivalents for every {alignment.batch_size} pairs"
+    else:
+        yield f"{alignment.objective}, {steps} steps of {alignment.batch_size} {pairs}, anchor: {alignment.anchor}"
+        cost = f"{steps * passes:,} forward-equivalents"
+    yield f"  {cost}, once for all trials that share it; supervision: {aligned.supervision(alignment)}"
     if alignment.objective != "none" and (known := aligned.known(config.trial)) is not None:
         pairs = ", ".join(f"{code} {count}" for code, count in known["pairs"].items())
         yield f"  it is in the cache: {pairs} pairs, {sum(known['dropped'].values())} left out that are evaluated"
