@@ -21,6 +21,7 @@ from trainables.config import AlignmentConfig
 from trainables.errors import UserError
 from trainables.model.encoder import Encoder
 from trainables.model.heads import pool
+from trainables.schedule import rate
 from trainables.seeds import derive
 
 WARMUP = 0.04
@@ -128,7 +129,7 @@ def align(
     start = {name: p.detach().clone() for name, p in trained} if config.anchor == "parameters" else {}
     parameters = [p for _, p in trained] + list(projector.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, config.steps, WARMUP))
     history = []
     for step, chosen in enumerate(_batches(usable, config), 1):
         loss, states, batch = _loss(encoder, projector, [(corpora[code], i) for code, i in chosen], config, device)
@@ -160,11 +161,6 @@ def align(
 
 def _pristine(encoder: Encoder, config: AlignmentConfig) -> Encoder | None:
     return copy.deepcopy(encoder) if config.anchor == "source_states" else None
-
-
-def _rate(step: int, steps: int) -> float:
-    warmup = round(WARMUP * steps)
-    return (step + 1) / (warmup + 1) if step < warmup else (steps - step) / max(1, steps - warmup)
 
 
 def _batches(usable: Sequence[tuple[str, int]], config: AlignmentConfig) -> Iterator[list[tuple[str, int]]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -96,6 +98,28 @@ def test_a_linear_map_stands_behind_the_last_layer_and_only_for_its_own_language
         stock(model.encoder, model.head, materials.shape.auto_class)
     *_, evaluation = run_trial(config, tmp_path / "trial")
     assert evaluation.final
+
+
+def test_workers_of_a_trial_load_one_encoder_that_one_of_them_made(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ask at once, neither having it: the second waits for the first, and reads the same bits."""
+    config = trial(encoder, tmp_path / "pairs", seed=77)
+    built, build, together = [], aligned._build, Barrier(2)
+
+    def counted(config: TrialConfig, folder: Path) -> None:
+        built.append(folder)
+        build(config, folder)
+
+    def worker(rank: int) -> dict[str, torch.Tensor]:
+        together.wait(60)
+        return load_pristine(config, False).state_dict()
+
+    monkeypatch.setattr(aligned, "_build", counted)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(worker, range(2))
+    assert len(built) == 1
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_what_makes_another_aligned_encoder(encoder: Path, tmp_path: Path) -> None:
