@@ -50,6 +50,15 @@ def passes(config: AlignmentConfig) -> int:
     return 2 * 3 + 2 * (config.anchor == "source_states")
 
 
+def cost_words(config: AlignmentConfig) -> str:
+    """What aligning costs in forward-equivalents, in words; nothing where nothing is aligned."""
+    if config.objective == "none":
+        return ""
+    if config.objective == "linear_map":
+        return f"{passes(config)} for every {config.batch_size} pairs"
+    return f"{config.steps * passes(config):,}"
+
+
 def check(config: AlignmentConfig) -> None:
     """Raise `UserError` where the sentence pairs or links that are named cannot be had; reads none."""
     if config.pairs is not None:
