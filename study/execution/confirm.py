@@ -152,19 +152,24 @@ def keep_results(config: StudyConfig, record: StudyRecord, place: Place) -> None
 def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[Planned]:
     """Every configuration under every reserved seed, configuration by configuration, so that adding some appends.
 
+    Winner, controls, the best of each other arm, and as many runners-up as are asked for.
+
     With looks: up to the next one, look by look.
     """
     choice = ranking.choose(config, record)
-    winner = apply_point(config.trial, choice.winner.point)
-    configurations: list[tuple[str, str | None, str, TrialConfig]] = [
-        ("winner", None, f"trial {choice.winner.numbers[0]}", winner)
-    ]
+
+    def named(kind: str, ranked: ranking.Ranked) -> tuple[str, str | None, str, TrialConfig]:
+        arm = ranking.arm_of(record, ranked)
+        trial = f"trial {ranked.numbers[0]}"
+        return kind, None, trial if arm is None else f"{arm} ({trial})", apply_point(config.trial, ranked.point)
+
+    configurations = [named("winner", choice.winner)]
     for letter, control in ranking.controls(config, record, choice.winner).items():
         configurations.append(("control", letter, f"control {letter}", control))
-    further = [
-        ("runner_up", None, f"trial {ranked.numbers[0]}", apply_point(config.trial, ranked.point))
-        for ranked in choice.runners_up[:runners_up]
-    ]
+    arms = [each for each in ranking.best_of_arms(config, record).values() if each != choice.winner]
+    configurations += [named("arm", each) for each in arms]
+    left = [each for each in choice.runners_up if each not in arms]
+    further = [named("runner_up", each) for each in left[:runners_up]]
     first, *others = rules.confirm_looks(config)[: looks.parts(config, record)]
     return [
         *_seeded(config, configurations, first),

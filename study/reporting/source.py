@@ -15,13 +15,14 @@ import yaml
 from study.analysis import intervals, sequential
 from study.analysis.frames import Reduction, language_facts, language_scores, of_languages
 from study.proposals import ranking
-from study.question import encoders, literature, objectives
+from study.question import arms, encoders, literature, objectives
 from study.question.config import Published, StudyConfig
 from study.record.record import TrialRecord
 from study.reporting import words
 from study.views import history
 from study.views.found import Study, find
 from study.views.values import first_value, selection_words
+from trainables import alignment
 from trainables.config import OFFLINE, TrialConfig
 from trainables.errors import UserError
 from trainables.languages import ANY_ENCODER
@@ -100,6 +101,8 @@ class Source:
     """Configuration -> what it is, in words."""
     supervision: Mapping[str, str] = field(default_factory=dict)
     """Configuration -> kind of supervision beside source labels."""
+    cost: Mapping[str, str] = field(default_factory=dict)
+    """Configuration -> what a training of it takes in forward-equivalents, in words."""
     apart: frozenset[str] = frozenset()
     """Confirmed configurations of another encoder than the headline's: what they differ in from its controls is no gain
     of a method."""
@@ -232,6 +235,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         designed=sum(t.kind == "design" for t in study.trials),
         described={n: CONTROLS.get(t.control or "") or _words(resolved[n], paths) for n, t in names.items()},
         supervision={n: _supervision(study, t) for n, t in names.items()},
+        cost={n: _cost(study, t) for n, t in names.items()},
         apart=frozenset(apart),
         pretraining=lists,
         cautions=(
@@ -275,9 +279,19 @@ def _supervision(study: Study, trial: TrialRecord) -> str:
     return max((supervision(ranking.trial_config(study.config, t)) for t in trials), key=SUPERVISION.index)
 
 
+def _cost(study: Study, trial: TrialRecord) -> str:
+    """Forward-equivalents of a confirmed training, and those of the alignment that it began from."""
+    resolved = ranking.trial_config(study.config, trial)
+    outcome = trial.result(resolved) or trial.evaluation()
+    if outcome is None or "forward_equivalents" not in outcome.cost:
+        return "–"
+    paid = f"{outcome.cost['forward_equivalents']:,.0f}"
+    return f"{paid} + {aligned}" if (aligned := alignment.cost_words(resolved.alignment)) else paid
+
+
 def supervision(trial: TrialConfig) -> str:
     """The kind of supervision beside source labels that a trial's method and augmentation use; the stronger of both."""
-    from trainables import alignment, augmentation, perturbation
+    from trainables import augmentation, perturbation
 
     try:
         needed = perturbation.supervision(trial.perturbation.method)
@@ -365,6 +379,9 @@ def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
         f"{states.count('COMPLETE')} complete, {states.count('PRUNED')} stopped early, {states.count('FAIL')} failed"
     )
     yield "trials", f"{asked} in {kind} ({config.search.sampler}): {ended}"
+    if config.search.arms:
+        yield "arms", f"{', '.join(arms.names(config))}, the best of each confirmed; {arms.effort(config)}"
+    yield from ((f"left out: {name}", why) for name, why in config.search.left_out.items())
     yield "score of a trial", f"one checkpoint for all languages: {config.trial.evaluation.checkpoint}"
     openings = study.record.openings
     yield "test split", f"opened {len(openings)} time{'s' * (len(openings) != 1)}" if openings else "closed so far"

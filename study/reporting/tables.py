@@ -56,9 +56,10 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
     for d in (*confirmed.controls, *confirmed.others, *confirmed.averages):
         is_claim = (d.treatment, d.control) == (confirmed.headline, confirmed.control)
         mark = " (the claim)" if is_claim else " (shown, not claimed)" if d.treatment != confirmed.headline else ""
-        label, first, second = source.supervision.get(d.treatment, "–"), means[d.treatment], means[d.control]
+        label, paid = (known.get(d.treatment, "–") for known in (source.supervision, source.cost))
+        first, second = means[d.treatment], means[d.control]
         row = (
-            f"{d.treatment} − {d.control}{mark}", label, f"{100 * first:.1f}", f"{100 * second:.1f}",
+            f"{d.treatment} − {d.control}{mark}", label, paid, f"{100 * first:.1f}", f"{100 * second:.1f}",
             words.points(d.estimate), _paired_seeds(source, d), words.span(d.by_seed), words.span(d.by_both),
             words.p_text(d.p_seed), words.p_text(d.p_both), words.p_text(d.p_adjusted),
             words.p_text(d.p_sign_flip), f"{100 * d.example_share:.0f} %",
@@ -68,7 +69,8 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
         f"Primary endpoint ({words.reduction(source.endpoint)}, test {source.claimed}), in points. {caption(source)} "
         "The claim is the difference from the strongest control. Intervals at 95 %, paired by seed: over seeds on "
         "these sentences, and over seeds and sentences both; last column: share of the latter's variance that is the "
-        "sentences'. p: t tests over seeds, and over both; Holm: the latter adjusted over the controls; flips: "
+        "sentences'. Cost: forward-equivalents of a training of the first, and of the alignment that they share. "
+        "p: t tests over seeds, and over both; Holm: the latter adjusted over the controls; flips: "
         "sign-flip test over seeds."
     )
     if not confirmed.claim.samples_examples:
@@ -78,7 +80,7 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
     if source.looks:
         text += f" {words.looks(source.looks, source.config.protocol.most_seeds)}"
     columns = (
-        "difference", "supervision", "first", "second", "Δ", "seeds", "95 % seeds", "95 % both", "p seeds",
+        "difference", "supervision", "cost", "first", "second", "Δ", "seeds", "95 % seeds", "95 % both", "p seeds",
         "p both", "p Holm", "p flips", "sentences",
     )  # fmt: skip
     return Table("headline", text, columns, tuple(rows), (0, 1))
