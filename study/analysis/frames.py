@@ -43,7 +43,7 @@ step                int   optimiser step of the checkpoint that was scored
 forward_equivalents float cost of training up to there, in passes over one batch
 train_seconds       float time of training up to there
 relative_norm       float achieved RMS norm of the perturbation per token over the reference norm m, averaged over
-                          training; 0 without perturbation
+                          training, or what else the method is dosed by (docs/methods.md); 0 without robust training
 *dotted paths*      any   value of the parameter in this trial (``perturbation.epsilon`` …)
 =================== ===== =====================================================================================
 
@@ -235,6 +235,16 @@ def language_scores(results: pd.DataFrame) -> pd.DataFrame:
     # A sentence without anything to find has no weight; a language with no weight at all has no score.
     sums["score"] = sums["product"] / sums["weight"].where(sums["weight"] > 0)
     return sums.reset_index()[[*keys, "score", "examples"]]
+
+
+def of_languages(scores: pd.DataFrame) -> pd.DataFrame:
+    """A results frame of scores that languages have as a whole, such as a calibration error.
+
+    `scores` has the columns study, configuration, control, seed, language, split, metric and score. Each language is
+    its own only example: what then varies are seeds alone.
+    """
+    columns = [*RESULT_COLUMNS, *RESULT_DEFAULTS]
+    return scores.assign(example=scores["language"], weight=1.0)[columns].reset_index(drop=True)
 
 
 def language_facts(

@@ -37,7 +37,7 @@ def endpoint(found: Findings) -> tuple[Rows, Table] | None:
 
 def _compared(source: Source, confirmed: Confirmed, d: Difference) -> dict[str, Any]:
     return {
-        "study": source.name, "endpoint": source.endpoint, "metric": source.metric,
+        "study": source.name, "endpoint": source.endpoint, "metric": source.claimed,
         "treatment_configuration": d.treatment, "control_configuration": d.control,
         "is_claim": (d.treatment, d.control) == (confirmed.headline, confirmed.control), "difference": d.estimate,
         "seed_low": d.by_seed.low, "seed_high": d.by_seed.high, "both_low": d.by_both.low, "both_high": d.by_both.high,
@@ -48,7 +48,7 @@ def _compared(source: Source, confirmed: Confirmed, d: Difference) -> dict[str, 
 
 def _tested(source: Source, confirmed: Confirmed) -> Iterator[dict[str, Any]]:
     common = {
-        "study": source.name, "confirmed": True, "split": "test", "metric": source.metric,
+        "study": source.name, "confirmed": True, "split": "test", "metric": source.claimed,
         "treatment_configuration": confirmed.headline, "control_configuration": confirmed.control,
     }  # fmt: skip
     for row in confirmed.languages.sort_values("difference", ascending=False).to_dict("records"):

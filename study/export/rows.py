@@ -54,7 +54,7 @@ def _trial(study: Study, trial: TrialRecord) -> Row:
     resolved = ranking.trial_config(study.config, trial)
     outcome = trial.result(resolved) if trial.state == "COMPLETE" else None
     last = outcome or trial.evaluation()
-    norm = None if last is None else history.relative_norm(trial, resolved.perturbation.method, last.step)
+    norm = None if last is None else history.dose(trial, resolved, last.step)
     return {
         "study": study.name, "trial": trial.number, "phase": trial.phase, "kind": trial.kind,
         "configuration": history.configuration_name(trial), "control": trial.control or "", "state": trial.state,

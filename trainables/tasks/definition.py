@@ -157,6 +157,8 @@ class TaskDefinition(Config):
     """Whether the two texts of a pair come from different languages, in all combinations."""
     options: Names = Field(default_factory=dict)
     """Settings of the shape, such as how answers are normalised before they are compared."""
+    candidates: dict[str, int] = Field(default_factory=dict)
+    """How many candidates of a search each evaluated language adds, as published, where all languages share them."""
     checked: Literal["files", "hub", "never"] = "never"
     """Whether this was held against the data: its files (by the tests), what the hub has, or nothing but a card."""
     licence: str = ""
@@ -300,6 +302,10 @@ class TaskDefinition(Config):
         named = self.hub.labels if self.hub else ()
         return (self.named_columns.get(column, column), named or self.labels) if column else None
 
+    def searched(self, codes: Iterable[str]) -> int:
+        """Candidates that are encoded in an evaluation of these languages, as published; 0 where none are shared."""
+        return sum(self.candidates.get(code, 0) for code in codes)
+
     @property
     def target_validation(self) -> bool:
         """Whether any target language has a validation split; if not, only `source_validation` may select."""
@@ -320,6 +326,8 @@ def complete(config: TaskConfig) -> TaskConfig:
     said: dict[str, Any] = {}
     if definition.words is not None and "words" not in config.model_fields_set:
         said["words"] = definition.words
+    if definition.candidates and "candidates" not in config.model_fields_set:
+        said["candidates"] = "evaluated"
     if definition.facts:
         theirs = {normalize(code): given for code, given in definition.facts.items()}
         said["facts"] = {**theirs, **{normalize(code): given for code, given in config.facts.items()}}

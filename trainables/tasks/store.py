@@ -18,7 +18,7 @@ from trainables.tasks.base import DataError, RowError
 from trainables.tasks.definition import Hub, Layout, TaskDefinition
 from trainables.tasks.files import example, find_files, has_files, languages_of, near_files, patterns_of
 from trainables.tasks.formats.reading import Raw
-from trainables.tasks.formats.registry import Piece, read_piece
+from trainables.tasks.formats.registry import BESIDE, Piece, read_piece
 from trainables.tasks.hub import read_hub
 
 
@@ -108,7 +108,8 @@ class Files(Store):
 
     def key(self, split: str) -> str:
         stats = {
-            code: [(p, p.stat()) for each in found for p in each.paths] for code, found in self.files(split).items()
+            code: [(p, p.stat()) for each in found for path in each.paths for p in (path, *self._beside(path))]
+            for code, found in self.files(split).items()
         }
         sums = {code: [[str(p), s.st_size, s.st_mtime_ns] for p, s in found] for code, found in sorted(stats.items())}
         said = sums if self.words is None else [self.words, sums]
@@ -117,6 +118,10 @@ class Files(Store):
         renamed = self.layout.columns, self.layout.labels
         more = [renamed] if any(renamed) else []
         return json.dumps([said, self.definition.model_dump(mode="json"), self._called, *more])
+
+    def _beside(self, path: Path) -> tuple[Path, ...]:
+        name = self.definition.format
+        return BESIDE[name](path) if name is not None and name in BESIDE else ()
 
     def files(self, split: str) -> Mapping[str, tuple[Piece, ...]]:
         """Language code -> its files; under nothing those that hold rows of several."""

@@ -290,6 +290,17 @@ def test_copies_are_those_of_a_seed_and_an_augmentation(config: TrialConfig) -> 
     assert len(set(keys)) == len(keys)
 
 
+def test_an_augmentation_of_no_word_is_clean_training_bit_for_bit(synonyms: TrialConfig, config: TrialConfig) -> None:
+    """It trains on the very same data, however many copies were asked for; but where a method compares the two."""
+    never = {"augmentation.probability": 0.0, "augmentation.copies": 3}
+    assert load(apply_point(synonyms, never)) is load(config)
+    for method in ("character_noise", "code_switching"):
+        assert load(apply_point(config, {"augmentation.method": method, **never})) is load(config)
+    ear = {**never, "perturbation.method": "ear", "perturbation.attention_layer": 0}
+    paired = load(apply_point(synonyms, ear))
+    assert paired.originals is not None and len(paired.train) == 3 * len(paired.originals)
+
+
 def test_other_words_in_the_same_file_make_other_copies(synonyms: TrialConfig) -> None:
     resource, before = synonyms.augmentation.resource, load(synonyms)
     assert resource is not None
