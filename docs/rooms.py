@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 VOCABULARY = (
     "errors lazy seeds background progress environment machine devices config fields loading pretraining languages "
-    "typology scores layout batch distributed"
+    "typology conditions scores layout batch distributed"
 )
 DOORS = "launch launch_suite removal cached commands cli notebook __main__"
 

@@ -79,6 +79,9 @@ class TaskConfig(Config):
     words: Literal["fused", "syntactic"] | None = None
     """What a word of a CoNLL-U file is: a token as it is written, as in XTREME, or one of its syntactic words; left
     out: as the task says, none: syntactic."""
+    candidates: Literal["evaluated"] | None = None
+    """Of Mewsli-X, whose million candidates are described in 50 languages: only those of the languages that are
+    evaluated, and what is meant; the task says so itself."""
     facts: Facts = Field(default_factory=dict)
     """Languages by code of which one's own task says more, or otherwise, than the table; beside those of its file."""
 
@@ -89,8 +92,10 @@ class TaskConfig(Config):
 
     @property
     def title(self) -> str:
-        """Its name, and what its words are where that is a choice."""
-        return f"{self.name} ({self.words} words)" if self.words else self.name
+        """Its name, what its words are where that is a choice, and whether its candidates are cut."""
+        said = [f"{self.words} words"] if self.words else []
+        said += ["candidates of the evaluated languages only"] if self.candidates else []
+        return f"{self.name} ({', '.join(said)})" if said else self.name
 
 
 class AdapterConfig(Config):

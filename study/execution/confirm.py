@@ -11,7 +11,7 @@ from functools import partial
 
 import pandas as pd
 
-from study.execution import looks
+from study.execution import looks, measuring
 from study.execution.checkpoints import Checkpoints
 from study.execution.members import Listener, Member
 from study.execution.retry import reopen
@@ -108,7 +108,9 @@ def confirming(
             reason = f"confirm {', '.join(configurations)} over {most} seeds"
             looks.announce(config, ledger)
             ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
-        write_study(config, ledger, record, made_from(config, ("validation", "test")))
+        known = made_from(config, ("validation", "test"))
+        config = measuring.opened(config)
+        write_study(config, ledger, record, known)
         checkpoints = Checkpoints(config, record, place, partial(averaged, ledger))
         record = reopen(ledger, reading, checkpoints, retry)
         yield Member(Trials(config, ledger, record, planned), checkpoints, hear)

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from study.execution import measuring
 from study.execution.adapters import TrialSearcher, TrialVerdicts
 from study.execution.checkpoints import Checkpoints
 from study.execution.cluster import cluster, machines
@@ -68,9 +69,16 @@ def run_study(
     for other in learn_from:
         warm_start.check(config, known, other)
     reading = reading or Reading(place.ledger)
+    if is_new(place, reading):
+        config = measuring.begun(config)
     with begun(config, place, known, reading, hear, take_over, max_failures, learn_from, retry) as member:
         execute([member], config.name, hear, address)
     return reading.update()
+
+
+def is_new(place: Place, reading: Reading) -> bool:
+    """Whether a study is to begin: nothing says yet what it is."""
+    return not place.ledger.exists() or reading.update().uuid is None
 
 
 @contextmanager

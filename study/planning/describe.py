@@ -15,17 +15,18 @@ from study.views.values import selection_words
 from trainables import alignment as aligned
 from trainables import machine
 from trainables.config import AdapterConfig, Budget, EncoderConfig
-from trainables.languages import group
+from trainables.languages import group, normalize
 from trainables.loading import apply_point
 from trainables.materials import weights
 from trainables.model import catalogue
+from trainables.tasks.definition import find
 
 
 def words(config: StudyConfig, root: Path) -> str:
     """The whole description; raises `UserError` for a study that makes no sense."""
     tested = preflight.tested(config)
     sections = {
-        "data": _data(config),
+        "data": _data(config, tested),
         "encoder": _encoders(config, tested),
         **({"alignment": _alignment(config)} if config.trial.alignment.pairs is not None else {}),
         "training": _training(config),
@@ -33,7 +34,7 @@ def words(config: StudyConfig, root: Path) -> str:
         "proposals": _proposals(config),
         "objectives": [objectives.words(o) for o in config.search.objectives],
         "selection": [selection_words(config)],
-        "confirm": [f"{_seeds(config.protocol)}; primary endpoint {config.protocol.primary_endpoint}"],
+        "confirm": [f"{_seeds(config.protocol)}; primary endpoint {config.protocol.endpoint}"],
         "groups": _groups(config, tested),
         "workers": _workers(config.scaling),
         "time": _time(config, root),
@@ -68,10 +69,17 @@ def _groups(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
             yield text
 
 
-def _data(config: StudyConfig) -> Iterator[str]:
+def _data(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
     task, evaluation = config.trial.task, config.trial.evaluation
     targets = "all its other languages" if task.target_languages == "all" else ", ".join(task.target_languages)
     yield f"task {task.title}: trained on {task.source_language}, evaluated on {targets} (validation only)"
+    if shared := find(task.name)[0].searched({normalize(task.source_language), *languages}):
+        yield (
+            f"candidates of the evaluated languages only: an evaluation of test encodes {shared:,}, and what is meant "
+            "in other languages"
+        )
+        if evaluation.examples_per_language is not None:
+            yield "  fewer examples have fewer candidates, in proportion"
     size = evaluation.examples_per_language
     when = f"every {evaluation.every} steps and at the end" if evaluation.every else "at the end"
     yield f"{'whole splits' if size is None else f'{size} examples per language'}, {when}"

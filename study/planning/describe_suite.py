@@ -18,7 +18,7 @@ def words(suite: SuiteConfig, root: Path) -> str:
     preflight.check_sense(members)
     claimed = suite.suite.endpoint
     sections = {
-        name: [*_member(config), *([] if claimed else [f"claims {config.protocol.primary_endpoint}"])]
+        name: [*_member(config), *([] if claimed else [f"claims {config.protocol.endpoint}"])]
         for name, config in members.items()
     }
     sections["endpoint"] = [f"{claimed}, over all members" if claimed else "each member's own; nothing over all"]

@@ -18,7 +18,7 @@ from study.record import roots
 from study.tracking.server import default_uri, validate_uri
 from trainables import alignment, machine
 from trainables.config import TrialConfig
-from trainables.errors import UserError
+from trainables.errors import UserError, suggestion
 from trainables.loading import apply_point
 from trainables.materials import weights
 from trainables.storage.scratch import socket_folder
@@ -77,12 +77,29 @@ def tested(config: StudyConfig) -> tuple[str, ...]:
     """Languages of the test split. Raises `UserError` with everything that is wrong with a study wherever it runs."""
     validated, tested, problems = _task(config)
     problems += _lines(lambda: checks.check(config, validated, tested))
+    problems += _lines(lambda: _check_metrics(config))
     problems += _methods(config)
     problems += [f"trial.{line}" for line in _lines(partial(alignment.check, config.trial.alignment))]
     problems += _lengths(config)
     if tested is None or problems:
         raise UserError(*dict.fromkeys(problems))
     return tested
+
+
+def _check_metrics(config: StudyConfig) -> None:
+    """Raise `UserError` where an objective or the primary endpoint is of a metric that no evaluation has."""
+    from trainables.scoring.measured import measured
+    from trainables.tasks.task import task_shape
+
+    there = measured(config.trial.evaluation, task_shape(config.trial.task).metrics)
+    asked = {f"search.objectives[{i}].metric": o.metric for i, o in enumerate(config.search.objectives)}
+    problems = []
+    for path, metric in (asked | {"protocol.primary_metric": config.protocol.primary_metric}).items():
+        if metric is not None and metric not in there:
+            near = suggestion(metric, there) or f", there are {', '.join(there)}"
+            problems.append(f"{path}: is not measured by trial.evaluation{near} (got {metric!r})")
+    if problems:
+        raise UserError(*problems)
 
 
 def _encoders(config: StudyConfig) -> list[str]:

@@ -165,15 +165,19 @@ _FURTHER_METRICS = {
 
 
 def _metric_problems(config: StudyConfig) -> Iterator[str]:
-    evaluation = config.trial.evaluation
-    for i, objective in enumerate(config.search.objectives):
-        metric = objective.metric or ""
+    asked = {
+        (f"search.objectives[{i}].metric", f"search.objectives[{i}].reduce"): (objective.metric, objective.reduce)
+        for i, objective in enumerate(config.search.objectives)
+    }
+    protocol = config.protocol
+    asked["protocol.primary_metric", "protocol.primary_endpoint"] = protocol.primary_metric, protocol.primary_endpoint
+    for (of_metric, of_reduction), (metric, reduction) in asked.items():
         for start, part in _FURTHER_METRICS.items():
-            if metric.startswith(start) and not getattr(evaluation, part):
-                yield f"search.objectives[{i}].metric: needs trial.evaluation.{part} (got {metric!r})"
-        if metric == "agreement" and _reads_source(objective.reduce, config):
+            if (metric or "").startswith(start) and not getattr(config.trial.evaluation, part):
+                yield f"{of_metric}: needs trial.evaluation.{part} (got {metric!r})"
+        if metric == "agreement" and _reads_source(reduction, config):
             rule = "agreement is with the source language, which has none of its own: reduce target languages"
-            yield f"search.objectives[{i}].reduce: {rule} (got {objective.reduce!r})"
+            yield f"{of_reduction}: {rule} (got {reduction!r})"
 
 
 def _reads_source(reduction: str, config: StudyConfig) -> bool:

@@ -102,6 +102,9 @@ class ProtocolConfig(Config):
     """The languages that select under `pivot_validation`."""
     primary_endpoint: str = "target_mean"
     """The one reduction of test scores that is claimed; everything else is exploratory."""
+    primary_metric: str | None = None
+    """Which metric it reduces, such as `calibration_error` or `noise_accuracy_character_area`; none: the task's primary
+    one."""
     confirm_seeds: Annotated[int, Field(ge=3)] = 8
     """Fresh seeds of `study confirm`."""
     confirm: ConfirmConfig | None = None
@@ -112,6 +115,11 @@ class ProtocolConfig(Config):
     """Named groups of languages for objectives and tables."""
     tune_controls: bool = False
     """Give control (b), the unperturbed one, a search of its own with an equal number of trials."""
+
+    @property
+    def endpoint(self) -> str:
+        """What tables call the primary endpoint: ``target_mean``, or ``target_mean of brier``."""
+        return f"{self.primary_endpoint} of {self.primary_metric}" if self.primary_metric else self.primary_endpoint
 
     @property
     def most_seeds(self) -> int:
@@ -173,6 +181,9 @@ class StudyConfig(Config):
     """Name of the study, of its folder and of its MLflow experiment."""
     question: str = ""
     """The question it answers, in words."""
+    measured: dict[str, dict[str, float | None]] | None = None
+    """By language its `fertility`, tokens a word, and `overlap`, share of its tokens that are trained on. Measured on
+    the study's own rows when it begins, whatever stands here; null in studies from before that was done."""
     trial: TrialConfig = TrialConfig()
     """The base that every trial varies."""
     search: SearchConfig = SearchConfig()

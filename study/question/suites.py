@@ -16,7 +16,7 @@ from study.question.config import MemberConfig, StudyConfig, SuiteConfig
 from trainables.errors import UserError, shown, suggestion
 from trainables.loading import anchored, apply_point, load_config, read_mapping, validate
 
-ENDPOINT = "protocol.primary_endpoint"
+ENDPOINT, METRIC = "protocol.primary_endpoint", "protocol.primary_metric"
 SPACE = "search.space"
 
 NOT_A_MEMBERS = {
@@ -70,6 +70,9 @@ def expand(config: SuiteConfig) -> dict[str, StudyConfig]:
     """
     names = [member.name for member in config.suite.members]
     problems = [f"suite.members: name given twice (got {n!r})" for n in dict.fromkeys(names) if names.count(n) > 1]
+    metric = config.protocol.primary_metric
+    if metric is not None and config.suite.endpoint is not None:
+        problems.append(f"protocol.primary_metric: members are pooled by their tasks' own metric (got {metric!r})")
     if config.search.max_hours is not None:
         problems.append(f"search.max_hours: {NOT_A_MEMBERS['search.max_hours']} (got {config.search.max_hours:g})")
     members = {}
@@ -128,6 +131,8 @@ def _own_problems(config: SuiteConfig, member: MemberConfig) -> Iterator[str]:
         for key, why in NOT_A_MEMBERS.items():
             if path == key or path.startswith(f"{key}."):
                 yield f"{path}: {why} (got {shown(value)})"
+    if config.suite.endpoint is not None and (own := member.overrides.get(METRIC)) is not None:
+        yield f"{METRIC}: members are pooled by their tasks' own metric (got {shown(own)})"
     theirs = member.overrides.get(ENDPOINT)
     if config.suite.endpoint is not None and theirs not in (None, config.suite.endpoint):
         yield f"{ENDPOINT}: the suite's is {config.suite.endpoint}, the same for all members (got {shown(theirs)})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,13 +117,16 @@ def _confirmed(source: Source) -> Confirmed | None:
         return None
     letters = test.sort_values("control").drop_duplicates("configuration").set_index("configuration")["control"]
 
+    of_endpoint = source.reduction(source.endpoint, source.claimed)
+    is_lower_better = objectives.is_lower_better(source.endpoint, source.claimed)
+
     def compare(treatment: str, against: str) -> Difference:
         pair = differences.pair(test, treatment, against)
-        return differences.difference(pair, source.reduction(source.endpoint), source.endpoint, source.level)
+        return differences.difference(pair, of_endpoint, source.endpoint, source.level, is_lower_better)
 
     def beside(one: str, mean: str, turned: bool = False) -> Difference:
         pair = differences.pair(differences.beside(whole, one, mean), *((mean, one) if turned else (one, mean)))
-        return differences.difference(pair, source.reduction(source.endpoint), source.endpoint)
+        return differences.difference(pair, of_endpoint, source.endpoint, is_lower_better=is_lower_better)
 
     means = sorted(map(str, whole.loc[whole["control"] == AVERAGE, "configuration"].unique()))
     averages = [d for mean in means for d in (beside(headline, mean), beside(control, mean, turned=True))]
@@ -138,8 +141,9 @@ def _confirmed(source: Source) -> Confirmed | None:
     table = differences.language_differences(paired).merge(source.facts, on="language", how="left")
     treated, untreated = (seed_table(scores, name).loc[list(paired.seeds)] for name in (headline, control))
     targets = source.targets(treated.columns)
-    by_language = groups.gains_by_language(treated[targets] - untreated[targets], untreated[targets], source.facts)
-    per_seed = collapse_variants(treated[targets] - untreated[targets], source.facts)
+    gains = (treated[targets] - untreated[targets]) * (-1 if source.is_error else 1)
+    by_language = groups.gains_by_language(gains, untreated[targets], source.facts)
+    per_seed = collapse_variants(gains, source.facts)
     own = source.config.trial.task.own
     # Variants have been averaged in, so a group is of the languages they belong to.
     declared = {
@@ -161,7 +165,7 @@ def _confirmed(source: Source) -> Confirmed | None:
         by_language=by_language,
         optimism=_optimism(source, headline),
         further=_further(source, headline, control),
-        reliability=_reliability(source, test[test["configuration"].isin([headline, control])]),
+        reliability=_reliability(source, headline, control),
     )
 
 
@@ -182,8 +186,11 @@ def _further(source: Source, headline: str, control: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _reliability(source: Source, results: pd.DataFrame) -> pd.DataFrame:
+def _reliability(source: Source, *configurations: str) -> pd.DataFrame:
     asked = source.config.trial.evaluation.calibration
+    results = source.results if source.answers is None else source.answers
+    assert results is not None, "there are scores of the test split"
+    results = results[results["configuration"].isin(configurations)]
     if asked is None or "confidence" not in results or results["confidence"].isna().all():
         return pd.DataFrame()
     units = _classes(source, source.targets(results["language"].unique()))
@@ -202,14 +209,18 @@ def _strongest(source: Source, test: pd.DataFrame) -> tuple[str | None, str]:
     confirmed = confirmed[confirmed["configuration"].isin(test["configuration"])]
     if len(confirmed):
         return selection.strongest_control(confirmed, source.reduction("selection_mean")), "validation"
+
+    def goodness(scores: Mapping[str, float]) -> float:
+        reduced = source.reduction(source.endpoint, source.claimed)(scores)
+        return -reduced if objectives.is_lower_better(source.endpoint, source.claimed) else reduced
+
     validation = source.results[source.results["split"] == "validation"] if source.results is not None else test[:0]
     if len(validation):
-        scores = language_scores(validation)
-        return selection.strongest_control(scores, source.reduction(source.endpoint)), "validation"
+        return selection.strongest_control(language_scores(validation), goodness), "validation"
     scores = language_scores(test)
     if not scores["control"].isin(tuple("abcd")).any():
         raise UserError("results.control: must name at least one control, a, b, c or d (got none)")
-    return selection.strongest_control(scores, source.reduction(source.endpoint)), "test"
+    return selection.strongest_control(scores, goodness), "test"
 
 
 def _reductions(source: Source, scores: pd.DataFrame, names: list[str]) -> pd.DataFrame:
@@ -219,7 +230,7 @@ def _reductions(source: Source, scores: pd.DataFrame, names: list[str]) -> pd.Da
         languages = dict.fromkeys(map(str, table.columns), 0.5)
         for reduction in dict.fromkeys((*REDUCTIONS, source.endpoint)):
             if reduction == source.endpoint or source.allows(reduction, languages):
-                values = reduce_seeds(table, source.reduction(reduction))
+                values = reduce_seeds(table, source.reduction(reduction, source.claimed))
                 row = {"configuration": name, "reduction": reduction, "mean": values.mean(), "sd": values.std()}
                 rows.append({**row, "seeds": len(values)})
     return pd.DataFrame(rows)
@@ -287,12 +298,12 @@ def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | Non
 
 
 def _confirmed_conclusions(source: Source, confirmed: Confirmed) -> Iterator[tuple[str, str]]:
-    endpoint = f"{words.reduction(source.endpoint)}, test {source.metric}"
+    endpoint = f"{words.reduction(source.endpoint)}, test {source.claimed}"
     yield from (("Claim", text) for text in words.claim(confirmed.claim, endpoint, confirmed.controls))
     if source.looks:
         yield "Claim", words.looks(source.looks, source.config.protocol.most_seeds)
     yield from (("Averaging", text) for text in words.averages(confirmed.averages, endpoint))
-    yield "Languages", words.languages(confirmed.languages)
+    yield "Languages", words.languages(confirmed.languages, source.is_error)
     sure = [row for _, row in confirmed.groups.iterrows() if row["q"] < words.ALPHA]
     yield from (("Groups", words.group(row)) for row in sure)
     if len(confirmed.groups) and not sure:

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from study.analysis import intervals
-from study.analysis.frames import Reduction, language_facts, language_scores
+from study.analysis.frames import Reduction, language_facts, language_scores, of_languages
 from study.proposals import ranking
 from study.question import encoders, objectives
 from study.question.config import StudyConfig
@@ -75,7 +75,7 @@ class Source:
     """One row per trial of phase `run` with a score: trial, kind, control, state, seed, value (first objective), the
     reductions it allows (validation), forward_equivalents, train_seconds, relative_norm, and the dotted parameters."""
     results: pd.DataFrame | None
-    """Results frame of the test split; None before the confirmation."""
+    """Results frame of the test split, of the claimed metric; None before the confirmation."""
     facts: pd.DataFrame
     headline: str | None
     """Configuration of the results that is rank 1."""
@@ -110,12 +110,24 @@ class Source:
     resolved: str = ""
     """The resolved configuration as YAML."""
     further: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Test scores of the confirm trials by other metrics than the primary one: a trial frame."""
+    """Test scores of the confirm trials by other metrics than the claimed one: a trial frame."""
+    answers: pd.DataFrame | None = None
+    """Results frame of the primary metric, example by example, where `results` are of another."""
 
     @property
     def endpoint(self) -> str:
         """Name of the primary endpoint."""
         return self.config.protocol.primary_endpoint
+
+    @property
+    def claimed(self) -> str:
+        """The metric of the primary endpoint, and of all that is said of the test split."""
+        return self.config.protocol.primary_metric or self.metric
+
+    @property
+    def is_error(self) -> bool:
+        """Whether less of the claimed metric is better."""
+        return objectives.is_error(self.claimed)
 
     @property
     def level(self) -> float:
@@ -141,11 +153,11 @@ class Source:
         """Those of some languages that are not the source language."""
         return [str(k) for k in languages if k not in objectives.sources(self.config)]
 
-    def reduction(self, name: str) -> Reduction:
+    def reduction(self, name: str, metric: str = "score") -> Reduction:
         """A reduction of the protocol as a function of language -> score; raises `objectives.UnscoredError`."""
 
         def reduce(scores: Mapping[str, float]) -> float:
-            return objectives.reduce(name, as_evaluation(scores), self.config)
+            return objectives.reduce(name, as_evaluation(scores, metric), self.config)
 
         return reduce
 
@@ -160,9 +172,9 @@ class Source:
         return name == "selection_mean" or len(members) >= enough
 
 
-def as_evaluation(scores: Mapping[str, float]) -> Evaluation:
+def as_evaluation(scores: Mapping[str, float], metric: str = "score") -> Evaluation:
     """Scores by language as the reductions take them."""
-    return Evaluation(0, "test", {"score": LanguageScores(scores, dict.fromkeys(scores, 1))})
+    return Evaluation(0, "test", {metric: LanguageScores(scores, dict.fromkeys(scores, 1))})
 
 
 def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
@@ -172,8 +184,10 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
     config, choice = study.config, study.choice
     trials = history.trial_frame(study)
     metric = _primary_metric(study)
-    is_further = (trials["metric"] != metric) & (trials["phase"] == "confirm") & (trials["split"] == "test")
-    further = trials[is_further & (trials["state"] == "COMPLETE")].reset_index(drop=True)
+    claimed = config.protocol.primary_metric or metric
+    tested = trials[(trials["phase"] == "confirm") & (trials["split"] == "test") & (trials["state"] == "COMPLETE")]
+    further = tested[tested["metric"] != claimed].reset_index(drop=True)
+    of_claimed = of_languages(tested[tested["metric"] == claimed])
     trials = trials[trials["metric"] == metric].reset_index(drop=True)
     results = history.results_of(study.place)
     if results is not None:
@@ -182,6 +196,9 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
     names = {history.configuration_name(t): t for t in confirmed}
     repeated = [n for n, t in names.items() if choice and _repeats(study, t, choice.winner)]
     trials, results = _without(trials, repeated), None if results is None else _without(results, repeated)
+    answers, cautions = None, tuple(_cautions(trials, results))
+    if results is not None and claimed != metric:
+        answers, results = results, _without(of_claimed, repeated)
     names = {n: t for n, t in names.items() if n not in repeated}
     resolved = {n: ranking.trial_config(config, t) for n, t in names.items()}
     winner = apply_point(config.trial, choice.winner.point) if choice else None
@@ -196,7 +213,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         trials=trials,
         summary=_summary(study, metric),
         results=results,
-        facts=language_facts(map(str, trials["language"].unique()), lists, config.trial.task.own),
+        facts=language_facts(map(str, trials["language"].unique()), lists, config.trial.task.own, config.measured),
         headline=next((n for n, t in names.items() if t.kind == HEADLINE), None),
         chosen=choice.winner.numbers if choice else (),
         baselines=tuple(t.number for t in ranking.baselines(config, study.record, choice.winner.point))
@@ -215,12 +232,13 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         cautions=(
             *map(words.repeated_control, repeated),
             *map(words.another_encoder, apart),
-            *_cautions(trials, results),
+            *cautions,
         ),
         protocol=tuple(_protocol_rows(study)),
         reproduction=tuple(_reproduction_rows(study)),
         resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         further=_without(further, repeated),
+        answers=answers,
     )
 
 
@@ -289,7 +307,7 @@ def _summary(study: Study, metric: str) -> pd.DataFrame:
             "trial": trial.number, "kind": trial.kind, "control": trial.control or "", "state": trial.state,
             "seed": resolved.training.seed, "value": value(evaluation),
             **objectives.summary(evaluation, study.config, metric), **evaluation.cost,
-            "relative_norm": history.relative_norm(trial, resolved.perturbation.method, evaluation.step),
+            "relative_norm": history.dose(trial, resolved, evaluation.step),
             "perturbation.method": resolved.perturbation.method, **trial.point,
         }  # fmt: skip
         rows.append(row)
@@ -314,7 +332,7 @@ def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
     yield "task", f"{task.title}, trained on {task.source_language} only"
     yield "encoder", ", ".join(encoders.labels(config))
     yield "selection rule", f"{config.protocol.selection}. {selection_words(config)}"
-    yield "primary endpoint", f"{config.protocol.primary_endpoint}, test split; all else is exploratory"
+    yield "primary endpoint", f"{config.protocol.endpoint}, test split; all else is exploratory"
     objective = config.search.optimised[0]
     yield "objective", f"{objective.name}, {objective.direction}"
     for bound in config.search.constraints:
@@ -364,7 +382,7 @@ def caption(source: Source) -> str:
     parts = [
         f"Study {source.name}",
         f"selection: {source.rule}" if source.summary.shape[0] else "selection rule not recorded",
-        f"primary endpoint: {source.endpoint}",
+        f"primary endpoint: {source.config.protocol.endpoint}",
         f"{seeds} seed{'s' * (seeds != 1)}" if seeds else "not confirmed",
     ]
     lost = [f"{name} {planned - scored}" for name, (scored, planned) in source.seeds.items() if scored < planned]

@@ -44,6 +44,8 @@ DISTANT = Question(
     "distance", "the gain grows with the distance from the source", 1, "0.1 of typological distance", 0.1
 )
 
+CUT_FINE = Question("fertility", "languages whose words are cut into more tokens gain more", 1, "token a word")
+
 TOGETHER = (
     "This is what goes together over these languages, not a cause: resources, distance from the source, script and "
     "baseline score go together themselves."

@@ -17,6 +17,7 @@ from study.reporting import words
 from study.reporting.findings import Confirmed, Findings
 from study.reporting.source import REDUCTIONS, Source, caption
 from trainables import pretraining
+from trainables.conditions import MEASURED
 
 MOST_TRIALS = 25
 """Trials that the table of trials shows: the best by the objective, and the baseline."""
@@ -133,12 +134,16 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
         )  # fmt: skip
         rows.append(row)
     text = (
-        f"Primary endpoint ({words.reduction(source.endpoint)}, test {source.metric}), in points. {caption(source)} "
+        f"Primary endpoint ({words.reduction(source.endpoint)}, test {source.claimed}), in points. {caption(source)} "
         "The claim is the difference from the strongest control. Intervals at 95 %, paired by seed: over seeds on "
         "these sentences, and over seeds and sentences both; last column: share of the latter's variance that is the "
         "sentences'. p: t tests over seeds, and over both; Holm: the latter adjusted over the controls; flips: "
         "sign-flip test over seeds."
     )
+    if not confirmed.claim.samples_examples:
+        text += f" {words.WHOLE_LANGUAGES}"
+    if confirmed.claim.is_lower_better:
+        text += f" {words.LESS_IS_BETTER}"
     if source.looks:
         text += f" {words.looks(source.looks, source.config.protocol.most_seeds)}"
     columns = (
@@ -166,7 +171,7 @@ def scores(source: Source, confirmed: Confirmed) -> Table:
         for name in names
     )
     text = (
-        f"What was confirmed: test {source.metric} in points, mean ± standard deviation over seeds. {caption(source)} "
+        f"What was confirmed: test {source.claimed} in points, mean ± standard deviation over seeds. {caption(source)} "
         "Supervision: what the method uses beside the labels of the source language."
     )
     titles = tuple(f"{SHORT.get(r, r)}{' (primary)' if r == source.endpoint else ''}" for r in reductions)
@@ -192,13 +197,15 @@ def _mean_sd(cell: Mapping[Any, Any] | None) -> str:
 
 
 def languages(source: Source, confirmed: Confirmed) -> Table:
-    """Every language: scores, difference, both intervals, corrected p-values."""
+    """Every language: scores, difference, both intervals, corrected p-values; what was measured of it, if anything."""
     rows = []
+    known = measured(confirmed.languages)
     for r in confirmed.languages.sort_values("difference", ascending=False).to_dict("records"):
         resource = r["resource_class"]
         row = (
             f"{r['name']} ({r['language']})", "–" if pd.isna(resource) else f"{resource:.0f}", r["script"] or "–",
-            {True: "yes", False: "no"}.get(r["seen"], "–"), f"{r['examples']:.0f}",
+            {True: "yes", False: "no"}.get(r["seen"], "–"),
+            *(decimals(r[name]) for name in known), f"{r['examples']:.0f}",
             f"{100 * r['control']:.1f}", f"{100 * r['treatment']:.1f}", words.points(r["difference"]),
             words.span(Interval(r["seed_low"], r["seed_high"])), words.span(Interval(r["both_low"], r["both_high"])),
             *(words.p_text(r[c]) for c in ("q_seed", "q_both", "q_examples")),
@@ -206,16 +213,32 @@ def languages(source: Source, confirmed: Confirmed) -> Table:
         rows.append(row)
     tests = ", ".join(sorted(confirmed.languages["test"].unique()))
     text = (
-        f"{confirmed.headline} against {confirmed.control}, test {source.metric} by language, in points. "
+        f"{confirmed.headline} against {confirmed.control}, test {source.claimed} by language, in points. "
         f"{caption(source)} Exploratory: q are p-values corrected for the number of languages (Benjamini-Hochberg): "
         f"over seeds, over seeds and sentences, over sentences with the trained models held ({tests}). seen: in "
         f"pretraining, by the published list of {pretraining.words(source.pretraining)}. n: test sentences."
+        + " fertility: tokens a word, overlap: share of its tokens that are trained on."
+        * bool(known)
     )
+    if not confirmed.claim.samples_examples:
+        text += f" {words.WHOLE_LANGUAGES}"
+    if source.is_error:
+        text += f" {words.LESS_IS_BETTER}"
     columns = (
-        "language", "class", "script", "seen", "n", confirmed.control, confirmed.headline, "Δ", "95 % seeds",
+        "language", "class", "script", "seen", *known, "n", confirmed.control, confirmed.headline, "Δ", "95 % seeds",
         "95 % both", "q seeds", "q both", "q sentences",
     )  # fmt: skip
     return Table("languages", text, columns, tuple(rows), (0, 2))
+
+
+def measured(facts: pd.DataFrame) -> list[str]:
+    """Columns of a facts frame in which something was measured."""
+    return [name for name in MEASURED if facts[name].notna().any()]
+
+
+def decimals(value: Any) -> str:
+    """A measured number, ``–`` where it is unknown."""
+    return "–" if pd.isna(value) else f"{value:.2f}"
 
 
 def group_table(source: Source, confirmed: Confirmed) -> Table:
@@ -230,8 +253,9 @@ def group_table(source: Source, confirmed: Confirmed) -> Table:
             f"{r['adjusted_n']}", words.span(Interval(r["seed_low"], r["seed_high"])),
         )  # fmt: skip
         rows.append(row)
+    of = f" of test {source.claimed}, less of which is a gain" if source.is_error else ""
     text = (
-        f"Gain of {confirmed.headline} over {confirmed.control} by group of target languages, in points. "
+        f"Gain of {confirmed.headline} over {confirmed.control} by group of target languages, in points{of}. "
         f"{caption(source)} The unit is the language, regional variants count once: Welch interval and permutation p "
         "over languages; q: corrected (Benjamini-Hochberg); adjusted: given baseline score and log pretraining size "
         f"({pretraining.words(source.pretraining)}'s); last column: interval over seeds, these languages held."
@@ -273,7 +297,8 @@ def doses(findings: Findings) -> Table:
     text = (
         f"Gain over no perturbation by dose, validation {findings.source.metric}, in points. "
         f"{caption(findings.source)} Dose: achieved RMS norm of the perturbation per token over the encoder's mean "
-        "embedding norm; of moved weights, over theirs. Intervals at 95 %, each for itself."
+        "embedding norm; of moved weights, over theirs; of respelt or replaced words, "
+        "their share. Intervals at 95 %, each for itself."
     )
     if findings.source.failed:
         text += f" {words.failed_points(findings.source.failed, findings.source.designed)}"
@@ -381,7 +406,8 @@ def _compared_row(source: Source, claim: Difference | None) -> tuple[str, ...]:
     task, rule = (source.config.trial.task.title, source.rule) if has_study else ("–", "not recorded")
     if rule == "target_validation":
         rule += " (oracle selection, uses target labels)"
-    known = (source.name, task, rule, words.reduction(source.endpoint))
+    of = f" of {metric}" if (metric := source.config.protocol.primary_metric) else ""
+    known = (source.name, task, rule, f"{words.reduction(source.endpoint)}{of}")
     if claim is None:
         return (*known, "not confirmed", *[""] * 6)
     label, spans = source.supervision.get(claim.treatment, "–"), (words.span(claim.by_seed), words.span(claim.by_both))

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from study.question import encoders
+from study.question import encoders, objectives
 from study.question.config import StudyConfig
 from study.question.objectives import STANDARD
 from study.record.record import Phase, TrialRecord
@@ -177,11 +177,13 @@ def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
     axes = (view.varied or FALLBACK_AXES)[:MOST_AXES]
     ending = MEAN if view.rows == "replicates" else ""
 
-    def summary(name: str) -> str:
-        return metric_key(summary_key(view.split, view.metric, name))
+    def summary(name: str, metric: str | None = None) -> str:
+        return metric_key(summary_key(view.split, metric or view.metric, name))
 
-    endpoint = summary(_endpoint(config))
+    protocol = config.protocol
+    endpoint = summary(_endpoint(config), protocol.primary_metric)
     rank_key = summary("selection_mean") if view.phase == "run" else endpoint
+    is_lower_better = objectives.is_lower_better(_endpoint(config), protocol.primary_metric)
     shown = [f"{summary(name)}{ending}" for name in ("source", "target_mean", "low_resource_mean")]
     columns = list(dict.fromkeys([f"{rank_key}{ending}", f"{endpoint}{ending}", *shown]))
     spread = [f"{endpoint}{SPREAD}", f"{endpoint}{NUMBER}"] if ending else []
@@ -192,7 +194,7 @@ def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
     return {
         # Any order but by date makes the page list children as rows of their own.
         "orderByKey": f"metrics.`{rank_key}{ending}`",
-        "orderByAsc": False,
+        "orderByAsc": view.phase != "run" and is_lower_better,
         "searchFilter": f"tags.`{UUID}` = '{uuid}' and tags.{PHASE} = '{view.rows_phase}'",
         "startTime": "ALL",
         "lifecycleFilter": "Active",

@@ -73,7 +73,7 @@ def study_tags(record: StudyRecord, config: StudyConfig) -> dict[str, str]:
         "code_version": record.code_version,
         "protocol_hash": record.protocol_hash,
         "selection_rule": config.protocol.selection,
-        "primary_endpoint": config.protocol.primary_endpoint,
+        "primary_endpoint": config.protocol.endpoint,
         "mode": config.search.mode,
         "sampler": config.search.sampler,
         "test_openings": len(record.openings),

@@ -138,7 +138,7 @@ def _trial_table(study: Study, every_trial: bool, room: int | None) -> str:
 
 def _least(config: StudyConfig) -> list[str]:
     """The compared reductions, the least first: what is claimed is the last to go."""
-    endpoint = config.protocol.primary_endpoint
+    endpoint = config.protocol.endpoint
     return [*(name for name in reversed(COMPARED) if name != endpoint), endpoint]
 
 
@@ -277,7 +277,7 @@ def _confirmed(study: Study, room: int | None) -> str:
             groups.setdefault(name, []).append(scored)
     if not groups:
         return ""
-    endpoint = study.config.protocol.primary_endpoint
+    endpoint = study.config.protocol.endpoint
     titles = list(dict.fromkeys([endpoint, *COMPARED[:-1]]))
     rows = [["configuration", "seeds", *titles]]
     for name, evaluations in groups.items():
@@ -296,9 +296,8 @@ def _confirmed(study: Study, room: int | None) -> str:
 
 
 def _endpoint(config: StudyConfig, evaluation: Evaluation) -> dict[str, float]:
-    name = config.protocol.primary_endpoint
     try:
-        return {name: objectives.reduce(name, evaluation, config)}
+        return {config.protocol.endpoint: objectives.endpoint(evaluation, config)}
     except objectives.UnscoredError:
         return {}
 

@@ -42,6 +42,8 @@ class Augmentation(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     supervision: ClassVar[Supervision]
+    dose: ClassVar[str] = "augmentation.probability"
+    """The path of the setting that says how much of it there is, on which its doses are compared."""
 
     @abstractmethod
     def __init__(self, config: AugmentationConfig, corpus: Corpus) -> None:

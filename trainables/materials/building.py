@@ -18,6 +18,7 @@ from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.materials import noised, noisy_files, substitutes, views
 from trainables.materials.arrays import noised_folder, of_rows, places, read_rows, renumbered, save, write_rows
+from trainables.materials.keys import has_copies
 from trainables.model.families import Numbers, number_of
 from trainables.model.resegmenting import Resegmenting
 from trainables.perturbation import view_of
@@ -121,7 +122,7 @@ def build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
         return {file.stem: list(texts_of(read_rows(file), columns)) for file in files if file.stem != source}
 
     rows: Sequence[Row] = task.rows["train"][source]
-    if config.augmentation.method != "none":
+    if has_copies(config):
         rows = augment(config.augmentation, rows, columns, source, seed, others)
     train = task.shape.encode(rows, tokenizer, config.task.max_length)
     _check_ids(encoder, {"train": {source: train}}, config.encoder.name_or_path)

@@ -26,6 +26,7 @@ from study.reporting.source import from_ledger
 from study.views import tables as show
 from tests.study.reporting import conftest as planted
 from trainables.errors import UserError
+from trainables.scores import LanguageScores
 
 LOOKS = {"seeds": {"most": 9, "look_every": 3}, "spending": "obrien_fleming"}
 
@@ -116,6 +117,32 @@ def test_a_clear_effect_stops_it_and_it_stays_stopped(confirmed: Callable[..., P
     said = [text for _, text in found.conclusions]
     assert any("of at most 9, by bounds that keep 5 %" in text and "crossed the bound" in text for text in said)
     assert "repeated confidence intervals" in {t.name: t for t in tables.all_tables(found)}["headline"].caption
+
+
+def test_looks_are_at_the_metric_that_is_claimed(
+    confirmed: Callable[..., Place], ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which languages have one score each: the look is at what the report will say."""
+
+    def brier(proposal: Any) -> LanguageScores:
+        own = proposal.trial.training.seed, proposal.point.get("perturbation.method")
+        drawn = {k: float(planted.noise(k, *own).normal(0, 0.002)) for k in planted.LANGUAGES}
+        values = {k: 0.7 - planted.gain(proposal, k) + drawn[k] for k in planted.LANGUAGES}
+        return LanguageScores(values, dict.fromkeys(values, planted.EXAMPLES))
+
+    monkeypatch.setattr(planted, "brier", brier)
+    config = study(primary_metric="brier").model_dump(mode="json")
+    (tmp_path / "planted").mkdir()
+    with (tmp_path / "planted" / ledger.name).open("w", encoding="utf-8") as file:
+        for event in read_events(ledger):
+            changed = {**event, "config": config} if event["event"] == "study" else event
+            file.write(json.dumps(changed) + "\n")
+    place = confirmed()
+    last = read_study(place.ledger).looks[-1]
+    assert last["verdict"] == "crossed" and last["estimate"] == pytest.approx(-0.12, abs=0.01)
+    found = find(from_ledger("planted", tmp_path)).confirmed
+    assert found is not None
+    assert (found.claim.estimate, found.claim.by_both.low) == pytest.approx((last["estimate"], last["low"]))
 
 
 def test_killed_anywhere_it_comes_to_the_same(confirmed: Callable[..., Place]) -> None:

@@ -106,3 +106,23 @@ def test_alignment_is_described_and_its_pairs_are_looked_for(tmp_path: Path) -> 
     ):
         with pytest.raises(UserError, match=rule):
             preflight.tested(study(**alignment))
+
+
+def test_a_metric_that_the_evaluation_does_not_have_is_one_line() -> None:
+    """By its very name: a rate that is not scored, an area of one rate, a misspelt one."""
+    evaluation = {"noise": [{"kind": "character", "rate": [0.1]}], "calibration": {}}
+
+    def lines(metric: str) -> list[str]:
+        given = {"name": "s", "question": "q", "trial": {"evaluation": evaluation}}
+        config = validate(StudyConfig, {**given, "protocol": {"primary_metric": metric}})
+        try:
+            preflight.tested(config)
+        except UserError as error:
+            return error.lines
+        return []
+
+    for metric in ("noise_accuracy_character_0.1", "noise_brier_character_0", "calibration_error", "accuracy"):
+        assert lines(metric) == []
+    for metric in ("noise_accuracy_character_0.2", "noise_accuracy_character_area", "calibration_eror", "accuracies"):
+        (line,) = lines(metric)
+        assert line.startswith("protocol.primary_metric: is not measured by trial.evaluation"), line

@@ -17,6 +17,7 @@ from trainables.loading import validate
 from trainables.tasks.definition import complete
 from trainables.tasks.plan import Plan
 
+
 RECIPES = [name for name, _ in catalogue.recipes()]
 
 
@@ -129,3 +130,19 @@ def test_facts_of_the_study_go_before_those_of_the_file_however_spelt(tmp_path: 
     task = TaskConfig.model_validate({"name": str(tmp_path / "task.yaml"), "facts": {"sw": {"name": "Study"}}})
     assert {code: known.name for code, known in complete(task).own.items()} == {"sw": "Study"}
     assert complete(complete(task)) == complete(task)
+
+
+def test_what_a_search_among_all_languages_costs_is_said() -> None:
+    told = dict(catalogue.tasks())
+    assert "candidates cut" in told["mewslix"]
+    assert "550,218 candidates are encoded an evaluation of test" in told["mewslix"]
+    assert "candidates" not in told["xnli"]
+
+
+def test_every_shipped_method_but_none_and_ear_has_a_dose_with_its_unit() -> None:
+    """`ear` has three weights, none of which is how much of it there is."""
+    listed = dict(catalogue.methods())
+    for name, words in listed.items():
+        assert ("; dose: " in words) == (name not in ("none", "ear")), name
+    assert listed["character_noise"].endswith("(supervision: none; dose: augmentation.probability, share of words)")
+    assert listed["sam"].endswith("; dose: relative_weight_norm, length of the weights' step, over theirs)")

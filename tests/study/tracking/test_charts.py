@@ -45,7 +45,11 @@ def test_a_view_lists_one_phase_and_draws_what_was_searched(config: StudyConfig)
 def test_the_view_of_confirm_shows_the_test_split(config: StudyConfig) -> None:
     shown = state(charts.view_tag(UUID, config, View("confirm", "f1", ("sw",), 5.0))[1])
     assert shown["orderByKey"] == "metrics.`test_summary/f1.low_resource_mean`"
-    assert "validation" not in json.dumps(shown)
+    assert "validation" not in json.dumps(shown) and not shown["orderByAsc"]
+    named = config.protocol.model_copy(update={"primary_metric": "brier"})
+    claimed = config.model_copy(update={"protocol": named})
+    least = state(charts.view_tag(UUID, claimed, View("confirm", "f1", ("sw",), 5.0))[1])
+    assert least["orderByKey"] == "metrics.`test_summary/brier.low_resource_mean`" and least["orderByAsc"]
     assert shown["compareRunCharts"][0]["selectedParams"] == list(charts.FALLBACK_AXES)
 
 
