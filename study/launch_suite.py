@@ -36,22 +36,30 @@ def run(config: SuiteConfig, options: Options) -> int:
     Returns the exit status: 0 done, 1 if a member failed or is not finished. Raises `UserError` for anything that
     forbids to start, with every mistake of every member; then nothing was written.
     """
-    name = config.suite.name
-    roots.refresh(options.root, name)
-    place = roots.place(options.root, name)
-    if place.ledger.exists():
-        raise UserError(f"suite.name: {name} is the name of a study; choose another with suite.name=… (got {name!r})")
-    members = suites.expand(config)
-    if place.manifest.exists():
-        existing = find(options.root, name)
-        _same_suite(config, members, existing)
+    name, members = config.suite.name, suites.expand(config)
+    existing = begun(config, options)
+    if existing is not None:
         if existing.condition != "finished":
             raise UserError(_how_to_go_on(existing))
         return _conclude(options, existing)
     _take_on(members, options)
     preflight.check_together(members, options.root, options.address)
-    manifest.write(place, config.model_dump(mode="json"))
+    manifest.write(roots.place(options.root, name), config.model_dump(mode="json"))
     return _run(find(options.root, name), options, {})
+
+
+def begun(config: SuiteConfig, options: Options) -> FoundSuite | None:
+    """The suite of this name where there is one. Raises `UserError` where it asks for something else than `config`."""
+    name = config.suite.name
+    roots.refresh(options.root, name)
+    place = roots.place(options.root, name)
+    if place.ledger.exists():
+        raise UserError(f"suite.name: {name} is the name of a study; choose another with suite.name=… (got {name!r})")
+    if not place.manifest.exists():
+        return None
+    existing = find(options.root, name)
+    _same_suite(config, suites.expand(config), existing)
+    return existing
 
 
 def resume(name: str, options: Options) -> int:

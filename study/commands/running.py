@@ -13,6 +13,7 @@ from study.commands.options import (
     how,
     max_failures_option,
     member_option,
+    root_option,
     run_options,
     take_over_option,
 )
@@ -59,6 +60,31 @@ def run(
     if isinstance(asked, SuiteConfig):
         return launch_suite.run(asked, how(options))
     return launch.run(catalogue.enqueued(asked, enqueue), how(options), learn_from)
+
+
+@click.command(epilog=example("study submit quickstart scaling.gpus_per_worker=1 --slurm 'nodes=2 gpus-per-node=4'"))
+@config_arguments
+@root_option
+@take_over_option
+@click.option(
+    "--slurm",
+    multiple=True,
+    required=True,
+    metavar="'KEY=VALUE …'",
+    help="Long options of sbatch, such as nodes, gpus-per-node, time, partition, account; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the job, as a script for sbatch, and submit nothing.")
+def submit(config: str, overrides: Sequence[str], slurm: Sequence[str], dry_run: bool, **options: Any) -> int:
+    """Hand the study or suite in CONFIG to Slurm, as one job on any number of nodes.
+
+    The job runs Ray on its nodes for as long as it lasts. Before its time limit the trials write their checkpoints, and
+    the job queues itself again, until the study is finished; so it does after a preemption, or where a node is lost.
+    What has begun already is gone on with. The root is a folder that all nodes share, or a URI.
+    """
+    from study import submission
+    from study.launch import Options
+
+    return submission.submit(config, overrides, Options(**options), slurm, dry_run)
 
 
 @click.command(epilog=example("study resume quickstart"))
