@@ -150,7 +150,7 @@ def space(name: str) -> Rows:
 
 
 def methods() -> Rows:
-    """Robust training methods: perturbations, what stands around one, augmentations; their supervision and dose."""
+    """Robust training methods: perturbations, what stands around one, augmentations; supervision and dose. And syntax."""
     from trainables import augmentation, perturbation, syntax
 
     rows: list[tuple[str, str, str, str]]

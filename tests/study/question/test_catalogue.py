@@ -140,9 +140,10 @@ def test_what_a_search_among_all_languages_costs_is_said() -> None:
 
 
 def test_every_shipped_method_but_none_and_ear_has_a_dose_with_its_unit() -> None:
-    """`ear` has three weights, none of which is how much of it there is."""
+    """`ear` has three weights, none of which is how much of it there is; layers of syntax are there or not."""
     listed = dict(catalogue.methods())
+    assert "(supervision: syntax)" in listed["syntax.kind=gate"]
     for name, words in listed.items():
-        assert ("; dose: " in words) == (name not in ("none", "ear")), name
+        assert ("; dose: " in words) == (name not in ("none", "ear", "syntax.kind=augmented", "syntax.kind=gate")), name
     assert listed["character_noise"].endswith("(supervision: none; dose: augmentation.probability, share of words)")
     assert listed["sam"].endswith("; dose: relative_weight_norm, length of the weights' step, over theirs)")

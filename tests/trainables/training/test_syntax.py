@@ -84,12 +84,14 @@ def test_workers_and_micro_batches_take_the_steps_of_one_worker(
     assert_close(trained(trial(shape, tmp_path, **point, **{"training.micro_batch_size": 2})), alone)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_that_is_added_learns(kind: str, tmp_path: Path) -> None:
-    of = trial("tagging", tmp_path, **SMALL[kind])
+def test_all_that_is_added_learns(kind: str, precision: str, tmp_path: Path) -> None:
+    of = trial("tagging", tmp_path, **SMALL[kind], **{"training.precision": precision})
     before = {name: tensor.clone() for name, tensor in trainable_weights(of.model).items() if "syntax." in name}
     assert before
-    after = trained(of)[1]
+    losses, after = trained(of)
+    assert np.isfinite(losses).all()
     assert [name for name, tensor in before.items() if torch.equal(tensor, after[name])] == []
 
 
