@@ -150,7 +150,7 @@ def space(name: str) -> Rows:
 
 
 def methods() -> Rows:
-    """Robust training methods: perturbations, what stands around one, augmentations; supervision and dose. And syntax."""
+    """Perturbations, what stands around one, augmentations, and syntax, with their supervision and dose."""
     from trainables import augmentation, perturbation, syntax
 
     rows: list[tuple[str, str, str, str]]
