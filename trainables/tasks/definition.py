@@ -95,6 +95,14 @@ class Layout(Config):
     """Code -> what these files call it, where they call languages otherwise."""
     language_column: str | None = None
     """Column that says each row's language."""
+    format: FormatName | None = None
+    """Format of these files; none: as the task says."""
+    header: tuple[str, ...] = ()
+    """Names of the columns of files that have no line of names, or one of just these; none: as the task says."""
+    columns: Names = Field(default_factory=dict)
+    """Column as these files call it -> as the task's do, where they call it otherwise."""
+    labels: Names = Field(default_factory=dict)
+    """Label as these files spell it -> as the task calls it, where they spell it otherwise."""
 
 
 class TaskDefinition(Config):
@@ -276,6 +284,7 @@ class TaskDefinition(Config):
         changes: dict[str, Any] = {"files": layout.files, "layouts": (), "language_column": layout.language_column}
         if layout.languages:
             changes["languages"] = layout.languages
+        changes |= {name: given for name in ("format", "header") if (given := getattr(layout, name))}
         return TaskDefinition.model_validate(self.model_dump(exclude_unset=True) | changes)
 
     def external(self, code: str) -> str:
