@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -14,34 +14,12 @@ import psutil
 import pytest
 
 from tests.trainables.model.test_by_word import ROWS
+from tests.trainables.standing import Standing, dying, failing, number
 from trainables.config import EncoderConfig
 from trainables.model.encoder import load_tokenizer
 from trainables.tasks import encoding
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.tokenising import in_processes
-
-
-class Standing:
-    """In the place of what tokenises."""
-
-    def __init__(self, whole: Callable[[Any], Any]) -> None:
-        self.whole = whole
-
-
-def number(rows: Sequence[Any]) -> list[int]:
-    """Which process it is."""
-    return [os.getpid() for _ in rows]
-
-
-def failing(rows: Any) -> Any:
-    """Cannot."""
-    raise ValueError("of this text")
-
-
-def dying(rows: Any) -> Any:
-    """Is killed, as by the system where memory is short."""
-    os._exit(7)
-
 
 CHUNKS = [[("a",)] * 3 for _ in range(20)]
 
