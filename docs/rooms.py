@@ -20,7 +20,7 @@ VOCABULARY = (
     "errors lazy seeds schedule background progress environment machine devices config fields loading pretraining "
     "languages typology conditions scores layout batch distributed"
 )
-DOORS = "launch launch_suite removal commands cli notebook __main__"
+DOORS = "launch launch_suite submission removal cached commands cli notebook __main__"
 
 ORDER: Mapping[str, Sequence[Sequence[str]]] = {
     "trainables": (

@@ -101,13 +101,13 @@ def confirming(
     with roots.opened(place, take_over, hear) as ledger:
         record = reading.update()
         asked = sum(t.phase == "confirm" for t in record.trials.values())
-        # The parts of a confirmation with looks are one opening, agreed on before.
-        if asked < len(planned) and (config.protocol.confirm is None or not record.openings):
-            configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
+        configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
+        if asked < len(planned) and not _is_open(config, record, configurations):
             most = "at most " * (config.protocol.confirm is not None) + str(config.protocol.most_seeds)
             reason = f"confirm {', '.join(configurations)} over {most} seeds"
             looks.announce(config, ledger)
-            ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
+            about = {"reason": reason, "configurations": configurations}
+            ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), **about)
         known = made_from(config, ("validation", "test"))
         config = measuring.opened(config)
         write_study(config, ledger, record, known)
@@ -116,6 +116,14 @@ def confirming(
         yield Member(Trials(config, ledger, record, planned), checkpoints, hear)
         if not retry and looks.due(config, record := reading.update()):
             looks.take(config, record, results(config, record, place), ledger)
+
+
+def _is_open(config: StudyConfig, record: StudyRecord, configurations: Sequence[str]) -> bool:
+    """Whether the test split was opened for these already: the parts of a confirmation with looks are one opening,
+    agreed on before, and who opened it may have been killed before the first trial."""
+    if config.protocol.confirm is not None:
+        return bool(record.openings)
+    return any(set(configurations) <= set(opening.get("configurations", ())) for opening in record.openings)
 
 
 def _execute(

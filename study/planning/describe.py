@@ -8,7 +8,7 @@ from pathlib import Path
 import search_spaces
 from study.execution.concurrency import on_a_card
 from study.planning import needs, preflight
-from study.question import alignments, arms, encoders, objectives
+from study.question import alignments, arms, encoders, literature, objectives
 from study.question.config import ProtocolConfig, ScalingConfig, StudyConfig
 from study.views.found import planned
 from study.views.values import selection_words
@@ -37,6 +37,7 @@ def words(config: StudyConfig, root: Path) -> str:
         "selection": [selection_words(config)],
         "confirm": [f"{_seeds(config.protocol)}; primary endpoint {config.protocol.endpoint}"],
         "groups": _groups(config, tested),
+        **({"published": published} if (published := literature.words(config)) else {}),
         "workers": _workers(config.scaling),
         "time": _time(config, root),
         "disk": [needs.disk(config, root)],

@@ -9,6 +9,7 @@ points     points and dimensions in words
 arms       treatments that are each tuned by a search of their own; alignments: which aligned encoders there may be
 checks     whether a study makes sense as a whole
 encoders   which encoders a study trains, what the space fixes for each, whose pretraining languages are meant
+literature scores that others have published, and which of them stand beside a study
 catalogue  what there is to choose from: recipes, tasks, spaces, methods; published: of encoders;
            reference writes docs/configuration.md
 """

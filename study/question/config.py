@@ -187,6 +187,33 @@ class TrackingConfig(Config):
     """Register the chosen trial's model under the study's name when the study ends (half a gigabyte and more)."""
 
 
+class Published(Config):
+    """Scores that somebody has published, or that are one's own from elsewhere, to stand beside the study's."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    """What the report calls them."""
+    where: str
+    """Where they are from: paper, table, page."""
+    values: Annotated[dict[str, Annotated[float, Field(ge=0.0, le=100.0)]], Field(min_length=1)]
+    """Language -> score on test, in percent."""
+    task: str | None = None
+    """Task of the catalogue; none: the study's (of a suite it must be named)."""
+    encoder: str | None = None
+    """Which encoder was fine-tuned; none: the study's."""
+    metric: str | None = None
+    """Metric of the task; none: its primary one."""
+    source_language: str | None = None
+    """Language trained on; none: the study's."""
+    seeds: PositiveInt | None = None
+    """Seeds that they are a mean over, where that is known."""
+    average: float | None = None
+    """The mean as it was printed, the source counted; it stands beside no other set of languages."""
+    confidence: str = ""
+    """How surely the numbers are those of the source."""
+    differs: tuple[str, ...] = ()
+    """What is known to be otherwise than in this study, in words."""
+
+
 class StudyConfig(Config):
     """One question: a base trial configuration, a search space, a protocol, a budget."""
 
@@ -197,6 +224,9 @@ class StudyConfig(Config):
     measured: dict[str, dict[str, float | None]] | None = None
     """By language its `fertility`, tokens a word, and `overlap`, share of its tokens that are trained on. Measured on
     the study's own rows when it begins, whatever stands here; null in studies from before that was done."""
+    reference: tuple[str | Published, ...] | None = None
+    """Published scores that stand beside the study's own in its report: names of shipped ones (`conneau2020`), or one's
+    own; none: whatever is shipped of its task and encoder; `[]`: nothing."""
     trial: TrialConfig = TrialConfig()
     """The base that every trial varies."""
     search: SearchConfig = SearchConfig()
@@ -246,6 +276,8 @@ class SuiteConfig(Config):
     """Name, members and endpoint."""
     question: str = ""
     """The question it answers, in words."""
+    reference: tuple[str | Published, ...] | None = None
+    """As in a study; of what is named each member has what is of its task and encoder."""
     trial: TrialConfig = TrialConfig()
     """As in a study."""
     search: SearchConfig = SearchConfig()

@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from study.analysis import intervals
+from study.analysis import intervals, sequential
 from study.analysis.frames import Reduction, language_facts, language_scores, of_languages
 from study.proposals import ranking
-from study.question import arms, encoders, objectives
-from study.question.config import StudyConfig
+from study.question import arms, encoders, literature, objectives
+from study.question.config import Published, StudyConfig
 from study.record.record import TrialRecord
 from study.reporting import words
 from study.views import history
@@ -89,6 +89,8 @@ class Source:
     """How often the test split was opened."""
     looks: tuple[Mapping[str, Any], ...] = ()
     """What the looks at the confirmation found: the ledger's `look` events."""
+    plan: sequential.Plan | None = None
+    """When it looks, and by which bounds, as agreed before the test split was opened."""
     seeds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Confirmed configuration -> seeds under which it has scores, and seeds that it was to be trained under."""
     failed: int = 0
@@ -116,6 +118,8 @@ class Source:
     """Test scores of the confirm trials by other metrics than the claimed one: a trial frame."""
     answers: pd.DataFrame | None = None
     """Results frame of the primary metric, example by example, where `results` are of another."""
+    published: tuple[Published, ...] = ()
+    """What others have published of this task and the headline's encoder."""
 
     @property
     def endpoint(self) -> str:
@@ -225,6 +229,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         baseline_ranks_higher=bool(choice and choice.baseline_ranks_higher),
         openings=len(study.record.openings),
         looks=tuple(study.record.looks),
+        plan=_plan(study.record.agreed),
         seeds=_seeds(names, confirmed, results) if results is not None else {},
         failed=sum(t.kind == "design" and t.state == "FAIL" for t in study.trials),
         designed=sum(t.kind == "design" for t in study.trials),
@@ -243,7 +248,21 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         further=_without(further, repeated),
         answers=answers,
+        published=_published(config, winner),
     )
+
+
+def _plan(agreed: Mapping[str, Any] | None) -> sequential.Plan | None:
+    if agreed is None:
+        return None
+    return sequential.Plan(tuple(agreed["looks"]), tuple(agreed["bounds"]), agreed["spending"])
+
+
+def _published(config: StudyConfig, winner: TrialConfig | None) -> tuple[Published, ...]:
+    """Of the study's task, and of the encoder that its headline has, where it trains several."""
+    mine = (winner or config.trial).encoder.name_or_path
+    rows = literature.of_study(config)
+    return tuple(row for row in rows if row.encoder is None or literature.same_encoder(row.encoder, mine))
 
 
 def _seeds(names: Iterable[str], confirmed: Sequence[TrialRecord], results: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -346,6 +365,8 @@ def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
     yield "task", f"{task.title}, trained on {task.source_language} only"
     yield "encoder", ", ".join(encoders.labels(config))
     yield "selection rule", f"{config.protocol.selection}. {selection_words(config)}"
+    for told in literature.words(config):
+        yield "published beside it", told
     yield "primary endpoint", f"{config.protocol.endpoint}, test split; all else is exploratory"
     objective = config.search.optimised[0]
     yield "objective", f"{objective.name}, {objective.direction}"

@@ -13,7 +13,7 @@ from study.question import rules
 from study.reporting import tables, words
 from study.reporting.findings import Findings, find
 from study.reporting.source import Source, from_ledger
-from study.reporting.tables import Table
+from study.reporting.table import Table
 from study.views import tables as views
 from tests.study.reporting.conftest import build, configured
 
