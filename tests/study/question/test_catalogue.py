@@ -17,7 +17,6 @@ from trainables.loading import validate
 from trainables.tasks.definition import complete
 from trainables.tasks.plan import Plan
 
-
 RECIPES = [name for name, _ in catalogue.recipes()]
 
 
