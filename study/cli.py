@@ -23,7 +23,7 @@ FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 """Exit statuses beside 0, done."""
 
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
-    "Run": (running.run, running.resume, running.retry, running.confirm),
+    "Run": (running.run, running.submit, running.resume, running.retry, running.confirm),
     "Look": (looking.ls, looking.show, looking.watch, looking.rank, looking.plot, looking.mlflow),
     "Take out": (taking.report, taking.export, taking.model, taking.soup, taking.rebuild),
     "Clear away": (clearing.rm, clearing.cache),

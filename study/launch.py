@@ -21,8 +21,9 @@ from study.views.progress import Mode, watched
 from study.views.values import first_value
 from trainables.errors import UserError, shown
 
-NO_PART_OF_A_STUDY = ("search.max_failures", "measured")
-"""Keys that are no choice of a result: an option of a command may have changed them, or they follow from the rest."""
+NO_PART_OF_A_STUDY = ("search.max_failures", "measured", "reference")
+"""Keys that are no choice of a result: an option of a command, or a later recipe, may have changed them, or they follow
+from the rest."""
 
 ONCE_NO_CHOICE = ("trial.task.words",)
 """Keys that are none in studies from before there was a choice: those go on with what they had."""
@@ -45,17 +46,25 @@ def run(config: StudyConfig, options: Options, learn_from: Sequence[str] = ()) -
     `learn_from` names studies under the same root whose ended trials become history to the sampler.
     Returns the exit status: 0 done, 1 failed. Raises `UserError` for anything that forbids to start.
     """
-    roots.refresh(options.root, config.name)
-    place = roots.place(options.root, config.name)
-    if place.ledger.exists():
-        existing = find(options.root, config.name)
-        same_configuration(config, existing)
+    existing = begun(config, options)
+    if existing is not None:
         if existing.condition != "finished":
             raise UserError(_how_to_go_on(existing))
         return _conclude(options, existing)
     preflight.check(config, options.root, options.address)
+    place = roots.place(options.root, config.name)
     others = [find(options.root, n).record for n in learn_from]
     return _execute(config, place, options, Reading(place.ledger), learn_from=others)
+
+
+def begun(config: StudyConfig, options: Options) -> Study | None:
+    """The study of this name where there is one. Raises `UserError` where it is another one than `config`."""
+    roots.refresh(options.root, config.name)
+    if not roots.place(options.root, config.name).ledger.exists():
+        return None
+    existing = find(options.root, config.name)
+    same_configuration(config, existing)
+    return existing
 
 
 def resume(name: str, options: Options, known: Study | None = None) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,11 +85,92 @@ def test_nothing_listens_to_the_world_unasked(cluster: Cluster) -> None:
     assert "chmod 600 ~/.ray/auth_token" in cluster["setup_commands"]
 
 
-def test_what_is_installed_is_pinned(cluster: Cluster) -> None:
-    commands = [line for key in cluster if key.endswith("setup_commands") for line in cluster[key]]
-    installs = [line for line in commands if "pip install" in line and "--no-deps" not in line]
-    assert installs
-    assert all("--constraint" in line and "constraints.txt" in line for line in installs)
+def text(path: str) -> str:
+    return (REPOSITORY / path).read_text(encoding="utf-8")
+
+
+def test_every_kind_of_machine_is_set_up_by_one_script_and_what_that_installs_is_pinned(cluster: Cluster) -> None:
+    assert "sh ~/robust-transfer-study/cluster/set_up.sh ~/venv" in cluster["setup_commands"]
+    assert "cluster/set_up.sh /opt/venv" in text("cluster/Dockerfile")
+    for line in [*text("cluster/set_up.sh").splitlines(), *cluster.get("head_setup_commands", [])]:
+        if "pip" in line and "install" in line and "--no-deps" not in line:
+            assert "--constraint" in line and "constraints.txt" in line
+
+
+def kuberay() -> Cluster:
+    job = content("cluster/kuberay.yaml")["spec"]
+    assert isinstance(job, dict)
+    return job
+
+
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every path of a document and what is there, with [] for the items of lists."""
+    yield path, value
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from flat(each, f"{path}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for each in value:
+            yield from flat(each, f"{path}[]")
+
+
+def test_the_job_on_kubernetes_is_one_by_kuberays_schema() -> None:
+    schema = content("tests/data/rayjob.yaml")
+    types: dict[str, Any] = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+    job = content("cluster/kuberay.yaml")
+    unknown = []
+    for path, value in flat(job):
+        if not path or path.startswith("metadata."):
+            continue
+        kind = schema["fields"].get(
+            path, schema["fields"].get(re.sub(r"(rayStartParams|limits|requests)\..*", r"\1.*", path))
+        )
+        fits = isinstance(value, types.get(kind, (int, str))) if isinstance(kind, str) else kind and value in kind
+        if not fits:
+            unknown.append((path, value, kind))
+    assert unknown == []
+    paths = {path for path, _ in flat(job)}
+    for required in schema["required"]:
+        above = required.rpartition(".")[0].removesuffix("[]")
+        assert required in paths or above not in paths, required
+
+
+def test_what_clusters_share_is_the_same_for_all_of_them() -> None:
+    cloud, job, batch = content("cluster.yaml"), kuberay(), text("cluster/slurm.sbatch")
+    cluster = job["rayClusterSpec"]
+    head, (worker,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    resources = json.loads(json.loads(head["rayStartParams"]["resources"]))
+    here = cloud["available_node_types"]["head"]["resources"]
+    assert {"CPU": int(head["rayStartParams"]["num-cpus"]), **resources} == here
+    assert re.search(rf'trial_driver\\":{resources["trial_driver"]}\}}', batch)
+    assert (worker["minReplicas"], worker["maxReplicas"]) == (0, cloud["max_workers"])
+    assert cluster["autoscalerOptions"]["idleTimeoutSeconds"] == 60 * cloud["idle_timeout_minutes"]
+    assert f"ray=={cluster['rayVersion']}" in re.sub(r"\[.*?\]", "", text("constraints.txt")).splitlines()
+    for group in (head, worker):
+        (container,) = group["template"]["spec"]["containers"]
+        names = {each["name"]: each["value"] for each in container["env"]}
+        assert all(f"{name}={names[name]} " in starts(cloud)[0] for name in names if name.startswith("RAY"))
+        assert names["STUDY_ROOT"].startswith("s3://")
+    # Whoever shows no token is refused, and the head is on no machine that may be taken back.
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert "RAY_AUTH_MODE=token" in batch and "--dashboard-host=127.0.0.1" in batch
+    assert "tolerations" not in head["template"]["spec"] and worker["template"]["spec"]["tolerations"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_job_that_runs_again_goes_on_with_its_study(known: bool, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    study.write_text(f'#!/bin/sh\n[ "$1" = show ] && exit {0 if known else 2}\necho "$@"\n', encoding="utf-8")
+    study.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(REPOSITORY / "cluster" / "begin.sh"), "first", "quickstart", "name=first", "x=[1, 2]"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = "resume first --take-over" if known else "run quickstart name=first x=[1, 2]"
+    assert done.stdout == f"{words} --address auto --plain\n"
 
 
 def test_every_machine_has_the_studies_at_one_path() -> None:

@@ -13,6 +13,7 @@ from study.commands.options import (
     how,
     max_failures_option,
     member_option,
+    root_option,
     run_options,
     take_over_option,
 )
@@ -61,6 +62,31 @@ def run(
     return launch.run(catalogue.enqueued(asked, enqueue), how(options), learn_from)
 
 
+@click.command(epilog=example("study submit quickstart scaling.gpus_per_worker=1 --slurm 'nodes=2 gpus-per-node=4'"))
+@config_arguments
+@root_option
+@take_over_option
+@click.option(
+    "--slurm",
+    multiple=True,
+    required=True,
+    metavar="'KEY=VALUE …'",
+    help="Long options of sbatch, such as nodes, gpus-per-node, time, partition, account; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the job, as a script for sbatch, and submit nothing.")
+def submit(config: str, overrides: Sequence[str], slurm: Sequence[str], dry_run: bool, **options: Any) -> int:
+    """Hand the study or suite in CONFIG to Slurm, as one job on any number of nodes.
+
+    The job runs Ray on its nodes for as long as it lasts. Before its time limit the trials write their checkpoints, and
+    the job queues itself again, until the study is finished; so it does after a preemption, or where a node is lost.
+    What has begun already is gone on with. The root is a folder that all nodes share, or a URI.
+    """
+    from study import submission
+    from study.launch import Options
+
+    return submission.submit(config, overrides, Options(**options), slurm, dry_run)
+
+
 @click.command(epilog=example("study resume quickstart"))
 @click.argument("name")
 @run_options
@@ -85,17 +111,26 @@ def resume(name: str, member: str | None, **options: Any) -> int:
 @take_over_option
 @max_failures_option
 @click.option("--force", is_flag=True, help="Also what failed by its own fault: a bad point, divergence.")
-def retry(name: str, trials: Sequence[int], force: bool, **options: Any) -> int:
+@member_option
+def retry(name: str, trials: Sequence[int], force: bool, member: str | None, **options: Any) -> int:
     """Run failed TRIALS of the study NAME again, or all that failed.
 
     They keep their numbers, points and seeds, and the study goes on after them as with resume. What failed by no fault
     of its own (workers lost, memory exhausted) continues from its last checkpoint, if that is left: the latest three
     have one. What failed by its own fault, with --force, begins anew. Once the test split is open only trials of
     confirm are retried. If interrupted, go on with resume, or with confirm.
-    """
-    from study import launch
 
-    return launch.retry(name, how(options), trials, force)
+    Of a suite: whatever failed of any of its members, one member after the other; TRIALS are those of a --member.
+    """
+    from study import launch, launch_suite
+    from study.suite import found
+
+    study = found.study_of(options["root"], name, member)
+    if found.is_suite(options["root"], study):
+        if trials:
+            study = found.one_study(options["root"], name, member, "retry TRIALS")
+        return launch_suite.retry(study, how(options), force)
+    return launch.retry(study, how(options), trials, force)
 
 
 @click.command(epilog=example("study confirm quickstart --runners-up 1"))

@@ -38,6 +38,8 @@ class TrialSearcher(Disposable, Searcher):
         """Why nothing can go on, though nothing is wrong with the trials."""
         self.leave: Callable[[], object] = lambda: None
         """Tells all trials to write their checkpoints and leave."""
+        self.begun: Callable[[], object] = lambda: None
+        """Called when Tune has begun, which takes SIGUSR1 for itself: it would end without any checkpoint."""
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
@@ -46,6 +48,7 @@ class TrialSearcher(Disposable, Searcher):
         return True  # limited here, so that asking happens when a slot frees
 
     def suggest(self, trial_id: str) -> Any:
+        self.begun()
         if self.interrupted:
             return Searcher.FINISHED
         if len(self.open) >= self.concurrent:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while trials run: their checkpoints first, then the end."""
+"""Ctrl-C and its like while trials run: their checkpoints first, then the end."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ IDLE_SECONDS = 60.0
 
 @contextmanager
 def interruptible(searcher: TrialSearcher, mailbox: Any, hear: Listener, grace: float) -> Iterator[None]:
-    """First Ctrl-C, SIGTERM or SIGHUP (a terminal that is gone): the trials are checkpointed and left, within
-    `grace` seconds. Second: stop at once. Under nohup a SIGHUP stays ignored."""
+    """First Ctrl-C, SIGTERM, SIGHUP (a terminal that is gone) or SIGUSR1 (a batch system whose time is nearly up): the
+    trials are checkpointed and left, within `grace` seconds. Second: stop at once. Under nohup a SIGHUP stays ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -45,8 +46,13 @@ def interruptible(searcher: TrialSearcher, mailbox: Any, hear: Listener, grace: 
             signal.raise_signal(signal.SIGINT)
 
     wanted = [number for number in HELD if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def listen() -> dict[signal.Signals, Any]:
+        return {number: signal.signal(number, handle) for number in wanted}
+
     with Background("signals", pass_on) as thread:
-        before = {number: signal.signal(number, handle) for number in wanted}
+        before = listen()
+        searcher.begun = listen
         try:
             yield
         finally:  # before the thread is told to stop: a handler that wakes it meanwhile would wait for itself

@@ -23,7 +23,7 @@ from study.execution.members import Listener, Member, Members
 from study.execution.retry import reopen
 from study.execution.trials import Trials
 from study.proposals import warm_start
-from study.question import encoders
+from study.question import alignments, encoders
 from study.question.config import ScalingConfig, StudyConfig
 from study.question.rules import protocol_hash
 from study.record.ledger import Ledger
@@ -36,6 +36,7 @@ from study.tracking.tracker import Tracker
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials.materials import fingerprints, prepare
+from trainables.progress import told
 from trainables.scores import Split
 from trainables.workers.driver import TrialDriver
 from trainables.workers.mailbox import Mailbox
@@ -112,12 +113,16 @@ def begun(
 
 
 def made_from(config: StudyConfig, splits: Sequence[Split] = ("validation",)) -> dict[str, str]:
-    """Prepare what trials read, with each of the study's encoders; the fingerprints of data and encoders.
+    """Prepare what trials read, with each of the study's encoders, aligned ones too as far as they can be listed; the
+    fingerprints of data and encoders.
 
     That of the only encoder is called ``encoder``, those of several by their names. Raises `UserError` for data and
     encoders that cannot be used.
     """
     found: dict[str, str] = {}
+    searched = alignments.choices(config) if "test" not in splits else []  # of those it is known which are confirmed
+    for trial in told(searched, "aligned encoders", "encoders", len(searched)):
+        prepare(trial, splits)
     trials = [apply_point(config.trial, point) for point in encoders.settings(config)]
     for trial in trials:
         mine = fingerprints(prepare(trial, splits))

@@ -11,7 +11,7 @@ from study.analysis.differences import Difference
 from study.reporting import tables, words
 from study.reporting.findings import Confirmed, Findings
 from study.reporting.source import Source, caption
-from study.reporting.tables import Table
+from study.reporting.table import Table
 
 Rows = list[dict[str, Any]]
 

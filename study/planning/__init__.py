@@ -7,5 +7,6 @@ fits       whether trials fit into the memory of their devices
 survey     what was understood of a task's data; survey_words: the same in tables; proposal: a file for a folder
 vocabulary how an encoder's tokenizer cuts the languages of a task
 dry_run    trials, hours and disk, by member of a suite
+slurm      a job of Slurm's for it
 describe   a study in words; describe_suite: several; power_plan: what a confirmation could show
 """

@@ -8,13 +8,13 @@ from pathlib import Path
 import search_spaces
 from study.execution.concurrency import on_a_card
 from study.planning import needs, preflight
-from study.question import encoders, objectives
+from study.question import alignments, arms, encoders, literature, objectives
 from study.question.config import ProtocolConfig, ScalingConfig, StudyConfig
 from study.views.found import planned
 from study.views.values import selection_words
 from trainables import alignment as aligned
 from trainables import machine
-from trainables.config import AdapterConfig, Budget, EncoderConfig
+from trainables.config import AdapterConfig, Budget, EncoderConfig, TrialConfig
 from trainables.languages import group, normalize
 from trainables.loading import apply_point
 from trainables.materials import weights
@@ -28,14 +28,16 @@ def words(config: StudyConfig, root: Path) -> str:
     sections = {
         "data": _data(config, tested),
         "encoder": _encoders(config, tested),
-        **({"alignment": _alignment(config)} if config.trial.alignment.pairs is not None else {}),
+        **({"alignment": found} if (found := list(_alignments(config))) else {}),
         "training": _training(config),
         "varies": _varies(config),
+        **({"arms": _arms(config)} if config.search.arms else {}),
         "proposals": _proposals(config),
         "objectives": [objectives.words(o) for o in config.search.objectives],
         "selection": [selection_words(config)],
         "confirm": [f"{_seeds(config.protocol)}; primary endpoint {config.protocol.endpoint}"],
         "groups": _groups(config, tested),
+        **({"published": published} if (published := literature.words(config)) else {}),
         "workers": _workers(config.scaling),
         "time": _time(config, root),
         "disk": [needs.disk(config, root)],
@@ -120,17 +122,27 @@ def _pretraining(config: StudyConfig, name: str, languages: Sequence[str]) -> st
     return f"pretrained on {len(seen)} of {len(targets)} target languages{those} ({whose}'s list)"
 
 
-def _alignment(config: StudyConfig) -> Iterator[str]:
-    """What is done before fine-tuning, once for all trials, and what is known of it."""
-    alignment = config.trial.alignment
-    yield (
-        f"{alignment.objective}, {alignment.steps} steps of {alignment.batch_size} sentence pairs of {alignment.pairs}"
-        f"{'' if alignment.control == 'none' else f' (control: {alignment.control})'}, anchor: {alignment.anchor}"
-    )
-    passes = alignment.steps * aligned.passes(alignment)
-    label = aligned.supervision(alignment)
-    yield f"  {passes:,} forward-equivalents, once for all trials that share it; supervision: {label}"
-    if alignment.objective != "none" and (known := aligned.known(config.trial)) is not None:
+def _alignments(config: StudyConfig) -> Iterator[str]:
+    """What is done before fine-tuning, once for all trials, and what is known of it: of all that the space offers."""
+    for trial in alignments.choices(config):
+        yield from _alignment(trial)
+    if found := alignments.endless(config):
+        yield f"{', '.join(found)} has no list of values: encoders are aligned when a trial asks for one"
+
+
+def _alignment(trial: TrialConfig) -> Iterator[str]:
+    alignment = trial.alignment
+    pairs = f"sentence pairs of {alignment.pairs}"
+    pairs += "" if alignment.control == "none" else f" (control: {alignment.control})"
+    if alignment.objective == "linear_map":
+        yield f"linear_map, a rotation for each language from all its {pairs}"
+    else:
+        steps = f"{alignment.steps} steps of {alignment.batch_size}"
+        yield f"{alignment.objective}, {steps} {pairs}, anchor: {alignment.anchor}"
+    paid, *per = aligned.cost_words(alignment).split(" ", 1) or [""]
+    cost, label = " ".join([paid, "forward-equivalents", *per]), aligned.supervision(alignment)
+    yield f"  {cost}, once for all trials that share it; supervision: {label}"
+    if (known := aligned.known(trial)) is not None:
         pairs = ", ".join(f"{code} {count}" for code, count in known["pairs"].items())
         yield f"  it is in the cache: {pairs} pairs, {sum(known['dropped'].values())} left out that are evaluated"
 
@@ -164,6 +176,16 @@ def _varies(config: StudyConfig) -> list[str]:
     if config.search.space is None:
         return [f"nothing: method {config.trial.perturbation.method}, once"]
     return search_spaces.load(config.search.space).describe()
+
+
+def _arms(config: StudyConfig) -> Iterator[str]:
+    """What each arm pins, what is left for it to search, and which were left out."""
+    for name, space in arms.spaces(config).items():
+        pinned = ", ".join(f"{path} {value}" for path, value in config.search.arms[name].items())
+        searched = ", ".join(d.path for d in space.searched) or "nothing"
+        yield f"{name}: {pinned}; searches {searched}"
+    yield from (f"{name}: left out, {why}" for name, why in config.search.left_out.items())
+    yield arms.effort(config)
 
 
 def _proposals(config: StudyConfig) -> Iterator[str]:

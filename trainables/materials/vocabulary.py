@@ -25,6 +25,7 @@ from trainables.materials.building import KEPT
 from trainables.materials.keys import materials_key
 from trainables.materials.materials import prepare
 from trainables.model.encoder import load_tokenizer
+from trainables.model.xlm_tokenizer import XlmTokenizer
 from trainables.scores import Split
 from trainables.storage import cache
 from trainables.tasks.base import Row, TaskShape
@@ -98,7 +99,12 @@ def _build(config: TrialConfig, shared: Path, splits: Sequence[Split], folder: P
         trained = np.load(shared / KEPT)[trained]
     files = {file.stem: file for split in reversed(splits) for file in sorted((shared / split).glob("*.jsonl"))}
     tokenizer = load_tokenizer(config.encoder, source)
-    counts = {code: Cut.of(read_rows(file), shape, tokenizer).counts(trained) for code, file in sorted(files.items())}
+
+    def cut(code: str) -> Cut:
+        own = load_tokenizer(config.encoder, code) if isinstance(tokenizer, XlmTokenizer) else tokenizer
+        return Cut.of(read_rows(files[code]), shape, own)
+
+    counts = {code: cut(code).counts(trained) for code in sorted(files)}
     (folder / COUNTS).write_text(json.dumps(counts), encoding="utf-8")
 
 

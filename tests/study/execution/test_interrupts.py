@@ -12,7 +12,7 @@ import pytest
 from study.execution.interrupts import interruptible
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_the_first_one_asks_for_checkpoints_and_the_second_raises(number: signal.Signals) -> None:
     usual = signal.signal(number, signal.SIG_DFL)
     asked = threading.Event()
@@ -21,6 +21,8 @@ def test_the_first_one_asks_for_checkpoints_and_the_second_raises(number: signal
 
     def interrupted_twice() -> None:
         with interruptible(cast(Any, searcher), mailbox, lambda event: None, 60.0):
+            signal.signal(number, signal.SIG_IGN)  # as Tune, when it begins, takes SIGUSR1 for itself
+            searcher.begun()
             signal.raise_signal(number)
             assert searcher.interrupted and asked.wait(10)
             signal.raise_signal(number)

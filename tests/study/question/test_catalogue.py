@@ -35,7 +35,8 @@ def with_space(config: StudyConfig, name: str) -> StudyConfig:
     """The same study over another space, with two levels of whatever is continuous if it is a grid."""
     levels = {d.path: (d.at(0.2), d.at(0.8)) for d in search_spaces.load(name).dimensions if d.levels is None}
     is_grid = config.search.sampler == "grid"
-    search = config.search.model_copy(update={"space": name, "levels": levels if is_grid else {}})
+    alone = {"arms": {}, "optional_arms": (), "left_out": {}}  # which are parts of the space that it had
+    search = config.search.model_copy(update={"space": name, "levels": levels if is_grid else {}, **alone})
     return config.model_copy(update={"search": search})
 
 
