@@ -25,6 +25,9 @@ UUID, TRIAL, POINT, PHASE = "study.uuid", "study.trial", "study.point", "phase"
 """Tags by which runs are found again: the study; the trial's number (of trials only); the number of the first trial of
 replicates (of their run only); and `STUDY`, run, confirm or an `AGGREGATE`."""
 
+PARENT = "mlflow.parentRunId"
+"""MLflow's own tag by which a run is a child."""
+
 STUDY = "study"
 """The phase of the parent run."""
 
