@@ -1,8 +1,9 @@
 """How fast MLflow catches up with a ledger, and what a running study feels of it.
 
-A ledger of finished trials x languages x reports is sent to an empty MLflow, then once more; with `--server` to a
-server of this benchmark's own, otherwise to an SQLite file. Then a tracker catches up with the first trials beside a
-loop that wants to wake every 5 ms, as a study's driver would: how late it wakes, with and without the tracker.
+A ledger of finished trials x languages x reports is sent to an empty SQLite file of MLflow, by its client alone and as
+rows, then once more; with `--server` to a server of this benchmark's own. Then a tracker catches up with the first
+trials beside a loop that wants to wake every 5 ms, as a study's driver would: how late it wakes, with and without the
+tracker.
 
     python benchmarks/tracking.py [--trials 500] [--languages 50] [--reports 5] [--server]
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ import psutil
 from study.question.config import StudyConfig
 from study.record import roots
 from study.record.lines import LEDGER, encode
+from study.tracking import whole
+from study.tracking.answers import settings
 from study.tracking.mirror import Mirror
 from study.tracking.server import QUIET
 from study.tracking.tracker import Tracker
@@ -41,8 +45,9 @@ BESIDE = 30
 def main() -> None:
     """Print the table."""
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, ExitStack() as stack:
         root = Path(folder)
+        stack.enter_context(settings())
         ledger = write(root / "studies", "all", options.trials, options.languages, options.reports)
         size = ledger.stat().st_size / 1e6
         print(f"{options.trials} trials x {options.languages} languages x {options.reports} reports, {size:.1f} MB")
@@ -51,12 +56,25 @@ def main() -> None:
             mirror = Mirror(place, uri, print)
             seconds, _ = timed(lambda: mirror.store.client.search_experiments())
             print(f"{'first connection':32} {seconds:8.1f} s")
+            if uri is None:
+                by_client(ledger, root / "client", options.trials)
             report("all of it", options.trials, *timed(lambda: send(mirror)))
             report("once more: nothing to do", options.trials, *timed(lambda: send(Mirror(place, uri, print))))
             small = write(root / "studies", "beside", BESIDE, options.languages, options.reports)
             latencies(small, uri)
         memory = psutil.Process().memory_info().rss / 1e6
         print(f"{'memory of this process':32} {memory:8.0f} MB")
+
+
+def by_client(ledger: Path, root: Path, trials: int) -> None:
+    """A row on a file of which no more is known than that MLflow's client can write to it."""
+    (root / "all").mkdir(parents=True)
+    shutil.copy(ledger, root / "all" / LEDGER)
+    mirror = Mirror(roots.place(root, "all"), None, print)
+    mirror.store.client.search_experiments()
+    known, whole.REVISION = whole.REVISION, ""
+    report("all of it, by MLflow's client", trials, *timed(lambda: send(mirror)))
+    whole.REVISION = known
 
 
 def send(mirror: Mirror) -> None:

@@ -26,7 +26,7 @@ SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "Run": (running.run, running.submit, running.resume, running.retry, running.confirm),
     "Look": (looking.ls, looking.show, looking.watch, looking.rank, looking.plot, looking.mlflow),
     "Take out": (taking.report, taking.export, taking.model, taking.soup, taking.rebuild),
-    "Clear away": (clearing.rm,),
+    "Clear away": (clearing.rm, clearing.cache),
     "Plan and choose": (
         planning.describe,
         planning.plan,

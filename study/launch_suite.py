@@ -15,7 +15,7 @@ from study.question.config import StudyConfig, SuiteConfig
 from study.record import manifest, roots
 from study.record.lines import Reading
 from study.suite import tables
-from study.suite.found import FoundSuite, Member, find
+from study.suite.found import FoundSuite, Member, begun_members, find
 from study.views import found as studies
 from study.views import layout, progress
 from study.views.chatter import Listener
@@ -94,6 +94,29 @@ def confirm(name: str, options: Options, runners_up: int = 0, again: bool = Fals
         how |= {"take_over": options.take_over, "address": options.address}
         refused |= confirm_suite(name, _joining(joining), events, **how)
     return _conclude(options, find(options.root, name), refused)
+
+
+def retry(name: str, options: Options, force: bool = False) -> int:
+    """Run failed trials of a suite's members again, member by member, as `launch.retry` does of a study.
+
+    Returns the exit status: 0 if all members end well. Raises `UserError` where no member has a trial to retry; nothing
+    is written then.
+    """
+    from study.execution.retry import choose
+
+    suite, open_to_it, refused = find(options.root, name), [], {}
+    for member in begun_members(suite):
+        assert member.study is not None, "it has begun"
+        try:
+            choose(member.place.name, member.study.record, (), force)
+        except UserError as error:
+            refused[member.name] = str(error)
+        else:
+            open_to_it.append(member)
+    if not open_to_it:
+        raise UserError(*refused.values())
+    codes = [launch.retry(member.place.name, options, (), force) for member in open_to_it]
+    return max(codes)
 
 
 def _run(suite: FoundSuite, options: Options, refused: Mapping[str, str]) -> int:

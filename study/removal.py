@@ -37,7 +37,7 @@ def remove(root: Path, name: str, yes: bool = False, checkpoints_only: bool = Fa
     if checkpoints_only:
         print(_without_checkpoints(study))
     what = f"the checkpoints of the study {name}" if checkpoints_only else f"the study {name} for good"
-    if not (yes or _agreed(f"Remove {what}? [y/N] ")):
+    if not (yes or agreed(f"Remove {what}? [y/N] ", "rm")):
         print("nothing was removed")
         return KEPT
     if checkpoints_only:
@@ -63,7 +63,7 @@ def _remove_suite(root: Path, name: str, yes: bool, checkpoints_only: bool, take
         print("\n".join(_inventory(roots.place(root, member), _found(root, member))))
     what = f"the {'checkpoints of all members of the ' * checkpoints_only}suite {name}"
     what += "" if checkpoints_only else f" for good, with its {len(begun)} studies"
-    if not (yes or _agreed(f"Remove {what}? [y/N] ")):
+    if not (yes or agreed(f"Remove {what}? [y/N] ", "rm")):
         print("nothing was removed")
         return KEPT
     for member in begun:
@@ -107,10 +107,10 @@ def _without_checkpoints(study: Study | None) -> str:
     )
 
 
-def _agreed(question: str) -> bool:
-    """Whether the user says yes. Raises `UserError` where there is no terminal to ask at."""
+def agreed(question: str, command: str) -> bool:
+    """Whether the user of a command says yes. Raises `UserError` where there is no terminal to ask at."""
     if not sys.stdin.isatty():
-        raise UserError("rm: there is no terminal to ask at; --yes removes it without a question")
+        raise UserError(f"{command}: there is no terminal to ask at; --yes removes it without a question")
     try:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:

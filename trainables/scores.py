@@ -33,6 +33,17 @@ TRAINING_KEYS = (
 )
 """What a trial reports about its training since the last evaluation, under ``training/``."""
 
+DOSES = {
+    "relative_norm": "length of a token's perturbation, over the mean embedding's",
+    "relative_weight_norm": "length of the weights' step, over theirs",
+    "added_pieces": "pieces that the second segmentation adds, over the first's",
+    "perturbation.weight": "weight of the divergence between two masks",
+    "perturbation.proximal_weight": "weight of the divergence from earlier weights",
+    "perturbation.example_weight": "weight of the divergence between both views",
+    "augmentation.probability": "share of words",
+}
+"""What a method's dose may be: what is reported about training, or the path of a setting; and its unit."""
+
 FORMER = {"perturbation_norm_relative": "relative_norm"}
 """What keys were called in ledgers and checkpoints of earlier versions."""
 

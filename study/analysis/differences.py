@@ -112,14 +112,21 @@ class Difference:
     """Seeds that are left out, since the treatment, or the control, has no scores under them while the other has."""
     p_adjusted: float = float("nan")
     """Holm's, over the claims made together; see `adjust`."""
+    samples_examples: bool = True
+    """Whether examples are a sample too; scores that languages have as a whole vary over seeds alone."""
+    is_lower_better: bool = False
+    """Whether a negative estimate speaks for the treatment."""
+    p_over_looks: float | None = None
+    """That of the whole confirmation, where seeds were looked at as they came in: the one to be put beside others."""
 
 
 def adjust(claims: Sequence[Difference]) -> list[Difference]:
-    """The same claims with Holm-adjusted p-values of the test by both, the larger of the two: a claim needs both."""
-    return [
-        replace(c, p_adjusted=float(p))
-        for c, p in zip(claims, significance.holm([c.p_both for c in claims]), strict=True)
-    ]
+    """The same claims with Holm-adjusted p-values of the test by both, the larger of the two: a claim needs both.
+
+    Of a confirmation with looks the p-value over all of them: that of the look at which it stopped is too small.
+    """
+    each = [c.p_both if c.p_over_looks is None else c.p_over_looks for c in claims]
+    return [replace(c, p_adjusted=float(p)) for c, p in zip(claims, significance.holm(each), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,11 @@ class Paired:
     def languages(self) -> tuple[str, ...]:
         """Languages both were scored in, sorted."""
         return tuple(self.scores)
+
+    @property
+    def samples_examples(self) -> bool:
+        """Whether languages have several examples: what has one is scored as a whole (`frames.of_languages`)."""
+        return any(each.shape[-1] > 1 for each in self.scores.values())
 
     def language_scores(self) -> Floats:
         """(2, S, L): scores of treatment and control by seed and language."""
@@ -205,11 +217,14 @@ def beside(results: pd.DataFrame, treatment: str, single: str) -> pd.DataFrame:
     return pd.concat([others, *(means.assign(seed=seed) for seed in seeds)], ignore_index=True)
 
 
-def difference(data: Paired, reduction: Reduction, name: str, level: float = intervals.LEVEL) -> Difference:
+def difference(
+    data: Paired, reduction: Reduction, name: str, level: float = intervals.LEVEL, is_lower_better: bool = False
+) -> Difference:
     """Treatment minus control of `reduction` over languages, paired by seed; `level` of the intervals by seed and by
     both, which is a higher one where seeds were looked at as they came in (`sequential`)."""
     per_seed, influence, languages = _seeds(data, reduction)
-    return _difference(data, name, per_seed, influence, languages, level)
+    found = _difference(data, name, per_seed, influence, languages, level)
+    return replace(found, is_lower_better=is_lower_better)
 
 
 def parts(data: Paired, reduction: Reduction) -> Decomposition:
@@ -289,6 +304,7 @@ def _difference(
         p_sign_flip=significance.sign_flip(per_seed),
         example_share=float(found.example_variance) / total if total > 0 else 0.0,
         unpaired=data.unpaired,
+        samples_examples=data.samples_examples,
     )  # fmt: skip
 
 
@@ -323,7 +339,9 @@ def language_differences(data: Paired) -> pd.DataFrame:
 
 
 def _examples_test(data: Paired, language: str) -> tuple[float, str]:
-    """p over examples, the trained models held, and the name of the test."""
+    """p over examples, the trained models held, and the name of the test; NaN where a language is scored as a whole."""
+    if not data.samples_examples:
+        return float("nan"), "none, whole languages are scored"
     scores, weights = data.scores[language], data.weights[language]
     if data.metric == "accuracy" and np.all((scores == 0) | (scores == 1)) and np.all(weights == 1):
         if len(data.seeds) == 1:

@@ -28,6 +28,9 @@ SEED_PARAMETER = "training.seed"
 ENCODER = ("encoder.name_or_path", "encoder.revision")
 """The dotted paths that say which encoder a trial trains."""
 
+METHOD, AUGMENTATION = "perturbation.method", "augmentation.method"
+"""The dotted paths that say how a trial trains robustly."""
+
 FEWEST = 3
 """Values that a level is the mean of, at least: seeds of a replicated point, else points of similar dose."""
 
@@ -39,16 +42,17 @@ def dose_gains(trials: pd.DataFrame, searched: bool = False) -> pd.DataFrame:
     """Gain over no perturbation of every finished, perturbed trial and language, on the validation split.
 
     `trials` is a trial frame of one study and one metric; no perturbation is that of a trial's own encoder. Columns:
-    trial, point (its parameters but the seed, in words), series (method, encoder, and what else of kind rather than
-    size varies, as the number of ascent steps), seed, language, relative_norm, score, gain, paired (whether the
-    baseline has this seed; else its mean is subtracted).
+    trial, point (its parameters but the seed, in words), series (method, which is the augmentation's where there is no
+    other, encoder, and what else of kind rather than size varies, as the number of ascent steps), seed, language,
+    relative_norm, score, gain, paired (whether the baseline has this seed; else its mean is subtracted).
     Search samples are left out unless `searched`; nothing may be concluded from their shape.
     """
     mine = trials[(trials["phase"] == "run") & (trials["state"] == "COMPLETE") & (trials["split"] == "validation")]
     mine = mine.copy()
     mine["point"] = _words(mine, varied(mine))
     encoder = [p for p in varied(mine) if p in ENCODER]
-    mine["series"] = _words(mine, ["perturbation.method", *encoder, *(p for p in varied(mine) if _is_kind(mine, p))])
+    kinds = [p for p in varied(mine) if _is_kind(mine, p)]
+    mine["series"] = _words(mine.assign(**{METHOD: _methods(mine)}), [METHOD, *encoder, *kinds])
     mine["encoder"] = _words(mine, encoder)
     parts = mine.groupby("encoder", group_keys=False)
     clean = [_unperturbed(part) for _, part in parts]
@@ -71,11 +75,21 @@ def varied(trials: pd.DataFrame) -> list[str]:
     return [c for c in trials.columns if "." in c and c != SEED_PARAMETER and trials[c].nunique() > 1]
 
 
+def _methods(trials: pd.DataFrame) -> pd.Series[str]:
+    """The method of each trial: its perturbation, else its augmentation."""
+    perturbation = trials[METHOD]
+    if AUGMENTATION not in trials.columns:
+        return perturbation
+    return perturbation.where(perturbation != "none", trials[AUGMENTATION])
+
+
 def _is_kind(trials: pd.DataFrame, parameter: str) -> bool:
-    """Whether a parameter of the perturbation says which, not how much: a category or the number of ascent steps."""
-    if not parameter.startswith("perturbation.") or parameter == "perturbation.method":
+    """Whether a parameter of the robust training says which, not how much: a category, or how many steps or copies."""
+    if not parameter.startswith(("perturbation.", "augmentation.")) or parameter in (METHOD, AUGMENTATION):
         return False
-    return parameter.endswith("ascent_steps") or not pd.api.types.is_numeric_dtype(trials[parameter].infer_objects())
+    return parameter.endswith(("ascent_steps", "copies")) or not pd.api.types.is_numeric_dtype(
+        trials[parameter].infer_objects()
+    )
 
 
 def _words(trials: pd.DataFrame, names: list[str]) -> pd.Series[str]:
@@ -97,12 +111,15 @@ def _short(value: object) -> str:
 
 
 def _unperturbed(trials: pd.DataFrame) -> pd.Series[bool]:
-    """The baseline, and points of the design that differ from it in nothing (as epsilon 0 does)."""
+    """The baseline, and points of the design that differ from it in nothing (as epsilon 0 and probability 0 do)."""
     clean = trials["relative_norm"].eq(0.0)
     base = trials[trials["kind"] == "baseline"]
     for column in (c for c in varied(trials) if not c.startswith("perturbation.")):
         expected = base[column].iloc[0] if len(base) else np.nan
-        clean &= trials[column].isna() if pd.isna(expected) else trials[column].eq(expected)
+        same = trials[column].isna() if pd.isna(expected) else trials[column].eq(expected)
+        if column.startswith("augmentation."):  # which is the dose of these, and that is 0
+            same |= trials[METHOD].eq("none")
+        clean &= same
     return clean | trials["kind"].eq("baseline")
 
 

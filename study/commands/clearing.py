@@ -24,3 +24,18 @@ def rm(name: str, root: Path, yes: bool, checkpoints_only: bool, take_over: bool
     from study import removal
 
     return removal.remove(root, name, yes, checkpoints_only, take_over)
+
+
+@click.command(epilog=example("study cache --unused 7"))
+@click.option("--unused", "days", type=click.FloatRange(min=0), metavar="DAYS", help="Remove what is unused so long.")
+@click.option("--yes", is_flag=True, help="Answer the question; where there is no terminal it is needed.")
+def cache(days: float | None, yes: bool) -> int:
+    """Show what the cache folder holds, or with --unused remove what nobody has used for DAYS, after asking.
+
+    Prepared data and encoders of all studies are there, in ~/.cache/robust-transfer-study or STUDY_CACHE, and all of it
+    can be built again. What a running process uses stays. By itself, what is unused for 30 days is removed when
+    something new is built; STUDY_CACHE_DAYS names another number of days, 0 keeps everything.
+    """
+    from study import cached
+
+    return cached.show() if days is None else cached.clear(days, yes)

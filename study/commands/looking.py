@@ -69,6 +69,7 @@ def show(name: str, root: Path, as_json: bool, every_trial: bool, member: str | 
     type=click.Path(path_type=Path, dir_okay=False),
     help="File, .svg, .png, .pdf or .html; none: SVG in the study's report folder. Its numbers are beside it, .csv.",
 )
+@member_option
 @click.option("--list", "list_them", is_flag=True, help="Show the names of all quantities, and draw nothing.")
 def plot(
     name: str,
@@ -81,18 +82,22 @@ def plot(
     log_x: bool,
     log_y: bool,
     out: Path | None,
+    member: str | None,
     list_them: bool,
 ) -> None:
     """Draw any recorded quantity of the study NAME against any other.
 
     A QUANTITY is a parameter by its path, a score (language:sw, target_mean, group:low_resource, and
-    "target_mean of attacked_accuracy" for another metric), a cost, a training signal, or a fact of the trial.
+    "target_mean of attacked_accuracy" for another metric), a cost, a training signal, or a fact of the trial. Of a
+    suite: --member says whose.
     """
     if not list_them and (x is None or not ys):
         raise click.UsageError(f"--x and --y are needed; study plot {name} --list shows what there is to draw")
     from study.plots import plotting
     from study.plots.chart import Request
+    from study.suite import found
 
+    name = found.one_study(root, name, member, "plot")
     request = Request(x or "", tuple(ys), colour, phase, split, log_x, log_y)
     if list_them:
         click.echo(plotting.listing(root, name, request))
@@ -106,16 +111,24 @@ def plot(
 @click.option("--interval", type=click.FloatRange(min=0.1), help="Seconds between two looks; none: 1, for a store 10.")
 @plain_option
 @json_events_option
-def watch(name: str, root: Path, interval: float | None, mode: Mode | None) -> int:
-    """Watch the study NAME, which runs elsewhere, as study run shows it.
+@member_option
+def watch(name: str, root: Path, interval: float | None, mode: Mode | None, member: str | None) -> int:
+    """Watch the study or suite NAME, which runs elsewhere, as study run shows it.
 
     Until it ends; one that is not running is shown once. Only reads: a folder, also a shared one, or a store. Ctrl-C
     ends the watching, not the study. Exits with 0 if the study is finished, or goes on, with 1 if it was interrupted or
     its driver has died.
     """
+    from study.suite import found
+
+    study = found.study_of(root, name, member)
+    if found.is_suite(root, study):
+        from study.suite import watching
+
+        return watching.follow(root, study, mode or "auto", interval)
     from study.views import following
 
-    return following.follow(root, name, mode or "auto", interval)
+    return following.follow(root, study, mode or "auto", interval)
 
 
 @click.command(epilog=example("study rank quickstart --by worst_language"))
@@ -130,17 +143,26 @@ def watch(name: str, root: Path, interval: float | None, mode: Mode | None) -> i
 )
 @click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 @click.option("--all", "every_trial", is_flag=True, help="All trials, however many.")
+@member_option
 def rank(
-    name: str, root: Path, by: str, metric: str | None, direction: str | None, as_json: bool, every_trial: bool
+    name: str,
+    root: Path,
+    by: str,
+    metric: str | None,
+    direction: str | None,
+    as_json: bool,
+    every_trial: bool,
+    member: str | None,
 ) -> None:
-    """Rank the complete trials of the study NAME by any reduction of scores.
+    """Rank the complete trials of the study NAME by any reduction of scores; of a suite, of the member that is named.
 
     Exploratory: it may read what the study's selection rule may not. Beside it stands the rank under that rule, which
     alone selects. Of each trial the validation scores of its result are read; nothing is stored.
     """
+    from study.suite import found
     from study.views import ranks
 
-    explored = ranks.explore(root, name, by, metric, direction)
+    explored = ranks.explore(root, found.one_study(root, name, member, "rank"), by, metric, direction)
     click.echo(ranks.document(explored) if as_json else ranks.text(explored, every_trial))
 
 

@@ -111,17 +111,26 @@ def resume(name: str, member: str | None, **options: Any) -> int:
 @take_over_option
 @max_failures_option
 @click.option("--force", is_flag=True, help="Also what failed by its own fault: a bad point, divergence.")
-def retry(name: str, trials: Sequence[int], force: bool, **options: Any) -> int:
+@member_option
+def retry(name: str, trials: Sequence[int], force: bool, member: str | None, **options: Any) -> int:
     """Run failed TRIALS of the study NAME again, or all that failed.
 
     They keep their numbers, points and seeds, and the study goes on after them as with resume. What failed by no fault
     of its own (workers lost, memory exhausted) continues from its last checkpoint, if that is left: the latest three
     have one. What failed by its own fault, with --force, begins anew. Once the test split is open only trials of
     confirm are retried. If interrupted, go on with resume, or with confirm.
-    """
-    from study import launch
 
-    return launch.retry(name, how(options), trials, force)
+    Of a suite: whatever failed of any of its members, one member after the other; TRIALS are those of a --member.
+    """
+    from study import launch, launch_suite
+    from study.suite import found
+
+    study = found.study_of(options["root"], name, member)
+    if found.is_suite(options["root"], study):
+        if trials:
+            study = found.one_study(options["root"], name, member, "retry TRIALS")
+        return launch_suite.retry(study, how(options), force)
+    return launch.retry(study, how(options), trials, force)
 
 
 @click.command(epilog=example("study confirm quickstart --runners-up 1"))

@@ -70,15 +70,22 @@ def report(
     required=True,
     help="Folder, new or empty; that of an earlier export of this study is brought up to date.",
 )
-def export(name: str, root: Path, to: Path) -> None:
+@member_option
+def export(name: str, root: Path, to: Path, member: str | None) -> None:
     """Write everything recorded of the study NAME as tidy Parquet tables.
 
     A README in the folder describes them. Beside them, as CSV and for LaTeX: the headline per language (of a study
-    that is not confirmed, on validation).
+    that is not confirmed, on validation). Of a suite: a folder for each member that has begun.
     """
     from study.export import exporting
+    from study.suite import found
 
-    exporting.export(root, name, to)
+    study = found.study_of(root, name, member)
+    if not found.is_suite(root, study):
+        exporting.export(root, study, to)
+        return
+    for each in found.begun_members(found.find(root, study)):
+        exporting.export(root, each.place.name, to / each.name)
 
 
 @click.command(epilog=example("study model quickstart --to quickstart-model"))
@@ -87,29 +94,33 @@ def export(name: str, root: Path, to: Path) -> None:
 @root_option
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Folder to write, new or empty.")
 @click.option("--register", is_flag=True, help="Also, or only, as a version in MLflow's model registry.")
-def model(name: str, trial: int | None, root: Path, to: Path | None, register: bool) -> None:
+@member_option
+def model(name: str, trial: int | None, root: Path, to: Path | None, register: bool, member: str | None) -> None:
     """Write the trained model of the study NAME for transformers: of TRIAL, or of the trial that was chosen.
 
     An ordinary Hugging Face folder, with the whole vocabulary, tokenizer and model card. Which trials' weights are kept
-    is the study's models.keep.
+    is the study's models.keep. Of a suite: --member says whose.
     """
     from study.models import models
+    from study.suite import found
 
-    models.publish(name, root, trial, to, register)
+    models.publish(found.one_study(root, name, member, "model"), root, trial, to, register)
 
 
 @click.command(epilog=example("study soup quickstart --to quickstart-soup"))
 @click.argument("name")
 @root_option
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Folder to write, new or empty.")
-def soup(name: str, root: Path, to: Path | None) -> None:
+@member_option
+def soup(name: str, root: Path, to: Path | None, member: str | None) -> None:
     """Average the weights that the study NAME kept, and score their mean on validation.
 
     Those are of its best trials: it is no control (e), for which set models.average before a study begins.
     """
     from study.models import soup as soups
+    from study.suite import found
 
-    for line in soups.cook(name, root, to):
+    for line in soups.cook(found.one_study(root, name, member, "soup"), root, to):
         click.echo(line)
 
 
@@ -119,8 +130,16 @@ def soup(name: str, root: Path, to: Path | None) -> None:
 @click.option("--optuna", is_flag=True, help="optuna.db in the study's folder, for optuna-dashboard.")
 @click.option("--mlflow", is_flag=True, help="The runs in MLflow.")
 @click.option("--uri", help="Another MLflow tracking server than the study's own.")
-def rebuild(name: str, root: Path, optuna: bool, mlflow: bool, uri: str | None) -> None:
-    """Make views of the study NAME anew from its ledger; done again, it changes nothing."""
+@member_option
+def rebuild(name: str, root: Path, optuna: bool, mlflow: bool, uri: str | None, member: str | None) -> None:
+    """Make views of the study NAME anew from its ledger; done again, it changes nothing.
+
+    Of a suite: of each member that has begun.
+    """
+    from study.suite import found
     from study.views import rebuilding
 
-    rebuilding.rebuild(root, name, optuna, mlflow, uri)
+    study = found.study_of(root, name, member)
+    is_suite = found.is_suite(root, study)
+    for each in [m.place.name for m in found.begun_members(found.find(root, study))] if is_suite else [study]:
+        rebuilding.rebuild(root, each, optuna, mlflow, uri)

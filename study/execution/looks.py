@@ -12,13 +12,13 @@ from typing import Any
 import pandas as pd
 
 from study.analysis import differences, selection, sequential
-from study.analysis.frames import Reduction, check_results
+from study.analysis.frames import Reduction, check_results, of_languages
 from study.proposals import ranking
 from study.question import objectives
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.record import StudyRecord
-from trainables.scores import Evaluation, LanguageScores
+from trainables.scores import Evaluation, LanguageScores, Split
 
 GOING_ON = "go on"
 """Verdict of a look after which more seeds are trained."""
@@ -61,9 +61,13 @@ def take(config: StudyConfig, record: StudyRecord, results: pd.DataFrame, ledger
     trials = [t for t in record.trials.values() if t.phase == "confirm"]
     headline = next(str(t.attributes["configuration"]) for t in trials if t.kind == "winner")
     control = next((look["control"] for look in record.looks if look["control"]), None) or _strongest(config, record)
-    test = check_results(results)
     metric = next((e.metric for t in trials if (e := t.evaluation("test")) is not None), None)
-    test = test[(test["split"] == "test") & (test["metric"] == metric)]
+    claimed = config.protocol.primary_metric
+    if claimed in (None, metric):
+        test = check_results(results)
+        test = test[(test["split"] == "test") & (test["metric"] == metric)]
+    else:
+        test = of_languages(_scores(config, record, claimed))
     seeds = [set(test.loc[test["configuration"] == name, "seed"]) for name in (headline, control)]
     nothing = {
         "seeds": 0,
@@ -78,7 +82,9 @@ def take(config: StudyConfig, record: StudyRecord, results: pd.DataFrame, ledger
     }  # fmt: skip
     if control is not None and len(set.intersection(*seeds)) > 1:
         pair = differences.pair(test, headline, control)
-        look = sequential.look(differences.parts(pair, _reduction(config, config.protocol.primary_endpoint)), plan, at)
+        look = sequential.look(
+            differences.parts(pair, _reduction(config, config.protocol.primary_endpoint, claimed)), plan, at
+        )
         found = {
             "seeds": look.seeds, "estimate": look.estimate, "low": look.interval.low, "high": look.interval.high,
             "p": look.p, "bound": look.bound, "predictive": look.predictive, "verdict": look.verdict,
@@ -88,20 +94,28 @@ def take(config: StudyConfig, record: StudyRecord, results: pd.DataFrame, ledger
 
 def _strongest(config: StudyConfig, record: StudyRecord) -> str | None:
     """The control that validation says is the strongest (in `confirm` no evaluation but that on test is final)."""
+    return selection.strongest_control(_scores(config, record), _reduction(config, "selection_mean"))
+
+
+def _scores(config: StudyConfig, record: StudyRecord, claimed: str | None = None) -> pd.DataFrame:
+    """Of confirmed trials by language: a further metric on test, or the primary one on validation."""
+    split: Split = "test" if claimed else "validation"
     rows = [
-        {"configuration": t.attributes["configuration"], "control": t.control or "", "language": language,
-         "seed": ranking.trial_config(config, t).training.seed, "score": score}
+        {"study": config.name, "configuration": t.attributes["configuration"], "control": t.control or "",
+         "language": language, "seed": ranking.trial_config(config, t).training.seed, "score": score, "split": split,
+         "metric": claimed or scored.metric}
         for t in record.trials.values() if t.phase == "confirm" and t.state == "COMPLETE"
-        if (scored := t.result(config.trial) or t.evaluation()) is not None
-        for language, score in scored.primary.values.items()
+        if (scored := t.result(config.trial, split) or t.evaluation(split)) is not None
+        and (claimed or scored.metric) in scored.scores
+        for language, score in scored.scores[claimed or scored.metric].values.items()
     ]  # fmt: skip
-    columns = ["configuration", "control", "language", "seed", "score"]
-    return selection.strongest_control(pd.DataFrame(rows, columns=columns), _reduction(config, "selection_mean"))
+    columns = ["study", "configuration", "control", "language", "seed", "score", "split", "metric"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _reduction(config: StudyConfig, name: str) -> Reduction:
+def _reduction(config: StudyConfig, name: str, metric: str | None = None) -> Reduction:
     def reduce(scores: Mapping[str, float]) -> float:
-        values = {"score": LanguageScores(scores, dict.fromkeys(scores, 1))}
+        values = {metric or "score": LanguageScores(scores, dict.fromkeys(scores, 1))}
         return objectives.reduce(name, Evaluation(0, "test", values), config)
 
     return reduce

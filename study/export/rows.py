@@ -14,6 +14,7 @@ from study.views import history
 from study.views.found import Study
 from study.views.values import objective_values
 from trainables import languages
+from trainables.conditions import MEASURED
 from trainables.scores import COST_KEYS, TRAINING_KEYS, Evaluation
 
 Row = dict[str, Any]
@@ -53,7 +54,7 @@ def _trial(study: Study, trial: TrialRecord) -> Row:
     resolved = ranking.trial_config(study.config, trial)
     outcome = trial.result(resolved) if trial.state == "COMPLETE" else None
     last = outcome or trial.evaluation()
-    norm = None if last is None else history.relative_norm(trial, resolved.perturbation.method, last.step)
+    norm = None if last is None else history.dose(trial, resolved, last.step)
     return {
         "study": study.name, "trial": trial.number, "phase": trial.phase, "kind": trial.kind,
         "configuration": history.configuration_name(trial), "control": trial.control or "", "state": trial.state,
@@ -163,6 +164,7 @@ def _languages(study: Study) -> Iterator[Row]:
             "language": code, "name": known.name, "family": known.family, "script": known.script,
             "resource_class": known.resource_class, "pretraining_size": languages.pretraining_size(code, lists),
             "seen": languages.seen(code, lists), "variant_of": known.variant_of,
+            **{name: (study.config.measured or {}).get(code, {}).get(name) for name in MEASURED},
         }  # fmt: skip
 
 

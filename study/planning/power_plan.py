@@ -55,7 +55,7 @@ def words(config: StudyConfig, root: Path, pilot: str | None = None, examples: i
     plan = power.plan(config.protocol.most_seeds, units, count, known.spread if known else power.ASSUMED)
     sections = {
         "endpoint": [
-            f"{config.protocol.primary_endpoint} on the test split: {units} language{'s' * (units != 1)}{note}",
+            f"{config.protocol.endpoint} on the test split: {units} language{'s' * (units != 1)}{note}",
             f"{count} sentences of each ({source})",
         ],
         "spread": list(_spread(plan.spread, known)),
@@ -149,19 +149,21 @@ def _examples(config: StudyConfig, pilot: Pilot | None, asked: int | None) -> tu
 def _languages(config: StudyConfig, tested: tuple[str, ...]) -> tuple[int, str]:
     """Languages in the primary endpoint, regional variants counted once, and what to know about that number."""
     name = config.protocol.primary_endpoint
+    metric = config.protocol.primary_metric
+    also = f"; the plan is that of the task's own metric, not of {metric}" if metric else ""
     kind, _, argument = name.partition(":")
     count = len(
         collapse_variants(dict.fromkeys(objectives.members_of(name, tested, config), 0.0), config.trial.task.own)
     )
     match kind:
         case "worst_language" | "selection_worst" | "transfer_gap":
-            return 1, ", a rough guide: taken as the score of one language"
+            return 1, f", a rough guide: taken as the score of one language{also}"
         case "worst_k_mean":
-            return min(count, int(argument or objectives.WORST_K)), ", a rough guide: which ones varies"
+            return min(count, int(argument or objectives.WORST_K)), f", a rough guide: which ones varies{also}"
         case "cvar":
             part = round(count * float(argument or objectives.CVAR_FRACTION))
-            return max(1, part), ", a rough guide: which ones varies"
-    return count, ""
+            return max(1, part), f", a rough guide: which ones varies{also}"
+    return count, also
 
 
 def _spread(spread: Spread, pilot: Pilot | None) -> Iterator[str]:

@@ -282,8 +282,8 @@ def _signals() -> Iterator[Quantity]:
         # The norm since the evaluation before goes by its former name: `relative_norm` is that of the whole training.
         name = "perturbation_norm_relative" if key == "relative_norm" else key
         yield Quantity(name, "training", SIGNALS[key], _signal(key))
-    label = "achieved norm of the perturbation (over the mean embedding norm; of weights, over theirs)"
-    yield Quantity("relative_norm", "training", label, _relative_norm)
+    label = "dose (norm of the perturbation over the mean embedding's; of weights, over theirs; of words, their share)"
+    yield Quantity("relative_norm", "training", label, _dose)
 
 
 def _cost(key: str) -> Callable[[Seen], object]:
@@ -294,8 +294,8 @@ def _signal(key: str) -> Callable[[Seen], object]:
     return lambda seen: seen.evaluation.training.get(key)
 
 
-def _relative_norm(seen: Seen) -> float:
-    return history.relative_norm(seen.trial, seen.config.perturbation.method, seen.evaluation.step)
+def _dose(seen: Seen) -> float:
+    return history.dose(seen.trial, seen.config, seen.evaluation.step)
 
 
 def _facts() -> Iterator[Quantity]:

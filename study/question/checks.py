@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from search_spaces import load
 from search_spaces.dimensions import Space
-from study.question import encoders, objectives, rules, selection_problems
+from study.question import arms, encoders, literature, objectives, rules, selection_problems
 from study.question.config import ScalingConfig, StudyConfig
 from trainables.config import TrialConfig
 from trainables.errors import UserError, shown, suggestion
@@ -39,6 +39,7 @@ def check(config: StudyConfig, languages: Sequence[str] | None = None, tested: S
     found += _pruner_problems(config)
     found += _metric_problems(config)
     found += _scaling_problems(config.scaling)
+    found += literature.problems(config)
     if found:
         raise UserError(*found)
 
@@ -78,6 +79,7 @@ def _search_problems(config: StudyConfig, space: Space | None) -> Iterator[str]:
             f"search.trials: must be at least {least}, the unperturbed baseline is one of them"
             f"{' for ' * bool(each)}{' and '.join(each)} (got {search.trials})"
         )
+    yield from arms.problems(config, space)
     yield from _level_problems(config, space)
     yield from _enqueue_problems(config, space)
 
@@ -165,15 +167,19 @@ _FURTHER_METRICS = {
 
 
 def _metric_problems(config: StudyConfig) -> Iterator[str]:
-    evaluation = config.trial.evaluation
-    for i, objective in enumerate(config.search.objectives):
-        metric = objective.metric or ""
+    asked = {
+        (f"search.objectives[{i}].metric", f"search.objectives[{i}].reduce"): (objective.metric, objective.reduce)
+        for i, objective in enumerate(config.search.objectives)
+    }
+    protocol = config.protocol
+    asked["protocol.primary_metric", "protocol.primary_endpoint"] = protocol.primary_metric, protocol.primary_endpoint
+    for (of_metric, of_reduction), (metric, reduction) in asked.items():
         for start, part in _FURTHER_METRICS.items():
-            if metric.startswith(start) and not getattr(evaluation, part):
-                yield f"search.objectives[{i}].metric: needs trial.evaluation.{part} (got {metric!r})"
-        if metric == "agreement" and _reads_source(objective.reduce, config):
+            if (metric or "").startswith(start) and not getattr(config.trial.evaluation, part):
+                yield f"{of_metric}: needs trial.evaluation.{part} (got {metric!r})"
+        if metric == "agreement" and _reads_source(reduction, config):
             rule = "agreement is with the source language, which has none of its own: reduce target languages"
-            yield f"search.objectives[{i}].reduce: {rule} (got {objective.reduce!r})"
+            yield f"{of_reduction}: {rule} (got {reduction!r})"
 
 
 def _reads_source(reduction: str, config: StudyConfig) -> bool:

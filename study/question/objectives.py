@@ -17,8 +17,8 @@ A reduction is named in configurations, tables and metric keys alike:
 ``transfer_gap``             source minus target mean
 ``language:CODE``            one language
 ``group:NAME``               mean over a declared group, or a built-in one (``group:script:Arab``,
-                             ``group:distance_syntactic>0.5``; ``group:unseen``: unseen in pretraining by all of the
-                             study's encoders, ``group:unseen:mBERT`` by one)
+                             ``group:distance_syntactic>0.5``, ``group:fertility>2``; ``group:unseen``: by all of the
+                             study's encoders' lists, ``group:unseen:mBERT`` by one)
 ``cost:KEY``                 a cost of the trial (``forward_equivalents``, ``train_seconds`` …)
 ============================ ========================================================================================
 
@@ -34,8 +34,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from study.question import encoders
 from study.question.config import Objective, StudyConfig
 from trainables import languages, pretraining
+from trainables.conditions import is_measured
 from trainables.errors import UserError, suggestion
 from trainables.scores import COST_KEYS, Evaluation, LanguageScores
+
+ERRORS = ("brier", "calibration_error", "attacked_success")
+"""What the names of metrics begin with of which less is better."""
 
 SMALLEST_GROUP = 3
 """Languages below which a mean is not that of a group: refused as objective and primary endpoint (docs/methods.md)."""
@@ -81,6 +85,16 @@ def violation(objective: Objective, reached: float) -> float:
     return short if objective.direction == "maximize" else -short
 
 
+def is_error(metric: str | None) -> bool:
+    """Whether a metric says how wrong a model is; under noise it has the noise's name around it."""
+    return metric is not None and metric.removeprefix("noise_").startswith(ERRORS)
+
+
+def is_lower_better(name: str, metric: str | None) -> bool:
+    """Whether less of a reduction of a metric is better: of a cost, an error, or a gap (of an error it is negative)."""
+    return name.startswith("cost:") or (name == "transfer_gap") != is_error(metric)
+
+
 def words(objective: Objective) -> str:
     """An objective or a constraint, such as ``maximize source`` or ``source at least 0.5``."""
     if objective.threshold is None:
@@ -98,6 +112,7 @@ def reduce(name: str, evaluation: Evaluation, config: StudyConfig, metric: str |
     if metric is not None and metric not in evaluation.scores:
         raise UnscoredError(f"metric {metric!r} was not evaluated, there are {', '.join(evaluation.scores)}")
     scores = evaluation.scores[metric or evaluation.metric]
+    sign = -1.0 if is_error(metric or evaluation.metric) else 1.0  # the worst of errors is the largest
     if kind in ("source", "language"):
         return _one(scores, config.trial.task.source_language if kind == "source" else argument)
     if kind == "transfer_gap":
@@ -111,14 +126,19 @@ def reduce(name: str, evaluation: Evaluation, config: StudyConfig, metric: str |
         raise UnscoredError(f"{name}: none of its languages was evaluated")
     values = {k: scores[k] for k in members}
     if kind in ("worst_language", "selection_worst"):
-        return _worst(list(values.values()))
+        return sign * _worst([sign * value for value in values.values()])
     collapsed = list(languages.collapse_variants(values, config.trial.task.own).values())
     if kind == "worst_k_mean":
-        worst = _sorted(collapsed)[: int(argument or WORST_K)]
-        return math.fsum(worst) / len(worst)
+        worst = _sorted([sign * value for value in collapsed])[: int(argument or WORST_K)]
+        return sign * math.fsum(worst) / len(worst)
     if kind == "cvar":
-        return _cvar(collapsed, float(argument or CVAR_FRACTION))
+        return sign * _cvar([sign * value for value in collapsed], float(argument or CVAR_FRACTION))
     return math.fsum(collapsed) / len(collapsed)
+
+
+def endpoint(evaluation: Evaluation, config: StudyConfig) -> float:
+    """The value of the primary endpoint. Raises `UnscoredError`."""
+    return reduce(config.protocol.primary_endpoint, evaluation, config, config.protocol.primary_metric)
 
 
 def members_of(name: str, available: Sequence[str], config: StudyConfig) -> tuple[str, ...]:
@@ -158,6 +178,8 @@ def membership(name: str, available: Sequence[str], config: StudyConfig) -> str 
     if built_in is None and kind != "group":
         return None
     targets = [k for k in available if k not in sources(config)]
+    if built_in and is_measured(built_in) and config.measured is None:
+        return f"{name}: by what is measured when a study begins, study data shows it"
     members = members_of(name, available, config)
     text = f"{name}: {len(members)} of {len(targets)} target languages ({_some(members)})"
     unknown = _undecided(built_in, targets, config) if built_in else ()
@@ -192,12 +214,13 @@ def group_members(name: str, available: Sequence[str], config: StudyConfig) -> t
         declared = spellings(config.protocol.groups[name])
         return tuple(k for k in targets if k in declared)
     task = config.trial.task
-    return languages.group(name, targets, _lists(name, config), own=task.own, source=task.source_language)
+    return languages.group(name, targets, _lists(name, config), task.own, task.source_language, config.measured or {})
 
 
 def _undecided(group: str, targets: Sequence[str], config: StudyConfig) -> tuple[str, ...]:
     task = config.trial.task
-    return languages.undecided(group, targets, _lists(group, config), own=task.own, source=task.source_language)
+    lists, measured = _lists(group, config), config.measured or {}
+    return languages.undecided(group, targets, lists, task.own, task.source_language, measured)
 
 
 def _lists(group: str, config: StudyConfig) -> pretraining.Lists:

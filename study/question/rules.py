@@ -69,6 +69,8 @@ def protocol_hash(config: StudyConfig) -> str:
     data = config.model_dump(mode="json")
     if config.protocol.confirm is None:
         del data["protocol"]["confirm"]  # as before there were looks
+    if config.protocol.primary_metric is None:
+        del data["protocol"]["primary_metric"]  # as before it could be another than the task's
     agreed = {
         "protocol": data["protocol"],
         "objectives": data["search"]["objectives"],

@@ -8,9 +8,7 @@ from study.question import encoders, objectives
 from study.question.config import StudyConfig
 from study.question.rules import RESERVED_SEEDS, selectors
 from trainables import languages as languages_
-
-ERRORS = ("brier", "calibration_error", "attacked_success")
-"""What the names of metrics begin with of which less is better."""
+from trainables.conditions import is_measured
 
 
 def problems(
@@ -98,11 +96,6 @@ def _checkpoint_problems(config: StudyConfig) -> Iterator[str]:
         )
 
 
-def _is_error(metric: str | None) -> bool:
-    """Whether a metric says how wrong a model is; under noise it has the noise's name around it."""
-    return metric is not None and metric.removeprefix("noise_").startswith(ERRORS)
-
-
 def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) -> Iterator[str]:
     for i, objective in enumerate(config.search.objectives):
         path = f"search.objectives[{i}].reduce"
@@ -110,7 +103,7 @@ def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) ->
         if problem:
             yield f"{path}: {problem} (got {objective.reduce!r})"
         is_lower_better = objective.reduce.startswith("cost:") or objective.reduce == "transfer_gap"
-        if (is_lower_better or _is_error(objective.metric)) and objective.direction == "maximize":
+        if (is_lower_better or objectives.is_error(objective.metric)) and objective.direction == "maximize":
             yield f"search.objectives[{i}].direction: {objective.name} is to be minimized (got 'maximize')"
     optimised = config.search.optimised
     if not optimised:
@@ -144,6 +137,13 @@ def _reduction_problem(name: str, config: StudyConfig, languages: Sequence[str] 
             return f"which languages the encoder was pretrained on is not known: name a list, as in {name}:XLM-R"
     if single and (kind in ("source", "cost") or languages is None):
         return None
+    if (
+        kind == "group"
+        and declared is None
+        and is_measured(argument)
+        and not set(languages or ()) <= set(config.measured or ())
+    ):
+        return None  # once it is known of all of them
     if languages is None:
         if declared is None:
             return None

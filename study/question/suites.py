@@ -10,14 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from study.question import catalogue
+from study.question import catalogue, literature
 from study.question.checks import check
 from study.question.config import MemberConfig, StudyConfig, SuiteConfig
 from trainables.errors import UserError, shown, suggestion
 from trainables.loading import anchored, apply_point, load_config, read_mapping, validate
 
-ENDPOINT = "protocol.primary_endpoint"
+ENDPOINT, METRIC = "protocol.primary_endpoint", "protocol.primary_metric"
 SPACE = "search.space"
+REFERENCE = "reference"
 
 NOT_A_MEMBERS = {
     "name": "a member's study is named SUITE.MEMBER",
@@ -70,8 +71,12 @@ def expand(config: SuiteConfig) -> dict[str, StudyConfig]:
     """
     names = [member.name for member in config.suite.members]
     problems = [f"suite.members: name given twice (got {n!r})" for n in dict.fromkeys(names) if names.count(n) > 1]
+    metric = config.protocol.primary_metric
+    if metric is not None and config.suite.endpoint is not None:
+        problems.append(f"protocol.primary_metric: members are pooled by their tasks' own metric (got {metric!r})")
     if config.search.max_hours is not None:
         problems.append(f"search.max_hours: {NOT_A_MEMBERS['search.max_hours']} (got {config.search.max_hours:g})")
+    problems += literature.suite_problems(config)
     members = {}
     for member in config.suite.members:
         try:
@@ -119,6 +124,8 @@ def _member(config: SuiteConfig, member: MemberConfig) -> StudyConfig:
     base = validate(StudyConfig, {**shared, "name": study_name(config.suite.name, member.name)})
     endpoint = {} if config.suite.endpoint is None else {ENDPOINT: config.suite.endpoint}
     study = catalogue.in_full(apply_point(base, {**endpoint, **member.overrides}))
+    if REFERENCE not in member.overrides:
+        study = literature.for_member(study)
     check(study)
     return study
 
@@ -128,6 +135,8 @@ def _own_problems(config: SuiteConfig, member: MemberConfig) -> Iterator[str]:
         for key, why in NOT_A_MEMBERS.items():
             if path == key or path.startswith(f"{key}."):
                 yield f"{path}: {why} (got {shown(value)})"
+    if config.suite.endpoint is not None and (own := member.overrides.get(METRIC)) is not None:
+        yield f"{METRIC}: members are pooled by their tasks' own metric (got {shown(own)})"
     theirs = member.overrides.get(ENDPOINT)
     if config.suite.endpoint is not None and theirs not in (None, config.suite.endpoint):
         yield f"{ENDPOINT}: the suite's is {config.suite.endpoint}, the same for all members (got {shown(theirs)})"

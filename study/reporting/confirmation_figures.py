@@ -53,7 +53,9 @@ def controls(source: Source, confirmed: Confirmed) -> Figure:
         )
         drawing.add_trace(ticks)
     endpoint = words.reduction(source.endpoint)
-    drawing.update_xaxes(title_text=f"{confirmed.headline} minus control, {endpoint} (points of test {source.metric})")
+    less = words.less(confirmed.claim.is_lower_better)
+    title = f"{confirmed.headline} minus control, {endpoint} (points of test {source.claimed}{less})"
+    drawing.update_xaxes(title_text=title)
     text = (
         f"The primary endpoint ({endpoint}): {confirmed.headline} against each control. Diamonds: mean difference; "
         f"ticks: the {len(confirmed.claim.seeds)} seeds. {BARS} The claim is the one against the strongest control."
@@ -105,7 +107,10 @@ def forest(source: Source, confirmed: Confirmed) -> Figure:
     mark_zero(drawing)
     finish(drawing, 110 + 19 * len(labels), left=210)
     categories(drawing, labels, tickfont={"size": 11}, dtick=1)
-    drawing.update_xaxes(title_text=f"{confirmed.headline} minus {confirmed.control} (points of test {source.metric})")
+    less = words.less(source.is_error)
+    drawing.update_xaxes(
+        title_text=f"{confirmed.headline} minus {confirmed.control} (points of test {source.claimed}{less})"
+    )
     text = (
         "Every language for itself, by resource class (Joshi et al. 2020; 5: most resources) and difference. Dark "
         "bars: 95 % interval over seeds; light bars: with the test sentences as a second source of variation. A black "

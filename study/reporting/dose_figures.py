@@ -85,7 +85,7 @@ def _caption(source: Source, dosed: Dosed, shown: Sequence[Response], edges: Seq
     text = (
         f"Gain over no perturbation (validation {source.metric}) against the achieved norm of the perturbation "
         "relative to the encoder's mean embedding norm (where weights are moved, to theirs; where texts are segmented "
-        "anew, the share of pieces added), on a logarithmic scale. "
+        "anew, the share of pieces added; where words are respelt or replaced, their share), on a logarithmic scale. "
     )
     if dosed.searched:
         return f"{text}One point per trial, target languages averaged. {words.SEARCHED}"

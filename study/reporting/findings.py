@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from study.analysis import calibration, differences, dose, groups, importance, intervals, selection
+from study.analysis import calibration, differences, dose, groups, importance, intervals, selection, sequential
 from study.analysis.differences import Difference
 from study.analysis.dose import Response
 from study.analysis.frames import collapse_variants, language_scores, reduce_seeds, seed_table
 from study.analysis.intervals import Interval
 from study.analysis.selection import Optimism
 from study.question import objectives
-from study.reporting import words
+from study.reporting import beside, words
+from study.reporting.beside import Beside
 from study.reporting.source import AVERAGE, REDUCTIONS, Source
 from trainables import languages
 from trainables.errors import UserError
@@ -84,13 +85,15 @@ class Findings:
     confirmed: Confirmed | None
     dosed: Dosed | None
     importances: pd.DataFrame
+    published: tuple[Beside, ...]
+    """Ours beside what others have published."""
     conclusions: tuple[tuple[str, str], ...]
     """Topic and sentence, in the order in which they are to be read."""
 
 
 def find(source: Source) -> Findings:
     """Analyse a study."""
-    confirmed, dosed = _confirmed(source), _dosed(source)
+    confirmed, dosed, published = _confirmed(source), _dosed(source), beside.find(source)
     varied = dose.varied(source.summary) if len(source.summary) else []
     perturbed = source.summary[source.summary["state"] == "COMPLETE"] if varied else source.summary
     if varied:
@@ -100,7 +103,8 @@ def find(source: Source) -> Findings:
         confirmed,
         dosed,
         importance.importances(perturbed, varied, "value") if varied else pd.DataFrame(),
-        tuple(_conclusions(source, confirmed, dosed)),
+        published,
+        (*_conclusions(source, confirmed, dosed), *(("Published", text) for text in beside.sentences(published))),
     )
 
 
@@ -117,17 +121,20 @@ def _confirmed(source: Source) -> Confirmed | None:
         return None
     letters = test.sort_values("control").drop_duplicates("configuration").set_index("configuration")["control"]
 
+    of_endpoint = source.reduction(source.endpoint, source.claimed)
+    is_lower_better = objectives.is_lower_better(source.endpoint, source.claimed)
+
     def compare(treatment: str, against: str) -> Difference:
         pair = differences.pair(test, treatment, against)
-        return differences.difference(pair, source.reduction(source.endpoint), source.endpoint, source.level)
+        return differences.difference(pair, of_endpoint, source.endpoint, source.level, is_lower_better)
 
     def beside(one: str, mean: str, turned: bool = False) -> Difference:
         pair = differences.pair(differences.beside(whole, one, mean), *((mean, one) if turned else (one, mean)))
-        return differences.difference(pair, source.reduction(source.endpoint), source.endpoint)
+        return differences.difference(pair, of_endpoint, source.endpoint, is_lower_better=is_lower_better)
 
     means = sorted(map(str, whole.loc[whole["control"] == AVERAGE, "configuration"].unique()))
     averages = [d for mean in means for d in (beside(headline, mean), beside(control, mean, turned=True))]
-    against = [compare(headline, str(name)) for name, letter in letters.items() if letter]
+    against = [_over_looks(source, compare(headline, str(name)), control) for name, a in letters.items() if a]
     others = [
         compare(str(name), control)
         for name, letter in letters.items()
@@ -138,8 +145,9 @@ def _confirmed(source: Source) -> Confirmed | None:
     table = differences.language_differences(paired).merge(source.facts, on="language", how="left")
     treated, untreated = (seed_table(scores, name).loc[list(paired.seeds)] for name in (headline, control))
     targets = source.targets(treated.columns)
-    by_language = groups.gains_by_language(treated[targets] - untreated[targets], untreated[targets], source.facts)
-    per_seed = collapse_variants(treated[targets] - untreated[targets], source.facts)
+    gains = (treated[targets] - untreated[targets]) * (-1 if source.is_error else 1)
+    by_language = groups.gains_by_language(gains, untreated[targets], source.facts)
+    per_seed = collapse_variants(gains, source.facts)
     own = source.config.trial.task.own
     # Variants have been averaged in, so a group is of the languages they belong to.
     declared = {
@@ -161,8 +169,20 @@ def _confirmed(source: Source) -> Confirmed | None:
         by_language=by_language,
         optimism=_optimism(source, headline),
         further=_further(source, headline, control),
-        reliability=_reliability(source, test[test["configuration"].isin([headline, control])]),
+        reliability=_reliability(source, headline, control),
     )
+
+
+def _over_looks(source: Source, found: Difference, control: str) -> Difference:
+    """With the p-value of the whole confirmation, where it looked: its bounds watch the strongest control alone."""
+    if source.plan is None or not source.looks:
+        return found
+    p = max(found.p_seed, found.p_both)
+    watched = found.control == control
+    whole = (
+        sequential.over_looks(source.plan, len(source.looks) - 1, p) if watched else sequential.whenever(source.plan, p)
+    )
+    return replace(found, p_over_looks=whole)
 
 
 def _further(source: Source, headline: str, control: str) -> pd.DataFrame:
@@ -182,8 +202,11 @@ def _further(source: Source, headline: str, control: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _reliability(source: Source, results: pd.DataFrame) -> pd.DataFrame:
+def _reliability(source: Source, *configurations: str) -> pd.DataFrame:
     asked = source.config.trial.evaluation.calibration
+    results = source.results if source.answers is None else source.answers
+    assert results is not None, "there are scores of the test split"
+    results = results[results["configuration"].isin(configurations)]
     if asked is None or "confidence" not in results or results["confidence"].isna().all():
         return pd.DataFrame()
     units = _classes(source, source.targets(results["language"].unique()))
@@ -202,14 +225,18 @@ def _strongest(source: Source, test: pd.DataFrame) -> tuple[str | None, str]:
     confirmed = confirmed[confirmed["configuration"].isin(test["configuration"])]
     if len(confirmed):
         return selection.strongest_control(confirmed, source.reduction("selection_mean")), "validation"
+
+    def goodness(scores: Mapping[str, float]) -> float:
+        reduced = source.reduction(source.endpoint, source.claimed)(scores)
+        return -reduced if objectives.is_lower_better(source.endpoint, source.claimed) else reduced
+
     validation = source.results[source.results["split"] == "validation"] if source.results is not None else test[:0]
     if len(validation):
-        scores = language_scores(validation)
-        return selection.strongest_control(scores, source.reduction(source.endpoint)), "validation"
+        return selection.strongest_control(language_scores(validation), goodness), "validation"
     scores = language_scores(test)
     if not scores["control"].isin(tuple("abcd")).any():
         raise UserError("results.control: must name at least one control, a, b, c or d (got none)")
-    return selection.strongest_control(scores, source.reduction(source.endpoint)), "test"
+    return selection.strongest_control(scores, goodness), "test"
 
 
 def _reductions(source: Source, scores: pd.DataFrame, names: list[str]) -> pd.DataFrame:
@@ -219,7 +246,7 @@ def _reductions(source: Source, scores: pd.DataFrame, names: list[str]) -> pd.Da
         languages = dict.fromkeys(map(str, table.columns), 0.5)
         for reduction in dict.fromkeys((*REDUCTIONS, source.endpoint)):
             if reduction == source.endpoint or source.allows(reduction, languages):
-                values = reduce_seeds(table, source.reduction(reduction))
+                values = reduce_seeds(table, source.reduction(reduction, source.claimed))
                 row = {"configuration": name, "reduction": reduction, "mean": values.mean(), "sd": values.std()}
                 rows.append({**row, "seeds": len(values)})
     return pd.DataFrame(rows)
@@ -287,12 +314,12 @@ def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | Non
 
 
 def _confirmed_conclusions(source: Source, confirmed: Confirmed) -> Iterator[tuple[str, str]]:
-    endpoint = f"{words.reduction(source.endpoint)}, test {source.metric}"
+    endpoint = f"{words.reduction(source.endpoint)}, test {source.claimed}"
     yield from (("Claim", text) for text in words.claim(confirmed.claim, endpoint, confirmed.controls))
     if source.looks:
         yield "Claim", words.looks(source.looks, source.config.protocol.most_seeds)
     yield from (("Averaging", text) for text in words.averages(confirmed.averages, endpoint))
-    yield "Languages", words.languages(confirmed.languages)
+    yield "Languages", words.languages(confirmed.languages, source.is_error)
     sure = [row for _, row in confirmed.groups.iterrows() if row["q"] < words.ALPHA]
     yield from (("Groups", words.group(row)) for row in sure)
     if len(confirmed.groups) and not sure:

@@ -11,6 +11,9 @@ neither                         no difference can be told; what the data allow i
 the better one lost more seeds  nothing: where it failed it has no scores, and those that it has flatter it
 =============================== ===================================================================================
 
+Where languages are scored as a whole (a calibration error, an area under a noise curve), sentences are no sample and
+there is one interval, over seeds: then the most that is said is the third row. Of errors, "better" is lower.
+
 Intervals are at 95 %. "One point" is `NEGLIGIBLE`. Nothing is said of causes, and nothing beyond the languages, the
 encoder and the task of the study. Selecting on target labels, opening the test split more than once, a baseline that
 ranks above the headline, and search samples in place of a design are said before what they weaken.
@@ -62,6 +65,13 @@ SEARCHED = (
     "how scores depend on the dose: no response is drawn and no threshold concluded (search.mode: design would allow "
     "it)."
 )
+
+WHOLE_LANGUAGES = (
+    "Languages have this score as a whole, not sentence by sentence: sentences do not count as a sample, both "
+    "intervals are the one over seeds, and another sample of them may say otherwise."
+)
+
+LESS_IS_BETTER = "Less is better: a negative difference speaks for the first."
 
 SAMPLED = "The points were proposed by a search: they show what was tried, not how anything depends on a parameter."
 
@@ -128,19 +138,29 @@ def verdict(d: Difference) -> Verdict:
     if not d.by_seed.excludes_zero:
         equivalent = d.by_both.within(NEGLIGIBLE)
         return "open" if not equivalent else "survivors" if treatment != control else "equivalent"
-    if treatment > control if d.estimate > 0 else control > treatment:
+    if treatment > control if is_better(d) else control > treatment:
         return "survivors"
-    if d.by_both.excludes_zero:
+    if d.by_both.excludes_zero and d.samples_examples:
         return "higher" if d.estimate > 0 else "lower"
     return "higher here" if d.estimate > 0 else "lower here"
 
 
+def is_better(d: Difference) -> bool:
+    """Whether the estimate speaks for the treatment."""
+    return (d.estimate > 0) != d.is_lower_better
+
+
+def less(is_lower_better: bool) -> str:
+    """What to add to the name of a quantity."""
+    return "; less is better" if is_lower_better else ""
+
+
 def difference(d: Difference, endpoint: str) -> str:
     """The sentence about one difference of an endpoint, given in words."""
-    numbers = (
-        f"{points(d.estimate)} points (95 % interval {span(d.by_seed)} over {len(d.seeds)} seeds; {span(d.by_both)} "
-        "when the test sentences count as a sample too)"
-    )
+    also = f"; {span(d.by_both)} when the test sentences count as a sample too" if d.samples_examples else ""
+    numbers = f"{points(d.estimate)} points (95 % interval {span(d.by_seed)} over {len(d.seeds)} seeds{also})"
+    if d.is_lower_better and d.by_seed.excludes_zero:
+        numbers += f", which is {'better' if is_better(d) else 'worse'}, since less is"
     match verdict(d):
         case "too few seeds":
             what = f"{len(d.seeds)} seed{'s allow' if len(d.seeds) > 1 else ' allows'} no conclusion about"
@@ -207,10 +227,12 @@ def claim(d: Difference, endpoint: str, others: Sequence[Difference] = ()) -> It
     yield difference(d, endpoint)
     if limit := seeds(d):
         yield limit
-    beaten = [o.control for o in others if o.control != d.control and verdict(o) == "higher" and is_sure(o)]
-    if beaten and verdict(d) not in ("higher", "higher here"):
+    good = "lower" if d.is_lower_better else "higher"
+    sure = good if d.samples_examples else f"{good} here"
+    beaten = [o.control for o in others if o.control != d.control and verdict(o) == sure and is_sure(o)]
+    if beaten and verdict(d) not in (good, f"{good} here"):
         yield (
-            f"{_capital(d.treatment)} scored higher than {_and(beaten)}, but that is not the comparison that counts: "
+            f"{_capital(d.treatment)} scored {good} than {_and(beaten)}, but that is not the comparison that counts: "
             f"the strongest control is {d.control}."
         )
 
@@ -227,7 +249,8 @@ def looks(found: Sequence[Mapping[str, Any]], most: int) -> str:
     return (
         f"Its seeds were looked at as they came in, after {seen} of at most {most}, by bounds that keep 5 % over all "
         f"looks together; {why}. The intervals against the controls are repeated confidence intervals, which hold "
-        "whenever one stops; their p-values are those of this look, to be held against its bound and not against 5 %."
+        "whenever one stops; their p-values are those of this look, to be held against its bound and not against 5 %; "
+        "corrected for several claims (Holm) is the p-value over all looks."
     )
 
 
@@ -270,15 +293,18 @@ def unofficial(metric: str, off: float) -> str:
     )
 
 
-def languages(table: pd.DataFrame) -> str:
-    """What the map of languages shows (`differences.language_differences`), corrected for their number."""
+def languages(table: pd.DataFrame, is_error: bool = False) -> str:
+    """What the map of languages shows (`differences.language_differences`), corrected for their number; of an error,
+    less is a gain."""
+    table = table.assign(difference=-table["difference"]) if is_error else table
     n, fewest = len(table), int(table["seeds"].min())
     if fewest < FEWEST_SEEDS:
         return f"None of {n} languages can be judged with {fewest} seed{'s' * (fewest != 1)}."
     both, seed = (_movers(table, column) for column in ("q_both", "q_seed"))
     text = (
         f"Of {n} languages, each for itself and corrected for their number (false discovery rate 5 %), "
-        f"{_counted(both[0], 'gain')} and {_counted(both[1], 'lose')}, seeds and test sentences both counted"
+        f"{_counted(both[0], 'gain')} and {_counted(both[1], 'lose')}, "
+        f"{'seeds and test sentences both' if table['p_examples'].notna().any() else 'seeds alone'} counted"
     )
     if len(seed[0]) > len(both[0]) or len(seed[1]) > len(both[1]):
         text += f"; on these very sentences {len(seed[0])} gain and {len(seed[1])} lose"

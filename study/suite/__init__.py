@@ -5,4 +5,5 @@ members' ledgers say all else.
 found      a suite as it lies on disk; start here
 tables     `study show` of a suite, and `study ls`
 document   the same as JSON
+watching   `study watch` of a suite that runs elsewhere
 """

@@ -118,6 +118,27 @@ def study_of(root: Path, name: str, member: str | None) -> str:
     return suites.study_name(name, member)
 
 
+def begun_members(suite: FoundSuite) -> list[Member]:
+    """The members that have a ledger. Raises `UserError` where there is none."""
+    found = [member for member in suite.members.values() if member.study is not None]
+    if not found:
+        raise UserError(f"{suite.name}: none of its members has begun; go on with study resume {suite.name}")
+    return found
+
+
+def one_study(root: Path, name: str, member: str | None, command: str) -> str:
+    """As `study_of`, for commands that are about one study. Raises `UserError`, with the members, where it is none."""
+    study = study_of(root, name, member)
+    if is_suite(root, study):
+        design = manifest.read(roots.place(root, study))
+        names = [each.name for each in validate(SuiteConfig, design or {}).suite.members]
+        raise UserError(
+            f"--member: study {command} is about one study, and {name} is a suite: name one of its members, "
+            f"{', '.join(names)} (got none)"
+        )
+    return study
+
+
 def _member(root: Path, config: SuiteConfig, how: MemberConfig) -> Member:
     name = suites.study_name(config.suite.name, how.name)
     place = roots.place(root, name)

@@ -110,7 +110,7 @@ def _confirmed(suite: FoundSuite, room: int | None) -> str:
         return ""
     rows = [["member", "endpoint", *names]]
     for name, member in suite.members.items():
-        endpoint = member.config.protocol.primary_endpoint if member.config else EMPTY
+        endpoint = member.config.protocol.endpoint if member.config else EMPTY
         cells = found.get(name, {})
         rows.append([name, endpoint, *(f"{cells[n]:.4f}" if n in cells else EMPTY for n in names)])
     table, _, _ = layout.fit(rows, room, ["endpoint"])
@@ -130,7 +130,7 @@ def _endpoint(study: Study) -> dict[str, float]:
             continue
         name = trial.kind if trial.kind == "winner" else str(trial.attributes.get("configuration", trial.kind))
         try:
-            value = objectives.reduce(study.config.protocol.primary_endpoint, scored, study.config)
+            value = objectives.endpoint(scored, study.config)
         except objectives.UnscoredError:
             continue
         values.setdefault(name, []).append(value)
@@ -159,11 +159,7 @@ def _problems(suite: FoundSuite) -> Iterator[str]:
 def _next_step(suite: FoundSuite) -> str:
     if suite.condition == "unfinished":
         return f"Not finished: study resume {suite.name}"
-    under_way = [
-        member.name
-        for member in suite.members.values()
-        if member.study is not None and any(t.phase == "confirm" and not t.ended for t in member.study.trials)
-    ]
+    under_way = any(m.study is not None and tables.is_confirming(m.study) for m in suite.members.values())
     return f"Not confirmed yet: study confirm {suite.name}" if under_way and suite.condition != "running" else ""
 
 

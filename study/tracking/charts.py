@@ -4,7 +4,7 @@ A view is a tag of the experiment in the form in which the page saves its own (M
 the page's state, deflated). It lists the trials of one phase as rows of their own, best first. On top are parallel
 coordinates over what was searched, the primary endpoint against the first number that was, and a table of differences
 from the baseline; then a bar chart for each language, side by side; then what the page itself makes of the other
-metrics.
+metrics. Of more runs than a page loads it has the best; charts by language that would be too many bars are folded up.
 
 Where trials are replicates there are two views of a phase: one of the seeds, grouped by what they have in common, each
 seed a dot of its own; and one of the runs of replicates, whose charts show means. MLflow's charts have no error bars:
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from study.question import encoders
+from study.question import encoders, objectives
 from study.question.config import StudyConfig
 from study.question.objectives import STANDARD
 from study.record.record import Phase, TrialRecord
@@ -36,6 +36,12 @@ VIEW = "mlflow.sharedViewState."
 
 MOST_AXES = 6
 """Searched parameters that one parallel-coordinates chart still shows legibly."""
+
+LOADED = 100
+"""Runs that the page loads, the first by its order."""
+
+MOST_BARS = 1000
+"""Bars that the charts by language draw as the page opens; of more, they are folded up until they are asked for."""
 
 FALLBACK_AXES = ("perturbation.epsilon", "perturbation.ascent_steps", "perturbation.sigma")
 """Drawn where a study varies nothing."""
@@ -56,6 +62,13 @@ class View:
     """Identifier of the run that differences are taken from; empty: of the best one."""
     rows: Rows = "trials"
     """What a row is: a trial; a trial, grouped with its replicates; all replicates of a point at once."""
+    runs: int = 0
+    """Rows, or trials that they are made of."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its charts by language are too much for a page that has just been opened."""
+        return len(self.languages) * min(self.runs, LOADED) > MOST_BARS
 
     @property
     def rows_phase(self) -> str:
@@ -73,6 +86,7 @@ class Views:
 
     def __init__(self) -> None:
         self._begun: dict[Phase, float] = {}
+        self._trials: dict[Phase, set[int]] = {}
         self._scores: dict[Phase, tuple[str, tuple[str, ...]]] = {}
         self._references: dict[Phase, dict[str, int]] = {}
         """The first reference of each encoder."""
@@ -82,6 +96,7 @@ class Views:
     def note(self, trial: TrialRecord, is_replicate: bool = False) -> None:
         """Take a trial into account, as far as it has got; in the order in which they were asked."""
         self._begun.setdefault(trial.phase, trial.asked)
+        self._trials.setdefault(trial.phase, set()).add(trial.number)
         if is_replicate:
             self._replicated.add(trial.phase)
         if is_reference(trial):
@@ -104,7 +119,8 @@ class Views:
         for phase, (metric, languages) in self._scores.items():
             references, several = [*self._references.get(phase, {}).values()], phase in self._replicated
             number = references[0] if len(references) == 1 else -1
-            view = View(phase, metric, languages, self._begun[phase], self._varied(), trials.get(number, ""))
+            begun, baseline, runs = self._begun[phase], trials.get(number, ""), len(self._trials[phase])
+            view = View(phase, metric, languages, begun, self._varied(), baseline, runs=runs)
             yield replace(view, rows="seeds") if several else view
             if several:
                 yield replace(view, rows="replicates", baseline=points.get(number, ""))
@@ -161,11 +177,13 @@ def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
     axes = (view.varied or FALLBACK_AXES)[:MOST_AXES]
     ending = MEAN if view.rows == "replicates" else ""
 
-    def summary(name: str) -> str:
-        return metric_key(summary_key(view.split, view.metric, name))
+    def summary(name: str, metric: str | None = None) -> str:
+        return metric_key(summary_key(view.split, metric or view.metric, name))
 
-    endpoint = summary(_endpoint(config))
+    protocol = config.protocol
+    endpoint = summary(_endpoint(config), protocol.primary_metric)
     rank_key = summary("selection_mean") if view.phase == "run" else endpoint
+    is_lower_better = objectives.is_lower_better(_endpoint(config), protocol.primary_metric)
     shown = [f"{summary(name)}{ending}" for name in ("source", "target_mean", "low_resource_mean")]
     columns = list(dict.fromkeys([f"{rank_key}{ending}", f"{endpoint}{ending}", *shown]))
     spread = [f"{endpoint}{SPREAD}", f"{endpoint}{NUMBER}"] if ending else []
@@ -176,7 +194,7 @@ def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
     return {
         # Any order but by date makes the page list children as rows of their own.
         "orderByKey": f"metrics.`{rank_key}{ending}`",
-        "orderByAsc": False,
+        "orderByAsc": view.phase != "run" and is_lower_better,
         "searchFilter": f"tags.`{UUID}` = '{uuid}' and tags.{PHASE} = '{view.rows_phase}'",
         "startTime": "ALL",
         "lifecycleFilter": "Active",
@@ -196,7 +214,7 @@ def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
         "compareRunSections": [
             _section("study", columns=1, cardHeight=420),
             *([_section("spread", columns=3, cardHeight=320)] if ending else []),
-            _section(scores, columns=4, cardHeight=280),
+            _section(scores, columns=4, cardHeight=280, display=not view.is_large),
             *(_section(name, isGenerated=True) for name in generated),
         ],
         "compareRunCharts": [

@@ -1,13 +1,15 @@
 """Sends a ledger to MLflow. Level-triggered: what a run must hold is compared with what was sent, and the rest sent.
 
-Whatever is sent twice is there once: runs are found by their tags (`store`), and points carry the ledger's times. Only
-`MlflowClient` is used, in batches; its own retries are off, since a repeated request may create a run twice. MLflow
-can't take back a point: a run that holds one which the ledger no longer counts is deleted and written anew.
+Whatever is sent twice is there once: runs are found by their tags (`store`), and points carry the ledger's times.
+Trials that have ended before their run was begun become rows of MLflow's own file, where that can be done (`whole`);
+for all else `MlflowClient` is used, in batches, its own retries off, since a repeated request may create a run twice.
+MLflow can't take back a point: a run that holds one which the ledger no longer counts is deleted and written anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -24,9 +26,10 @@ from study.tracking import agreement, runs
 from study.tracking.answers import is_lost, is_refused, reason
 from study.tracking.charts import Views, view_tag
 from study.tracking.replicates import Aggregates, Replicates
-from study.tracking.runs import AGGREGATE, PHASE, POINT, STATUS, STUDY, TRIAL
+from study.tracking.runs import AGGREGATE, PHASE, POINT, STATUS, STUDY, TRIAL, UUID, Point
 from study.tracking.server import public
 from study.tracking.store import Key, Run, Store
+from study.tracking.whole import Whole
 from trainables.scores import Split
 
 Say = Callable[[str], None]
@@ -163,12 +166,14 @@ class Mirror:
             if not self._takes(f"the mean of {of.name}", partial(self._write_point, of)):
                 self._points[of.first.number] = _Point("", {}, ended=True)
             del self._due[of.first.number]
+        trials = self.record.trials
+        pending = [trials[number] for number in self._pending if number in trials]
+        for trial in pending:
+            self._views.note(trial, self._aggregates.of(trial.number) is not None)
+        self._write_whole(pending)
         for number in [n for n in self._pending if n is not None]:
-            trial = self.record.trials.get(number)
-            if trial is not None:
-                self._views.note(trial, self._aggregates.of(number) is not None)
-                if not self._takes(f"trial {number}", partial(self._write_trial, trial)):
-                    self._children[number] = _Trial("", {}, ended=True)
+            if number in trials and not self._takes(f"trial {number}", partial(self._write_trial, trials[number])):
+                self._children[number] = _Trial("", {}, ended=True)
             del self._pending[number]
         self._write_views()
         self._pending.clear()
@@ -273,6 +278,31 @@ class Mirror:
 
     # Runs of trials
 
+    def _write_whole(self, trials: Sequence[TrialRecord]) -> None:
+        """Those that have ended and are not there, at once, where that is possible; `_write_trial` finds them ended."""
+        assert self._parent is not None
+        wholes, there = [], self._children.keys() | (set() if self._is_new else self.store.there())
+        for trial in trials:
+            if trial.number not in there and trial.ended and trial.finished is not None:
+                with suppress(Exception):  # whatever it is, `_write_trial` meets it too, and says so
+                    wholes.append(self._whole(trial, trial.finished))
+        for number, run in self.store.write_whole(self._parent, wholes).items():
+            self._children[number] = _Trial(run.id, run.tags, ended=True)
+
+    def _whole(self, trial: TrialRecord, ended: float) -> Whole:
+        assert self._config is not None
+        assert self._parent is not None
+        return Whole(
+            trial.number,
+            runs.trial_name(trial),
+            trial.asked,
+            ended,
+            STATUS[trial.state],
+            {UUID: self.store.uuid, TRIAL: str(trial.number), PARENT: self._parent.id} | self._tags(trial),
+            runs.trial_parameters(self._config, trial),
+            self._report_points(trial, trial.reports),
+        )
+
     def _write_trial(self, trial: TrialRecord, anew: bool = False) -> None:
         config = self._config
         assert config is not None
@@ -285,11 +315,8 @@ class Mirror:
             if any((r.step, r.split) in run.sent for r in reports):  # a later attempt repeated a step
                 run = self._children[trial.number] = self._start(trial, anew=True)
                 reports = trial.reports
-            points = [p for r in reports for p in runs.points(config, r, with_costs=_is_first(r, trial))]
             parameters = {} if run.has_parameters else runs.trial_parameters(config, trial)
-            of = self._aggregates.of(trial.number)
-            label = {} if of is None else {"configuration": of.label}
-            self.store.log(run, points, parameters, runs.trial_tags(config, trial) | label)
+            self.store.log(run, self._report_points(trial, reports), parameters, self._tags(trial))
             run.has_parameters = True
             run.sent |= {(r.step, r.split): r.attempt for r in reports}
             if trial.ended and trial.finished is not None:
@@ -301,16 +328,28 @@ class Mirror:
         """The trial's run: the one that is there, or a new one; with `anew` always a new one."""
         assert self._parent is not None
         key = (TRIAL, str(trial.number))
-        tags = {PHASE: trial.phase, PARENT: self._parent.id}
         agrees = partial(agreement.of_trial, self.store, trial)
+        tags = {PARENT: self._parent.id} | self._tags(trial)
         found = self.store.run(key, runs.trial_name(trial), trial.asked, tags, agrees, not self._is_new, anew)
         above = self._above(trial.number)
-        if above is not None:  # else it is named once the run above is there
+        if above is not None:  # one that was there may be below another
             self.store.log(found, tags={PARENT: above.id})
         if not trial.ended:
             for parent in (self._parent, above or self._parent):
                 self.store.reopen(parent)
         return _Trial(found.id, found.tags, found.ended)
+
+    def _tags(self, trial: TrialRecord) -> dict[str, str]:
+        """All but those by which it is found; a run above that is not there yet is named once it is."""
+        assert self._config is not None
+        of, above = self._aggregates.of(trial.number), self._above(trial.number)
+        label = {} if of is None else {"configuration": of.label}
+        parent = {} if above is None else {PARENT: above.id}
+        return {PHASE: trial.phase} | parent | runs.trial_tags(self._config, trial) | label
+
+    def _report_points(self, trial: TrialRecord, reports: Sequence[Report]) -> list[Point]:
+        assert self._config is not None
+        return [p for r in reports for p in runs.points(self._config, r, with_costs=_is_first(r, trial))]
 
     def _above(self, number: int) -> Run | None:
         """The run that a trial's is a child of: that of its replicates, if it has any; None if it is not there yet."""

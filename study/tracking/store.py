@@ -12,9 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from study.tracking import database
+from study.tracking import database, whole
 from study.tracking.runs import STATUS, UUID, Point, milliseconds
 from study.tracking.server import artifact_folder, default_uri
+from study.tracking.whole import Whole
 
 LARGEST_BATCH, SMALLEST_BATCH = 1000, 50
 """Metric points a request: MLflow's limit, and what even a slow server takes within the time-out."""
@@ -50,6 +51,7 @@ class Store:
         """Start over, as when the server has lost what it had."""
         self.uuid = ""
         self._experiment_id: str | None = None
+        self._location: str | None = None
         self._unsure: set[Key] = set()
 
     @cached_property
@@ -121,6 +123,19 @@ class Store:
         if was_sure:
             self._unsure.discard(key)
         return run
+
+    def there(self) -> set[int]:
+        """Numbers of the trials whose runs `write_whole` would leave alone, as far as that can be known at once."""
+        return whole.there(self.uri, self.uuid)
+
+    def write_whole(self, parent: Run, runs: Sequence[Whole]) -> dict[int, Run]:
+        """Those of `runs` that could be written at once, by trial's number: none that was there, none to a server."""
+        if not runs or not self.uri.startswith("sqlite:"):
+            return {}  # a server's location is asked for in vain
+        if self._location is None:
+            self._location = str(self.client.get_experiment(self.experiment).artifact_location)
+        ids = whole.write(self.uri, self.experiment, self._location, parent.id, self.uuid, runs)
+        return {run.number: Run(ids[run.number], dict(run.tags), ended=True) for run in runs if run.number in ids}
 
     def end(self, key: Key, run: Run, status: str, seconds: float) -> None:
         """The run is complete. Deletes what a request that seemed to fail has created after all."""

@@ -75,16 +75,16 @@ def follow(
     news = News(study)
     owner = news.owner()
     if owner is None:
-        _say(tables.result(study) if mode != "json" else "", mode)
+        say(tables.result(study) if mode != "json" else "", mode)
         return _conclude(study, roots.last_owner(study.place), mode)
-    pause = interval or (SECONDS if roots.store(root) is None else STORE_SECONDS)
-    view = _view(study)
+    pause = interval or between_looks(root)
+    view = view_of(study)
     try:
         with drawn(view, sys.stdout, mode) as show:
-            _note(show, f"study {name}, run by {owner.describe()}: {view.summary(time.time())}")
+            note(show, f"study {name}, run by {owner.describe()}: {view.summary(time.time())}")
             _show(news, show, pause)
     except KeyboardInterrupt:
-        _say(f"the study goes on; watch it again with study watch {name}", mode)
+        say(f"the study goes on; watch it again with study watch {name}", mode)
         return FINISHED
     ended = find(root, name, study.reading)
     if ended.condition == "running":  # by the next driver
@@ -92,7 +92,12 @@ def follow(
     return _conclude(ended, roots.last_owner(study.place), mode)
 
 
-def _view(study: Study) -> View:
+def between_looks(root: Path) -> float:
+    """Seconds between two looks, where nobody says how many."""
+    return SECONDS if roots.store(root) is None else STORE_SECONDS
+
+
+def view_of(study: Study) -> View:
     """The picture of what happened so far; its clock began with the present driver."""
     is_confirm = study.record.phase == "confirm"
     total = 0 if is_confirm else planned(study.config) + tuned(study.config)
@@ -123,19 +128,20 @@ def _conclude(study: Study, last: Owner | None, mode: Mode) -> int:
     command = f"study {'confirm' if is_confirm else 'resume'} {study.name}"
     is_done = all(t.ended for t in trials) if is_confirm else study.condition == "finished"
     if is_done:
-        _say(f"not running: the {'confirmation' if is_confirm else 'study'} is finished", mode)
+        say(f"not running: the {'confirmation' if is_confirm else 'study'} is finished", mode)
         return FINISHED
     died = last is not None and not last.released
     how = f"its driver, process {last.pid} on {last.host}, has died" if last and died else "interrupted"
-    _say(f"not running: {how}; go on with {command}", mode)
+    say(f"not running: {how}; go on with {command}", mode)
     return NOT_FINISHED
 
 
-def _note(show: Listener, words: str) -> None:
+def note(show: Listener, words: str) -> None:
+    """A word in the picture."""
     show({"event": "note", "time": time.time(), "words": words})
 
 
-def _say(words: str, mode: Mode) -> None:
+def say(words: str, mode: Mode) -> None:
     """One more word after the picture."""
     if words:
         text = json.dumps({"event": "note", "time": time.time(), "words": words}) if mode == "json" else words

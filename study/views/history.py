@@ -19,6 +19,7 @@ from study.record.place import Place
 from study.record.record import TrialRecord
 from study.views.found import Study, find
 from trainables.config import TrialConfig
+from trainables.errors import UserError
 from trainables.scores import Evaluation, Split
 
 METHODS = ("perturbation.method", "augmentation.method")
@@ -76,7 +77,7 @@ def _rows(study: str, config: StudyConfig, trial: TrialRecord) -> list[dict[str,
             "seed": resolved.training.seed, "split": split, "step": evaluation.step,
             "forward_equivalents": evaluation.cost.get("forward_equivalents", np.nan),
             "train_seconds": evaluation.cost.get("train_seconds", np.nan),
-            "relative_norm": relative_norm(trial, resolved.perturbation.method, evaluation.step),
+            "relative_norm": dose(trial, resolved, evaluation.step),
         }  # fmt: skip
         for metric, scores in evaluation.scores.items():
             for language in scores.languages:
@@ -85,15 +86,16 @@ def _rows(study: str, config: StudyConfig, trial: TrialRecord) -> list[dict[str,
     return rows
 
 
-def relative_norm(trial: TrialRecord, method: str, step: int) -> float:
-    """Achieved norm of the perturbation, averaged over training up to `step`; 0 without perturbation.
+def dose(trial: TrialRecord, config: TrialConfig, step: int) -> float:
+    """How much robust training there was in a trial of this configuration up to `step`; 0 where there was none.
 
-    Of the embeddings over m; where those are not perturbed, of the weights over their norm; where neither are, the
-    share of pieces that a second segmentation adds. Every report carries the mean since the one before it, so each
-    weighs as much as the steps between them.
+    The achieved norm of the perturbation, averaged over training: of the embeddings over m; where those are not
+    perturbed, of the weights over their norm; where neither are, the share of pieces that a second segmentation adds.
+    Every report carries the mean since the one before it, so each weighs as much as the steps between them. Where
+    nothing of it is measured, the setting that the method is dosed by; without a perturbation the augmentation's.
     """
-    if method == "none":
-        return 0.0
+    if config.perturbation.method == "none":
+        return _of_augmentation(config)
     reported: dict[int, Evaluation] = {r.step: r.evaluation for r in trial.reports if r.step <= step}
     steps = sorted(reported)
     lengths = np.diff([0, *steps])
@@ -104,7 +106,31 @@ def relative_norm(trial: TrialRecord, method: str, step: int) -> float:
         return float(np.average(norms[known], weights=lengths[known])) if known.any() else float("nan")
 
     inputs, *others = (mean(key) for key in ("relative_norm", "relative_weight_norm", "added_pieces"))
+    others += [_of_setting(config)] if np.isnan(inputs) else []
     return inputs if inputs > 0.0 else next((each for each in others if not np.isnan(each)), inputs)
+
+
+def _of_augmentation(config: TrialConfig) -> float:
+    from trainables.augmentation import METHODS as AUGMENTATIONS
+
+    method = AUGMENTATIONS.get(config.augmentation.method)
+    return 0.0 if method is None else _number_at(config, method.dose)
+
+
+def _of_setting(config: TrialConfig) -> float:
+    """The value that a method's dose is the path of; unknown where it is none, and at 0, where it may not be clean."""
+    from trainables.perturbation import create
+
+    try:
+        path = create(config.perturbation).dose
+    except UserError:  # one's own method, which is not here
+        return float("nan")
+    return _number_at(config, path) or float("nan") if "." in path else float("nan")
+
+
+def _number_at(config: TrialConfig, path: str) -> float:
+    value = value_at(config, path)
+    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def value_at(trial: TrialConfig, path: str) -> object:

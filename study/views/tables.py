@@ -138,7 +138,7 @@ def _trial_table(study: Study, every_trial: bool, room: int | None) -> str:
 
 def _least(config: StudyConfig) -> list[str]:
     """The compared reductions, the least first: what is claimed is the last to go."""
-    endpoint = config.protocol.primary_endpoint
+    endpoint = config.protocol.endpoint
     return [*(name for name in reversed(COMPARED) if name != endpoint), endpoint]
 
 
@@ -277,7 +277,7 @@ def _confirmed(study: Study, room: int | None) -> str:
             groups.setdefault(name, []).append(scored)
     if not groups:
         return ""
-    endpoint = study.config.protocol.primary_endpoint
+    endpoint = study.config.protocol.endpoint
     titles = list(dict.fromkeys([endpoint, *COMPARED[:-1]]))
     rows = [["configuration", "seeds", *titles]]
     for name, evaluations in groups.items():
@@ -296,9 +296,8 @@ def _confirmed(study: Study, room: int | None) -> str:
 
 
 def _endpoint(config: StudyConfig, evaluation: Evaluation) -> dict[str, float]:
-    name = config.protocol.primary_endpoint
     try:
-        return {name: objectives.reduce(name, evaluation, config)}
+        return {config.protocol.endpoint: objectives.endpoint(evaluation, config)}
     except objectives.UnscoredError:
         return {}
 
@@ -334,12 +333,16 @@ def warning(trials: Sequence[TrialRecord]) -> str:
 def _next_step(study: Study) -> str:
     if study.condition == "unfinished":
         return f"Not finished: study resume {study.name}"
-    looks = study.record.looks
-    is_open = study.record.agreed is not None and (not looks or looks[-1]["verdict"] == "go on")
-    unconfirmed = is_open or any(t.phase == "confirm" and not t.ended for t in study.trials)
-    if unconfirmed and study.condition != "running":
+    if is_confirming(study) and study.condition != "running":
         return f"Not confirmed yet: study confirm {study.name}"
     return ""
+
+
+def is_confirming(study: Study) -> bool:
+    """Whether a confirmation has begun, and is not at its end: trials are left, or a look that may ask for more."""
+    looks = study.record.looks
+    is_open = study.record.agreed is not None and (not looks or looks[-1]["verdict"] == "go on")
+    return is_open or any(t.phase == "confirm" and not t.ended for t in study.trials)
 
 
 def cell(value: Any) -> str:

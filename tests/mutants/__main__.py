@@ -22,15 +22,13 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 from docs import rooms
-from tests.conftest import REPOSITORY
+from tests.conftest import BUILT, REPOSITORY
 from trainables.storage.cache import cache_root
 
 LIST = Path(__file__).with_name("mutants.toml")
 COPIED = (*rooms.ORDER, "tests", "docs", "pyproject.toml", "README.md", "cluster.yaml")
 """What the tests of the rooms read; where one of them is missing they do without."""
 PYTEST = ("-x", "-q", "-n0", "-p", "no:cacheprovider", "-m", "not slow")
-BUILT = ("e5-small-*", "intents-*")
-"""Folders of the cache that take half a minute to make and that no mutant is tried on."""
 PREPARING = (
     "trainables",
     *(f"trainables.{room}" for room in ("storage", "model", "tasks", "augmentation", "materials")),

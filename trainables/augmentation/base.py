@@ -42,6 +42,8 @@ class Augmentation(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     supervision: ClassVar[Supervision]
+    dose: ClassVar[str] = "augmentation.probability"
+    """The path of the setting that says how much of it there is, on which its doses are compared."""
 
     @abstractmethod
     def __init__(self, config: AugmentationConfig, corpus: Corpus) -> None:
@@ -50,6 +52,11 @@ class Augmentation(ABC):
     @abstractmethod
     def copy(self, texts: Sequence[str], seed: int) -> list[str]:
         """The texts of one column of a row in other words, a function of them and the seed."""
+
+    @classmethod
+    def check_resource(cls, config: AugmentationConfig, language: str) -> None:
+        """Raise `UserError` where words that it needs for a language are not here."""
+        del config, language  # it needs none unless it says so
 
     @classmethod
     def supervision_of(cls, config: AugmentationConfig) -> Supervision:

@@ -18,6 +18,7 @@ from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.materials import noised, noisy_files, substitutes, views
 from trainables.materials.arrays import noised_folder, of_rows, places, read_rows, renumbered, save, write_rows
+from trainables.materials.keys import has_copies
 from trainables.model.families import Numbers, number_of
 from trainables.model.resegmenting import Resegmenting
 from trainables.perturbation import view_of
@@ -65,8 +66,7 @@ def build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
             encoded[noised_folder(split)] = found
     others = {split: substitutes.find(config, task.shape, split, task.rows[split], encode) for split in splits}
     _check_ids(encoder, encoded, config.encoder.name_or_path)
-    known = encoder.family.language_numbers(encoder.model.config.to_dict())
-    numbers = language_numbers(config, known, [task.source_language, *task.target_languages])
+    numbers = language_numbers(config, encoder.language_numbers, [task.source_language, *task.target_languages])
     fingerprint = _weights_fingerprint(encoder)
     norm = _reference_norm(encoder, encoded["train"][task.source_language])
     pad_id = int(tokenizer.pad_token_id)
@@ -121,7 +121,7 @@ def build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
         return {file.stem: list(texts_of(read_rows(file), columns)) for file in files if file.stem != source}
 
     rows: Sequence[Row] = task.rows["train"][source]
-    if config.augmentation.method != "none":
+    if has_copies(config):
         rows = augment(config.augmentation, rows, columns, source, seed, others)
     train = task.shape.encode(rows, tokenizer, config.task.max_length)
     _check_ids(encoder, {"train": {source: train}}, config.encoder.name_or_path)
@@ -178,9 +178,10 @@ def _reference_norm(encoder: Any, train: Encoded) -> float:
 
 
 def _weights_fingerprint(encoder: Any) -> str:
-    """Content of the pretrained weights, untrimmed."""
+    """Content of the pretrained weights, untrimmed, and of the languages' maps."""
     digest = blake2b(digest_size=12)
-    for name, tensor in sorted(encoder.model.state_dict().items()):
+    maps = {} if encoder.maps is None else encoder.maps.state_dict()
+    for name, tensor in sorted({**encoder.model.state_dict(), **maps}.items()):
         digest.update(name.encode())
         digest.update(tensor.contiguous().view(-1).numpy())
     return digest.hexdigest()

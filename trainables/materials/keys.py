@@ -46,7 +46,7 @@ def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
 def copies_key(config: TrialConfig, splits: Sequence[Split]) -> str:
     """Content key of a configuration's own training data: a seed's augmented ones, or those that are segmented anew."""
     parts: dict[str, Any] = {"format": FORMAT, "materials": materials_key(config, splits)}
-    if config.augmentation.method != "none":
+    if has_copies(config):
         augmentation = config.augmentation.model_dump(mode="json")
         if augmentation["alphabet"] == SOURCE:
             del augmentation["alphabet"]  # as before there was one
@@ -59,9 +59,20 @@ def copies_key(config: TrialConfig, splits: Sequence[Split]) -> str:
     return _key(parts)
 
 
+def has_copies(config: TrialConfig) -> bool:
+    """Whether what is trained on are copies of the texts.
+
+    At probability 0 they would be the texts themselves, so there are none, but where a method compares the two.
+    """
+    augmentation = config.augmentation
+    return augmentation.method != "none" and (
+        augmentation.probability > 0.0 or view_of(config.perturbation) == "copies"
+    )
+
+
 def has_own(config: TrialConfig) -> bool:
     """Whether training needs more than all trials share."""
-    return config.augmentation.method != "none" or view_of(config.perturbation) == "segments"
+    return has_copies(config) or view_of(config.perturbation) == "segments"
 
 
 def _key(parts: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from trainables.materials import noised, substitutes, twins, views
 from trainables.materials.arrays import load_arrays, noised_folder, read_rows, rows_of_names
 from trainables.materials.building import ADDED, KEPT, TEXTS, WORDS, build, build_copies
 from trainables.materials.fitting import check
-from trainables.materials.keys import copies_key, has_own, materials_key
+from trainables.materials.keys import copies_key, has_copies, has_own, materials_key
 from trainables.materials.substitutes import Substitutes
 from trainables.model.resegmenting import Resegmenting
 from trainables.perturbation import view_of
@@ -109,11 +109,10 @@ def _folders(config: TrialConfig, splits: Sequence[Split]) -> tuple[Path, Path |
         _check_twins(shared, tuple(splits))
     if not has_own(config):
         return shared, None
-    is_augmented = config.augmentation.method != "none"
     return shared, cache.build_once(
         f"copies-{copies_key(config, splits)}",
         lambda folder: build_copies(config, shared, folder),
-        f"augmented training data of seed {config.training.seed}" if is_augmented else "segmentations",
+        f"augmented training data of seed {config.training.seed}" if has_copies(config) else "segmentations",
     )
 
 

@@ -1,6 +1,6 @@
 """What lies on a disk or in an object store.
 
-cache      the cache folder, each entry built once; scratch: temporary folders
+cache      the cache folder, each entry built once; entries: their use and end; scratch: temporary folders
 checkpoint weights, optimiser, step, last evaluations: written aside, fsynced, renamed, with a checksum; start here
 tensors    its file of numbers, written as they come; soup: the running mean of several trials' weights
 files      one way to write a file: aside, fsynced, renamed

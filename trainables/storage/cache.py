@@ -14,11 +14,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from trainables.errors import UserError
-from trainables.storage import files
+from trainables.storage import entries, files
 
 FOLDER = "robust-transfer-study"
 WAIT_LIMIT = 3600.0
 """Seconds that a builder waits for another one of the same entry."""
+
+UNUSED_DAYS = 30.0
+"""Entries that nobody has used for so long are removed after a build, unless ``$STUDY_CACHE_DAYS`` says otherwise."""
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -62,23 +65,52 @@ def build_once(key: str, build: Callable[[Path], None], describe: str, wait_limi
     target = root / key
     if _is_there(target):
         return target
+    days = unused_days()
     try:
-        with _locked(root / f".{key}.lock", describe, wait_limit):
-            if not _is_there(target):
-                _build(target, build, describe)
+        while not _is_there(target):  # whoever removes what is unused may have had it in view
+            with _locked(root / f".{key}.lock", describe, wait_limit):
+                if not _is_there(target):
+                    _build(target, build, describe)
+                    entries.use(target)
     except OSError as error:
         elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(root)
         if elsewhere or error.errno not in UNWRITABLE:
             raise
         rule = f"the cache folder must have room for {describe}, and be writable"
         raise UserError(f"STUDY_CACHE: {rule} (got {root}: {error.strerror})") from error
+    if days > 0:
+        _tidy(root, days)
     return target
 
 
+def unused_days() -> float:
+    """Days after which an entry that nobody uses is removed, 0 for never: ``$STUDY_CACHE_DAYS``, or `UNUSED_DAYS`.
+
+    Raises `UserError` if that is no such number.
+    """
+    text = os.environ.get("STUDY_CACHE_DAYS", "").strip()
+    try:
+        days = float(text) if text else UNUSED_DAYS
+    except ValueError:
+        days = -1.0
+    if not 0 <= days < float("inf"):
+        raise UserError(f"STUDY_CACHE_DAYS: must be a number of days, 0 to remove nothing (got {text!r})")
+    return days
+
+
+def _tidy(root: Path, days: float) -> None:
+    count, size = entries.remove(root, days)
+    if count:
+        _say(
+            f"removed {count} {'entry' if count == 1 else 'entries'} unused for {days:g} days ({size / 2**20:.0f} MiB)"
+        )
+
+
 def _is_there(target: Path) -> bool:
+    """Whether it is built; if so, it is in use from now on."""
     if target.is_dir() and not os.access(target, os.R_OK | os.X_OK):
         raise UserError(f"STUDY_CACHE: what another user has built here is closed to you; use another (got {target})")
-    return target.is_dir()
+    return entries.use(target)
 
 
 @contextmanager

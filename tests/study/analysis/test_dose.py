@@ -47,6 +47,25 @@ def test_epsilon_zero_of_the_design_is_a_baseline_too(trials: pd.DataFrame) -> N
     pd.testing.assert_series_equal(dose.dose_gains(as_points)["gain"], dose.dose_gains(trials)["gain"])
 
 
+def test_an_augmentation_is_dosed_as_a_perturbation_is(trials: pd.DataFrame) -> None:
+    """Probability 0 of the design is a baseline, the others a series of the augmentation's name; copies tell apart."""
+    spelt = trials.rename(columns={"perturbation.ascent_steps": "augmentation.copies"})
+    spelt = spelt.rename(columns={"perturbation.epsilon": "augmentation.probability"})
+    clean = spelt["kind"] == "baseline"
+    spelt = spelt.assign(
+        **{"perturbation.method": "none", "augmentation.method": np.where(clean, "none", "character_noise")}
+    )
+    gains = dose.dose_gains(spelt)
+    np.testing.assert_allclose(gains["gain"], dose.dose_gains(trials)["gain"])
+    assert set(gains["series"]) == {"character_noise, copies 1", "character_noise, copies 2"}
+    assert set(dose.language_map(gains)["method"]) == {"character_noise"}
+    zero = spelt[clean].assign(kind="design", trial=999, score=0.99)
+    zero = zero.assign(**{"augmentation.method": "character_noise", "augmentation.probability": 0.0})
+    both = dose.dose_gains(pd.concat([spelt, zero], ignore_index=True))
+    assert 999 not in set(both["trial"])
+    assert both["gain"].mean() < gains["gain"].mean()
+
+
 def test_clean_trials_with_other_knobs_are_no_baseline(trials: pd.DataFrame) -> None:
     tuned = trials[trials["kind"] == "baseline"].assign(kind="design", trial=999, score=0.99)
     both = pd.concat(

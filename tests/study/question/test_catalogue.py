@@ -35,7 +35,8 @@ def with_space(config: StudyConfig, name: str) -> StudyConfig:
     """The same study over another space, with two levels of whatever is continuous if it is a grid."""
     levels = {d.path: (d.at(0.2), d.at(0.8)) for d in search_spaces.load(name).dimensions if d.levels is None}
     is_grid = config.search.sampler == "grid"
-    search = config.search.model_copy(update={"space": name, "levels": levels if is_grid else {}})
+    alone = {"arms": {}, "optional_arms": (), "left_out": {}}  # which are parts of the space that it had
+    search = config.search.model_copy(update={"space": name, "levels": levels if is_grid else {}, **alone})
     return config.model_copy(update={"search": search})
 
 
@@ -129,3 +130,19 @@ def test_facts_of_the_study_go_before_those_of_the_file_however_spelt(tmp_path: 
     task = TaskConfig.model_validate({"name": str(tmp_path / "task.yaml"), "facts": {"sw": {"name": "Study"}}})
     assert {code: known.name for code, known in complete(task).own.items()} == {"sw": "Study"}
     assert complete(complete(task)) == complete(task)
+
+
+def test_what_a_search_among_all_languages_costs_is_said() -> None:
+    told = dict(catalogue.tasks())
+    assert "candidates cut" in told["mewslix"]
+    assert "550,218 candidates are encoded an evaluation of test" in told["mewslix"]
+    assert "candidates" not in told["xnli"]
+
+
+def test_every_shipped_method_but_none_and_ear_has_a_dose_with_its_unit() -> None:
+    """`ear` has three weights, none of which is how much of it there is."""
+    listed = dict(catalogue.methods())
+    for name, words in listed.items():
+        assert ("; dose: " in words) == (name not in ("none", "ear")), name
+    assert listed["character_noise"].endswith("(supervision: none; dose: augmentation.probability, share of words)")
+    assert listed["sam"].endswith("; dose: relative_weight_norm, length of the weights' step, over theirs)")

@@ -101,6 +101,21 @@ def test_agreement_is_of_target_languages() -> None:
         assert line.startswith("search.objectives[0].reduce: agreement is with the source language"), line
 
 
+@pytest.mark.parametrize(
+    ("protocol", "complaint"),
+    [
+        ({"primary_metric": "brier"}, "protocol.primary_metric: needs trial.evaluation.calibration (got 'brier')"),
+        ({"primary_metric": "noise_accuracy_character_0.1"}, "protocol.primary_metric: needs trial.evaluation.noise"),
+        ({"primary_metric": "attacked_success_words"}, "protocol.primary_metric: needs trial.evaluation.attack"),
+        ({"primary_metric": "agreement", "primary_endpoint": "source"}, "protocol.primary_endpoint: agreement is with"),
+    ],
+)
+def test_a_claimed_metric_that_nobody_measures_is_one_line(protocol: dict[str, Any], complaint: str) -> None:
+    trial = {"evaluation": {"agreement": True}} if "primary_endpoint" in protocol else {}
+    (line,) = complaints(study({}, trial, protocol=protocol))
+    assert line.startswith(complaint), line
+
+
 def test_what_must_not_be_pruned() -> None:
     trial = {"evaluation": {"every": 10}}
     two = [{"reduce": "source"}, {"reduce": "cost:train_seconds", "direction": "minimize"}]

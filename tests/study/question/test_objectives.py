@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from study.question import objectives
+from study.question import objectives, selection_problems
 from study.question.config import Objective, StudyConfig
 from study.question.objectives import UnscoredError, reduce, summary, value, violation
 from trainables.loading import validate
@@ -171,6 +171,31 @@ def test_who_is_in_a_group_is_said_and_who_nobody_knows() -> None:
     assert objectives.membership("target_mean", languages, config) is None
 
 
+def test_what_was_measured_makes_groups_once_it_is_known() -> None:
+    name, languages = "group:fertility>2", ("en", "de", "sw", "yo", "te", "th")
+    objective = [{"reduce": name}]
+    protocol = {"primary_endpoint": name, "selection": "target_validation"}
+    config = validate(StudyConfig, {"name": "x", "search": {"objectives": objective}, "protocol": protocol})
+    assert objectives.name_problem(name, config) is None
+    assert (
+        objectives.membership(name, languages, config)
+        == f"{name}: by what is measured when a study begins, study data shows it"
+    )
+    assert selection_problems.problems(config, languages, languages) == []
+    numbers = {"de": 1.5, "sw": 2.5, "yo": 3.0, "te": 4.0, "th": None, "en": 1.2}
+    measured = {code: {"fertility": number, "overlap": 0.5} for code, number in numbers.items()}
+    config = config.model_copy(update={"measured": measured})
+    assert reduce(name, evaluation(SCORES), config) == pytest.approx((SCORES["sw"] + SCORES["yo"] + SCORES["te"]) / 3)
+    assert (objectives.membership(name, languages, config) or "").endswith("unknown (th)")
+    few = config.model_copy(update={"measured": {**measured, "yo": {"fertility": 1.0}}})
+    assert selection_problems.problems(config, languages, languages) == []
+    assert [line.partition(":")[0] for line in selection_problems.problems(few, languages, languages)] == [
+        "search.objectives[0].reduce",
+        "protocol.primary_endpoint",
+    ]
+    assert selection_problems.problems(few, languages, (*languages, "ka"))[1:] == [], "ka is not measured yet"
+
+
 def test_ones_own_languages_and_distances_make_groups() -> None:
     facts = {"xx": {"resource_class": 1, "groups": ["hills"]}, "yy": {"variant_of": "xx"}, "it": {"groups": ["hills"]}}
     config = validate(StudyConfig, {"name": "x", "trial": {"task": {"facts": facts}}})
@@ -182,3 +207,28 @@ def test_ones_own_languages_and_distances_make_groups() -> None:
     assert objectives.name_problem("group:distance_syntactic>far", config) is not None
     near = objectives.membership("group:distance_genetic<1", tuple(scores.primary.languages), config) or ""
     assert "2 are in no such group, being unknown (xx, yy)" in near
+
+
+def test_the_worst_of_errors_is_the_largest() -> None:
+    """Of a score under noise too; a gap of errors is the better the larger it is."""
+    for metric in ("brier", "noise_calibration_error_character_0.1", "attacked_success_words"):
+        scores = {"en": 0.1, "de": 0.2, "sw": 0.6, "fi": 0.4, "ru": 0.3, "yo": 0.5, "tr": 0.3}
+        found = Evaluation(1, "test", {metric: LanguageScores(scores, dict.fromkeys(scores, 1))})
+        values = {
+            name: objectives.reduce(name, found, study()) for name in ("worst_language", "worst_k_mean:2", "cvar:0.5")
+        }
+        expected = {"worst_language": 0.6, "worst_k_mean:2": 0.55, "cvar:0.5": 0.5}
+        assert values == pytest.approx(expected)
+    assert [objectives.is_lower_better(*each) for each in (
+        ("target_mean", "brier"), ("target_mean", None), ("transfer_gap", None), ("transfer_gap", "brier"),
+    )] == [True, False, True, False]  # fmt: skip
+
+
+def test_the_primary_endpoint_reduces_the_metric_that_is_named() -> None:
+    scores = {m: LanguageScores(dict.fromkeys(("de", "sw", "fi"), v), dict.fromkeys(("de", "sw", "fi"), 1))
+              for m, v in (("accuracy", 0.7), ("brier", 0.2))}  # fmt: skip
+    found = Evaluation(1, "test", scores)
+    assert objectives.endpoint(found, study()) == pytest.approx(0.7)
+    named = study(primary_metric="brier")
+    assert objectives.endpoint(found, named) == pytest.approx(0.2)
+    assert (study().protocol.endpoint, named.protocol.endpoint) == ("target_mean", "target_mean of brier")

@@ -45,7 +45,11 @@ def test_a_view_lists_one_phase_and_draws_what_was_searched(config: StudyConfig)
 def test_the_view_of_confirm_shows_the_test_split(config: StudyConfig) -> None:
     shown = state(charts.view_tag(UUID, config, View("confirm", "f1", ("sw",), 5.0))[1])
     assert shown["orderByKey"] == "metrics.`test_summary/f1.low_resource_mean`"
-    assert "validation" not in json.dumps(shown)
+    assert "validation" not in json.dumps(shown) and not shown["orderByAsc"]
+    named = config.protocol.model_copy(update={"primary_metric": "brier"})
+    claimed = config.model_copy(update={"protocol": named})
+    least = state(charts.view_tag(UUID, claimed, View("confirm", "f1", ("sw",), 5.0))[1])
+    assert least["orderByKey"] == "metrics.`test_summary/brier.low_resource_mean`" and least["orderByAsc"]
     assert shown["compareRunCharts"][0]["selectedParams"] == list(charts.FALLBACK_AXES)
 
 
@@ -105,3 +109,20 @@ def test_links_are_read_off_the_tags(config: StudyConfig) -> None:
     assert name == "small: trials"
     assert link.startswith("http://127.0.0.1:5000/#/experiments/7/runs?")
     assert f"viewStateShareKey={UUID}-run" in link
+
+
+def test_many_bars_are_folded_up_until_they_are_asked_for(config: StudyConfig, events: list[dict[str, Any]]) -> None:
+    views = Views()
+    for trial in StudyRecord.of(events).trials.values():
+        for _ in range(2):  # a trial is heard of as often as it gets on
+            views.note(trial)
+    (small,) = views.views({}, {})
+    assert small.runs == 4
+    languages = tuple(f"l{i}" for i in range(50))
+    for runs, is_open in ((20, True), (21, False), (1000, False)):
+        view = View("run", "accuracy", languages, 5.0, runs=runs)
+        sections = {
+            s["name"]: s["display"] for s in state(charts.view_tag(UUID, config, view)[1])["compareRunSections"]
+        }
+        assert sections["validation_accuracy"] is is_open and sections["study"]
+    assert not View("run", "accuracy", languages[:10], 5.0, runs=1000).is_large  # a page loads a hundred

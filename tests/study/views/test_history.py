@@ -15,8 +15,9 @@ import pytest
 from study import load_results, load_study
 from study.analysis.frames import TRIAL_COLUMNS
 from study.record.record import Report, TrialRecord
-from study.views.history import relative_norm
+from study.views.history import dose
 from tests.study.conftest import BASE, LANGUAGES
+from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.scores import Evaluation, LanguageScores
 
@@ -72,17 +73,36 @@ def trial(*norms: tuple[int, float], **other: float) -> TrialRecord:
 
 def test_achieved_norm_weighs_reports_by_their_steps() -> None:
     # 0.1 over the first 10 steps, 0.2 over the next 30.
-    assert relative_norm(trial((10, 0.1), (40, 0.2)), "adversarial", 40) == pytest.approx(0.175)
-    assert relative_norm(trial((10, 0.1), (40, 0.2)), "adversarial", 10) == pytest.approx(0.1)
-    assert relative_norm(trial((10, 0.1)), "none", 10) == 0.0
-    assert np.isnan(relative_norm(trial(), "adversarial", 10))
+    adversarial = of("adversarial")
+    assert dose(trial((10, 0.1), (40, 0.2)), adversarial, 40) == pytest.approx(0.175)
+    assert dose(trial((10, 0.1), (40, 0.2)), adversarial, 10) == pytest.approx(0.1)
+    assert dose(trial((10, 0.1)), of("none"), 10) == 0.0
+    assert np.isnan(dose(trial(), adversarial, 10))
 
 
 def test_where_weights_alone_are_moved_the_norm_is_theirs() -> None:
     """Such a trial is not without perturbation, and no baseline."""
-    assert relative_norm(trial((10, 0.0), relative_weight_norm=0.3), "adversarial+sam", 10) == pytest.approx(0.3)
-    assert relative_norm(trial((10, 0.1), relative_weight_norm=0.3), "adversarial+sam", 10) == pytest.approx(0.1)
-    assert relative_norm(trial((10, 0.0), added_pieces=0.8), "mvr", 10) == pytest.approx(0.8)
+    assert dose(trial((10, 0.0), relative_weight_norm=0.3), of("adversarial+sam"), 10) == pytest.approx(0.3)
+    assert dose(trial((10, 0.1), relative_weight_norm=0.3), of("adversarial+sam"), 10) == pytest.approx(0.1)
+    assert dose(trial((10, 0.0), added_pieces=0.8), of("mvr"), 10) == pytest.approx(0.8)
+
+
+def test_where_nothing_is_measured_the_dose_is_the_setting() -> None:
+    bare = TrialRecord(0, "run", "design", None, {}, {}, {}, 0.0)
+    noise = {"augmentation": {"method": "character_noise", "probability": 0.1}}
+    assert dose(bare, of("none", **noise), 10) == pytest.approx(0.1)
+    assert dose(bare, of("rdrop", weight=2.5), 10) == pytest.approx(2.5)
+    assert dose(bare, of("bregman", proximal_weight=0.5), 10) == pytest.approx(0.5)
+    # Two masks are not clean training, whatever the weight: no baseline.
+    assert np.isnan(dose(bare, of("rdrop", weight=0.0), 10))
+    assert np.isnan(dose(bare, of("elsewhere:Method"), 10))
+    # What perturbs and augments is dosed by its perturbation.
+    assert dose(trial((10, 0.2)), of("adversarial", **noise), 10) == pytest.approx(0.2)
+
+
+def of(method: str, augmentation: dict[str, Any] | None = None, **settings: float) -> TrialConfig:
+    given = {"perturbation": {"method": method, **settings}, "augmentation": augmentation or {}}
+    return TrialConfig.model_validate(given)
 
 
 def test_importing_the_package_costs_nothing() -> None:

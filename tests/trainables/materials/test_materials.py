@@ -26,6 +26,7 @@ from trainables.errors import UserError
 from trainables.layout import Layout
 from trainables.loading import apply_point
 from trainables.materials import materials as module
+from trainables.materials import vocabulary
 from trainables.materials.keys import copies_key, materials_key
 from trainables.materials.materials import Materials, added_rows, load, prepare, prepared
 from trainables.materials.weights import trained
@@ -132,6 +133,24 @@ def test_rows_and_labels_are_those_of_the_files(config: TrialConfig) -> None:
         assert [LABELS[encoded.item_labels(i)[0]] for i in range(len(encoded))] == [label for _, label in ROWS[name]]
         assert encoded.rows.tolist() == list(range(len(ROWS[name])))
     assert (materials.pad_id, materials.uses_segments, materials.originals) == (1, False, None)
+
+
+@pytest.mark.parametrize("trim", [True, False])
+def test_how_languages_are_cut_is_measured_on_the_rows(config: TrialConfig, data: Path, trim: bool) -> None:
+    """A token a word here, and of Thai no words; of training counts what `max_length` leaves, so no sixth word."""
+    write(data, {"validation.sw": [("paka the dog away", "yes")], "validation.th": [("paka", "yes")], "test.fr": []})
+    write(data, {"test.fr": [("the", "no")], "test.th": [("the", "no")]})
+    config = apply_point(config, {"encoder.trim_vocabulary": trim, "task.max_length": 8})
+    write(data, {"train.en": [("the cat sat", "yes"), ("a dog ran far far rannte away", "no")]})
+    found = vocabulary.measured(config)
+    assert found == {
+        "en": {"fertility": 1.0, "overlap": 1.0},
+        "de": {"fertility": 1.0, "overlap": 1 / 8},
+        "sw": {"fertility": 1.0, "overlap": 2 / 4},
+        "th": {"fertility": None, "overlap": 0.0},
+    }
+    both = vocabulary.measured(config, ("validation", "test"))
+    assert both == {**found, "fr": {"fertility": 1.0, "overlap": 1.0}}, "of test what validation has not"
 
 
 @pytest.mark.parametrize("trim", [True, False])
@@ -269,6 +288,17 @@ def test_copies_are_those_of_a_seed_and_an_augmentation(config: TrialConfig) -> 
     ]
     keys = [own, key({}, ("validation", "test")), *map(key, apart)]
     assert len(set(keys)) == len(keys)
+
+
+def test_an_augmentation_of_no_word_is_clean_training_bit_for_bit(synonyms: TrialConfig, config: TrialConfig) -> None:
+    """It trains on the very same data, however many copies were asked for; but where a method compares the two."""
+    never = {"augmentation.probability": 0.0, "augmentation.copies": 3}
+    assert load(apply_point(synonyms, never)) is load(config)
+    for method in ("character_noise", "code_switching"):
+        assert load(apply_point(config, {"augmentation.method": method, **never})) is load(config)
+    ear = {**never, "perturbation.method": "ear", "perturbation.attention_layer": 0}
+    paired = load(apply_point(synonyms, ear))
+    assert paired.originals is not None and len(paired.train) == 3 * len(paired.originals)
 
 
 def test_other_words_in_the_same_file_make_other_copies(synonyms: TrialConfig) -> None:
