@@ -15,7 +15,7 @@ from study.question.config import StudyConfig, SuiteConfig
 from study.record import manifest, roots
 from study.record.lines import Reading
 from study.suite import tables
-from study.suite.found import FoundSuite, Member, find, with_ledgers
+from study.suite.found import FoundSuite, Member, begun_members, find
 from study.views import found as studies
 from study.views import layout, progress
 from study.views.chatter import Listener
@@ -105,7 +105,7 @@ def retry(name: str, options: Options, force: bool = False) -> int:
     from study.execution.retry import choose
 
     suite, open_to_it, refused = find(options.root, name), [], {}
-    for member in with_ledgers(suite):
+    for member in begun_members(suite):
         assert member.study is not None, "it has begun"
         try:
             choose(member.place.name, member.study.record, (), force)

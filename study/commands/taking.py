@@ -84,7 +84,7 @@ def export(name: str, root: Path, to: Path, member: str | None) -> None:
     if not found.is_suite(root, study):
         exporting.export(root, study, to)
         return
-    for each in found.with_ledgers(found.find(root, study)):
+    for each in found.begun_members(found.find(root, study)):
         exporting.export(root, each.place.name, to / each.name)
 
 
@@ -141,5 +141,5 @@ def rebuild(name: str, root: Path, optuna: bool, mlflow: bool, uri: str | None, 
 
     study = found.study_of(root, name, member)
     is_suite = found.is_suite(root, study)
-    for each in [m.place.name for m in found.with_ledgers(found.find(root, study))] if is_suite else [study]:
+    for each in [m.place.name for m in found.begun_members(found.find(root, study))] if is_suite else [study]:
         rebuilding.rebuild(root, each, optuna, mlflow, uri)

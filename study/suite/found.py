@@ -118,7 +118,7 @@ def study_of(root: Path, name: str, member: str | None) -> str:
     return suites.study_name(name, member)
 
 
-def with_ledgers(suite: FoundSuite) -> list[Member]:
+def begun_members(suite: FoundSuite) -> list[Member]:
     """The members that have a ledger. Raises `UserError` where there is none."""
     found = [member for member in suite.members.values() if member.study is not None]
     if not found:
