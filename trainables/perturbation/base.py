@@ -194,7 +194,7 @@ def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
     return total
 
 
-Drop: TypeAlias = "Callable[[str, Tensor, float], Tensor]"
+Drop: TypeAlias = "Callable[[str, Tensor, float, Tensor], Tensor]"
 """From a parameter's name, its weights and a probability to factors in their shape: 0 with that probability, else one
 over the rest, the same at every call in a step and on every worker."""
 
