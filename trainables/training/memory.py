@@ -227,7 +227,8 @@ class Passes:
         again = parts.masks is not None
         kept, ascends = GRAPHS.get(parts.inputs.name, UNKNOWN)
         kept += again  # a second dropout mask has a graph more
-        sets = 1 + (again or view_of(self.config.perturbation) == "segments")  # of masks: another shape has its own
+        views = view_of(self.config.perturbation) == "segments" or self.config.perturbation.view.masks == "two"
+        sets = 1 + (again or views)  # of masks: another shape has its own
         clean = self.graph(to_words=self.config.encoder.trains_embedding_layer)
         # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
         last = self.graph(to_words=True) if ascends else clean

@@ -226,9 +226,12 @@ def _backward(
         torch.manual_seed(dropout_seed)
         return Inside(*model.inside(model.embed(part), part, layer), part.layout.mask)
 
+    again = derive(dropout_seed, "again")
+
     def other(view: View) -> Other:
+        masks = again if config.perturbation.view.masks == "two" else dropout_seed
         return Other(
-            forward=partial(forward, part=view.batch),
+            forward=partial(forward, part=view.batch, masks=masks),
             embeddings=model.embed(view.batch),
             mask=perturbed(view.batch),
             there=view.there,
@@ -249,7 +252,7 @@ def _backward(
             answers=lambda logits: shape.answers(logits, batch.labels),
             keys=batch.sequence_keys,
             draw=derive(config.training.seed, "perturbation", trial.step),
-            forward_again=partial(forward, masks=derive(dropout_seed, "again")),
+            forward_again=partial(forward, masks=again),
             words=batch.input_ids,
             places=_places(trial, items),
             encoded=encoded,
