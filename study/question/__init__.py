@@ -8,6 +8,6 @@ rules      who may see which scores, reserved seeds; selection_problems: what a 
 points     points and dimensions in words
 checks     whether a study makes sense as a whole
 encoders   which encoders a study trains, what the space fixes for each, whose pretraining languages are meant
-catalogue  what there is to choose from: recipes, tasks, spaces, methods; published: of encoders;
-           reference writes docs/configuration.md
+catalogue  what there is to choose from: recipes, tasks, spaces, methods; published, doses: of encoders, of methods;
+           pages, reference: into the documentation; the latter writes docs/configuration.md
 """

@@ -209,8 +209,8 @@ def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
 
 
 Drop: TypeAlias = "Callable[[str, Tensor, float, Tensor], Tensor]"
-"""From a parameter's name, its weights and a probability to factors in their shape: 0 with that probability, else one
-over the rest, the same at every call in a step and on every worker."""
+"""From a parameter's name, its weights, a probability and room for them to factors in their shape: 0 with that
+probability, else one over the rest, the same at every call in a step and on every worker."""
 
 
 class MovedWeights(ABC):
