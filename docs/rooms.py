@@ -17,8 +17,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 VOCABULARY = (
-    "errors lazy seeds background progress environment machine devices config fields loading pretraining languages "
-    "typology scores layout batch distributed"
+    "errors lazy seeds schedule background progress environment machine devices config fields loading pretraining "
+    "languages typology conditions scores layout batch distributed"
 )
 DOORS = "launch launch_suite removal commands cli notebook __main__"
 

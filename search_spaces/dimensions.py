@@ -7,8 +7,8 @@ not hold are absent from it, and the base configuration's value stands.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -169,6 +169,34 @@ class Space:
                     point[dimension.path] = value
             points.setdefault(tuple(point.items()), point)
         return list(points.values())
+
+    def pinned(self, values: Mapping[str, Value]) -> Space:
+        """The part of the space in which these dimensions have these values, which are fixed there."""
+        kept: list[Dimension] = []
+        for dimension in self.dimensions:
+            when = {path: those for path, those in dimension.when.items() if path not in values}
+            if any(path in values and values[path] not in those for path, those in dimension.when.items()):
+                continue
+            if not when.keys() <= {d.path for d in kept}:
+                continue  # what it depends on is gone
+            pin = dimension.path in values
+            kept.append(
+                Dimension(dimension.path, "fixed", choices=(values[dimension.path],))
+                if pin
+                else replace(dimension, when=when)
+            )
+        return Space(self.name, self.description, tuple(kept))
+
+    def part(self, wanted: str | Collection[str]) -> Space:
+        """The dimensions under a prefix, or of these paths, and those that their conditions name, and so on."""
+        paths = {
+            d.path
+            for d in self.dimensions
+            if (d.path.startswith(wanted) if isinstance(wanted, str) else d.path in wanted)
+        }
+        while more := {path for d in self.dimensions if d.path in paths for path in d.when} - paths:
+            paths |= more
+        return Space(self.name, self.description, tuple(d for d in self.dimensions if d.path in paths))
 
     def without(self, prefixes: tuple[str, ...]) -> Space:
         """The space of the other knobs: without dimensions under `prefixes`, those that depend on them, and so on."""

@@ -21,8 +21,9 @@ from study.views.progress import Mode, watched
 from study.views.values import first_value
 from trainables.errors import UserError, shown
 
-NO_PART_OF_A_STUDY = ("search.max_failures",)
-"""Keys that an option of a command may have changed, and that change no result."""
+NO_PART_OF_A_STUDY = ("search.max_failures", "measured", "reference")
+"""Keys that are no choice of a result: an option of a command, or a later recipe, may have changed them, or they follow
+from the rest."""
 
 ONCE_NO_CHOICE = ("trial.task.words",)
 """Keys that are none in studies from before there was a choice: those go on with what they had."""
@@ -208,11 +209,13 @@ def differences(existing: StudyConfig, config: StudyConfig, whose: str = "") -> 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key in dict.fromkeys([*old, *new]):
         before, after = old.get(key), new.get(key)
+        if f"{prefix}{key}" in NO_PART_OF_A_STUDY:
+            continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from _differences(before, after, f"{prefix}{key}.")
         elif before is None and f"{prefix}{key}" in ONCE_NO_CHOICE:
             continue
-        elif before != after and f"{prefix}{key}" not in NO_PART_OF_A_STUDY:
+        elif before != after:
             yield f"{prefix}{key}: the existing study has {shown(before)} (got {shown(after)})"
 
 

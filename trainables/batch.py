@@ -54,7 +54,9 @@ class Encoded:
         return self.labels[self.label_offsets[j] : self.label_offsets[j + 1]]
 
     def pick(self, items: Sequence[int], sequences_per_item: int) -> Encoded:
-        """Some of the items, as an `Encoded` of their own; `rows` keep their numbers."""
+        """Some of the items, as an `Encoded` of their own; `rows` keep their numbers. All of them in order: itself."""
+        if len(items) == len(self) and all(i == j for i, j in enumerate(items)):
+            return self
         sequences = [j * sequences_per_item + k for j in items for k in range(sequences_per_item)]
         spans = [slice(int(self.offsets[i]), int(self.offsets[i + 1])) for i in sequences]
         labels = [self.item_labels(j) for j in items]

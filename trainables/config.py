@@ -79,6 +79,9 @@ class TaskConfig(Config):
     words: Literal["fused", "syntactic"] | None = None
     """What a word of a CoNLL-U file is: a token as it is written, as in XTREME, or one of its syntactic words; left
     out: as the task says, none: syntactic."""
+    candidates: Literal["evaluated"] | None = None
+    """Of Mewsli-X, whose million candidates are described in 50 languages: only those of the languages that are
+    evaluated, and what is meant; the task says so itself."""
     facts: Facts = Field(default_factory=dict)
     """Languages by code of which one's own task says more, or otherwise, than the table; beside those of its file."""
 
@@ -89,8 +92,10 @@ class TaskConfig(Config):
 
     @property
     def title(self) -> str:
-        """Its name, and what its words are where that is a choice."""
-        return f"{self.name} ({self.words} words)" if self.words else self.name
+        """Its name, what its words are where that is a choice, and whether its candidates are cut."""
+        said = [f"{self.words} words"] if self.words else []
+        said += ["candidates of the evaluated languages only"] if self.candidates else []
+        return f"{self.name} ({', '.join(said)})" if said else self.name
 
 
 class AdapterConfig(Config):
@@ -313,11 +318,12 @@ class AugmentationConfig(Config):
 class AlignmentConfig(Config):
     """A phase before fine-tuning in which the encoder learns from translations that they say the same."""
 
-    objective: Literal["none", "sentence_contrastive", "word_l2", "word_contrastive", "word_strong_contrastive"] = (
-        "none"
-    )
+    objective: Literal[
+        "none", "sentence_contrastive", "word_l2", "word_contrastive", "word_strong_contrastive", "linear_map"
+    ] = "none"
     """What is minimised: `sentence_contrastive` lets each sentence find its translation among those of the batch, the
-    others do so word by word, or draw the words' states together (`word_l2`)."""
+    others do so word by word, or draw the words' states together (`word_l2`). `linear_map` trains nothing: a rotation
+    turns each language's last states onto the source's (of the keys below it reads those of pairs and links)."""
     pairs: Literal["home-assistant-frontend", "django"] | Path | None = None
     """Sentence pairs: an installed package with translated texts, or a folder or file of one's own."""
     languages: Literal["targets"] | tuple[str, ...] = "targets"
@@ -357,9 +363,16 @@ class AlignmentConfig(Config):
     def _has_pairs(self) -> AlignmentConfig:
         if self.objective != "none" and self.pairs is None:
             raise ValueError(f"pairs must name a folder, a file or a package of sentence pairs for {self.objective}")
-        if self.links is not None and not self.objective.startswith("word_"):
+        if self.links is not None and not self.links_words:
             raise ValueError(f"links are read by objectives on words alone (got objective {self.objective!r})")
+        if self.objective == "linear_map" and self.layer is not None:
+            raise ValueError(f"layer must be null for linear_map, whose maps stand after the last (got {self.layer})")
         return self
+
+    @property
+    def links_words(self) -> bool:
+        """Whether its objective is about words that translate one another."""
+        return self.objective not in ("none", "sentence_contrastive")
 
 
 class AttackConfig(Config):

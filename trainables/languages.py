@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from trainables import pretraining, typology
+from trainables.conditions import FACTS, MEASURED, Condition, is_measured
 from trainables.errors import UserError, suggestion
 from trainables.lazy import langcodes
 from trainables.pretraining import Lists
@@ -45,8 +46,12 @@ GROUPS = (
 them; ``seen:mBERT`` and ``unseen:mBERT`` (or `seen_mbert`, `unseen_mbert`) about one published list. Scripts are
 compared with the source's."""
 
-PATTERNS = ("script:CODE", "family:NAME", "class:N", "seen:LIST", "unseen:LIST", "distance_syntactic>0.5")
-"""Built-in groups that take an argument, as they are listed to users; distances (`typology.KINDS`) are the source's."""
+PATTERNS = (
+    *("script:CODE", "family:NAME", "class:N", "seen:LIST", "unseen:LIST"),
+    *("distance_syntactic>0.5", "fertility>2", "overlap<0.3"),
+)
+"""Built-in groups that take an argument, as they are listed to users (numbers: `conditions.FACTS`). Distances are the
+source's."""
 
 ANY_ENCODER = (pretraining.XLM_R,)
 """Whose list `seen` and `unseen` are about where no encoder is in question."""
@@ -77,6 +82,9 @@ Own = Mapping[str, Language]
 """What a task's own file says of languages, by `normalize`'s code: goes before the table."""
 
 NO_OWN: Own = MappingProxyType({})
+
+Measured = Mapping[str, Mapping[str, float | None]]
+"""`conditions.MEASURED` of a study's languages, by their codes: None where there is no such number."""
 
 
 def own_languages(facts: Mapping[str, Mapping[str, Any]]) -> Own:
@@ -308,13 +316,19 @@ def distance(kind: str, source: str, code: str, own: Own = NO_OWN) -> float | No
 
 
 def group(
-    name: str, codes: Iterable[str], lists: Lists = ANY_ENCODER, own: Own = NO_OWN, source: str | None = None
+    name: str,
+    codes: Iterable[str],
+    lists: Lists = ANY_ENCODER,
+    own: Own = NO_OWN,
+    source: str | None = None,
+    measured: Measured | None = None,
 ) -> tuple[str, ...]:
     """Members of a built-in group, or of one's own, among `codes`, in their order.
 
     A language whose fact is unknown is in no group. Names: `GROUPS`, ``script:Arab``, ``family:Indo-European``,
-    ``class:3``, ``unseen:mT5``, ``distance_syntactic>0.5`` (from the source language), groups of `own`. `lists` are
-    those of the encoders that plain `seen` and `unseen` are about. Raises `UserError` for any other name.
+    ``class:3``, ``unseen:mT5``, ``distance_syntactic>0.5`` (from the source language), ``fertility>2`` (by what is
+    `measured`; None: nothing can be here), groups of `own`. `lists` are those of the encoders that plain `seen` and
+    `unseen` are about. Raises `UserError` for any other name.
 
     >>> group("low_resource", ["sw", "de", "yo", "fr"]), group("unseen", ["sw", "yo", "am"], ["mBERT"])
     (('sw', 'yo'), ('am',))
@@ -322,18 +336,23 @@ def group(
     declared = own_groups(own)
     if name in declared:
         return tuple(k for k in codes if normalize(k) in declared[name])
-    _check(name, declared)
-    return tuple(k for k in codes if _decided(name, k, lists, own, source)[1])
+    _check(name, measured, declared)
+    return tuple(k for k in codes if _decided(name, k, lists, own, source, measured)[1])
 
 
 def undecided(
-    name: str, codes: Iterable[str], lists: Lists = ANY_ENCODER, own: Own = NO_OWN, source: str | None = None
+    name: str,
+    codes: Iterable[str],
+    lists: Lists = ANY_ENCODER,
+    own: Own = NO_OWN,
+    source: str | None = None,
+    measured: Measured | None = None,
 ) -> tuple[str, ...]:
     """Those of some languages of which nothing is known that would say whether they are in a built-in group."""
     if name in own_groups(own):
         return ()
-    _check(name)
-    return tuple(k for k in codes if _decided(name, k, lists, own, source)[0] is None)
+    _check(name, measured)
+    return tuple(k for k in codes if _decided(name, k, lists, own, source, measured)[0] is None)
 
 
 def is_relative(name: str) -> bool:
@@ -341,31 +360,38 @@ def is_relative(name: str) -> bool:
     return name in _SEEN
 
 
-def _check(name: str, declared: Iterable[str] = ()) -> None:
-    """Raise `UserError` for a group that there is not."""
+def _check(name: str, measured: Measured | None, declared: Iterable[str] = ()) -> None:
+    """Raise `UserError` for a group that there is not, or not here."""
     kind, colon, argument = name.partition(":")
     if kind in _SEEN and colon:
         if argument not in pretraining.lists():
             hint = f", known lists: {', '.join(pretraining.lists())}"
             raise UserError(f"group: unknown group of languages{hint} (got {name!r})")
         return
-    if name in GROUPS or (kind in _ATTRIBUTES and argument) or typology.Condition.of(name) is not None:
+    if is_measured(name) and measured is None:
+        rule = (
+            "fertility and overlap are measured on the rows of a study, when it begins: no language is chosen by them"
+        )
+        raise UserError(f"group: {rule} (got {name!r})")
+    if name in GROUPS or (kind in _ATTRIBUTES and argument) or Condition.of(name) is not None:
         return
-    if kind.partition(">")[0].partition("<")[0] in ("fertility", "overlap"):
-        rule = "fertility and overlap follow from the rows and the tokenizer, `study data` shows them; list the members"
-        raise UserError(f"group: {rule} in protocol.groups (got {name!r})")
+    if (number := re.split("[<>]", name)[0]) in FACTS:
+        raise UserError(f"group: takes a number, as in {number}>0.5, {number}<=1 (got {name!r})")
     known = (*GROUPS, *declared)
     hint = suggestion(name, known) or f", known: {', '.join((*known, *PATTERNS))}"
     raise UserError(f"group: unknown group of languages{hint} (got {name!r})")
 
 
-def _decided(name: str, code: str, lists: Lists, own: Own, source: str | None) -> tuple[object, bool]:
+def _decided(
+    name: str, code: str, lists: Lists, own: Own, source: str | None, measured: Measured | None
+) -> tuple[object, bool]:
     """(the fact that a built-in group goes by, None if it is not known; whether the language is in the group)."""
     known = language(code, own)
     kind, _, argument = _SHORT.get(name, name).partition(":")
-    condition = typology.Condition.of(name)
-    if condition is not None:
-        value = distance(condition.kind, source, code, own) if source else None
+    if (condition := Condition.of(name)) is not None:
+        value = (measured or {}).get(code, {}).get(condition.fact)
+        if condition.fact not in MEASURED:
+            value = distance(condition.fact.removeprefix("distance_"), source, code, own) if source else None
         return value, condition.holds(value)
     if kind in _SEEN:
         by = [argument] if argument else lists

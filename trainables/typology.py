@@ -1,4 +1,4 @@
-"""How far apart two languages are in their grammar, sounds and descent, and groups of languages by it.
+"""How far apart two languages are in their grammar, sounds and descent.
 
 The table (``typology.csv``) is derived from lang2vec and stands under its licence, CC BY-SA 4.0: see the notice at its
 head, which has the formula too. Its sources are nine languages; distances from others are unknown.
@@ -7,41 +7,12 @@ head, which has the formula too. Its sources are nine languages; distances from 
 from __future__ import annotations
 
 import csv
-import operator
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 KINDS = ("syntactic", "phonological", "inventory", "genetic")
 """Kinds of distance, each from 0 (alike) to 1."""
-
-_OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-_CONDITION = re.compile(rf"distance_({'|'.join(KINDS)})(<=|>=|<|>)([0-9]*\.?[0-9]+)")
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A group of languages by their distance from the source: ``distance_syntactic>0.5``."""
-
-    kind: str
-    sign: str
-    limit: float
-
-    @classmethod
-    def of(cls, name: str) -> Condition | None:
-        """What a group's name says, or None if it names no distance.
-
-        >>> Condition.of("distance_genetic<=0.5")
-        Condition(kind='genetic', sign='<=', limit=0.5)
-        """
-        match = _CONDITION.fullmatch(name)
-        return cls(match[1], match[2], float(match[3])) if match else None
-
-    def holds(self, value: float | None) -> bool:
-        """Whether a distance is in the group; an unknown one is not."""
-        return value is not None and bool(_OPERATORS[self.sign](value, self.limit))
 
 
 def distance(kind: str, source: str, language: str) -> float | None:

@@ -28,19 +28,21 @@ import pandas as pd
 from scipy import stats
 
 from study.analysis import intervals, mixed, power
+from study.analysis.frames import as_numbers
 from study.analysis.intervals import UNKNOWN, Interval
 from study.analysis.pooled import check
-from trainables import languages, typology
+from trainables import languages
 from trainables.pretraining import Lists
 
-Covariate = Literal["log_pretraining_size", "resource_class", "distance", "other_script", "fertility"]
+Covariate = Literal["log_pretraining_size", "resource_class", "distance", "other_script", "fertility", "overlap"]
 
 COVARIATES: Mapping[Covariate, str] = {
     "log_pretraining_size": "tenfold pretraining text",
     "resource_class": "resource class",
     "distance": "unit of typological distance from the source",
     "other_script": "script other than the source's",
-    "fertility": "subword a word",
+    "fertility": "token a word",
+    "overlap": "share of tokens that are trained on",
 }
 """Facts about a language that gain is held against, and what one unit of each is. NaN in the gains frame: unknown."""
 
@@ -57,8 +59,9 @@ def facts(
     lists: Lists = languages.ANY_ENCODER,
     own: languages.Own = languages.NO_OWN,
     kind: str = "syntactic",
+    measured: languages.Measured | None = None,
 ) -> pd.DataFrame:
-    """What is known of some languages as targets of one source: language, and `COVARIATES` but fertility.
+    """What is known of some languages as targets of one source: language, and `COVARIATES`.
 
     A language that the encoder was not pretrained on has no size. `kind` of distance: see `typology`.
     """
@@ -67,13 +70,14 @@ def facts(
     for code in codes:
         known = languages.language(code, own)
         size = languages.pretraining_size(code, lists)
-        far = typology.distance(kind, languages.normalize(source), languages.normalize(code))
+        far = languages.distance(kind, source, code, own)
         row = {
             "language": code,
             "log_pretraining_size": np.log10(size) if size else np.nan,
             "resource_class": np.nan if known.resource_class is None else float(known.resource_class),
             "distance": np.nan if far is None else far,
             "other_script": float(known.script != spoken) if known.script and spoken else np.nan,
+            **as_numbers(code, measured),
         }
         rows.append(row)
     return pd.DataFrame(rows)

@@ -116,14 +116,17 @@ class Difference:
     """Whether examples are a sample too; scores that languages have as a whole vary over seeds alone."""
     is_lower_better: bool = False
     """Whether a negative estimate speaks for the treatment."""
+    p_over_looks: float | None = None
+    """That of the whole confirmation, where seeds were looked at as they came in: the one to be put beside others."""
 
 
 def adjust(claims: Sequence[Difference]) -> list[Difference]:
-    """The same claims with Holm-adjusted p-values of the test by both, the larger of the two: a claim needs both."""
-    return [
-        replace(c, p_adjusted=float(p))
-        for c, p in zip(claims, significance.holm([c.p_both for c in claims]), strict=True)
-    ]
+    """The same claims with Holm-adjusted p-values of the test by both, the larger of the two: a claim needs both.
+
+    Of a confirmation with looks the p-value over all of them: that of the look at which it stopped is too small.
+    """
+    each = [c.p_both if c.p_over_looks is None else c.p_over_looks for c in claims]
+    return [replace(c, p_adjusted=float(p)) for c, p in zip(claims, significance.holm(each), strict=True)]
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ import numpy as np
 import pandas as pd
 
 from trainables import languages
+from trainables.conditions import MEASURED
 from trainables.errors import UserError, shown
 from trainables.pretraining import Lists
 
@@ -98,11 +99,15 @@ TRIAL_COLUMNS = (
 )  # fmt: skip
 """Columns of every trial frame, before the dotted ones."""
 
-FACT_COLUMNS = ("language", "name", "family", "script", "resource_class", "pretraining_size", "seen", "variant_of")
+FACT_COLUMNS = (
+    *("language", "name", "family", "script", "resource_class", "pretraining_size", "seen", "variant_of"),
+    *MEASURED,
+)
 """Columns of the facts frame, one row per language. Unknown: NaN, None or ``""``; `variant_of` no language: ``""``.
 
 `resource_class` in 0 … 5; `seen` whether the encoders were pretrained on it, `pretraining_size` on how much text, both
-by the published list of the encoder.
+by the published list of the encoder. `fertility` (tokens a word) and `overlap` (share of tokens that are trained on)
+were measured when the study began.
 """
 
 
@@ -243,11 +248,14 @@ def of_languages(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def language_facts(
-    codes: Iterable[str], lists: Lists = languages.ANY_ENCODER, own: languages.Own = languages.NO_OWN
+    codes: Iterable[str],
+    lists: Lists = languages.ANY_ENCODER,
+    own: languages.Own = languages.NO_OWN,
+    measured: languages.Measured | None = None,
 ) -> pd.DataFrame:
     """The facts frame of some languages, and of those they are variants of.
 
-    `lists` are the pretraining lists of the encoders, `own` facts over those of the table.
+    `lists` are the pretraining lists of the encoders, `own` facts over those of the table, `measured` a study's.
     """
     wanted = list(dict.fromkeys(codes))
     wanted += [b for b in dict.fromkeys(languages.base(code, own) for code in wanted) if b not in wanted]
@@ -258,10 +266,16 @@ def language_facts(
             "language": code, "name": known.name, "family": known.family or "", "script": known.script or "",
             "resource_class": np.nan if known.resource_class is None else float(known.resource_class),
             "pretraining_size": np.nan if size is None else size, "seen": languages.seen(code, lists),
-            "variant_of": known.variant_of or "",
+            "variant_of": known.variant_of or "", **as_numbers(code, measured),
         }  # fmt: skip
         rows.append(row)
     return pd.DataFrame(rows, columns=list(FACT_COLUMNS))
+
+
+def as_numbers(code: str, measured: languages.Measured | None) -> dict[str, float]:
+    """What was measured of a language, NaN where that is not known."""
+    found = (measured or {}).get(code, {})
+    return {name: np.nan if (value := found.get(name)) is None else value for name in MEASURED}
 
 
 def seed_table(scores: pd.DataFrame, configuration: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ together, whatever the reason for stopping, so that the last of them is longer t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -93,19 +93,10 @@ def plan(most: int, look_every: int, spending: Spending = "obrien_fleming") -> P
 
 def _bounds(looks: Sequence[int], spending: Spending) -> tuple[float, ...]:
     """Bounds under which simulated t tests of no effect reach what may be spent by each look."""
-    generator = np.random.default_rng(SEED)
     increments = np.diff(spent(np.array(looks) / looks[-1], spending), prepend=0.0)
     bounds: list[float] = []
     going = np.ones(PATHS, dtype=bool)
-    total, squares, before = np.zeros(PATHS), np.zeros(PATHS), 0
-    for seeds, increment in zip(looks, increments, strict=True):
-        size = seeds - before
-        mean = generator.normal(0, 1 / np.sqrt(size), PATHS)
-        within = generator.chisquare(size - 1, PATHS) if size > 1 else np.zeros(PATHS)
-        # Sums of squares about the mean of old and new together.
-        apart = (mean - total / before) ** 2 * before * size / seeds if before else 0.0
-        total, squares, before = total + size * mean, squares + within + apart, seeds
-        t = np.abs(total) / np.sqrt(seeds * squares / (seeds - 1))
+    for seeds, t, increment in zip(looks, _paths(looks), increments, strict=True):
         if len(bounds) == 0:
             limit = float(stats.t.isf(increment / 2, seeds - 1))
         else:
@@ -114,6 +105,44 @@ def _bounds(looks: Sequence[int], spending: Spending) -> tuple[float, ...]:
         bounds.append(float(2 * stats.t.sf(limit, seeds - 1)))
         going &= t < limit
     return tuple(bounds)
+
+
+def _paths(looks: Sequence[int]) -> Iterator[Floats]:
+    """(PATHS,) absolute t of simulated studies of no effect, at each look."""
+    generator = np.random.default_rng(SEED)
+    total, squares, before = np.zeros(PATHS), np.zeros(PATHS), 0
+    for seeds in looks:
+        size = seeds - before
+        mean = generator.normal(0, 1 / np.sqrt(size), PATHS)
+        within = generator.chisquare(size - 1, PATHS) if size > 1 else np.zeros(PATHS)
+        # Sums of squares about the mean of old and new together.
+        apart = (mean - total / before) ** 2 * before * size / seeds if before else 0.0
+        total, squares, before = total + size * mean, squares + within + apart, seeds
+        yield np.abs(total) / np.sqrt(seeds * squares / (seeds - 1))
+
+
+@cache
+def over_looks(plan: Plan, at: int, p: float) -> float:
+    """The p-value of a whole confirmation that ended at look `at` (from 0), whose own p-value is `p`.
+
+    Chance, under no effect, of crossing a bound before, or of so small a p at this look (stage-wise ordering, Armitage
+    1957; stops for futility are not counted on). It is at most 5 % just where a bound is crossed, and holds beside
+    those of other claims. NaN stays NaN.
+    """
+    if not np.isfinite(p) or at == 0:
+        return p
+    going, crossed = np.ones(PATHS, dtype=bool), 0
+    for seeds, t, bound in zip(plan.looks[: at + 1], _paths(plan.looks), (*plan.bounds[:at], p), strict=False):
+        over = going & (t >= stats.t.isf(bound / 2, seeds - 1))
+        crossed += int(over.sum())
+        going &= ~over
+    return min(max(crossed, 1) / PATHS, 1.0)
+
+
+def whenever(plan: Plan, p: float) -> float:
+    """The p-value, over all looks of a plan, of a comparison that its bounds do not watch: Bonferroni's, which holds
+    whatever the reason for stopping."""
+    return min(p * len(plan.looks), 1.0)
 
 
 def p_values(parts: Decomposition) -> Floats:

@@ -11,7 +11,7 @@ from functools import partial
 
 import pandas as pd
 
-from study.execution import looks
+from study.execution import looks, measuring
 from study.execution.checkpoints import Checkpoints
 from study.execution.members import Listener, Member
 from study.execution.retry import reopen
@@ -101,19 +101,29 @@ def confirming(
     with roots.opened(place, take_over, hear) as ledger:
         record = reading.update()
         asked = sum(t.phase == "confirm" for t in record.trials.values())
-        # The parts of a confirmation with looks are one opening, agreed on before.
-        if asked < len(planned) and (config.protocol.confirm is None or not record.openings):
-            configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
+        configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
+        if asked < len(planned) and not _is_open(config, record, configurations):
             most = "at most " * (config.protocol.confirm is not None) + str(config.protocol.most_seeds)
             reason = f"confirm {', '.join(configurations)} over {most} seeds"
             looks.announce(config, ledger)
-            ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), reason=reason)
-        write_study(config, ledger, record, made_from(config, ("validation", "test")))
+            about = {"reason": reason, "configurations": configurations}
+            ledger.append("test_opened", protocol_hash=rules.protocol_hash(config), **about)
+        known = made_from(config, ("validation", "test"))
+        config = measuring.opened(config)
+        write_study(config, ledger, record, known)
         checkpoints = Checkpoints(config, record, place, partial(averaged, ledger))
         record = reopen(ledger, reading, checkpoints, retry)
         yield Member(Trials(config, ledger, record, planned), checkpoints, hear)
         if not retry and looks.due(config, record := reading.update()):
             looks.take(config, record, results(config, record, place), ledger)
+
+
+def _is_open(config: StudyConfig, record: StudyRecord, configurations: Sequence[str]) -> bool:
+    """Whether the test split was opened for these already: the parts of a confirmation with looks are one opening,
+    agreed on before, and who opened it may have been killed before the first trial."""
+    if config.protocol.confirm is not None:
+        return bool(record.openings)
+    return any(set(configurations) <= set(opening.get("configurations", ())) for opening in record.openings)
 
 
 def _execute(
@@ -142,19 +152,24 @@ def keep_results(config: StudyConfig, record: StudyRecord, place: Place) -> None
 def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[Planned]:
     """Every configuration under every reserved seed, configuration by configuration, so that adding some appends.
 
+    Winner, controls, the best of each other arm, and as many runners-up as are asked for.
+
     With looks: up to the next one, look by look.
     """
     choice = ranking.choose(config, record)
-    winner = apply_point(config.trial, choice.winner.point)
-    configurations: list[tuple[str, str | None, str, TrialConfig]] = [
-        ("winner", None, f"trial {choice.winner.numbers[0]}", winner)
-    ]
+
+    def named(kind: str, ranked: ranking.Ranked) -> tuple[str, str | None, str, TrialConfig]:
+        arm = ranking.arm_of(record, ranked)
+        trial = f"trial {ranked.numbers[0]}"
+        return kind, None, trial if arm is None else f"{arm} ({trial})", apply_point(config.trial, ranked.point)
+
+    configurations = [named("winner", choice.winner)]
     for letter, control in ranking.controls(config, record, choice.winner).items():
         configurations.append(("control", letter, f"control {letter}", control))
-    further = [
-        ("runner_up", None, f"trial {ranked.numbers[0]}", apply_point(config.trial, ranked.point))
-        for ranked in choice.runners_up[:runners_up]
-    ]
+    arms = [each for each in ranking.best_of_arms(config, record).values() if each != choice.winner]
+    configurations += [named("arm", each) for each in arms]
+    left = [each for each in choice.runners_up if each not in arms]
+    further = [named("runner_up", each) for each in left[:runners_up]]
     first, *others = rules.confirm_looks(config)[: looks.parts(config, record)]
     return [
         *_seeded(config, configurations, first),

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from study.execution import measuring
 from study.execution.adapters import TrialSearcher, TrialVerdicts
 from study.execution.checkpoints import Checkpoints
 from study.execution.cluster import cluster, machines
@@ -22,7 +23,7 @@ from study.execution.members import Listener, Member, Members
 from study.execution.retry import reopen
 from study.execution.trials import Trials
 from study.proposals import warm_start
-from study.question import encoders
+from study.question import alignments, encoders
 from study.question.config import ScalingConfig, StudyConfig
 from study.question.rules import protocol_hash
 from study.record.ledger import Ledger
@@ -35,6 +36,7 @@ from study.tracking.tracker import Tracker
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials.materials import fingerprints, prepare
+from trainables.progress import told
 from trainables.scores import Split
 from trainables.workers.driver import TrialDriver
 from trainables.workers.mailbox import Mailbox
@@ -68,9 +70,16 @@ def run_study(
     for other in learn_from:
         warm_start.check(config, known, other)
     reading = reading or Reading(place.ledger)
+    if is_new(place, reading):
+        config = measuring.begun(config)
     with begun(config, place, known, reading, hear, take_over, max_failures, learn_from, retry) as member:
         execute([member], config.name, hear, address)
     return reading.update()
+
+
+def is_new(place: Place, reading: Reading) -> bool:
+    """Whether a study is to begin: nothing says yet what it is."""
+    return not place.ledger.exists() or reading.update().uuid is None
 
 
 @contextmanager
@@ -104,12 +113,16 @@ def begun(
 
 
 def made_from(config: StudyConfig, splits: Sequence[Split] = ("validation",)) -> dict[str, str]:
-    """Prepare what trials read, with each of the study's encoders; the fingerprints of data and encoders.
+    """Prepare what trials read, with each of the study's encoders, aligned ones too as far as they can be listed; the
+    fingerprints of data and encoders.
 
     That of the only encoder is called ``encoder``, those of several by their names. Raises `UserError` for data and
     encoders that cannot be used.
     """
     found: dict[str, str] = {}
+    searched = alignments.choices(config) if "test" not in splits else []  # of those it is known which are confirmed
+    for trial in told(searched, "aligned encoders", "encoders", len(searched)):
+        prepare(trial, splits)
     trials = [apply_point(config.trial, point) for point in encoders.settings(config)]
     for trial in trials:
         mine = fingerprints(prepare(trial, splits))

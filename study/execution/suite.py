@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from study.execution import measuring
 from study.execution.confirm import confirming, due, keep_results
 from study.execution.members import Listener, Member
-from study.execution.runner import begun, execute, made_from
+from study.execution.runner import begun, execute, is_new, made_from
 from study.proposals.arms import Planned
 from study.question.config import MemberConfig, StudyConfig
 from study.record.lines import Reading
@@ -51,7 +52,8 @@ def run_suite(
     def begin(member: Joining, hear: Listener) -> Iterator[Member]:
         hear({"event": "waiting", "for": "data and encoder"})
         known = made_from(member.config)
-        with begun(member.config, member.place, known, member.reading, hear, take_over, max_failures) as ours:
+        config = measuring.begun(member.config) if is_new(member.place, member.reading) else member.config
+        with begun(config, member.place, known, member.reading, hear, take_over, max_failures) as ours:
             yield ours
 
     return _together(name, joining, begin, events, address)

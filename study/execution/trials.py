@@ -22,6 +22,7 @@ from study.proposals.outcomes import ending, feedback_of, intermediate, measure
 from study.proposals.proposer import Fixed, Outcome, Proposed
 from study.proposals.search import Search
 from study.proposals.spending import Spending
+from study.question.arms import ATTRIBUTE
 from study.question.checks import check
 from study.question.config import StudyConfig
 from study.record.faults import last_line
@@ -114,9 +115,11 @@ class Trials:
         while self.remaining and not self._is_spent():
             if self._waiting:
                 record = self._waiting.popleft()
-                proposal = self._hand_out(record, self._arm_of(record.kind, record.control))
+                proposal = self._hand_out(record, self._arm_of(record))
             else:
-                arm = next(a for a in self._arms if a.proposer.remaining())
+                arm = min(
+                    (a for a in self._arms if a.proposer.remaining()), key=lambda a: (a.turn, -a.proposer.remaining())
+                )
                 proposal = self._hand_out(self._ask(arm), arm)
             if proposal is not None:
                 return proposal
@@ -255,9 +258,7 @@ class Trials:
                 main.learn(Proposed("borrowed", record.point, record.distributions), feedback_of(self.config, record))
 
     def _restore(self, records: Iterable[TrialRecord]) -> None:
-        known = [
-            (record, self._arm_of(record.kind, record.control), feedback_of(self.config, record)) for record in records
-        ]
+        known = [(record, self._arm_of(record), feedback_of(self.config, record)) for record in records]
         for record, arm, heard in known:
             proposed = Proposed(record.kind, record.point, record.distributions, record.attributes, record.control)
             try:
@@ -282,11 +283,12 @@ class Trials:
                 while arm.proposer.remaining():
                     self._waiting.append(self._ask(arm))
 
-    def _arm_of(self, kind: str, control: str | None) -> Arm:
+    def _arm_of(self, record: TrialRecord) -> Arm:
         if self.phase == "confirm":
             return self._arms[0]
-        name = "baseline" if kind == "baseline" else "control" if control else "main"
-        found = next((a for a in self._arms if a.name == name), None)
+        name = "baseline" if record.kind == "baseline" else "control" if record.control else "main"
+        whose = name, record.attributes.get(ATTRIBUTE)
+        found = next((a for a in self._arms if (a.name, a.treatment) == whose), None)
         if found is None:
-            raise UserError(f"{self.config.name}: the ledger has {kind} trials, this configuration has none")
+            raise UserError(f"{self.config.name}: the ledger has {record.kind} trials, this configuration has none")
         return found

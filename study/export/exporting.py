@@ -23,7 +23,7 @@ from study.export.rows import Row, rows
 from study.reporting import findings
 from study.reporting.files import replace_text
 from study.reporting.source import from_ledger
-from study.reporting.tables import Table
+from study.reporting.table import Table
 from study.views import history
 from study.views.found import Study, find
 from trainables.errors import UserError

@@ -11,7 +11,7 @@ from study.analysis.differences import Difference
 from study.reporting import tables, words
 from study.reporting.findings import Confirmed, Findings
 from study.reporting.source import Source, caption
-from study.reporting.tables import Table
+from study.reporting.table import Table
 
 Rows = list[dict[str, Any]]
 
@@ -80,6 +80,7 @@ def _validated(source: Source) -> Iterator[dict[str, Any]]:
 
 def _validation_table(source: Source, rows: Rows) -> Table:
     facts = source.facts.set_index("language")
+    measured = tables.measured(facts)
     best = rows[0]["treatment_configuration"]
     cells = []
     for row in rows:
@@ -87,8 +88,9 @@ def _validation_table(source: Source, rows: Rows) -> Table:
         resource = known["resource_class"]
         line = (
             f"{known['name']} ({row['language']})", "–" if pd.isna(resource) else f"{resource:.0f}",
-            known["script"] or "–", f"{row['examples']}", f"{100 * row['control']:.1f}",
-            f"{100 * row['treatment']:.1f}", words.points(row["difference"]),
+            known["script"] or "–", *(tables.decimals(known[name]) for name in measured),
+            f"{row['examples']}", f"{100 * row['control']:.1f}", f"{100 * row['treatment']:.1f}",
+            words.points(row["difference"]),
         )  # fmt: skip
         cells.append(line)
     text = (
@@ -96,4 +98,6 @@ def _validation_table(source: Source, rows: Rows) -> Table:
         f"{source.metric} by language, in points. {caption(source)} What was chosen by these scores looks better than "
         "it is, and no interval is given. n: validation sentences."
     )
-    return Table("headline", text, ("language", "class", "script", "n", "baseline", best, "Δ"), tuple(cells), (0, 2))
+    return Table(
+        "headline", text, ("language", "class", "script", *measured, "n", "baseline", best, "Δ"), tuple(cells), (0, 2)
+    )

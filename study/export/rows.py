@@ -14,6 +14,7 @@ from study.views import history
 from study.views.found import Study
 from study.views.values import objective_values
 from trainables import languages
+from trainables.conditions import MEASURED
 from trainables.scores import COST_KEYS, TRAINING_KEYS, Evaluation
 
 Row = dict[str, Any]
@@ -163,6 +164,7 @@ def _languages(study: Study) -> Iterator[Row]:
             "language": code, "name": known.name, "family": known.family, "script": known.script,
             "resource_class": known.resource_class, "pretraining_size": languages.pretraining_size(code, lists),
             "seen": languages.seen(code, lists), "variant_of": known.variant_of,
+            **{name: (study.config.measured or {}).get(code, {}).get(name) for name in MEASURED},
         }  # fmt: skip
 
 

@@ -8,33 +8,36 @@ from pathlib import Path
 import search_spaces
 from study.execution.concurrency import on_a_card
 from study.planning import needs, preflight
-from study.question import encoders, objectives
+from study.question import alignments, arms, encoders, literature, objectives
 from study.question.config import ProtocolConfig, ScalingConfig, StudyConfig
 from study.views.found import planned
 from study.views.values import selection_words
 from trainables import alignment as aligned
 from trainables import machine
-from trainables.config import AdapterConfig, Budget, EncoderConfig
-from trainables.languages import group
+from trainables.config import AdapterConfig, Budget, EncoderConfig, TrialConfig
+from trainables.languages import group, normalize
 from trainables.loading import apply_point
 from trainables.materials import weights
 from trainables.model import catalogue
+from trainables.tasks.definition import find
 
 
 def words(config: StudyConfig, root: Path) -> str:
     """The whole description; raises `UserError` for a study that makes no sense."""
     tested = preflight.tested(config)
     sections = {
-        "data": _data(config),
+        "data": _data(config, tested),
         "encoder": _encoders(config, tested),
-        **({"alignment": _alignment(config)} if config.trial.alignment.pairs is not None else {}),
+        **({"alignment": found} if (found := list(_alignments(config))) else {}),
         "training": _training(config),
         "varies": _varies(config),
+        **({"arms": _arms(config)} if config.search.arms else {}),
         "proposals": _proposals(config),
         "objectives": [objectives.words(o) for o in config.search.objectives],
         "selection": [selection_words(config)],
         "confirm": [f"{_seeds(config.protocol)}; primary endpoint {config.protocol.endpoint}"],
         "groups": _groups(config, tested),
+        **({"published": published} if (published := literature.words(config)) else {}),
         "workers": _workers(config.scaling),
         "time": _time(config, root),
         "disk": [needs.disk(config, root)],
@@ -68,10 +71,17 @@ def _groups(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
             yield text
 
 
-def _data(config: StudyConfig) -> Iterator[str]:
+def _data(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
     task, evaluation = config.trial.task, config.trial.evaluation
     targets = "all its other languages" if task.target_languages == "all" else ", ".join(task.target_languages)
     yield f"task {task.title}: trained on {task.source_language}, evaluated on {targets} (validation only)"
+    if shared := find(task.name)[0].searched({normalize(task.source_language), *languages}):
+        yield (
+            f"candidates of the evaluated languages only: an evaluation of test encodes {shared:,}, and what is meant "
+            "in other languages"
+        )
+        if evaluation.examples_per_language is not None:
+            yield "  fewer examples have fewer candidates, in proportion"
     size = evaluation.examples_per_language
     when = f"every {evaluation.every} steps and at the end" if evaluation.every else "at the end"
     yield f"{'whole splits' if size is None else f'{size} examples per language'}, {when}"
@@ -112,17 +122,27 @@ def _pretraining(config: StudyConfig, name: str, languages: Sequence[str]) -> st
     return f"pretrained on {len(seen)} of {len(targets)} target languages{those} ({whose}'s list)"
 
 
-def _alignment(config: StudyConfig) -> Iterator[str]:
-    """What is done before fine-tuning, once for all trials, and what is known of it."""
-    alignment = config.trial.alignment
-    yield (
-        f"{alignment.objective}, {alignment.steps} steps of {alignment.batch_size} sentence pairs of {alignment.pairs}"
-        f"{'' if alignment.control == 'none' else f' (control: {alignment.control})'}, anchor: {alignment.anchor}"
-    )
-    passes = alignment.steps * aligned.passes(alignment)
-    label = aligned.supervision(alignment)
-    yield f"  {passes:,} forward-equivalents, once for all trials that share it; supervision: {label}"
-    if alignment.objective != "none" and (known := aligned.known(config.trial)) is not None:
+def _alignments(config: StudyConfig) -> Iterator[str]:
+    """What is done before fine-tuning, once for all trials, and what is known of it: of all that the space offers."""
+    for trial in alignments.choices(config):
+        yield from _alignment(trial)
+    if found := alignments.endless(config):
+        yield f"{', '.join(found)} has no list of values: encoders are aligned when a trial asks for one"
+
+
+def _alignment(trial: TrialConfig) -> Iterator[str]:
+    alignment = trial.alignment
+    pairs = f"sentence pairs of {alignment.pairs}"
+    pairs += "" if alignment.control == "none" else f" (control: {alignment.control})"
+    if alignment.objective == "linear_map":
+        yield f"linear_map, a rotation for each language from all its {pairs}"
+    else:
+        steps = f"{alignment.steps} steps of {alignment.batch_size}"
+        yield f"{alignment.objective}, {steps} {pairs}, anchor: {alignment.anchor}"
+    paid, *per = aligned.cost_words(alignment).split(" ", 1) or [""]
+    cost, label = " ".join([paid, "forward-equivalents", *per]), aligned.supervision(alignment)
+    yield f"  {cost}, once for all trials that share it; supervision: {label}"
+    if (known := aligned.known(trial)) is not None:
         pairs = ", ".join(f"{code} {count}" for code, count in known["pairs"].items())
         yield f"  it is in the cache: {pairs} pairs, {sum(known['dropped'].values())} left out that are evaluated"
 
@@ -156,6 +176,16 @@ def _varies(config: StudyConfig) -> list[str]:
     if config.search.space is None:
         return [f"nothing: method {config.trial.perturbation.method}, once"]
     return search_spaces.load(config.search.space).describe()
+
+
+def _arms(config: StudyConfig) -> Iterator[str]:
+    """What each arm pins, what is left for it to search, and which were left out."""
+    for name, space in arms.spaces(config).items():
+        pinned = ", ".join(f"{path} {value}" for path, value in config.search.arms[name].items())
+        searched = ", ".join(d.path for d in space.searched) or "nothing"
+        yield f"{name}: {pinned}; searches {searched}"
+    yield from (f"{name}: left out, {why}" for name, why in config.search.left_out.items())
+    yield arms.effort(config)
 
 
 def _proposals(config: StudyConfig) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from study.planning import dry_run, preflight
 from study.planning.describe import titled
-from study.question import suites
+from study.question import literature, suites
 from study.question.config import StudyConfig, SuiteConfig
 from study.views.values import selection_words
 
@@ -32,3 +32,4 @@ def _member(config: StudyConfig) -> Iterator[str]:
     yield f"study {config.name}: task {task.title}, trained on {task.source_language}"
     yield selection_words(config)
     yield f"checkpoint of a trial: {checkpoint.replace('_', ' ')}"
+    yield from (f"published beside it: {told}" for told in literature.words(config))

@@ -68,14 +68,17 @@ def report(findings: Sequence[Finding], as_json: bool = False) -> tuple[str, int
 
 
 def brief(config: StudyConfig, address: str | None = None) -> list[str]:
-    """What may slow a study down or spoil it here, in lines, found at no cost. What forbids it is for `preflight`.
+    """What may slow a study down or spoil it here, or was left out of it, in lines, found at no cost.
+
+    What forbids it is for `preflight`.
 
     Of a study on a cluster this machine only has the driver.
     """
     findings = [f for f in _versions(config) if f.what != "installation"]
     if address is None:
         findings += [_memory(), _cache(), *_idle_gpus(config)]
-    return [f"{f.level}: {f.what}: {_words(f)}" for f in findings if f.level != "ok"]
+    left_out = [f"arm {name} is left out: {why}" for name, why in config.search.left_out.items()]
+    return [*left_out, *(f"{f.level}: {f.what}: {_words(f)}" for f in findings if f.level != "ok")]
 
 
 def _words(finding: Finding) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import search_spaces
 from study.execution.concurrency import held
-from study.question import encoders
+from study.question import arms, encoders
 from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
 from study.record.lines import Tail
@@ -306,6 +306,6 @@ def trials(config: StudyConfig) -> int:
 
 
 def configurations(config: StudyConfig) -> list[str]:
-    """What `confirm` trains under every seed, at most: the winner and the standard controls."""
+    """What `confirm` trains under every seed, at most: the winner, the standard controls, and the other arms' best."""
     tuned = ["control b"] if config.protocol.tune_controls else []
-    return ["winner", "control a", *tuned, "control c", "control d"]
+    return ["winner", "control a", *tuned, "control c", "control d", *arms.names(config)[1:]]

@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import search_spaces
-from search_spaces.dimensions import Dimension, Space
+from search_spaces.dimensions import Point, Space
 from study.planning import needs
-from study.question import checks, encoders
+from study.question import alignments, arms, checks, encoders
 from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
 from study.tracking.server import default_uri, validate_uri
@@ -79,11 +78,24 @@ def tested(config: StudyConfig) -> tuple[str, ...]:
     problems += _lines(lambda: checks.check(config, validated, tested))
     problems += _lines(lambda: _check_metrics(config))
     problems += _methods(config)
-    problems += [f"trial.{line}" for line in _lines(partial(alignment.check, config.trial.alignment))]
+    problems += _alignments(config)
     problems += _lengths(config)
     if tested is None or problems:
         raise UserError(*dict.fromkeys(problems))
     return tested
+
+
+def _alignments(config: StudyConfig) -> list[str]:
+    """Sentence pairs and links that are not here, of every alignment that a trial may begin from; what does not go with
+    maps of languages."""
+    try:
+        trials = alignments.choices(config)
+    except (UserError, KeyError) as error:
+        return error.lines if isinstance(error, UserError) else []  # the arms' are reported by the checks
+    found = [line for trial in trials for line in _lines(partial(alignment.check, trial.alignment))]
+    maps = (trial for trial in trials if trial.alignment.objective == "linear_map")
+    found += [line for trial in maps for line in _lines(partial(weights.check_languages, trial))]
+    return [f"trial.{line}" for line in dict.fromkeys(found)]
 
 
 def _check_metrics(config: StudyConfig) -> None:
@@ -176,25 +188,32 @@ def _mismatches(config: StudyConfig) -> list[str]:
     """Methods that do not go with the augmentation, the encoder, or another part of the base that they would meet."""
     from trainables.materials import fitting
 
-    names = [d for d in _method_dimensions(config) if d.when.keys() <= set(METHODS)]
-    if not names:
+    points = [point for space in _spaces(config) for point in _choices(space)]
+    if not any(points):
         return [f"trial.{line}" for line in _lines(lambda: fitting.check(config.trial))]
-    points = Space("", "", tuple(names)).grid()
     trials = [apply_point(trial, point) for trial in _trials(config)[0] for point in points]
     lines = [line for trial in trials for line in _lines(partial(fitting.check, trial))]
     return [f"search.space: {line}" for line in dict.fromkeys(lines)]
 
 
 def _searched_methods(config: StudyConfig) -> list[tuple[str, Any]]:
-    return [(d.path, name) for d in _method_dimensions(config) for name in d.choices]
+    found = (d for space in _spaces(config) for d in space.dimensions if d.path in METHODS)
+    return list(dict.fromkeys((d.path, name) for d in found for name in d.choices))
 
 
-def _method_dimensions(config: StudyConfig) -> list[Dimension]:
+def _choices(space: Space) -> list[Point]:
+    """Every combination of methods of a space, those apart that depend on other things."""
+    return Space(
+        "", "", tuple(d for d in space.dimensions if d.path in METHODS and d.when.keys() <= set(METHODS))
+    ).grid()
+
+
+def _spaces(config: StudyConfig) -> list[Space]:
+    """What is searched: the space, or that of each arm."""
     try:
-        space = search_spaces.load(config.search.space or {})
-    except UserError:
+        return list(arms.spaces(config).values())
+    except (UserError, KeyError):
         return []  # reported by the checks
-    return [d for d in space.dimensions if d.path in METHODS]
 
 
 def _tracking(config: StudyConfig, root: Path) -> list[str]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from study.planning.vocabulary import Cut
 from trainables import languages, typology
-from trainables.augmentation import texts_of
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.languages import Measured
+from trainables.materials import vocabulary
 from trainables.model.catalogue import pretraining_of
 from trainables.model.encoder import load_tokenizer
 from trainables.tasks.base import Row, TaskShape
@@ -49,6 +49,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
     task = load_task(config.task, splits)
     tokenizer = load_tokenizer(config.encoder, plan.source)
     codes = sorted({code for found in task.rows.values() for code in found})
+    told = {code: _language(code, config, plan.source) for code in codes}
     return {
         "task": plan.definition.name,
         "shape": plan.definition.shape,
@@ -56,7 +57,8 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
         "source": plan.source,
         "files": {split: list(_files(plan, split)) for split in splits},
         "absent": {split: _looked(plan, split) for split in absent},
-        "languages": {code: _language(code, config, plan.source) for code in codes},
+        "languages": told,
+        "in_no_group": [code for code, known in told.items() if not known["groups"]],
         "rows": {split: {code: len(rows) for code, rows in found.items()} for split, found in task.rows.items()},
         "label_counts": {
             split: {code: _labels(plan.shape, rows) for code, rows in found.items()}
@@ -149,21 +151,14 @@ def _tokens(shape: TaskShape, rows: Sequence[Row], tokenizer: Any, limit: int) -
     }
 
 
-def _vocabulary(plan: Plan, rows: Rows, tokenizer: Any, config: TrialConfig) -> dict[str, dict[str, float | None]]:
-    """How the words of each language are cut, and how much of that is trained on: of first rows, as lengths are."""
-
-    def cut(found: Sequence[Row]) -> Cut:
-        texts = [*texts_of(found[:MEASURED], plan.shape.text_columns)]
-        return Cut.of(texts, tokenizer, _ENOUGH)
-
-    trained = cut(rows.get("train", {}).get(plan.source, ()))
-    told: dict[str, dict[str, float | None]] = {}
-    for code, found in ((code, found) for split in reversed(list(rows)) for code, found in rows[split].items()):
-        if code not in told:
-            own = cut(found)
-            script = languages.language(code, config.task.own).script
-            told[code] = {"fertility": own.fertility(script), "overlap": own.overlap(trained)}
-    return told
+def _vocabulary(plan: Plan, rows: Rows, tokenizer: Any, config: TrialConfig) -> Measured:
+    """What is measured of each language when a study begins; of one that has nothing but training rows, of those."""
+    train = rows.get("train", {}).get(plan.source, ())[: vocabulary.ROWS]
+    encoded = plan.shape.encode(train, tokenizer, config.task.max_length) if train else None
+    trained = np.zeros(0, np.int64) if encoded is None else vocabulary.trained_on(encoded)
+    found = {code: r for split in ("train", "test", "validation") for code, r in rows.get(split, {}).items()}
+    counts = {code: vocabulary.Cut.of(r, plan.shape, tokenizer).counts(trained) for code, r in found.items()}
+    return {code: vocabulary.numbers(code, each, config.task.own) for code, each in counts.items()}
 
 
 def _repeated(shape: TaskShape, rows: Rows) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def _languages(survey: Survey, room: int | None) -> str:
         facts = map(_decimals, (known["distances"].get("syntactic"), cut["fertility"], cut["overlap"]))
         rows.append([code, known["name"], groups, *facts, *counts, f"{median:.0f}", str(longest), str(over)])
     table, _, _ = layout.fit(rows, room, least=("groups", "name"))
-    alone = [code for code, known in survey["languages"].items() if not known["groups"]]
+    alone = survey["in_no_group"]
     notes = [
         f"{len(rows) - 1} languages, {len(alone)} of them in no group{': ' if alone else ''}{', '.join(alone)}",
         f"syntactic: distance from {survey['source']}, as in group:distance_syntactic>0.5",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -61,6 +61,32 @@ class Proposer(Protocol):
     def tell(self, number: int, feedback: Feedback) -> None:
         """Hear how a trial ended."""
         ...
+
+
+class Bounded:
+    """A proposer that ends when it has no trials left by a count that depends on what it proposed."""
+
+    def __init__(self, inner: Proposer, left: Callable[[Sequence[Point]], int]) -> None:
+        self.inner, self.left = inner, left
+        self._points: list[Point] = []
+
+    def remaining(self) -> int:
+        return self.left(self._points)
+
+    def propose(self, number: int) -> Proposed:
+        proposed = self.inner.propose(number)
+        self._points.append(proposed.point)
+        return proposed
+
+    def restore(self, number: int, proposed: Proposed, feedback: Feedback) -> None:
+        self.inner.restore(number, proposed, feedback)
+        self._points.append(proposed.point)
+
+    def report(self, number: int, step: int, value: float) -> bool:
+        return self.inner.report(number, step, value)
+
+    def tell(self, number: int, feedback: Feedback) -> None:
+        self.inner.tell(number, feedback)
 
 
 class Fixed:

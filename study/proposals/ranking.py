@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.dimensions import Point
-from study.question import encoders, objectives
+from study.question import arms, encoders, objectives
 from study.question.config import Objective, StudyConfig
 from study.question.rules import baseline_of, unperturbed, visible
 from study.record.record import StudyRecord, TrialRecord
@@ -126,6 +126,20 @@ def ranking(
             ranked.append(Ranked(json.loads(key), tuple(t.number for t in members), mean))
     sign = -1 if (by or config.search.optimised[0]).direction == "maximize" else 1
     return sorted(ranked, key=lambda r: sign * r.value)
+
+
+def best_of_arms(config: StudyConfig, record: StudyRecord) -> dict[str, Ranked]:
+    """The best configuration of each arm that has one, the arms in the order of the study's file."""
+    best: dict[str, Ranked] = {}
+    for ranked in ranking(config, record):
+        best.setdefault(str(arm_of(record, ranked)), ranked)
+    return {name: best[name] for name in arms.names(config) if name in best}
+
+
+def arm_of(record: StudyRecord, ranked: Ranked) -> str | None:
+    """Whose a configuration is, of a study with arms."""
+    arm = record.trials[ranked.numbers[0]].attributes.get(arms.ATTRIBUTE)
+    return None if arm is None else str(arm)
 
 
 def choose(config: StudyConfig, record: StudyRecord) -> Choice:

@@ -14,6 +14,7 @@ from search_spaces.dimensions import Point, Space
 from study.proposals.frozen import distributions_json, frozen_trial
 from study.proposals.proposer import Feedback, Proposed
 from study.proposals.pruning import Stopper, quiet
+from study.question.arms import ATTRIBUTE
 from study.question.config import SearchConfig
 from trainables.seeds import derive
 
@@ -46,11 +47,13 @@ class Search:
         enqueue: Sequence[Mapping[str, Any]] = (),
         every: int | None = None,
         steps: int | None = None,
+        arm: str | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.name, self.space, self.config, self.trials = name, space, config, trials
         self.control, self.extra, self.enqueue = control, dict(extra or {}), list(enqueue)
         self.directions = [o.direction for o in config.optimised]
+        self._marks = {} if arm is None else {ATTRIBUTE: arm}
         self._asked = 0
         self._study = self._new_study()
         self._live: dict[int, Trial] = {}
@@ -74,7 +77,7 @@ class Search:
         attributes = {k: v for k, v in frozen.system_attrs.items() if not k.startswith(_REDUNDANT)}
         kind = "enqueued" if wanted is not None else "control" if self.control else "sampled"
         distributions = distributions_json(frozen.distributions)
-        return Proposed(kind, {**self.extra, **point}, distributions, attributes, self.control)
+        return Proposed(kind, {**self.extra, **point}, distributions, {**attributes, **self._marks}, self.control)
 
     def _ask(self, wanted: Mapping[str, Any] | None) -> tuple[Trial, Point]:
         """A running Optuna trial and its point; as long as it can be helped, one that was not proposed before."""
@@ -109,6 +112,10 @@ class Search:
             self._live[number] = self._handle(self._study)
         if self._stopper is not None:
             self._stopper.restore(number, feedback)
+
+    def made(self, control: str | None, attributes: Mapping[str, Any]) -> bool:
+        """Whether a trial with these fields in the ledger is of this search."""
+        return control == self.control and attributes.get(ATTRIBUTE) == self._marks.get(ATTRIBUTE)
 
     def learn(self, proposed: Proposed, feedback: Feedback) -> None:
         """Take in an ended trial of another study: its sampler knows it, its budget does not."""

@@ -46,6 +46,8 @@ def check(config: StudyConfig, fingerprints: Mapping[str, str], other: StudyReco
     Scores would not compare.
     """
     theirs = validate(StudyConfig, other.config)
+    if config.search.arms:
+        raise UserError(f"{theirs.name}: arms have searches of their own, which learn from no other study")
     if config.search.space is None or config.search.mode != "search":
         raise UserError(f"{theirs.name}: only a search can learn from another study (got mode {config.search.mode})")
     if differences := [*_differences(config, load(config.search.space), fingerprints, theirs, other)]:

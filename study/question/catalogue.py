@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from study.question import encoders
+from study.question import arms, encoders
 from study.question.config import StudyConfig
 from trainables.errors import UserError, suggestion
 from trainables.languages import is_relative
@@ -45,13 +45,13 @@ def in_full(config: StudyConfig) -> StudyConfig:
     full, since workers have working folders of their own, and so is whose pretraining languages the task's target
     languages are chosen by. Raises `UserError`.
     """
-    config = completed(config)
+    config = arms.without_missing(completed(config))
     space = config.search.space
     if isinstance(space, str) and space.endswith((".yaml", ".yml")):
         search = config.search.model_copy(update={"space": read_mapping(Path(space))})
         config = config.model_copy(update={"search": search})
     search = config.search.model_copy(
-        update={name: _in_full(getattr(config.search, name)) for name in ("space", "levels", "enqueue")}
+        update={name: _in_full(getattr(config.search, name)) for name in ("space", "levels", "enqueue", "arms")}
     )
     teacher = config.trial.perturbation.teacher
     named = {encoders.NAME: _folder(config.trial.encoder.name_or_path)}
@@ -178,6 +178,11 @@ def combinations() -> list[list[str]]:
 
 def tasks() -> Rows:
     """Tasks of the catalogue, each with what its entry was held against."""
-    from trainables.tasks.definition import catalogue
+    from trainables.tasks.definition import TaskDefinition, catalogue
 
-    return [(name, f"{task.description} (checked: {task.checked})") for name, task in catalogue().items()]
+    def said(task: TaskDefinition) -> str:
+        shared = task.searched(task.codes)
+        cost = f"{shared:,} candidates are encoded an evaluation of test, of all languages; " if shared else ""
+        return f"{task.description} ({cost}checked: {task.checked})"
+
+    return [(name, said(task)) for name, task in catalogue().items()]

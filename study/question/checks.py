@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from search_spaces import load
 from search_spaces.dimensions import Space
-from study.question import encoders, objectives, rules, selection_problems
+from study.question import arms, encoders, literature, objectives, rules, selection_problems
 from study.question.config import ScalingConfig, StudyConfig
 from trainables.config import TrialConfig
 from trainables.errors import UserError, shown, suggestion
@@ -39,6 +39,7 @@ def check(config: StudyConfig, languages: Sequence[str] | None = None, tested: S
     found += _pruner_problems(config)
     found += _metric_problems(config)
     found += _scaling_problems(config.scaling)
+    found += literature.problems(config)
     if found:
         raise UserError(*found)
 
@@ -78,6 +79,7 @@ def _search_problems(config: StudyConfig, space: Space | None) -> Iterator[str]:
             f"search.trials: must be at least {least}, the unperturbed baseline is one of them"
             f"{' for ' * bool(each)}{' and '.join(each)} (got {search.trials})"
         )
+    yield from arms.problems(config, space)
     yield from _level_problems(config, space)
     yield from _enqueue_problems(config, space)
 

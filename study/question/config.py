@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from trainables.config import Config, Positive, PositiveInt, TrialConfig
 from trainables.errors import NAME_PATTERN
+
+EQUAL_COST: Final = "forward_equivalents"
+"""Of `tune_controls`: arms have searches of equal cost, not of equal numbers of trials."""
 
 SelectionRule = Literal["source_validation", "pivot_validation", "target_validation"]
 
@@ -42,7 +45,8 @@ class SearchConfig(Config):
     sampler: Literal["tpe", "gp", "nsga2", "random", "grid", "latin_hypercube", "sobol"] = "tpe"
     """Who proposes: tpe, gp, nsga2, random for `search`; grid, latin_hypercube, sobol for `design`."""
     trials: PositiveInt = 8
-    """Number of trials, the baseline and failed ones included (a grid is as large as it is)."""
+    """Number of trials, the baseline and failed ones included (a grid is as large as it is). With `arms` see
+    `protocol.tune_controls`."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the sampler."""
     replicates: PositiveInt = 1
@@ -55,6 +59,13 @@ class SearchConfig(Config):
     """Who stops hopeless trials early."""
     enqueue: tuple[dict[str, Any], ...] = ()
     """Points to try first, after the baseline."""
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Treatments to be compared, by name: the values of the space's dimensions that each has (`search` only). Each has
+    a search of its own over what that leaves of the space, other treatments off; the best of each is confirmed."""
+    optional_arms: tuple[str, ...] = ()
+    """Arms that are left out where their words or sentence pairs are not installed, in place of refusing the study."""
+    left_out: dict[str, str] = Field(default_factory=dict)
+    """Those that were, and why: filled in when the study begins."""
     max_hours: Positive | None = None
     """Hours, over all sessions, after which no new trial starts; none: no limit."""
     max_forward_equivalents: Positive | None = None
@@ -113,8 +124,10 @@ class ProtocolConfig(Config):
     """Examples of each language that `study confirm` scores; none: the whole splits."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Named groups of languages for objectives and tables."""
-    tune_controls: bool = False
-    """Give control (b), the unperturbed one, a search of its own with an equal number of trials."""
+    tune_controls: bool | Literal["all", "forward_equivalents"] = False
+    """Give control (b), the unperturbed one, a search of its own with an equal number of trials. With `search.arms`:
+    `all` gives it and every arm `search.trials` (less the baseline), `forward_equivalents` a search that costs as much
+    as so many unperturbed trials; else the arms share `search.trials`, and (b) has as many as they together."""
 
     @property
     def endpoint(self) -> str:
@@ -174,6 +187,33 @@ class TrackingConfig(Config):
     """Register the chosen trial's model under the study's name when the study ends (half a gigabyte and more)."""
 
 
+class Published(Config):
+    """Scores that somebody has published, or that are one's own from elsewhere, to stand beside the study's."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    """What the report calls them."""
+    where: str
+    """Where they are from: paper, table, page."""
+    values: Annotated[dict[str, Annotated[float, Field(ge=0.0, le=100.0)]], Field(min_length=1)]
+    """Language -> score on test, in percent."""
+    task: str | None = None
+    """Task of the catalogue; none: the study's (of a suite it must be named)."""
+    encoder: str | None = None
+    """Which encoder was fine-tuned; none: the study's."""
+    metric: str | None = None
+    """Metric of the task; none: its primary one."""
+    source_language: str | None = None
+    """Language trained on; none: the study's."""
+    seeds: PositiveInt | None = None
+    """Seeds that they are a mean over, where that is known."""
+    average: float | None = None
+    """The mean as it was printed, the source counted; it stands beside no other set of languages."""
+    confidence: str = ""
+    """How surely the numbers are those of the source."""
+    differs: tuple[str, ...] = ()
+    """What is known to be otherwise than in this study, in words."""
+
+
 class StudyConfig(Config):
     """One question: a base trial configuration, a search space, a protocol, a budget."""
 
@@ -181,6 +221,12 @@ class StudyConfig(Config):
     """Name of the study, of its folder and of its MLflow experiment."""
     question: str = ""
     """The question it answers, in words."""
+    measured: dict[str, dict[str, float | None]] | None = None
+    """By language its `fertility`, tokens a word, and `overlap`, share of its tokens that are trained on. Measured on
+    the study's own rows when it begins, whatever stands here; null in studies from before that was done."""
+    reference: tuple[str | Published, ...] | None = None
+    """Published scores that stand beside the study's own in its report: names of shipped ones (`conneau2020`), or one's
+    own; none: whatever is shipped of its task and encoder; `[]`: nothing."""
     trial: TrialConfig = TrialConfig()
     """The base that every trial varies."""
     search: SearchConfig = SearchConfig()
@@ -230,6 +276,8 @@ class SuiteConfig(Config):
     """Name, members and endpoint."""
     question: str = ""
     """The question it answers, in words."""
+    reference: tuple[str | Published, ...] | None = None
+    """As in a study; of what is named each member has what is of its task and encoder."""
     trial: TrialConfig = TrialConfig()
     """As in a study."""
     search: SearchConfig = SearchConfig()

@@ -7,7 +7,7 @@ learning rate is; what a space *fixes* for one encoder (``when: {encoder.name_or
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -120,18 +120,9 @@ def _points(space: str | dict[str, Any] | None, wanted: Callable[[Dimension], bo
         return [{}]
     whole = load(space)
     paths = {d.path for d in whole.dimensions if wanted(d)}
-    needed = _with_conditions(whole, paths)
-    finite = tuple(replace(d, kind="categorical", choices=_values(d)) for d in whole.dimensions if d.path in needed)
+    finite = tuple(replace(d, kind="categorical", choices=_values(d)) for d in whole.part(paths).dimensions)
     points = [{k: v for k, v in point.items() if k in paths} for point in Space("", "", finite).grid()]
     return [point for i, point in enumerate(points) if point not in points[:i]]
-
-
-def _with_conditions(space: Space, paths: Iterable[str]) -> set[str]:
-    """These dimensions, and those that their conditions name."""
-    needed = set(paths)
-    while more := {path for d in space.dimensions if d.path in needed for path in d.when} - needed:
-        needed |= more
-    return needed
 
 
 def _values(dimension: Dimension) -> tuple[Any, ...]:

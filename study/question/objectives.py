@@ -17,8 +17,8 @@ A reduction is named in configurations, tables and metric keys alike:
 ``transfer_gap``             source minus target mean
 ``language:CODE``            one language
 ``group:NAME``               mean over a declared group, or a built-in one (``group:script:Arab``,
-                             ``group:distance_syntactic>0.5``; ``group:unseen``: unseen in pretraining by all of the
-                             study's encoders, ``group:unseen:mBERT`` by one)
+                             ``group:distance_syntactic>0.5``, ``group:fertility>2``; ``group:unseen``: by all of the
+                             study's encoders' lists, ``group:unseen:mBERT`` by one)
 ``cost:KEY``                 a cost of the trial (``forward_equivalents``, ``train_seconds`` …)
 ============================ ========================================================================================
 
@@ -34,6 +34,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from study.question import encoders
 from study.question.config import Objective, StudyConfig
 from trainables import languages, pretraining
+from trainables.conditions import is_measured
 from trainables.errors import UserError, suggestion
 from trainables.scores import COST_KEYS, Evaluation, LanguageScores
 
@@ -177,6 +178,8 @@ def membership(name: str, available: Sequence[str], config: StudyConfig) -> str 
     if built_in is None and kind != "group":
         return None
     targets = [k for k in available if k not in sources(config)]
+    if built_in and is_measured(built_in) and config.measured is None:
+        return f"{name}: by what is measured when a study begins, study data shows it"
     members = members_of(name, available, config)
     text = f"{name}: {len(members)} of {len(targets)} target languages ({_some(members)})"
     unknown = _undecided(built_in, targets, config) if built_in else ()
@@ -211,12 +214,13 @@ def group_members(name: str, available: Sequence[str], config: StudyConfig) -> t
         declared = spellings(config.protocol.groups[name])
         return tuple(k for k in targets if k in declared)
     task = config.trial.task
-    return languages.group(name, targets, _lists(name, config), own=task.own, source=task.source_language)
+    return languages.group(name, targets, _lists(name, config), task.own, task.source_language, config.measured or {})
 
 
 def _undecided(group: str, targets: Sequence[str], config: StudyConfig) -> tuple[str, ...]:
     task = config.trial.task
-    return languages.undecided(group, targets, _lists(group, config), own=task.own, source=task.source_language)
+    lists, measured = _lists(group, config), config.measured or {}
+    return languages.undecided(group, targets, lists, task.own, task.source_language, measured)
 
 
 def _lists(group: str, config: StudyConfig) -> pretraining.Lists:

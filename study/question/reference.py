@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from study.question.config import StudyConfig, SuiteConfig
-from trainables.fields import Field, fields_of
+from trainables.fields import Field, fields_of, submodel
 
 HEAD = """# Configuration
 
@@ -42,7 +42,7 @@ def markdown() -> str:
 
 def written(path: str) -> str:
     """A path as users write it: with the place of an entry in a list, or its key."""
-    path = re.sub(r"(search\.objectives|evaluation\.noise|suite\.members)\.", r"\1[].", path)
+    path = re.sub(r"(search\.objectives|evaluation\.noise|suite\.members|^reference)\.", r"\1[].", path)
     return path.replace("task.facts.", "task.facts.CODE.")
 
 
@@ -56,8 +56,9 @@ def _words_of(section: str) -> str:
     """The docstring of a section's model."""
     model: type[BaseModel] = SuiteConfig if section == "suite" else StudyConfig
     for name in filter(None, section.split(".")):
-        annotation: Any = model.model_fields[name].annotation
-        model = annotation
+        inner = submodel(model.model_fields[name].annotation)
+        assert inner is not None, "a section is a model, or a list of one"
+        model = inner
     return " ".join((model.__doc__ or "").split())
 
 

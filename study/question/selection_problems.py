@@ -8,6 +8,7 @@ from study.question import encoders, objectives
 from study.question.config import StudyConfig
 from study.question.rules import RESERVED_SEEDS, selectors
 from trainables import languages as languages_
+from trainables.conditions import is_measured
 
 
 def problems(
@@ -136,6 +137,13 @@ def _reduction_problem(name: str, config: StudyConfig, languages: Sequence[str] 
             return f"which languages the encoder was pretrained on is not known: name a list, as in {name}:XLM-R"
     if single and (kind in ("source", "cost") or languages is None):
         return None
+    if (
+        kind == "group"
+        and declared is None
+        and is_measured(argument)
+        and not set(languages or ()) <= set(config.measured or ())
+    ):
+        return None  # once it is known of all of them
     if languages is None:
         if declared is None:
             return None

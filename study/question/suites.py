@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from study.question import catalogue
+from study.question import catalogue, literature
 from study.question.checks import check
 from study.question.config import MemberConfig, StudyConfig, SuiteConfig
 from trainables.errors import UserError, shown, suggestion
@@ -18,6 +18,7 @@ from trainables.loading import anchored, apply_point, load_config, read_mapping,
 
 ENDPOINT, METRIC = "protocol.primary_endpoint", "protocol.primary_metric"
 SPACE = "search.space"
+REFERENCE = "reference"
 
 NOT_A_MEMBERS = {
     "name": "a member's study is named SUITE.MEMBER",
@@ -75,6 +76,7 @@ def expand(config: SuiteConfig) -> dict[str, StudyConfig]:
         problems.append(f"protocol.primary_metric: members are pooled by their tasks' own metric (got {metric!r})")
     if config.search.max_hours is not None:
         problems.append(f"search.max_hours: {NOT_A_MEMBERS['search.max_hours']} (got {config.search.max_hours:g})")
+    problems += literature.suite_problems(config)
     members = {}
     for member in config.suite.members:
         try:
@@ -122,6 +124,8 @@ def _member(config: SuiteConfig, member: MemberConfig) -> StudyConfig:
     base = validate(StudyConfig, {**shared, "name": study_name(config.suite.name, member.name)})
     endpoint = {} if config.suite.endpoint is None else {ENDPOINT: config.suite.endpoint}
     study = catalogue.in_full(apply_point(base, {**endpoint, **member.overrides}))
+    if REFERENCE not in member.overrides:
+        study = literature.for_member(study)
     check(study)
     return study
 

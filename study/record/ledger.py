@@ -22,7 +22,7 @@ stopped      cause: phase `run` ended before its number of trials was reached
 looks        looks (seeds at each), bounds (of the p-value at each), spending: agreed before the test split is opened
 look         seeds, treatment, control, estimate, low, high, p, bound, predictive, verdict (crossed | futile | go on |
              open): what a look at the primary endpoint found
-test_opened  protocol_hash, reason: `confirm` may read the test split from here on
+test_opened  protocol_hash, reason, configurations: `confirm` may read the test split from here on, for these
 ============ ===========================================================================================================
 
 Values of objectives are not stored: they follow from the reports. `read_study` adds the events up.

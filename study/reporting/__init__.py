@@ -6,9 +6,11 @@ the numbers behind them as CSV and Parquet.
 source     a study's ledger, or foreign: anyone's results, with what is known of them and foreign_problems
 findings   everything that is said of one study, computed once; start here. words: its conclusions
 suite_words  conclusions over many tasks, out of pooled gains and slopes
-tables     one description, three renderings; page: the HTML; files: what stands beside it; publishing: the command
+tables     which ones the data allow; table: one description, three renderings; page: the HTML; files: what stands
+           beside it; publishing: the command
 suite_page  the members of a suite side by side, with links to their own pages; pooling: what they say together;
-            benchmark: tasks by score, languages by task
+            pooled_doses: what their designs do; benchmark: tasks by score, languages by task
+beside     ours beside what others have published
 figures    which ones the data allow: trial_figures, dose_figures, confirmation_figures, calibration_figures
 style      their look
 """

@@ -14,7 +14,7 @@ from study.question.objectives import UnscoredError
 from study.reporting import words
 from study.reporting.findings import Findings
 from study.reporting.pooling import sides
-from study.reporting.tables import Table
+from study.reporting.table import Table
 
 SCORE = "mean_with_source"
 """A task's score: the mean over its languages, the source counted, as XTREME's and XGLUE's tables have it."""

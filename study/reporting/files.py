@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from study.analysis.differences import Difference
 from study.analysis.dose import Response
-from study.reporting import page
+from study.reporting import beside, page, pooled_doses
 from study.reporting.dose_figures import sampled
 from study.reporting.findings import ALL_UNIT, Findings
+from study.reporting.pooled_doses import Doses
 from trainables.storage.files import replaced
 
 
@@ -31,6 +32,20 @@ def write(found: Findings, folder: Path) -> None:
 def write_compared(all_findings: Sequence[Findings], folder: Path) -> None:
     """CSV files of what several studies are compared by, beside their page."""
     _tabulate(compared_frames(all_findings), folder)
+
+
+def write_suite(found: Mapping[str, Findings], doses: Doses | None, folder: Path) -> None:
+    """CSV files of the numbers of a suite's own tables, beside its page."""
+    _tabulate(suite_frames(found, doses), folder)
+
+
+def suite_frames(found: Mapping[str, Findings], doses: Doses | None) -> Iterator[tuple[str, pd.DataFrame]]:
+    """What is published of the members' tasks beside ours (members with none are not in it), and the design pooled."""
+    published = [beside.frame(each.published).assign(member=name) for name, each in found.items() if each.published]
+    if published:
+        yield "reference", pd.concat(published, ignore_index=True)
+    if doses is not None:
+        yield from pooled_doses.frames(doses)
 
 
 def _tabulate(named: Iterable[tuple[str, pd.DataFrame]], folder: Path) -> None:
@@ -76,6 +91,8 @@ def frames(found: Findings) -> Iterator[tuple[str, pd.DataFrame]]:
             yield "further", confirmed.further
         if len(confirmed.reliability):
             yield "reliability", confirmed.reliability
+    if found.published:
+        yield "reference", beside.frame(found.published)
     if dosed is not None:
         yield "gains", dosed.gains
         if dosed.searched:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from study.analysis import calibration, differences, dose, groups, importance, intervals, selection
+from study.analysis import calibration, differences, dose, groups, importance, intervals, selection, sequential
 from study.analysis.differences import Difference
 from study.analysis.dose import Response
 from study.analysis.frames import collapse_variants, language_scores, reduce_seeds, seed_table
 from study.analysis.intervals import Interval
 from study.analysis.selection import Optimism
 from study.question import objectives
-from study.reporting import words
+from study.reporting import beside, words
+from study.reporting.beside import Beside
 from study.reporting.source import AVERAGE, REDUCTIONS, Source
 from trainables import languages
 from trainables.errors import UserError
@@ -84,13 +85,15 @@ class Findings:
     confirmed: Confirmed | None
     dosed: Dosed | None
     importances: pd.DataFrame
+    published: tuple[Beside, ...]
+    """Ours beside what others have published."""
     conclusions: tuple[tuple[str, str], ...]
     """Topic and sentence, in the order in which they are to be read."""
 
 
 def find(source: Source) -> Findings:
     """Analyse a study."""
-    confirmed, dosed = _confirmed(source), _dosed(source)
+    confirmed, dosed, published = _confirmed(source), _dosed(source), beside.find(source)
     varied = dose.varied(source.summary) if len(source.summary) else []
     perturbed = source.summary[source.summary["state"] == "COMPLETE"] if varied else source.summary
     if varied:
@@ -100,7 +103,8 @@ def find(source: Source) -> Findings:
         confirmed,
         dosed,
         importance.importances(perturbed, varied, "value") if varied else pd.DataFrame(),
-        tuple(_conclusions(source, confirmed, dosed)),
+        published,
+        (*_conclusions(source, confirmed, dosed), *(("Published", text) for text in beside.sentences(published))),
     )
 
 
@@ -130,7 +134,7 @@ def _confirmed(source: Source) -> Confirmed | None:
 
     means = sorted(map(str, whole.loc[whole["control"] == AVERAGE, "configuration"].unique()))
     averages = [d for mean in means for d in (beside(headline, mean), beside(control, mean, turned=True))]
-    against = [compare(headline, str(name)) for name, letter in letters.items() if letter]
+    against = [_over_looks(source, compare(headline, str(name)), control) for name, a in letters.items() if a]
     others = [
         compare(str(name), control)
         for name, letter in letters.items()
@@ -167,6 +171,18 @@ def _confirmed(source: Source) -> Confirmed | None:
         further=_further(source, headline, control),
         reliability=_reliability(source, headline, control),
     )
+
+
+def _over_looks(source: Source, found: Difference, control: str) -> Difference:
+    """With the p-value of the whole confirmation, where it looked: its bounds watch the strongest control alone."""
+    if source.plan is None or not source.looks:
+        return found
+    p = max(found.p_seed, found.p_both)
+    watched = found.control == control
+    whole = (
+        sequential.over_looks(source.plan, len(source.looks) - 1, p) if watched else sequential.whenever(source.plan, p)
+    )
+    return replace(found, p_over_looks=whole)
 
 
 def _further(source: Source, headline: str, control: str) -> pd.DataFrame:

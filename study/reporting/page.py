@@ -147,6 +147,7 @@ def _head(found: Sequence[Findings]) -> str:
 SECTIONS = (
     ("Confirmation on the test split", ("controls",), ("headline", "scores")),
     ("Languages", ("forest",), ()),
+    ("Beside published scores", (), ("reference",)),
     ("Groups of languages", ("resources",), ("groups",)),
     ("Calibration and further scores", ("reliability",), ("further",)),
     ("Dose and response (validation)", ("doses", "map"), ("trend",)),

@@ -5,7 +5,7 @@ A member's gain is that of its headline over its strongest control, under the se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,12 +16,13 @@ from study.analysis.pooled import Claim, Pooled
 from study.question.objectives import UnscoredError
 from study.reporting import suite_words
 from study.reporting.findings import Confirmed, Findings
-from study.reporting.suite_words import DISTANT, LOW_RESOURCE, Question
+from study.reporting.suite_words import CUT_FINE, DISTANT, LOW_RESOURCE, Question
 
 HEADLINES = "The members' headlines over their strongest controls"
 """What is pooled: each member has a configuration of its own."""
 
-QUESTIONS: Mapping[str, Question] = {"resources": LOW_RESOURCE, "distance": DISTANT}
+QUESTIONS: Mapping[str, Question] = {"resources": LOW_RESOURCE, "distance": DISTANT, "fertility": CUT_FINE}
+"""Those about a fact that nothing is known of are not asked."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,19 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
         return Together(name, None, (), pd.DataFrame())
     (gain,) = pooled.pool(frame)
     cells = _cells(confirmed)
+    questions = {topic: each for topic, each in QUESTIONS.items() if cells[each.covariate].notna().any()}
     slopes = {
         (topic, kind): crossed.slope(cells, HEADLINES, question.covariate, adjusted, over_tasks)
-        for topic, question in QUESTIONS.items()
+        for topic, question in questions.items()
         for kind, adjusted, over_tasks in (("plain", False, False), ("adjusted", True, False), ("alike", False, True))
     }
     claims = [Claim("gain", gain.alike.estimate, gain.alike.interval, gain.alike.p)] if endpoint else []
     claims += [Claim(t, s.estimate, s.interval, s.p) for (t, kind), s in slopes.items() if kind == "plain"]
     holm = {claim.name: claim.p_adjusted for claim in pooled.adjust(claims)}
     words = [("Gain", text) for text in suite_words.pooled(gain, holm.get("gain", float("nan")))]
-    for topic, question in QUESTIONS.items():
+    if early := [m for m, f in confirmed.items() if f.source.looks and f.source.looks[-1]["verdict"] == "crossed"]:
+        words.append(("Gain", suite_words.stopped_early(early)))
+    for topic, question in questions.items():
         plain, adjusted, alike = (slopes[topic, kind] for kind in ("plain", "adjusted", "alike"))
         said = suite_words.slope(question, plain, adjusted, alike, holm.get(topic, float("nan")))
         told = {text for _, text in words}
@@ -90,19 +94,29 @@ def _endpoint(member: str, findings: Findings, endpoint: str) -> pd.DataFrame:
 def _cells(found: Mapping[str, Findings]) -> pd.DataFrame:
     """Every target language of every member, with what is known of it as a target of the member's source."""
     frames: list[pd.DataFrame] = []
-    variant_of: dict[str, str] = {}
     for member, findings in found.items():
         assert findings.confirmed is not None
-        source, task = findings.source, findings.source.config.trial.task
         treated, control = sides(findings, findings.confirmed)
-        targets = source.targets(treated.columns)
+        targets = findings.source.targets(treated.columns)
         long = pd.DataFrame({"score": treated[targets].stack(), "baseline": control[targets].stack()}).rename_axis(
             ["seed", "language"]
         )
-        known = crossed.facts(targets, task.source_language, source.pretraining, task.own)
-        frames.append(long.reset_index().merge(known, on="language").assign(task=member, configuration=HEADLINES))
-        variant_of |= {str(r.language): str(r.variant_of) for r in source.facts.itertuples() if r.variant_of}
-    return crossed.cells(pd.concat(frames, ignore_index=True), variant_of)
+        frames.append(with_facts(long.reset_index(), findings).assign(task=member, configuration=HEADLINES))
+    return crossed.cells(pd.concat(frames, ignore_index=True), variants(found.values()))
+
+
+def with_facts(rows: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+    """Rows of target languages with what is known of each as a target of the member's source."""
+    source, task = findings.source, findings.source.config.trial.task
+    targets = list(map(str, rows["language"].unique()))
+    known = crossed.facts(targets, task.source_language, source.pretraining, task.own, measured=source.config.measured)
+    return rows.merge(known, on="language")
+
+
+def variants(found: Iterable[Findings]) -> dict[str, str]:
+    """Regional variant -> the language that it counts in."""
+    facts = [row for each in found for row in each.source.facts.itertuples()]
+    return {str(row.language): str(row.variant_of) for row in facts if row.variant_of}
 
 
 def tables(answers: Together) -> Iterator[tuple[str, str]]:

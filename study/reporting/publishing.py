@@ -51,7 +51,7 @@ def publish_suite(name: str, root: Path, out: Path | None = None) -> None:
     It is in `out`, or in the suite's own folder, and each member's in a folder below. Raises `UserError` where no
     member has anything to report; what others lack is said on the page.
     """
-    from study.reporting import files, findings, suite_page, write
+    from study.reporting import files, findings, pooled_doses, suite_page, write
 
     suite = find(root, name)
     folder, found = out or suite.place.report, {}
@@ -65,7 +65,9 @@ def publish_suite(name: str, root: Path, out: Path | None = None) -> None:
     if not found:
         raise UserError(f"{name}: no member has anything to report")
     page = folder / "report.html"
-    files.replace_text(page, suite_page.written(suite, found, {m: f"{m}/report.html" for m in found}))
+    doses = pooled_doses.together(found, suite.config.suite.endpoint)
+    files.replace_text(page, suite_page.written(suite, found, {m: f"{m}/report.html" for m in found}, doses))
+    files.write_suite(found, doses, folder)
     print(page)
     for member_name in found:
         _track(suite.members[member_name].place, folder / member_name)

@@ -12,16 +12,17 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from study.analysis import intervals
+from study.analysis import intervals, sequential
 from study.analysis.frames import Reduction, language_facts, language_scores, of_languages
 from study.proposals import ranking
-from study.question import encoders, objectives
-from study.question.config import StudyConfig
+from study.question import arms, encoders, literature, objectives
+from study.question.config import Published, StudyConfig
 from study.record.record import TrialRecord
 from study.reporting import words
 from study.views import history
 from study.views.found import Study, find
 from study.views.values import first_value, selection_words
+from trainables import alignment
 from trainables.config import OFFLINE, TrialConfig
 from trainables.errors import UserError
 from trainables.languages import ANY_ENCODER
@@ -88,6 +89,8 @@ class Source:
     """How often the test split was opened."""
     looks: tuple[Mapping[str, Any], ...] = ()
     """What the looks at the confirmation found: the ledger's `look` events."""
+    plan: sequential.Plan | None = None
+    """When it looks, and by which bounds, as agreed before the test split was opened."""
     seeds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Confirmed configuration -> seeds under which it has scores, and seeds that it was to be trained under."""
     failed: int = 0
@@ -98,6 +101,8 @@ class Source:
     """Configuration -> what it is, in words."""
     supervision: Mapping[str, str] = field(default_factory=dict)
     """Configuration -> kind of supervision beside source labels."""
+    cost: Mapping[str, str] = field(default_factory=dict)
+    """Configuration -> what a training of it takes in forward-equivalents, in words."""
     apart: frozenset[str] = frozenset()
     """Confirmed configurations of another encoder than the headline's: what they differ in from its controls is no gain
     of a method."""
@@ -113,6 +118,8 @@ class Source:
     """Test scores of the confirm trials by other metrics than the claimed one: a trial frame."""
     answers: pd.DataFrame | None = None
     """Results frame of the primary metric, example by example, where `results` are of another."""
+    published: tuple[Published, ...] = ()
+    """What others have published of this task and the headline's encoder."""
 
     @property
     def endpoint(self) -> str:
@@ -213,7 +220,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         trials=trials,
         summary=_summary(study, metric),
         results=results,
-        facts=language_facts(map(str, trials["language"].unique()), lists, config.trial.task.own),
+        facts=language_facts(map(str, trials["language"].unique()), lists, config.trial.task.own, config.measured),
         headline=next((n for n, t in names.items() if t.kind == HEADLINE), None),
         chosen=choice.winner.numbers if choice else (),
         baselines=tuple(t.number for t in ranking.baselines(config, study.record, choice.winner.point))
@@ -222,11 +229,13 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         baseline_ranks_higher=bool(choice and choice.baseline_ranks_higher),
         openings=len(study.record.openings),
         looks=tuple(study.record.looks),
+        plan=_plan(study.record.agreed),
         seeds=_seeds(names, confirmed, results) if results is not None else {},
         failed=sum(t.kind == "design" and t.state == "FAIL" for t in study.trials),
         designed=sum(t.kind == "design" for t in study.trials),
         described={n: CONTROLS.get(t.control or "") or _words(resolved[n], paths) for n, t in names.items()},
         supervision={n: _supervision(study, t) for n, t in names.items()},
+        cost={n: _cost(study, t) for n, t in names.items()},
         apart=frozenset(apart),
         pretraining=lists,
         cautions=(
@@ -239,7 +248,21 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         further=_without(further, repeated),
         answers=answers,
+        published=_published(config, winner),
     )
+
+
+def _plan(agreed: Mapping[str, Any] | None) -> sequential.Plan | None:
+    if agreed is None:
+        return None
+    return sequential.Plan(tuple(agreed["looks"]), tuple(agreed["bounds"]), agreed["spending"])
+
+
+def _published(config: StudyConfig, winner: TrialConfig | None) -> tuple[Published, ...]:
+    """Of the study's task, and of the encoder that its headline has, where it trains several."""
+    mine = (winner or config.trial).encoder.name_or_path
+    rows = literature.of_study(config)
+    return tuple(row for row in rows if row.encoder is None or literature.same_encoder(row.encoder, mine))
 
 
 def _seeds(names: Iterable[str], confirmed: Sequence[TrialRecord], results: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -256,9 +279,19 @@ def _supervision(study: Study, trial: TrialRecord) -> str:
     return max((supervision(ranking.trial_config(study.config, t)) for t in trials), key=SUPERVISION.index)
 
 
+def _cost(study: Study, trial: TrialRecord) -> str:
+    """Forward-equivalents of a confirmed training, and those of the alignment that it began from."""
+    resolved = ranking.trial_config(study.config, trial)
+    outcome = trial.result(resolved) or trial.evaluation()
+    if outcome is None or "forward_equivalents" not in outcome.cost:
+        return "–"
+    paid = f"{outcome.cost['forward_equivalents']:,.0f}"
+    return f"{paid} + {aligned}" if (aligned := alignment.cost_words(resolved.alignment)) else paid
+
+
 def supervision(trial: TrialConfig) -> str:
     """The kind of supervision beside source labels that a trial's method and augmentation use; the stronger of both."""
-    from trainables import alignment, augmentation, perturbation
+    from trainables import augmentation, perturbation
 
     try:
         needed = perturbation.supervision(trial.perturbation.method)
@@ -332,6 +365,8 @@ def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
     yield "task", f"{task.title}, trained on {task.source_language} only"
     yield "encoder", ", ".join(encoders.labels(config))
     yield "selection rule", f"{config.protocol.selection}. {selection_words(config)}"
+    for told in literature.words(config):
+        yield "published beside it", told
     yield "primary endpoint", f"{config.protocol.endpoint}, test split; all else is exploratory"
     objective = config.search.optimised[0]
     yield "objective", f"{objective.name}, {objective.direction}"
@@ -344,6 +379,9 @@ def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
         f"{states.count('COMPLETE')} complete, {states.count('PRUNED')} stopped early, {states.count('FAIL')} failed"
     )
     yield "trials", f"{asked} in {kind} ({config.search.sampler}): {ended}"
+    if config.search.arms:
+        yield "arms", f"{', '.join(arms.names(config))}, the best of each confirmed; {arms.effort(config)}"
+    yield from ((f"left out: {name}", why) for name, why in config.search.left_out.items())
     yield "score of a trial", f"one checkpoint for all languages: {config.trial.evaluation.checkpoint}"
     openings = study.record.openings
     yield "test split", f"opened {len(openings)} time{'s' * (len(openings) != 1)}" if openings else "closed so far"

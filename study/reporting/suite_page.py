@@ -9,16 +9,17 @@ import html
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from study.reporting import benchmark, page, pooling, tables
+from study.reporting import benchmark, beside, page, pooled_doses, pooling, tables
 from study.reporting.findings import Findings
+from study.reporting.pooled_doses import Doses
 from study.suite.found import FoundSuite
 from study.views.values import selection_words
 
 EXPLORATORY = "No endpoint over all members was declared: the mean over target languages is shown, and nothing claimed."
 
 
-def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str, str]) -> str:
-    """The whole document; `links`: member -> its own page, relative to this one's."""
+def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str, str], doses: Doses | None) -> str:
+    """The whole document; `links`: member -> its own page, relative to this one's; `doses`: the members' designs."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     parts = [f"<h1>{html.escape(suite.name)}</h1>"]
     if suite.config.question:
@@ -35,7 +36,13 @@ def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str
             parts.append(f"<p>{EXPLORATORY}</p>")
         parts += [f"<p><strong>{html.escape(topic)}.</strong> {html.escape(text)}</p>" for topic, text in answers.words]
         parts.append(page.facts(list(pooling.tables(answers))))
+    if doses is not None:
+        parts.append("<h2>The design over all members</h2>")
+        parts += [f"<p>{html.escape(text)}</p>" for text in pooled_doses.sentences(doses)]
+        parts += [table.html() for table in pooled_doses.tables(doses)]
     parts += [table.html() for table in benchmark.tables(found, list(suite.members))]
+    if (published := beside.suite_table({name: each.published for name, each in found.items()})) is not None:
+        parts += ["<h2>Beside published scores</h2>", published.html()]
     parts.append("<h2>Members</h2>")
     if found:
         parts.append(tables.compared(list(found.values())).html())

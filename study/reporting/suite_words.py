@@ -18,6 +18,7 @@ A claim that is made among several needs its Holm-adjusted p-value under `words.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from study.analysis.crossed import Covariate, Slope
@@ -43,6 +44,8 @@ LOW_RESOURCE = Question("resource_class", "low-resource languages gain more", -1
 DISTANT = Question(
     "distance", "the gain grows with the distance from the source", 1, "0.1 of typological distance", 0.1
 )
+
+CUT_FINE = Question("fertility", "languages whose words are cut into more tokens gain more", 1, "token a word")
 
 TOGETHER = (
     "This is what goes together over these languages, not a cause: resources, distance from the source, script and "
@@ -75,6 +78,49 @@ def pooled(found: Pooled, p_adjusted: float = math.nan) -> list[str]:
     if seen:
         said.append(_carried(found))
     return said
+
+
+def stopped_early(members: Sequence[str]) -> str:
+    """Of members whose confirmation was ended by what it had shown."""
+    return (
+        f"The confirmation of {', '.join(members)} ended early, since it had shown a difference: such a gain is a "
+        "little too large in the mean. In its own claim, and beside those of other members, that is corrected for."
+    )
+
+
+def points_of_design(found: Sequence[tuple[float, Pooled, float]]) -> list[str]:
+    """Which points of a design gain, and lose, over tasks: (dose, pooled gain, p-value corrected over the points)."""
+    if not any(g.alike.interval.known for _, g, _ in found):
+        return ["With one task a point nothing is said of tasks like these."]
+    sure = [(g, p) for _, g, p in found if g.alike.interval.excludes_zero and p < ALPHA]
+    said = []
+    for verb, sign in (("gain", 1), ("lose", -1)):
+        those = [f"{g.configuration} ({points(g.alike.estimate)})" for g, _ in sure if g.alike.estimate * sign > 0]
+        if those:
+            said.append(f"On tasks like these {verb}{'s' * (len(those) == 1)}: {'; '.join(those)}.")
+    left = len(found) - len(sure)
+    if left:
+        who = "the other" if sure else "the"
+        said.append(
+            f"Of {who} {left} point{'s' * (left != 1)} it cannot be told whether tasks like these gain or lose."
+        )
+    return said
+
+
+def dose_slope(question: Question, plain: Slope, adjusted: Slope) -> str:
+    """Whether a claim's slope grows with the dose: `plain` and `adjusted` are of the gain per unit of dose."""
+    who = f"{plain.languages} languages in {plain.tasks} tasks"
+    if not plain.interval.known:
+        return (
+            f"Whether {question.claim} the more, the larger the dose, cannot be told: {who} are too few, or too alike."
+        )
+    rate = f"{_rate(question, plain)} and unit of relative norm, over {who}"
+    if not plain.interval.excludes_zero:
+        return f"Whether {question.claim} the more, the larger the dose, cannot be told: {rate}."
+    claim = question.claim[0].upper() + question.claim[1:]
+    holds = plain.estimate * question.sign > 0
+    head = f"{claim}, the more so the larger the dose" if holds else f"With the dose the opposite of “{claim}” grows"
+    return f"{head}: {rate}. {_at_equal_baseline(question, plain, adjusted)}"
 
 
 def _heterogeneity(alike: RandomEffects) -> str:

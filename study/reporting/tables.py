@@ -1,10 +1,8 @@
-"""Tables: one description, three renderings (Markdown, LaTeX with booktabs, HTML), captions that carry the protocol."""
+"""Every table of one study, and of several: captions that carry the protocol."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,12 @@ import pandas as pd
 from study.analysis.differences import Difference, adjust
 from study.analysis.importance import pareto_front
 from study.analysis.intervals import Interval
-from study.reporting import words
+from study.reporting import beside, words
 from study.reporting.findings import Confirmed, Findings
 from study.reporting.source import REDUCTIONS, Source, caption
+from study.reporting.table import Table
 from trainables import pretraining
+from trainables.conditions import MEASURED
 
 MOST_TRIALS = 25
 """Trials that the table of trials shows: the best by the objective, and the baseline."""
@@ -26,76 +26,6 @@ SHORT = {
     "relative_norm": "norm", "forward_equivalents": "cost", "value": "objective",
 }  # fmt: skip
 """Column titles of reductions and of what a trial reports."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text. `name` is a file stem and an anchor; the first column is set left, the others right."""
-
-    name: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    left: tuple[int, ...] = (0,)
-    """Columns of words."""
-
-    def markdown(self) -> str:
-        """A pipe table under its caption."""
-        rule = [":--" if i in self.left else "--:" for i in range(len(self.columns))]
-        lines = [self.columns, rule, *self.rows]
-        body = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
-        return f"**{self.caption}**\n\n{body}\n"
-
-    def latex(self) -> str:
-        """A floating table; needs the package booktabs, and utf8 input."""
-        spec = "".join("l" if i in self.left else "r" for i in range(len(self.columns)))
-        lines = [" & ".join(map(escape_latex, line)) + r" \\" for line in (self.columns, *self.rows)]
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{escape_latex(self.caption)}}}",
-                rf"\label{{tab:{self.name}}}",
-                rf"\begin{{tabular}}{{{spec}}}",
-                r"\toprule",
-                lines[0],
-                r"\midrule",
-                *lines[1:],
-                r"\bottomrule",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
-
-    def html(self) -> str:
-        """A table element with its caption."""
-
-        def line(cells: Sequence[str], tag: str) -> str:
-            kinds = ("" if i in self.left else ' class="n"' for i in range(len(cells)))
-            return (
-                "<tr>"
-                + "".join(f"<{tag}{k}>{html.escape(c)}</{tag}>" for c, k in zip(cells, kinds, strict=True))
-                + "</tr>"
-            )
-
-        body = "\n".join(line(row, "td") for row in self.rows)
-        return (
-            f'<div class="table"><table id="table-{self.name}"><caption>{html.escape(self.caption)}</caption>'
-            f"<thead>{line(self.columns, 'th')}</thead>\n<tbody>{body}</tbody></table></div>"
-        )
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": r"$-$", "–": "--", "≤": r"$\le$", "≥": r"$\ge$",
-    "×": r"$\times$", "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "ρ": r"$\rho$",
-}  # fmt: skip
-
-
-def escape_latex(text: str) -> str:
-    """Plain text as LaTeX source."""
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 def all_tables(findings: Findings) -> Iterator[Table]:
@@ -109,6 +39,8 @@ def all_tables(findings: Findings) -> Iterator[Table]:
             yield group_table(source, confirmed)
         if len(confirmed.further):
             yield further(source, confirmed)
+    if findings.published:
+        yield beside.table(source, findings.published)
     if findings.dosed is not None and findings.dosed.responses:
         yield trend(findings)
         yield doses(findings)
@@ -124,9 +56,10 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
     for d in (*confirmed.controls, *confirmed.others, *confirmed.averages):
         is_claim = (d.treatment, d.control) == (confirmed.headline, confirmed.control)
         mark = " (the claim)" if is_claim else " (shown, not claimed)" if d.treatment != confirmed.headline else ""
-        label, first, second = source.supervision.get(d.treatment, "–"), means[d.treatment], means[d.control]
+        label, paid = (known.get(d.treatment, "–") for known in (source.supervision, source.cost))
+        first, second = means[d.treatment], means[d.control]
         row = (
-            f"{d.treatment} − {d.control}{mark}", label, f"{100 * first:.1f}", f"{100 * second:.1f}",
+            f"{d.treatment} − {d.control}{mark}", label, paid, f"{100 * first:.1f}", f"{100 * second:.1f}",
             words.points(d.estimate), _paired_seeds(source, d), words.span(d.by_seed), words.span(d.by_both),
             words.p_text(d.p_seed), words.p_text(d.p_both), words.p_text(d.p_adjusted),
             words.p_text(d.p_sign_flip), f"{100 * d.example_share:.0f} %",
@@ -136,7 +69,8 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
         f"Primary endpoint ({words.reduction(source.endpoint)}, test {source.claimed}), in points. {caption(source)} "
         "The claim is the difference from the strongest control. Intervals at 95 %, paired by seed: over seeds on "
         "these sentences, and over seeds and sentences both; last column: share of the latter's variance that is the "
-        "sentences'. p: t tests over seeds, and over both; Holm: the latter adjusted over the controls; flips: "
+        "sentences'. Cost: forward-equivalents of a training of the first, and of the alignment that they share. "
+        "p: t tests over seeds, and over both; Holm: the latter adjusted over the controls; flips: "
         "sign-flip test over seeds."
     )
     if not confirmed.claim.samples_examples:
@@ -146,7 +80,7 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
     if source.looks:
         text += f" {words.looks(source.looks, source.config.protocol.most_seeds)}"
     columns = (
-        "difference", "supervision", "first", "second", "Δ", "seeds", "95 % seeds", "95 % both", "p seeds",
+        "difference", "supervision", "cost", "first", "second", "Δ", "seeds", "95 % seeds", "95 % both", "p seeds",
         "p both", "p Holm", "p flips", "sentences",
     )  # fmt: skip
     return Table("headline", text, columns, tuple(rows), (0, 1))
@@ -196,13 +130,15 @@ def _mean_sd(cell: Mapping[Any, Any] | None) -> str:
 
 
 def languages(source: Source, confirmed: Confirmed) -> Table:
-    """Every language: scores, difference, both intervals, corrected p-values."""
+    """Every language: scores, difference, both intervals, corrected p-values; what was measured of it, if anything."""
     rows = []
+    known = measured(confirmed.languages)
     for r in confirmed.languages.sort_values("difference", ascending=False).to_dict("records"):
         resource = r["resource_class"]
         row = (
             f"{r['name']} ({r['language']})", "–" if pd.isna(resource) else f"{resource:.0f}", r["script"] or "–",
-            {True: "yes", False: "no"}.get(r["seen"], "–"), f"{r['examples']:.0f}",
+            {True: "yes", False: "no"}.get(r["seen"], "–"),
+            *(decimals(r[name]) for name in known), f"{r['examples']:.0f}",
             f"{100 * r['control']:.1f}", f"{100 * r['treatment']:.1f}", words.points(r["difference"]),
             words.span(Interval(r["seed_low"], r["seed_high"])), words.span(Interval(r["both_low"], r["both_high"])),
             *(words.p_text(r[c]) for c in ("q_seed", "q_both", "q_examples")),
@@ -214,16 +150,28 @@ def languages(source: Source, confirmed: Confirmed) -> Table:
         f"{caption(source)} Exploratory: q are p-values corrected for the number of languages (Benjamini-Hochberg): "
         f"over seeds, over seeds and sentences, over sentences with the trained models held ({tests}). seen: in "
         f"pretraining, by the published list of {pretraining.words(source.pretraining)}. n: test sentences."
+        + " fertility: tokens a word, overlap: share of its tokens that are trained on."
+        * bool(known)
     )
     if not confirmed.claim.samples_examples:
         text += f" {words.WHOLE_LANGUAGES}"
     if source.is_error:
         text += f" {words.LESS_IS_BETTER}"
     columns = (
-        "language", "class", "script", "seen", "n", confirmed.control, confirmed.headline, "Δ", "95 % seeds",
+        "language", "class", "script", "seen", *known, "n", confirmed.control, confirmed.headline, "Δ", "95 % seeds",
         "95 % both", "q seeds", "q both", "q sentences",
     )  # fmt: skip
     return Table("languages", text, columns, tuple(rows), (0, 2))
+
+
+def measured(facts: pd.DataFrame) -> list[str]:
+    """Columns of a facts frame in which something was measured."""
+    return [name for name in MEASURED if facts[name].notna().any()]
+
+
+def decimals(value: Any) -> str:
+    """A measured number, ``–`` where it is unknown."""
+    return "–" if pd.isna(value) else f"{value:.2f}"
 
 
 def group_table(source: Source, confirmed: Confirmed) -> Table:

@@ -249,7 +249,8 @@ def looks(found: Sequence[Mapping[str, Any]], most: int) -> str:
     return (
         f"Its seeds were looked at as they came in, after {seen} of at most {most}, by bounds that keep 5 % over all "
         f"looks together; {why}. The intervals against the controls are repeated confidence intervals, which hold "
-        "whenever one stops; their p-values are those of this look, to be held against its bound and not against 5 %."
+        "whenever one stops; their p-values are those of this look, to be held against its bound and not against 5 %; "
+        "corrected for several claims (Holm) is the p-value over all looks."
     )
 
 

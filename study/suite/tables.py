@@ -159,11 +159,7 @@ def _problems(suite: FoundSuite) -> Iterator[str]:
 def _next_step(suite: FoundSuite) -> str:
     if suite.condition == "unfinished":
         return f"Not finished: study resume {suite.name}"
-    under_way = [
-        member.name
-        for member in suite.members.values()
-        if member.study is not None and any(t.phase == "confirm" and not t.ended for t in member.study.trials)
-    ]
+    under_way = any(m.study is not None and tables.is_confirming(m.study) for m in suite.members.values())
     return f"Not confirmed yet: study confirm {suite.name}" if under_way and suite.condition != "running" else ""
 
 

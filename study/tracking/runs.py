@@ -77,10 +77,20 @@ def study_tags(record: StudyRecord, config: StudyConfig) -> dict[str, str]:
         "mode": config.search.mode,
         "sampler": config.search.sampler,
         "test_openings": len(record.openings),
+        **_looks(record),
         **_trial_kind(config.trial),
         **{f"fingerprint.{name}": value for name, value in _flat(record.fingerprints)},
     }
     return {metric_key(name): _text(value)[:MAX_TAG] for name, value in tags.items()}
+
+
+def _looks(record: StudyRecord) -> dict[str, object]:
+    """Of a confirmation that looks as seeds come in: after how many it looked, of how many, and what it found."""
+    if record.agreed is None:
+        return {}
+    taken = ", ".join(str(look["seeds"]) for look in record.looks)
+    verdict = record.looks[-1]["verdict"] if record.looks else "none yet"
+    return {"looks": f"{taken or 'none'} of {record.agreed['looks'][-1]} seeds: {verdict}"}
 
 
 def trial_tags(config: StudyConfig, trial: TrialRecord) -> dict[str, str]:

@@ -12,6 +12,9 @@ config                  the resolved configuration
 best                    number of the trial that ranks first among those other than the baseline, or null
 baseline_ranks_higher   whether the unperturbed baseline is better by the first objective, or null
 test_openings           one {time, reason, protocol_hash} for each time that the test split was opened
+looks                   null, or of a confirmation that looks at its seeds as they come in: {seeds, bounds, spending} as
+                        agreed, and taken: one {seeds, treatment, control, estimate, low, high, p, bound, predictive,
+                        verdict} for each look so far
 trials                  one entry per trial, in the order they were asked:
   number, phase, kind, control, state   state: asked, running, COMPLETE, PRUNED, FAIL
   attempts              executions so far
@@ -37,7 +40,7 @@ from typing import Any
 
 from study.question import objectives, rules
 from study.question.config import StudyConfig
-from study.record.record import Report, TrialRecord
+from study.record.record import Report, StudyRecord, TrialRecord
 from study.views.found import Study, find
 from study.views.tables import warning
 from study.views.values import objective_values, selection_words
@@ -73,10 +76,22 @@ def as_json(study: Study) -> dict[str, Any]:
         "best": choice.winner.numbers[0] if choice else None,
         "baseline_ranks_higher": choice.baseline_ranks_higher if choice and choice.baseline is not None else None,
         "test_openings": [{k: e.get(k) for k in ("time", "reason", "protocol_hash")} for e in record.openings],
+        "looks": _looks_json(record),
         "trials": [_trial_json(config, trial) for trial in study.trials],
     }
     plain: dict[str, Any] = _finite(document)
     return plain
+
+
+LOOK = ("seeds", "treatment", "control", "estimate", "low", "high", "p", "bound", "predictive", "verdict")
+"""What is told of a look."""
+
+
+def _looks_json(record: StudyRecord) -> dict[str, Any] | None:
+    if record.agreed is None:
+        return None
+    agreed = {"seeds": record.agreed["looks"], "bounds": record.agreed["bounds"], "spending": record.agreed["spending"]}
+    return agreed | {"taken": [{key: look.get(key) for key in LOOK} for look in record.looks]}
 
 
 def _trial_json(config: StudyConfig, trial: TrialRecord) -> dict[str, Any]:

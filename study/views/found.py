@@ -90,6 +90,10 @@ def is_finished(config: StudyConfig, record: StudyRecord) -> bool:
     trials = [t for t in record.trials.values() if t.phase == "run"]
     if not trials or not all(t.ended for t in trials):
         return False
+    if config.search.arms:
+        from study.proposals.arms import is_complete
+
+        return is_complete(config, trials) or _is_spent(config, record)
     asked = sum(t.control is None for t in trials)
     # The points of a design are all asked before the first trial starts, however many they are.
     enough = config.search.mode == "design" or (asked >= planned(config) and len(trials) - asked >= tuned(config))
@@ -124,7 +128,12 @@ def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
 
 
 def planned(config: StudyConfig) -> int:
-    """Trials that the configuration asks for, control (b)'s own search apart; a grid may turn out to have more."""
+    """Trials that the configuration asks for, control (b)'s own search apart; a grid may turn out to have more, arms of
+    equal cost fewer."""
+    if config.search.arms:
+        from study.proposals.arms import run_arms
+
+        return sum(arm.proposer.remaining() for arm in run_arms(config) if arm.name != "control")
     if config.search.space is not None:
         return config.search.trials
     return 1 if rules.unperturbed(config, config.trial) == config.trial else 2

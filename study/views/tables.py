@@ -333,12 +333,16 @@ def warning(trials: Sequence[TrialRecord]) -> str:
 def _next_step(study: Study) -> str:
     if study.condition == "unfinished":
         return f"Not finished: study resume {study.name}"
-    looks = study.record.looks
-    is_open = study.record.agreed is not None and (not looks or looks[-1]["verdict"] == "go on")
-    unconfirmed = is_open or any(t.phase == "confirm" and not t.ended for t in study.trials)
-    if unconfirmed and study.condition != "running":
+    if is_confirming(study) and study.condition != "running":
         return f"Not confirmed yet: study confirm {study.name}"
     return ""
+
+
+def is_confirming(study: Study) -> bool:
+    """Whether a confirmation has begun, and is not at its end: trials are left, or a look that may ask for more."""
+    looks = study.record.looks
+    is_open = study.record.agreed is not None and (not looks or looks[-1]["verdict"] == "go on")
+    return is_open or any(t.phase == "confirm" and not t.ended for t in study.trials)
 
 
 def cell(value: Any) -> str:

@@ -33,6 +33,15 @@ def study(*arguments: str | Path) -> int:
     return execute(commands, "study", [str(a) for a in arguments])
 
 
+def test_what_was_measured_when_a_study_began_makes_no_other_study() -> None:
+    def of(measured: dict[str, dict[str, float | None]] | None) -> StudyConfig:
+        return validate(StudyConfig, {"name": "x", "measured": measured})
+
+    begun = SimpleNamespace(config=of({"sw": {"fertility": 2.0}}))
+    for given in (None, {"sw": {"fertility": 3.0}}):
+        launch.same_configuration(of(given), begun)  # type: ignore[arg-type]
+
+
 def test_a_study_from_before_there_was_a_choice_of_words_is_the_same_study() -> None:
     def of(words: str | None) -> StudyConfig:
         return validate(StudyConfig, {"name": "x", "trial": {"task": {"name": "udpos", "words": words}}})

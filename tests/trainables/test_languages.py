@@ -274,6 +274,24 @@ def test_facts_that_do_not_add_up_are_refused(facts: dict[str, Any], message: st
     assert message in str(caught.value)
 
 
-def test_what_follows_from_the_rows_is_no_group() -> None:
-    with pytest.raises(UserError, match=r"fertility and overlap follow from the rows.*protocol\.groups"):
-        group("fertility>2", ["sw"])
+CUT = {"sw": {"fertility": 2.5, "overlap": 0.2}, "th": {"fertility": None, "overlap": 0.4}, "de": {"fertility": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "unknown"),
+    [
+        ("fertility>2", ("sw",), ("th", "yo")),
+        ("fertility<=2.5", ("sw", "de"), ("th", "yo")),
+        ("overlap>=.4", ("th",), ("de", "yo")),
+    ],
+)
+def test_groups_by_what_was_measured(name: str, members: tuple[str, ...], unknown: tuple[str, ...]) -> None:
+    codes = ("sw", "th", "de", "yo")
+    assert (group(name, codes, measured=CUT), undecided(name, codes, measured=CUT)) == (members, unknown)
+    with pytest.raises(UserError, match="measured on the rows of a study, when it begins: no language is chosen by"):
+        group(name, codes)
+
+
+def test_a_number_is_compared_with_one() -> None:
+    with pytest.raises(UserError, match=r"group: takes a number, as in fertility>0\.5"):
+        group("fertility>much", ["sw"], measured=CUT)

@@ -4,10 +4,11 @@ In: an encoder and sentence pairs. Out: an encoder of the same form, made once i
 aligned    `load_pristine`, the encoder that trials begin from, aligned or not; start here
 pairs      sentence pairs out of files and packages; words: which words of them translate one another
 sentences  as the encoder takes them; losses: what is minimised, and what anchors; training: the steps
+maps       without steps: a rotation of each language's states
 """
 
 from __future__ import annotations
 
-from trainables.alignment.aligned import alignment_key, check, known, load_pristine, passes, supervision
+from trainables.alignment.aligned import alignment_key, check, cost_words, known, load_pristine, passes, supervision
 
-__all__ = ["alignment_key", "check", "known", "load_pristine", "passes", "supervision"]
+__all__ = ["alignment_key", "check", "cost_words", "known", "load_pristine", "passes", "supervision"]

@@ -41,8 +41,22 @@ def supervision(config: AlignmentConfig) -> Literal["none", "parallel"]:
 
 
 def passes(config: AlignmentConfig) -> int:
-    """Forward-equivalents of a step: forward, backward and weight gradients of both sides, and the frozen encoder's."""
+    """Forward-equivalents of a step: forward, backward and weight gradients of both sides, and the frozen encoder's.
+
+    Of a linear map, which has no steps: of each batch of pairs, once, both sides forward.
+    """
+    if config.objective == "linear_map":
+        return 2
     return 2 * 3 + 2 * (config.anchor == "source_states")
+
+
+def cost_words(config: AlignmentConfig) -> str:
+    """What aligning costs in forward-equivalents, in words; nothing where nothing is aligned."""
+    if config.objective == "none":
+        return ""
+    if config.objective == "linear_map":
+        return f"{passes(config)} for every {config.batch_size} pairs"
+    return f"{config.steps * passes(config):,}"
 
 
 def check(config: AlignmentConfig) -> None:
@@ -111,7 +125,7 @@ def _stamp(place: Path | str | None) -> Any:
 def _build(config: TrialConfig, folder: Path) -> None:
     import torch
 
-    from trainables.alignment.training import align
+    from trainables.alignment import maps, training
     from trainables.model.encoder import accepts_segments, load_encoder, load_tokenizer, save_encoder
 
     alignment = config.alignment
@@ -129,6 +143,7 @@ def _build(config: TrialConfig, folder: Path) -> None:
         code: _corpus(alignment, encoder, tokenizer_of, plan.source, code, each)
         for code, each in told(chosen.items(), "sentence pairs", "languages", len(chosen))
     }
+    align = maps.fit if alignment.objective == "linear_map" else training.align
     result = align(encoder, corpora, alignment, device, _say)
     save_encoder(encoder.to("cpu"), folder / ENCODER)
     meta = {
@@ -194,7 +209,7 @@ def _corpus(
     from trainables.alignment.training import Corpus, links_of, within
     from trainables.model.families import number_of
 
-    numbers = encoder.family.language_numbers(encoder.model.config.to_dict())
+    numbers = encoder.language_numbers
 
     def side(texts: Iterable[str], language: str) -> Sentences:
         number = number_of(language, numbers) if numbers else None
@@ -203,12 +218,12 @@ def _corpus(
     one = side((pair.source for pair in pairs), source)
     if alignment.control == "source":
         same = [frozenset((i, i) for i in range(len(words))) for words in one.words]
-        return Corpus(one, one, same if alignment.objective.startswith("word_") else None)
+        return Corpus(one, one, same if alignment.links_words else None)
     targets = [pair.target for pair in pairs]
     if alignment.control == "shuffled":
         random.Random(derive(alignment.seed, "shuffled", code)).shuffle(targets)
     two = side(targets, code)
-    if not alignment.objective.startswith("word_"):
+    if not alignment.links_words:
         return Corpus(one, two)
     given = [pair.links for pair in pairs if pair.links is not None]
     if len(given) < len(pairs):

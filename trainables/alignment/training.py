@@ -21,6 +21,7 @@ from trainables.config import AlignmentConfig
 from trainables.errors import UserError
 from trainables.model.encoder import Encoder
 from trainables.model.heads import pool
+from trainables.schedule import rate
 from trainables.seeds import derive
 
 WARMUP = 0.04
@@ -89,6 +90,22 @@ def _first_states(
     return [states[row][torch.from_numpy(side.firsts[i][side.firsts[i] >= 0])] for row, i in enumerate(chosen)]
 
 
+def usable_pairs(corpora: Mapping[str, Corpus]) -> list[tuple[str, int]]:
+    """Language and number of each pair that can be aligned: where words are, one with links.
+
+    Raises `UserError` for fewer than two, which no contrast can do with.
+    """
+    usable = [
+        (code, i)
+        for code, corpus in sorted(corpora.items())
+        for i in range(len(corpus.source.ids))
+        if corpus.links is None or corpus.links[i]
+    ]
+    if len(usable) < 2:
+        raise UserError(f"alignment.pairs: must have two pairs at least that can be aligned (got {len(usable)})")
+    return usable
+
+
 def align(
     encoder: Encoder,
     corpora: Mapping[str, Corpus],
@@ -101,14 +118,7 @@ def align(
     Without dropout, in fp32. What is drawn is a function of `config.seed`. Raises `UserError` where no pair has links,
     or there are fewer pairs than a contrast needs.
     """
-    usable = [
-        (code, i)
-        for code, corpus in sorted(corpora.items())
-        for i in range(len(corpus.source.ids))
-        if corpus.links is None or corpus.links[i]
-    ]
-    if len(usable) < 2:
-        raise UserError(f"alignment.pairs: must have two pairs at least that can be aligned (got {len(usable)})")
+    usable = usable_pairs(corpora)
     encoder.to(device).eval()
     encoder.freeze(embeddings=False, lower_layers=0)
     pristine = _pristine(encoder, config)
@@ -119,7 +129,7 @@ def align(
     start = {name: p.detach().clone() for name, p in trained} if config.anchor == "parameters" else {}
     parameters = [p for _, p in trained] + list(projector.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, config.steps, WARMUP))
     history = []
     for step, chosen in enumerate(_batches(usable, config), 1):
         loss, states, batch = _loss(encoder, projector, [(corpora[code], i) for code, i in chosen], config, device)
@@ -153,11 +163,6 @@ def _pristine(encoder: Encoder, config: AlignmentConfig) -> Encoder | None:
     return copy.deepcopy(encoder) if config.anchor == "source_states" else None
 
 
-def _rate(step: int, steps: int) -> float:
-    warmup = round(WARMUP * steps)
-    return (step + 1) / (warmup + 1) if step < warmup else (steps - step) / max(1, steps - warmup)
-
-
 def _batches(usable: Sequence[tuple[str, int]], config: AlignmentConfig) -> Iterator[list[tuple[str, int]]]:
     """A batch for each step: epoch after epoch in new orders, a batch across their border where need be."""
     order: list[tuple[str, int]] = []
@@ -186,14 +191,14 @@ def _loss(
         mask = batch.attention_mask * ~batch.special if config.pooling == "mean" else batch.attention_mask
         one, two = pool(states, mask, config.pooling).chunk(2)
     else:
-        one, two = (_words(states, chosen, side) for side in (0, 1))
+        one, two = (linked_states(states, chosen, side) for side in (0, 1))
     if config.objective == "word_l2":
         return losses.l2(one, two), states, batch
     contrast = losses.LOSSES[config.objective]
     return contrast(projector(one), projector(two), config.temperature), states, batch
 
 
-def _words(states: Tensor, chosen: Sequence[tuple[Corpus, int]], side: int) -> Tensor:
+def linked_states(states: Tensor, chosen: Sequence[tuple[Corpus, int]], side: int) -> Tensor:
     """States (links, d) of the linked words of one side of a batch that has all sources, then all targets."""
     rows, places = [], []
     for row, (corpus, i) in enumerate(chosen):

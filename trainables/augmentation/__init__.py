@@ -19,7 +19,7 @@ from trainables.languages import group
 from trainables.seeds import derive
 from trainables.tasks.base import Row
 
-__all__ = ["METHODS", "augment", "changed", "check", "supervision", "texts_of"]
+__all__ = ["METHODS", "augment", "changed", "check", "check_resource", "supervision", "texts_of"]
 
 _SHIPPED = (character_noise, code_switching, synonyms)  # importing them registers their methods
 
@@ -35,6 +35,12 @@ def check(config: AugmentationConfig) -> None:
         except UserError as error:
             rule = error.lines[0].partition(": ")[2]
             raise UserError(f"augmentation.alphabet: must be {character_noise.SOURCE}, or a group; {rule}") from None
+
+
+def check_resource(config: AugmentationConfig, language: str) -> None:
+    """Raise `UserError` where the words of a language that the configured augmentation needs are not here."""
+    if config.method in METHODS:
+        METHODS[config.method].check_resource(config, language)
 
 
 def supervision(config: AugmentationConfig) -> Supervision:

@@ -54,6 +54,11 @@ class Augmentation(ABC):
         """The texts of one column of a row in other words, a function of them and the seed."""
 
     @classmethod
+    def check_resource(cls, config: AugmentationConfig, language: str) -> None:
+        """Raise `UserError` where words that it needs for a language are not here."""
+        del config, language  # it needs none unless it says so
+
+    @classmethod
     def supervision_of(cls, config: AugmentationConfig) -> Supervision:
         """What it needs beyond source labels when it is configured so."""
         return cls.supervision

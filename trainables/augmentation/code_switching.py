@@ -8,6 +8,7 @@ from random import Random
 
 from trainables.augmentation.base import WordReplacement, register
 from trainables.augmentation.resources import load_translations
+from trainables.config import AugmentationConfig
 
 
 @register
@@ -17,6 +18,10 @@ class CodeSwitching(WordReplacement):
     name = "code_switching"
     description = "copies in which words are replaced by translations, each into a language of its own (CoSDA-ML)"
     supervision = "bilingual"
+
+    @classmethod
+    def check_resource(cls, config: AugmentationConfig, language: str) -> None:
+        load_translations(config.resource, language, ())
 
     def read(self, resource: Path | None, language: str, words: Collection[str]) -> None:
         self._options: dict[str, list[tuple[str, ...]]] = {}

@@ -8,6 +8,7 @@ from random import Random
 
 from trainables.augmentation.base import WordReplacement, register
 from trainables.augmentation.resources import load_synonyms
+from trainables.config import AugmentationConfig
 
 
 @register
@@ -17,6 +18,10 @@ class SynonymSubstitution(WordReplacement):
     name = "synonyms"
     description = "copies in which each word is drawn from itself and its synonyms (RS-DA)"
     supervision = "monolingual"
+
+    @classmethod
+    def check_resource(cls, config: AugmentationConfig, language: str) -> None:
+        load_synonyms(config.resource, language, ())
 
     def read(self, resource: Path | None, language: str, words: Collection[str]) -> None:
         self._synonyms = load_synonyms(resource, language, words)

@@ -7,5 +7,6 @@ noised     evaluated rows under noise; noisy_files: those that files have
 substitutes  what a word attack may put in the place of words
 twins      rows that are one example in two languages
 views      training texts in another segmentation; teachers: who can be one
+vocabulary how languages are cut into tokens
 batches    who trains when; weights: an encoder's files, unread: their sizes and precision
 """

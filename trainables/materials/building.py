@@ -66,8 +66,7 @@ def build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
             encoded[noised_folder(split)] = found
     others = {split: substitutes.find(config, task.shape, split, task.rows[split], encode) for split in splits}
     _check_ids(encoder, encoded, config.encoder.name_or_path)
-    known = encoder.family.language_numbers(encoder.model.config.to_dict())
-    numbers = language_numbers(config, known, [task.source_language, *task.target_languages])
+    numbers = language_numbers(config, encoder.language_numbers, [task.source_language, *task.target_languages])
     fingerprint = _weights_fingerprint(encoder)
     norm = _reference_norm(encoder, encoded["train"][task.source_language])
     pad_id = int(tokenizer.pad_token_id)
@@ -179,9 +178,10 @@ def _reference_norm(encoder: Any, train: Encoded) -> float:
 
 
 def _weights_fingerprint(encoder: Any) -> str:
-    """Content of the pretrained weights, untrimmed."""
+    """Content of the pretrained weights, untrimmed, and of the languages' maps."""
     digest = blake2b(digest_size=12)
-    for name, tensor in sorted(encoder.model.state_dict().items()):
+    maps = {} if encoder.maps is None else encoder.maps.state_dict()
+    for name, tensor in sorted({**encoder.model.state_dict(), **maps}.items()):
         digest.update(name.encode())
         digest.update(tensor.contiguous().view(-1).numpy())
     return digest.hexdigest()

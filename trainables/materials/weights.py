@@ -61,6 +61,8 @@ def check_languages(config: TrialConfig) -> None:
     except UserError:
         return
     numbers = family.language_numbers(known)
+    if config.alignment.objective == "linear_map":
+        numbers = numbers or {None: 0}  # its maps have to be told them too
     if not numbers and not family.slow_tokenizer:
         return
     plan = Plan.of(config.task)

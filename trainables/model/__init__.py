@@ -2,6 +2,7 @@
 
 encoder    loads, trims and freezes it; start here. heads: pooled states to logits
 catalogue  what is published of the encoders that the field uses; content: names that of one, for caches
+maps       a linear map for each language after its last layer, for alignment without training
 families   what differs between kinds of encoders, in one table; whoever looks inside an encoder asks it
 xlm_tokenizer  a fast tokenizer for XLM, out of its files; moses: its words
 by_word    texts tokenised word by word, each word once

@@ -31,8 +31,9 @@ from trainables.errors import UserError
 from trainables.layout import Layout
 from trainables.model import adapters, dropout
 from trainables.model.attention import ATTENTION
-from trainables.model.families import add_installed, family_of
+from trainables.model.families import Numbers, add_installed, family_of
 from trainables.model.heads import pool
+from trainables.model.maps import LanguageMaps
 
 FAST = "tokenizer.json"
 """The file of a fast tokenizer."""
@@ -44,8 +45,10 @@ class Encoder(nn.Module):
     Positions are always passed explicitly: the library derives them from the padding only on its `input_ids` path.
     """
 
-    def __init__(self, model: Any, uses_segments: bool) -> None:
+    def __init__(self, model: Any, uses_segments: bool, maps: LanguageMaps | None = None) -> None:
         """`uses_segments`: the second text of a pair has token type 1 (BERT; not XLM-R, not E5).
+
+        `maps`: what each language's last states go through.
 
         Raises `UserError` for a model of no known family.
         """
@@ -53,8 +56,8 @@ class Encoder(nn.Module):
         self.model = model
         self.family = family_of(model.config.model_type)
         self.uses_segments = uses_segments
-        self.is_told_languages = bool(self.family.language_numbers(model.config.to_dict()))
-        """Whether it has to be told the language of each sequence."""
+        self.maps = maps
+        self._own_numbers = self.family.language_numbers(model.config.to_dict())
         self.adapter = AdapterConfig()
         self.frozen_layers = 0
         """How many of the lowest layers are known to give an unperturbed text the same states for good (`freeze`)."""
@@ -64,6 +67,11 @@ class Encoder(nn.Module):
     def hidden_size(self) -> int:
         """Size of a token's state."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def language_numbers(self) -> Numbers:
+        """The numbers by which it, or its maps, are told the language of each sequence; empty: they are told none."""
+        return self._own_numbers or ({} if self.maps is None else self.maps.numbers)
 
     @property
     def own_dropout(self) -> float:
@@ -89,7 +97,7 @@ class Encoder(nn.Module):
     def states(self, embeddings: Tensor, layout: Layout) -> Tensor:
         """Last hidden states (s, t, d) of word embeddings (s, t, e)."""
         states: Tensor = self._run(embeddings, layout, self.packs(layout)).last_hidden_state
-        return self._padded(states, layout)
+        return self._mapped(self._padded(states, layout), layout)
 
     def states_at(self, embeddings: Tensor, layout: Layout, layer: int | None) -> Tensor:
         """States (s, t, d) that leave a layer, counted from 1, for word embeddings (s, t, e); None: the last.
@@ -113,6 +121,13 @@ class Encoder(nn.Module):
     def _padded(self, states: Tensor, layout: Layout) -> Tensor:
         return layout.unpack(states.flatten(0, 1)) if self.packs(layout) else states
 
+    def _mapped(self, states: Tensor, layout: Layout) -> Tensor:
+        if self.maps is None:
+            return states
+        assert layout.languages is not None, "texts of no known language"
+        mapped: Tensor = self.maps(states, layout.languages)
+        return mapped
+
     def show_attention(self, layer: int) -> None:
         """Compute attention in the open from now on, so that `inside` can read it: fused kernels give no weights.
 
@@ -134,7 +149,7 @@ class Encoder(nn.Module):
         if not output.attentions or not output.hidden_states:
             kind = self.model.config.model_type
             raise UserError(f"perturbation.method: compares attention, which {kind} encoders do not show (got 'ear')")
-        return output.last_hidden_state, output.hidden_states[0], output.attentions[layer]
+        return self._mapped(output.last_hidden_state, layout), output.hidden_states[0], output.attentions[layer]
 
     def _run(self, embeddings: Tensor, layout: Layout, packs: bool, **options: bool) -> Any:
         inputs = self._inputs(layout, packs)
@@ -168,7 +183,7 @@ class Encoder(nn.Module):
             given["position_ids"] = layout.ranks + self.family.first_position(self.model.config.pad_token_id or 0)
         if self.family.takes_segments:
             given["token_type_ids"] = layout.segments if self.uses_segments else torch.zeros_like(layout.ranks)
-        if self.is_told_languages:
+        if self._own_numbers:
             assert self.family.languages is not None and layout.languages is not None, "texts of no known language"
             each, by_token = layout.languages, self.family.languages.by_token
             given[self.family.languages.argument] = each[:, None].expand_as(layout.ranks) if by_token else each
@@ -250,7 +265,7 @@ class Encoder(nn.Module):
             last: Tensor = stack(states, **options).last_hidden_state
         finally:
             setattr(stack, name, whole)
-        return self._padded(last, layout)
+        return self._mapped(self._padded(last, layout), layout)
 
     def recompute(self) -> None:
         """Keep only what enters each layer for the backward pass, and compute the layer again there.
@@ -405,7 +420,7 @@ def load_encoder(config: EncoderConfig, uses_segments: bool, folder: Path | None
     model = _from_pretrained(loader, source, attn_implementation=family.attention, **options)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
-    return Encoder(model, uses_segments).eval()
+    return Encoder(model, uses_segments, None if folder is None else LanguageMaps.load(folder)).eval()
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> None:
@@ -421,6 +436,8 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     encoder.model.config.architectures = [type(encoder.model).__name__]
     encoder.model.config.to_json_file(folder / "config.json")
+    if encoder.maps is not None:
+        encoder.maps.save(folder)
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     if found != {name: tuple(tensor.shape) for name, tensor in weights.items()}:

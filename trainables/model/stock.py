@@ -70,7 +70,9 @@ def stock(encoder: Encoder, head: nn.Module, auto_class: str, labels: Sequence[s
 
     `labels` name the logits. Raises `NoStockClassError` where the encoder's kind has no such class.
     """
-    if encoder.is_told_languages:
+    if encoder.maps is not None:
+        raise UserError("alignment.objective: transformers loads no encoder with maps of languages (got 'linear_map')")
+    if encoder.language_numbers:
         raise NoStockClassError(encoder.model.config.model_type)
     linear = next((m for m in head.modules() if isinstance(m, nn.Linear)), None)
     pooled = next((m for m in head.modules() if isinstance(m, PooledHead)), None)

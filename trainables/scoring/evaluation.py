@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from trainables.model.encoder import Model
 from trainables.model.frozen import Frozen
 from trainables.scores import LanguageScores, Split
 from trainables.scoring.calibration import brier, calibration_error, confidence_weighted_accuracy
-from trainables.scoring.sequences import Sequences, batches, of_items, sequences
+from trainables.scoring.search import Embedded, gather, rankings
+from trainables.scoring.sequences import Sequences, batches, sequences
 from trainables.scoring.stream import Stream, join, planned
 from trainables.tasks.base import collate
 
@@ -78,17 +78,19 @@ def _answered(
         yield late[0], late[1]()
 
 
-def predict_sequences(
+def search_sequences(
     model: Model, materials: Materials, split: Split, plan: Stream, own: Sequences, group: Group, respond: Respond
 ) -> Predictions:
-    """As `predict_stream`, of shapes that read sequences one by one: each different one is encoded once."""
+    """As `predict_stream`, of shapes that search among sequences: each different one is embedded once.
+
+    What `respond` reads is a batch's vectors, under one name; what fills its last item is left out.
+    """
     model.eval()
-    mine = [
-        each
-        for keys, answers in _answered(batches(materials, split, own, group), respond)
-        for each in zip(keys, chain.from_iterable(answers["answers"]), strict=False)  # what fills the last item is left
-    ]
-    return of_items(plan, own, [each for part in group.gather(mine) for each in part])
+    answered = _answered(batches(materials, split, own, group), respond)
+    found = (np.stack(answers["vectors"][: len(keys)]) for keys, answers in answered)
+    with Embedded(len(own)) as embedded:
+        gather(found, own, group, embedded)
+        return rankings(materials, split, plan.items, own, embedded.vectors())
 
 
 def on_host(*tensors: Tensor) -> Callable[[], list[Tensor]]:
@@ -173,9 +175,15 @@ def answered(
 
     if shape.whole_item is None:
         return predict_stream(model, materials, split, plan, group, respond)
+
+    @torch.no_grad()
+    def embed(batch: Batch) -> Callable[[], dict[str, list[Any]]]:
+        arrived = on_host(logits(batch))
+        return lambda: {"vectors": [*arrived()[0].float().flatten(0, 1).numpy()]}
+
     budget = token_budget(config, group)
-    own = materials.remember(("sequences", split, *key), lambda: sequences(materials, split, plan, budget))
-    return {"answers": predict_sequences(model, materials, split, plan, own, group, respond)}
+    own = materials.remember(("sequences", split, *key), lambda: sequences(materials, split, plan.items, budget))
+    return {"answers": search_sequences(model, materials, split, plan, own, group, embed)}
 
 
 def calibrated(

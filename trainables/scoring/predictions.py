@@ -44,7 +44,8 @@ def table(materials: Materials, split: Split, plan: Stream, found: Found) -> pa.
         encoded = whole.pick(items, materials.shape.sequences_per_item)
         predicted: dict[int, list[Any]] = defaultdict(list)
         for row, prediction in zip(encoded.rows.tolist(), predictions[language], strict=True):
-            predicted[row].append(prediction)
+            if prediction is not None:  # a candidate, which is no question
+                predicted[row].append(prediction)
         scores = materials.shape.row_scores(rows, encoded, predictions[language], language)
         sure = _confidences(encoded.rows.tolist(), found.get("probabilities", {}).get(language, ()))
         for row, (score, weight) in sorted(scores.items()):

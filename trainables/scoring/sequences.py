@@ -6,58 +6,71 @@ question is batched with texts of its own length, not with the sentence beside i
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from hashlib import blake2b
 
 import numpy as np
+import numpy.typing as npt
 
 from trainables.batch import Batch, Encoded
 from trainables.distributed import Group
 from trainables.materials.materials import Materials
 from trainables.scores import Split
-from trainables.scoring.stream import Stream, batches_of
+from trainables.scoring.stream import batches_of
 from trainables.tasks.base import collate
 
-Place = tuple[str, int, int]
-"""Language, position among its evaluated items, and which of the item's sequences."""
+Key = tuple[str, int]
+"""Language, and number of a sequence there, which stands for all that are equal to it."""
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """`batches` name different sequences (language, number), `places` map each to wherever its tokens stand."""
+    """The different sequences of an evaluation, numbered in the order of `batches`.
 
-    batches: list[list[tuple[str, int]]]
-    places: dict[tuple[str, int], list[Place]]
-    per_item: int
+    `numbers[language]` (items, sequences per item) are those of its evaluated items, -1 where an item has none.
+    """
+
+    batches: list[list[Key]]
+    numbers: dict[str, npt.NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.batches))
 
 
-def sequences(materials: Materials, split: Split, plan: Stream, token_budget: int) -> Sequences:
-    """The different sequences of planned items, those of like length together."""
+def sequences(materials: Materials, split: Split, items: Mapping[str, Sequence[int]], token_budget: int) -> Sequences:
+    """The different sequences of evaluated items, those of like length together."""
     evaluation, c = materials.evaluation[split], materials.shape.sequences_per_item
-    first: dict[bytes, tuple[str, int]] = {}
-    places: dict[tuple[str, int], list[Place]] = defaultdict(list)
-    for language, items in plan.items.items():
+    first: dict[bytes, int] = {}
+    keys: list[Key] = []
+    numbers: dict[str, npt.NDArray[np.int64]] = {}
+    for language, chosen in items.items():
         encoded = evaluation[language]
-        for position, item in enumerate(items):
+        own = numbers[language] = np.full((len(chosen), c), -1, dtype=np.int64)
+        for position, item in enumerate(chosen):
             present = materials.shape.present(encoded.item_labels(item))
             for k in (k for k in range(c) if present[k]):
                 i = item * c + k
                 told = b"" if encoded.languages is None else encoded.languages[i].tobytes()
-                representative = first.setdefault(told + encoded.sequence(i).tobytes(), (language, i))
-                places[representative].append((language, position, k))
+                # A digest, since there may be a million of them.
+                digest = blake2b(told + encoded.sequence(i).tobytes(), digest_size=16).digest()
+                own[position, k] = found = first.setdefault(digest, len(keys))
+                if found == len(keys):
+                    keys.append((language, i))
 
-    def length(key: tuple[str, int]) -> int:
+    def length(key: Key) -> int:
         return len(evaluation[key[0]].sequence(key[1]))
 
-    ordered = sorted(places, key=lambda key: (length(key), key))
-    return Sequences(list(batches_of(ordered, length, token_budget)), dict(places), c)
+    order = sorted(range(len(keys)), key=lambda number: (length(keys[number]), keys[number]))
+    renumbered = np.full(len(keys) + 1, -1, dtype=np.int64)  # the last for -1
+    renumbered[order] = np.arange(len(keys))
+    ordered = (keys[number] for number in order)
+    return Sequences(
+        list(batches_of(ordered, length, token_budget)), {code: renumbered[own] for code, own in numbers.items()}
+    )
 
 
-def batches(
-    materials: Materials, split: Split, plan: Sequences, group: Group
-) -> Iterator[tuple[list[tuple[str, int]], Batch]]:
+def batches(materials: Materials, split: Split, plan: Sequences, group: Group) -> Iterator[tuple[list[Key], Batch]]:
     """This worker's batches, with the sequences in them; the last of a batch may be there again, to fill an item."""
     c = materials.shape.sequences_per_item
     for keys in plan.batches[group.rank :: group.world]:
@@ -66,7 +79,7 @@ def batches(
         yield keys, collate(materials.shape, joined, range(len(joined)), materials.pad_id).to(group.device)
 
 
-def _joined(materials: Materials, split: Split, keys: Sequence[tuple[str, int]]) -> Encoded:
+def _joined(materials: Materials, split: Split, keys: Sequence[Key]) -> Encoded:
     """Whole items of sequences that need not belong together."""
     evaluation, whole = materials.evaluation[split], materials.shape.whole_item
     assert whole is not None
@@ -82,14 +95,3 @@ def _joined(materials: Materials, split: Split, keys: Sequence[tuple[str, int]])
         rows=np.arange(items, dtype=np.int64),
         languages=np.asarray(told, dtype=np.int64) if told else None,
     )
-
-
-def of_items(plan: Stream, own: Sequences, found: Sequence[tuple[tuple[str, int], Any]]) -> dict[str, list[Any]]:
-    """Predictions of items, each a list of what its sequences gave; None for one that is not there."""
-    items: dict[str, list[Any]] = {
-        language: [[None] * own.per_item for _ in chosen] for language, chosen in plan.items.items()
-    }
-    for key, prediction in found:
-        for language, position, k in own.places[key]:
-            items[language][position][k] = prediction
-    return items

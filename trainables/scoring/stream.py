@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,13 @@ class Stream:
 def stream(
     materials: Materials, split: Split, examples: int | None, token_budget: int, labelled: bool = False
 ) -> Stream:
-    """Plan an evaluation of `examples` rows per language (None: all)."""
+    """Plan an evaluation of `examples` rows per language (None: all).
+
+    Shapes that read sequences one by one have a plan of their own (`sequences`): no batches here.
+    """
     items = {k: subset(e, examples, k) for k, e in materials.evaluation[split].items()}
+    if materials.shape.whole_item is not None:
+        return Stream(items, [], {})
     return stream_of(materials, split, items, token_budget, labelled)
 
 
@@ -77,7 +82,7 @@ def _input(materials: Materials, encoded: Encoded, item: int, labelled: bool) ->
     return bytes(given + (scored.tobytes() if labelled or len(scored) > 1 else b""))
 
 
-def batches_of(keys: Sequence[tuple[str, int]], length: Any, token_budget: int) -> Iterator[list[tuple[str, int]]]:
+def batches_of(keys: Iterable[tuple[str, int]], length: Any, token_budget: int) -> Iterator[list[tuple[str, int]]]:
     """Cut a length-sorted list of keys into runs whose padded size stays within the budget (one item always fits)."""
     batch: list[tuple[str, int]] = []
     for key in keys:

@@ -6,6 +6,5 @@ task       a task with its rows; start here. definition: what a task is, as data
 store      where rows are: files, hub, or built in; formats: as published (words: those of
            CoNLL-U); fields: reading a row; rows: many of them, in bounded memory
 base       what a shape is; shapes: which one a definition has; encoding: text to arrays; answers, chunks: scores
-classification, choice, tagging, span, retrieval, relevance  the shapes; ranking: the scores of ranked lists;
-           mewslix: its files
+classification, choice, tagging, span, retrieval, relevance  the shapes; ranking: the scores of ranked lists
 """

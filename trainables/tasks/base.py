@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -37,6 +38,16 @@ class RowError(ValueError):
 
 class DataError(RowError):
     """The same of all rows of a file: said once, and no further row is read."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search over evaluated items is of: positions among them of the queries, and of the candidates, by id."""
+
+    queries: list[int]
+    candidates: dict[str, int]
+    depth: int
+    """How many candidates a query is given."""
 
 
 class TaskShape(ABC):
@@ -101,8 +112,16 @@ class TaskShape(ABC):
         return json.dumps(row, ensure_ascii=False, sort_keys=True)
 
     whole_item: tuple[int, ...] | None = None
-    """Labels of an item that has all its sequences, of shapes that read sequences one by one: their predictions are
-    lists, of one for each sequence. None: items are read as a whole."""
+    """Labels of an item that has all its sequences, of shapes that read sequences one by one and search among them: the
+    prediction of a query is the ids of the candidates nearest to it, that of another item None. None: items are read as
+    a whole."""
+
+    shares_candidates: bool = False
+    """Whether a query is searched for among the candidates of all evaluated languages, not of its own alone."""
+
+    def searched(self, rows: Sequence[Row], encoded: Encoded, items: Sequence[int]) -> Searched:
+        """Queries and candidates among a language's evaluated items, of shapes that search."""
+        raise NotImplementedError
 
     def present(self, labels: npt.NDArray[np.int64]) -> Sequence[bool]:
         """Which of an item's sequences are there at all."""

@@ -95,6 +95,14 @@ class Layout(Config):
     """Code -> what these files call it, where they call languages otherwise."""
     language_column: str | None = None
     """Column that says each row's language."""
+    format: FormatName | None = None
+    """Format of these files; none: as the task says."""
+    header: tuple[str, ...] = ()
+    """Names of the columns of files that have no line of names, or one of just these; none: as the task says."""
+    columns: Names = Field(default_factory=dict)
+    """Column as these files call it -> as the task's do, where they call it otherwise."""
+    labels: Names = Field(default_factory=dict)
+    """Label as these files spell it -> as the task calls it, where they spell it otherwise."""
 
 
 class TaskDefinition(Config):
@@ -149,6 +157,8 @@ class TaskDefinition(Config):
     """Whether the two texts of a pair come from different languages, in all combinations."""
     options: Names = Field(default_factory=dict)
     """Settings of the shape, such as how answers are normalised before they are compared."""
+    candidates: dict[str, int] = Field(default_factory=dict)
+    """How many candidates of a search each evaluated language adds, as published, where all languages share them."""
     checked: Literal["files", "hub", "never"] = "never"
     """Whether this was held against the data: its files (by the tests), what the hub has, or nothing but a card."""
     licence: str = ""
@@ -274,6 +284,7 @@ class TaskDefinition(Config):
         changes: dict[str, Any] = {"files": layout.files, "layouts": (), "language_column": layout.language_column}
         if layout.languages:
             changes["languages"] = layout.languages
+        changes |= {name: given for name in ("format", "header") if (given := getattr(layout, name))}
         return TaskDefinition.model_validate(self.model_dump(exclude_unset=True) | changes)
 
     def external(self, code: str) -> str:
@@ -290,6 +301,10 @@ class TaskDefinition(Config):
         column = {"tagging": "tags", "span": None, "retrieval": None}.get(self.shape, "label")
         named = self.hub.labels if self.hub else ()
         return (self.named_columns.get(column, column), named or self.labels) if column else None
+
+    def searched(self, codes: Iterable[str]) -> int:
+        """Candidates that are encoded in an evaluation of these languages, as published; 0 where none are shared."""
+        return sum(self.candidates.get(code, 0) for code in codes)
 
     @property
     def target_validation(self) -> bool:
@@ -311,6 +326,8 @@ def complete(config: TaskConfig) -> TaskConfig:
     said: dict[str, Any] = {}
     if definition.words is not None and "words" not in config.model_fields_set:
         said["words"] = definition.words
+    if definition.candidates and "candidates" not in config.model_fields_set:
+        said["candidates"] = "evaluated"
     if definition.facts:
         theirs = {normalize(code): given for code, given in definition.facts.items()}
         said["facts"] = {**theirs, **{normalize(code): given for code, given in config.facts.items()}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable, Sequence
 from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,28 +16,37 @@ TOP = 20
 """Ranks that LAReQA and Mewsli-X look at."""
 
 
+class Blocks(Protocol):
+    """Vectors (n, d) that are read a block at a time: an array, in memory or of a file, or some of its rows."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, block: slice, /) -> Vectors: ...
+
+
 def top_k(
-    queries: Vectors, candidates: Vectors, k: int, query_block: int = 512, candidate_block: int = 65536
+    queries: Blocks, candidates: Blocks, k: int, query_block: int = 512, candidate_block: int = 16384
 ) -> npt.NDArray[np.int64]:
     """Indices (q, min(k, c)) of the candidates (c, d) with the largest dot products with each query (q, d), best first.
 
-    Exact, in blocks, so that memory does not grow with q times c. Of equal candidates the first comes first.
+    Exact, in blocks, so that memory does not grow with q times c, nor with c times d; each candidate is read once. Of
+    equal candidates the first comes first.
     """
-    found = [
-        _top_of_blocks(queries[i : i + query_block], candidates, k, candidate_block)
-        for i in range(0, len(queries), query_block)
-    ]
+    starts = range(0, len(queries), query_block)
+    best = [_nothing(len(queries[i : i + query_block])) for i in starts]
+    for start in range(0, len(candidates), candidate_block):
+        block = candidates[start : start + candidate_block].T
+        for n, i in enumerate(starts):
+            part = queries[i : i + query_block] @ block
+            numbers = np.broadcast_to(np.arange(start, start + part.shape[1]), part.shape)
+            scores, indices = best[n]
+            best[n] = _best(np.hstack([scores, part]), np.hstack([indices, numbers]), k)
+    found = [indices for _, indices in best]
     return np.concatenate(found) if found else np.zeros((0, min(k, len(candidates))), dtype=np.int64)
 
 
-def _top_of_blocks(queries: Vectors, candidates: Vectors, k: int, block: int) -> npt.NDArray[np.int64]:
-    scores = np.zeros((len(queries), 0), dtype=np.float32)
-    indices = np.zeros((len(queries), 0), dtype=np.int64)
-    for start in range(0, len(candidates), block):
-        part = queries @ candidates[start : start + block].T
-        numbers = np.broadcast_to(np.arange(start, start + part.shape[1]), part.shape)
-        scores, indices = _best(np.hstack([scores, part]), np.hstack([indices, numbers]), k)
-    return indices
+def _nothing(queries: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
+    return np.zeros((queries, 0), dtype=np.float32), np.zeros((queries, 0), dtype=np.int64)
 
 
 def _best(scores: Vectors, indices: npt.NDArray[np.int64], k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:

@@ -1,16 +1,16 @@
-"""Retrieval by pooled embeddings: Tatoeba (translations), LAReQA (answers in any language).
+"""Retrieval by pooled embeddings: Tatoeba (translations), LAReQA (answers in any language), Mewsli-X (entities).
 
 Trained as a dual encoder on questions and the sentences that hold their answers (SQuAD): each query must pick its own
 candidate among those of its batch, by scaled cosine. Scored by exact search over all candidates.
 
 Columns of a row: ``queries``, each with its ``text`` and the ids of its ``targets``, and ``candidates``, each with
 ``id``, ``text`` and perhaps the ``context`` it stands in. A pair is a row of one query and one candidate; in LAReQA a
-row is a paragraph, with its sentences in all languages.
+row is a paragraph, with its sentences in all languages; in Mewsli-X a mention with a part of the candidates, and every
+language's are searched for each.
 """
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ import numpy.typing as npt
 from trainables.batch import IMPOSSIBLE, Encoded
 from trainables.errors import UserError, shown
 from trainables.lazy import functional, torch
-from trainables.tasks.base import Row, RowError, TaskShape
+from trainables.tasks.base import Row, RowError, Searched, TaskShape
 from trainables.tasks.classification import kl_divergence
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.fields import field, text_of
-from trainables.tasks.ranking import TOP, Vectors, average_precision, top_k
+from trainables.tasks.ranking import TOP, average_precision
 from trainables.tasks.span import SpanAnswering
 
 if TYPE_CHECKING:
@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 SCALE = 20.0
 """Cosines are multiplied by this before the softmax (temperature 0.05)."""
 
-KINDS = ("pairs", "paragraphs")
+COLUMNS = {
+    "pairs": ("query", "candidate"),
+    "paragraphs": ("context", "sentence_breaks", "qas"),
+    "mentions": ("query", "entity", "candidates"),
+}
+"""Setting ``rows`` -> columns of the data."""
+
 SCORES = ("accuracy", "map_at_20")
 
 _NONE = -1
@@ -57,15 +63,17 @@ class Retrieval(TaskShape):
 
     def __init__(self, kind: str, score: str) -> None:
         super().__init__(())
-        for name, value, known in (("rows", kind, KINDS), ("score", score, SCORES)):
+        for name, value, known in (("rows", kind, tuple(COLUMNS)), ("score", score, SCORES)):
             if value not in known:
                 raise UserError(f"options.{name}: must be {' or '.join(known)} (got {shown(value)})")
         self.kind = kind
-        self.columns = ("query", "candidate") if kind == "pairs" else ("context", "sentence_breaks", "qas")
+        self.columns = COLUMNS[kind]
+        self.shares_candidates = kind == "mentions"
         self.metrics = (score,)
 
     def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
-        return _read_pair(raw, columns) if self.kind == "pairs" else _read_paragraph(raw, columns)
+        readers = {"pairs": _read_pair, "paragraphs": _read_paragraph, "mentions": _read_mention}
+        return readers[self.kind](raw, columns)
 
     def adoption(self, other: TaskShape, names: Mapping[str, str]) -> Callable[[Row], Row]:
         if not isinstance(other, Retrieval | SpanAnswering):
@@ -85,7 +93,7 @@ class Retrieval(TaskShape):
 
     def languages_of_item(self, language: str, source: str) -> tuple[str, ...]:
         """Candidates of pairs are in the source language."""
-        if self.kind == "paragraphs":
+        if self.kind != "pairs":
             raise UserError(
                 "task.name: the candidates of a query are in many languages, take an encoder that is told none"
             )
@@ -132,12 +140,25 @@ class Retrieval(TaskShape):
         return _similarities(logits, labels).argmax(-1)
 
     def predict(self, logits: Tensor, labels: Tensor) -> list[Any]:
-        """The vectors of each item, [query, candidate], as text (base64 of fp32); null where there is none."""
-        vectors = logits.float().cpu().numpy()
+        """The vectors of each item, [query, candidate], as lists; None where there is none. Scores are of rankings,
+        which need all of them together."""
         return [
-            [_to_text(vector) if there else None for vector, there in zip(pair, self.present(own), strict=True)]
-            for pair, own in zip(vectors, labels.cpu().numpy(), strict=True)
+            [vector if there else None for vector, there in zip(pair, self.present(own), strict=True)]
+            for pair, own in zip(logits.float().tolist(), labels.cpu().numpy(), strict=True)
         ]
+
+    def searched(self, rows: Sequence[Row], encoded: Encoded, items: Sequence[int]) -> Searched:
+        owners = encoded.rows[list(items)].tolist()
+        labels = _labels_of(encoded)[list(items)].tolist()
+        candidates: dict[str, int] = {}
+        for position, (row, (_, c, _)) in enumerate(zip(owners, labels, strict=True)):
+            if c != _NONE:
+                candidates.setdefault(rows[row]["candidates"][c]["id"], position)
+        return Searched([i for i, (q, _, _) in enumerate(labels) if q != _NONE], candidates, self._depth)
+
+    @property
+    def _depth(self) -> int:
+        return 1 if self.metrics[0] == "accuracy" else TOP
 
     def score(
         self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any], language: str
@@ -152,24 +173,19 @@ class Retrieval(TaskShape):
         return {row: (sum(found) / len(found), float(len(found))) for row, found in scores.items()}
 
     def _scores(self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any]) -> dict[int, list[float]]:
-        """Row -> the score of each of its queries, against all candidates."""
-        queries: list[tuple[int, Sequence[str]]] = []
-        query_vectors: list[Vectors] = []
-        ids: dict[str, Vectors] = {}
-        for item, (row, (query, candidate)) in enumerate(zip(encoded.rows.tolist(), predictions, strict=True)):
-            q, c = encoded.item_labels(item)[:2].tolist()
-            if q != _NONE:
-                queries.append((row, rows[row]["queries"][q]["targets"]))
-                query_vectors.append(_from_text(query))
-            if c != _NONE and rows[row]["candidates"][c]["id"] not in ids:
-                ids[rows[row]["candidates"][c]["id"]] = _from_text(candidate)
-        names = list(ids)
-        k = 1 if self.metrics[0] == "accuracy" else TOP
-        ranked = top_k(np.stack(query_vectors), np.stack(list(ids.values())), k)
+        """Row -> the score of each of its queries, whose predictions are the ids of its best candidates."""
         scores: dict[int, list[float]] = {}
-        for (row, targets), found in zip(queries, ranked, strict=True):
-            scores.setdefault(row, []).append(average_precision(set(targets), [names[i] for i in found], k))
+        numbered = zip(encoded.rows.tolist(), _labels_of(encoded)[:, 0].tolist(), predictions, strict=True)
+        for row, q, ranked in numbered:
+            if q != _NONE:
+                targets = set(rows[row]["queries"][q]["targets"])
+                scores.setdefault(row, []).append(average_precision(targets, ranked, self._depth))
         return scores
+
+
+def _labels_of(encoded: Encoded) -> npt.NDArray[np.int64]:
+    """The labels (items, 3) of all items."""
+    return encoded.labels[encoded.label_offsets[0] : encoded.label_offsets[-1]].reshape(-1, 3)
 
 
 def sentence_at(context: str, position: int) -> str:
@@ -232,14 +248,6 @@ def _similarities(logits: Tensor, labels: Tensor) -> Tensor:
     return (SCALE * logits[:, 0] @ logits[:, 1].T).masked_fill(barred, IMPOSSIBLE)
 
 
-def _to_text(vector: Vectors) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-
-
-def _from_text(text: str) -> Vectors:
-    return np.frombuffer(base64.b64decode(text), dtype="<f4")
-
-
 def _pair(query: str, candidate: str, context: str | None) -> Row:
     name = blake2b("\x1f".join((candidate, context or "")).encode(), digest_size=8).hexdigest()
     content = {"id": name, "text": candidate} | ({} if context is None else {"context": context})
@@ -260,6 +268,19 @@ def _named(row: Row, number: int) -> Row:
         "queries": [{**query, "targets": [str(number)]}],
         "candidates": [{**candidate, "id": str(number)}],
     }
+
+
+def _read_mention(raw: Row, columns: Mapping[str, str]) -> Row:
+    """A mention of an entity, and the candidates that come with it, among which is what it means."""
+    query, entity = (text_of(raw, columns.get(name, name)) for name in ("query", "entity"))
+    candidates = field(raw, columns.get("candidates", "candidates"))
+    try:
+        found = [{"id": str(each["id"]), "text": str(each["text"])} for each in candidates]
+    except (TypeError, KeyError):
+        raise RowError("must have candidates with id and text") from None
+    if entity not in (each["id"] for each in found):
+        raise RowError(f"the entity must be among the candidates (got {shown(entity)})")
+    return {"queries": [{"text": query, "targets": [entity]}], "candidates": found}
 
 
 def _read_paragraph(raw: Row, columns: Mapping[str, str]) -> Row:

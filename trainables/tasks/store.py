@@ -15,10 +15,10 @@ from trainables.config import TaskConfig
 from trainables.errors import UserError, shown
 from trainables.languages import distinct
 from trainables.tasks.base import DataError, RowError
-from trainables.tasks.definition import Hub, TaskDefinition
+from trainables.tasks.definition import Hub, Layout, TaskDefinition
 from trainables.tasks.files import example, find_files, has_files, languages_of, near_files, patterns_of
 from trainables.tasks.formats.reading import Raw
-from trainables.tasks.formats.registry import Piece, read_piece
+from trainables.tasks.formats.registry import BESIDE, Piece, read_piece
 from trainables.tasks.hub import read_hub
 
 
@@ -56,14 +56,27 @@ class Files(Store):
 
     def __init__(self, definition: TaskDefinition, folder: Path, words: str | None = None) -> None:
         """They lie as the definition says, or as the first of its layouts that any of them matches."""
-        self._all = [(definition, {}), *((definition.laid_out(each), each.splits) for each in definition.layouts)]
+        self._all = [
+            (definition, Layout(files="")),
+            *((definition.laid_out(each), each) for each in definition.layouts),
+        ]
         self.folder, self.words = folder, words
-        self.definition, self._called = next((each for each in self._all if self._matches(*each)), self._all[0])
+        self.definition, self.layout = next((each for each in self._all if self._matches(*each)), self._all[0])
         self._found: dict[str, dict[str, tuple[Piece, ...]]] = {}
 
-    def _matches(self, definition: TaskDefinition, called: Mapping[str, str]) -> bool:
+    @property
+    def _called(self) -> Mapping[str, str]:
+        """Split as the task calls it -> as the files do, where they call it otherwise."""
+        return self.layout.splits
+
+    @property
+    def is_published(self) -> bool:
+        """Whether they lie as one of the layouts has it, and not as the task's own pattern."""
+        return self.definition is not self._all[0][0]
+
+    def _matches(self, definition: TaskDefinition, layout: Layout) -> bool:
         splits = _splits(definition)
-        return any(has_files(self.folder, definition.files, called.get(split, split)) for split in splits)
+        return any(has_files(self.folder, definition.files, layout.splits.get(split, split)) for split in splits)
 
     @cached_property
     def spelt(self) -> Mapping[str, str]:
@@ -87,21 +100,28 @@ class Files(Store):
 
     def looked(self, split: str) -> str:
         named = [
-            patterns_of(each.files)[0].replace("{split}", called.get(split, split))
-            for each, called in (self._all if self.definition is self._all[0][0] else [(self.definition, self._called)])
+            patterns_of(each.files)[0].replace("{split}", layout.splits.get(split, split))
+            for each, layout in ([(self.definition, self.layout)] if self.is_published else self._all)
         ]
         called = self._called.get(split, split)
         return f"{self.folder / ' or '.join(named)}; {near_files(self.folder, self.definition.files, called)}"
 
     def key(self, split: str) -> str:
         stats = {
-            code: [(p, p.stat()) for each in found for p in each.paths] for code, found in self.files(split).items()
+            code: [(p, p.stat()) for each in found for path in each.paths for p in (path, *self._beside(path))]
+            for code, found in self.files(split).items()
         }
         sums = {code: [[str(p), s.st_size, s.st_mtime_ns] for p, s in found] for code, found in sorted(stats.items())}
         said = sums if self.words is None else [self.words, sums]
-        if self.definition is self._all[0][0]:
+        if not self.is_published:
             return json.dumps(said)
-        return json.dumps([said, self.definition.model_dump(mode="json"), self._called])
+        renamed = self.layout.columns, self.layout.labels
+        more = [renamed] if any(renamed) else []
+        return json.dumps([said, self.definition.model_dump(mode="json"), self._called, *more])
+
+    def _beside(self, path: Path) -> tuple[Path, ...]:
+        name = self.definition.format
+        return BESIDE[name](path) if name is not None and name in BESIDE else ()
 
     def files(self, split: str) -> Mapping[str, tuple[Piece, ...]]:
         """Language code -> its files; under nothing those that hold rows of several."""
@@ -116,8 +136,23 @@ class Files(Store):
         column = self.definition.language_column
         reading = replace(self.definition.reading, words=self.words, language=code)
         for piece in self.files(split)["" if column else code]:
-            rows = read_piece(piece, reading)
+            rows = _respelt(read_piece(piece, reading), self.layout, reading.column("label"))
             yield from rows if column is None else in_language(rows, column, code, self.spelt)
+
+
+def _respelt(rows: Iterator[Raw], layout: Layout, label: str) -> Iterator[Raw]:
+    """Rows with columns, and labels in the column `label`, as the task has them."""
+    if not layout.columns and not layout.labels:
+        yield from rows
+        return
+    for place, row in rows:
+        if isinstance(row, RowError):
+            yield place, row
+            continue
+        renamed = {layout.columns.get(name, name): value for name, value in row.items()}
+        if (told := layout.labels.get(str(renamed.get(label)))) is not None:
+            renamed[label] = told
+        yield place, renamed
 
 
 def _splits(definition: TaskDefinition) -> list[str]:
@@ -201,7 +236,8 @@ def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path 
     """The store of a task's data: `task.data_dir` stands in for the hub, a built-in task needs neither.
 
     `own_folder` is where one's own task file lies. `main` is false for data that another task borrows: these come from
-    a folder of that name in `task.data_dir`, or beside it, or else from the hub.
+    a folder of that name in `task.data_dir`, or beside it, or from files in it as they were published, or else from the
+    hub.
     """
     if definition.builtin is not None:
         from trainables.offline import intents
@@ -211,6 +247,8 @@ def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path 
         folder = _local_folder(definition, config.data_dir, main)
         if folder is not None:
             return Files(definition, folder, config.words)
+        if definition.layouts and (published := Files(definition, config.data_dir, config.words)).is_published:
+            return published
         if main or definition.hub is None or definition.hub.script:
             rule = f"needs a folder {definition.name!r}, in it or beside it, with files such as {_example(definition)}"
             raise UserError(f"task.data_dir: {rule} (got {config.data_dir})")

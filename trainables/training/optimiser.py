@@ -8,6 +8,7 @@ import torch
 
 from trainables.config import TrainingConfig
 from trainables.model.encoder import Model
+from trainables.schedule import rate
 
 
 def build_optimizer(model: Model, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -36,9 +37,4 @@ def loss_scaler(config: TrainingConfig, device: torch.device) -> torch.amp.GradS
 
 def learning_rate_factor(step: int, steps: int, config: TrainingConfig) -> float:
     """Share of the peak rate at a step counted from 0: linear warm-up, then linear decay towards zero, or constant."""
-    warmup = round(config.warmup_fraction * steps)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    if config.schedule == "constant":
-        return 1.0
-    return (steps - step) / max(1, steps - warmup)
+    return rate(step, steps, config.warmup_fraction, config.schedule != "constant")

@@ -53,6 +53,18 @@ def test_bounds_keep_the_level_of_t_tests_looked_at_again_and_again(
     assert np.mean(np.any(p <= 0.05, axis=0)) > 0.07  # what the bounds are for
 
 
+def test_the_p_value_over_all_looks_is_level_just_where_a_bound_is_crossed() -> None:
+    plan = sequential.plan(12, 4)
+    assert sequential.over_looks(plan, 0, 0.003) == 0.003
+    for at, bound in enumerate(plan.bounds):
+        spent = float(sequential.spent(plan.looks[at] / plan.most))
+        assert sequential.over_looks(plan, at, bound) == pytest.approx(spent, abs=1e-4)
+        assert sequential.over_looks(plan, at, bound / 2) < spent < sequential.over_looks(plan, at, bound * 1.5)
+    assert sequential.over_looks(plan, 2, 0.5) == pytest.approx(0.5, abs=0.02)
+    assert np.isnan(sequential.over_looks(plan, 1, float("nan")))
+    assert sequential.whenever(plan, 0.01) == pytest.approx(0.03)
+
+
 def test_the_interval_excludes_zero_just_where_the_bound_is_crossed() -> None:
     plan = sequential.plan(8, 4)
     generator = np.random.default_rng(2)

@@ -82,6 +82,32 @@ def test_winner_and_controls_are_trained_under_the_same_reserved_seeds(tmp_path:
     assert list(seeds.values()) == [list(rules.confirm_seeds(config))] * 4
 
 
+def test_the_best_of_every_arm_is_confirmed_and_none_of_them_twice(tmp_path: Path) -> None:
+    data = {
+        "name": "x",
+        "trial": {"evaluation": {"every": 10}},
+        "search": {
+            "space": {
+                "perturbation.method": ["none", "adversarial", "random_perturbation"],
+                "training.learning_rate": {"type": "float", "low": 1e-5, "high": 1e-3},
+            },
+            "arms": {
+                "noise": {"perturbation.method": "random_perturbation"},
+                "radius": {"perturbation.method": "adversarial"},
+            },
+            "trials": 3,
+            "sampler": "random",
+        },
+        "protocol": {"confirm_seeds": 3, "tune_controls": "all"},
+    }
+    config = validate(StudyConfig, data)
+    planned = plan(config, finished(config, tmp_path), runners_up=1)[::3]
+    assert [(each.kind, each.attributes["configuration"]) for each in planned] == [
+        ("winner", "noise (trial 1)"), ("control", "control a"), ("control", "control b"), ("control", "control c"),
+        ("arm", "radius (trial 2)"), ("runner_up", "noise (trial 4)"),
+    ]  # fmt: skip
+
+
 def test_a_retry_plans_what_was_confirmed_and_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runner-up and all, whatever is said of runners-up now; its design was not yet whole when a trial failed."""
     data = {

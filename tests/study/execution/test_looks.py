@@ -13,17 +13,20 @@ from typing import Any
 
 import pytest
 
-from study.analysis import sequential
-from study.execution import confirm, looks
+from study.analysis import differences, sequential
+from study.execution import confirm, looks, suite
 from study.question import rules
 from study.question.checks import check
-from study.question.config import StudyConfig
-from study.record.lines import read_events, read_study
+from study.question.config import MemberConfig, StudyConfig
+from study.record.lines import Reading, read_events, read_study
 from study.record.place import Place
 from study.reporting import tables, words
 from study.reporting.findings import find
 from study.reporting.source import from_ledger
+from study.tracking import runs
+from study.views import document
 from study.views import tables as show
+from study.views.found import find as find_study
 from tests.study.reporting import conftest as planted
 from trainables.errors import UserError
 from trainables.scores import LanguageScores
@@ -114,6 +117,18 @@ def test_a_clear_effect_stops_it_and_it_stays_stopped(confirmed: Callable[..., P
     assert (claim.treatment, claim.control) == (last["treatment"], last["control"])
     assert (claim.by_both.low, claim.by_both.high) == pytest.approx((last["low"], last["high"]))
     assert words.verdict(claim) == "higher"
+    plan, at = sequential.plan(9, 3), len(record.looks) - 1
+    assert claim.p_over_looks == pytest.approx(sequential.over_looks(plan, at, last["p"]))
+    (alone,) = differences.adjust([claim])
+    assert alone.p_adjusted == claim.p_over_looks >= claim.p_both
+    rest = [d for d in found.confirmed.controls if d.control != claim.control]
+    assert [d.p_over_looks for d in rest] == [min(3 * max(d.p_seed, d.p_both), 1.0) for d in rest]
+    told = document.as_json(find_study(tmp_path, config.name))["looks"]
+    assert (told["seeds"], [look["verdict"] for look in told["taken"]][-1]) == ([3, 6, 9], "crossed")
+    assert (
+        runs.study_tags(record, config)["looks"]
+        == f"{', '.join(str(k['seeds']) for k in record.looks)} of 9 seeds: crossed"
+    )
     said = [text for _, text in found.conclusions]
     assert any("of at most 9, by bounds that keep 5 %" in text and "crossed the bound" in text for text in said)
     assert "repeated confidence intervals" in {t.name: t for t in tables.all_tables(found)}["headline"].caption
@@ -158,9 +173,14 @@ def test_killed_anywhere_it_comes_to_the_same(confirmed: Callable[..., Place]) -
     assert [t.point for t in got.trials.values()] == [t.point for t in wanted.trials.values()]
 
 
+@pytest.mark.parametrize("looking", [True, False])
 def test_killed_before_the_first_trial_it_is_one_opening(
-    confirmed: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+    confirmed: Callable[..., Place], monkeypatch: pytest.MonkeyPatch, looking: bool
 ) -> None:
+    if not looking:  # a fixed number of seeds
+        config = planted.configured(protocol={"confirm_seeds": 3})
+        monkeypatch.setattr(confirm.StudyConfig, "model_validate", lambda *_: config)
+
     def stop(*_: Any) -> None:
         raise StoppedError
 
@@ -262,3 +282,45 @@ def test_between_looks_it_is_said_to_go_on(confirmed: Callable[..., Place], monk
     monkeypatch.setattr(looks, "take", take)
     confirmed()
     assert "Not confirmed yet" not in show.text(place.root, "planted")
+
+
+def test_in_a_suite_each_member_looks_for_itself_and_is_resumed(
+    tmp_path: Path, ledger: Path, confirmed: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One member shows its effect before the end, the other has none; killed between two looks it comes to the same."""
+    places = {name: Place(tmp_path, f"many.{name}") for name in ("clear", "none")}
+    for place in places.values():
+        place.ledger.parent.mkdir()
+        shutil.copy(ledger, place.ledger)
+    gain, calls = planted.gain, [0]
+
+    def execute(running: Any, *_: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise StoppedError
+        for member in running:
+            share = 1.0 if member.name == "clear" else 0.0
+            monkeypatch.setattr(planted, "gain", lambda *about, share=share: share * gain(*about))
+            planted.drive(member.trials, places[member.name], lambda proposal: False)
+
+    monkeypatch.setattr(suite, "execute", execute)
+
+    def confirm_both() -> dict[str, str]:
+        joining = [
+            suite.Joining(MemberConfig(name=name), study(), place, Reading(place.ledger))
+            for name, place in places.items()
+        ]
+        return suite.confirm_suite("many", joining, lambda event: None)
+
+    with contextlib.suppress(StoppedError):
+        confirm_both()
+    assert {name: len(read_study(place.ledger).looks) for name, place in places.items()} == {"clear": 1, "none": 1}
+    assert confirm_both() == {}
+    events = {name: len(read_events(place.ledger)) for name, place in places.items()}
+    assert confirm_both() == {}
+    assert {name: len(read_events(place.ledger)) for name, place in places.items()} == events
+    records = {name: read_study(place.ledger) for name, place in places.items()}
+    assert [record.looks[-1]["verdict"] for record in records.values()] in (["crossed", "futile"], ["crossed", "open"])
+    assert records["clear"].looks[-1]["seeds"] == 6
+    assert [len(record.openings) for record in records.values()] == [1, 1]
+    assert all(place.results.exists() for place in places.values())

@@ -13,10 +13,12 @@ from study.execution.simulation import Simulated, run
 from study.execution.trials import Trials
 from study.proposals.arms import Planned
 from study.proposals.outcomes import feedback_of
+from study.proposals.ranking import best_of_arms
 from study.proposals.search import Search
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_events, read_study
+from study.views.found import is_finished
 from tests.study.sampled import sampler_trials
 from trainables.errors import UserError
 from trainables.loading import validate
@@ -93,6 +95,30 @@ def test_the_baseline_is_hidden_from_the_sampler(bench: Bench) -> None:
 
 def searches(trials: Trials) -> list[Search]:
     return [arm.proposer for arm in trials._arms if isinstance(arm.proposer, Search)]
+
+
+def test_arms_go_on_abreast_and_are_taken_up_where_they_were(bench: Bench) -> None:
+    """A driver that dies after any trial is followed by one that asks what was left of each arm."""
+    arms = {"radius": {"perturbation.method": "adversarial"}, "noise": {"perturbation.method": "random_perturbation"}}
+    space = {
+        "training.learning_rate": {"type": "float", "low": 1e-5, "high": 1e-3, "log": True},
+        "perturbation.method": ["none", "adversarial", "random_perturbation"],
+    }
+    config = study({"tune_controls": "all"}, {"perturbation": {"method": "none"}}, space=space, arms=arms, trials=4)
+    whose = []
+    for number in range(10):
+        trials = bench.open(config)
+        assert trials.remaining == 10 - number and not is_finished(config, read_study(bench.path))
+        proposal = trials.ask()
+        assert proposal is not None
+        trials.report(number, proposal.attempt, evaluation(10, final=True))
+        trials.finish(number, proposal.attempt)
+        record = read_study(bench.path).trials[number]
+        whose.append(record.attributes.get("arm") or record.control or record.kind)
+    assert whose == ["baseline", *["radius", "noise", "b"] * 3]
+    assert bench.open(config).ask() is None and is_finished(config, read_study(bench.path))
+    best = best_of_arms(config, read_study(bench.path))
+    assert {name: ranked.numbers for name, ranked in best.items()} == {"radius": (1,), "noise": (2,)}
 
 
 def test_a_study_without_a_space_is_a_baseline_and_a_single_run(bench: Bench) -> None:

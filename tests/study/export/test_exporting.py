@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ from study.views.found import find
 from study.views.history import load_results, load_study
 from tests.conftest import REPOSITORY
 from tests.study.conftest import Event
+from tests.study.reporting.conftest import FINE
 from trainables.errors import UserError
 
 
@@ -104,7 +106,13 @@ def test_the_headline_is_the_reports(exported: Path, found: Findings) -> None:
     assert read(exported, "headline")["difference"].tolist() == table["difference"].tolist()
     claim = pd.read_csv(exported / "endpoint.csv").query("is_claim")
     assert claim["difference"].tolist() == pytest.approx([found.confirmed.claim.estimate])
+    cut = read(exported, "languages").set_index("language")
+    assert cut["fertility"].to_dict() == pytest.approx(
+        {k: FINE[k]["fertility"] or np.nan for k in cut.index}, nan_ok=True
+    )
+    assert set(cut["overlap"]) == {0.25}
     text = (exported / "headline.tex").read_text()
+    assert "fertility & overlap" in text
     assert r"\toprule" in text and r"\label{tab:headline}" in text and "95 \\% seeds" in text
 
 
@@ -191,7 +199,8 @@ def test_old_studies_are_exported(shared_data: Path, tmp_path: Path, name: str) 
     shutil.copy(shared_data / "ledgers" / f"{name}.jsonl", tmp_path / "quickstart" / "ledger.jsonl")
     before = (tmp_path / "quickstart" / "ledger.jsonl").read_bytes()
     exporting.export(tmp_path, "quickstart", tmp_path / "out")
-    assert len(read(tmp_path / "out", "languages")) == 49
+    languages = read(tmp_path / "out", "languages")
+    assert len(languages) == 49 and languages["fertility"].isna().all(), "nothing was measured then"
     assert (tmp_path / "quickstart" / "ledger.jsonl").read_bytes() == before
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from study.planning import describe, needs, preflight
-from study.question import encoders
+from study.question import alignments, encoders
 from study.question.config import StudyConfig
 from tests.trainables.model import tiny_families
 from trainables.errors import UserError
@@ -89,6 +89,33 @@ def test_adapters_that_cannot_be_are_one_line_before_anything_starts(
     with pytest.raises(UserError) as caught:
         preflight.check(searched(bert, space, **adapter), tmp_path)
     assert caught.value.lines == [line]
+
+
+def test_every_alignment_that_a_space_offers_is_looked_for_and_those_without_end_are_said(tmp_path: Path) -> None:
+    """A list of them is known before the first trial; where nothing is aligned, pairs need not be here."""
+
+    def study(space: dict[str, Any] | None, **more: Any) -> StudyConfig:
+        pairs = {"pairs": str(tmp_path / "absent"), "steps": 7}
+        return validate(StudyConfig, {"name": "x", "trial": {"alignment": pairs}, "search": {"space": space, **more}})
+
+    listed = {"alignment.objective": ["none", "word_l2", "linear_map"]}
+    listed["alignment.anchor"] = {
+        "type": "categorical",
+        "choices": ["none", "parameters"],
+        "when": {"alignment.objective": "word_l2"},
+    }  # type: ignore[assignment]
+    found = alignments.choices(study(listed))
+    assert [(t.alignment.objective, t.alignment.anchor) for t in found] == [
+        ("word_l2", "none"), ("word_l2", "parameters"), ("linear_map", "parameters"),
+    ]  # fmt: skip
+    preflight.tested(study(None))
+    with pytest.raises(UserError, match=r"trial\.alignment\.pairs: must be a folder or file of sentence pairs"):
+        preflight.tested(study(listed))
+    arms = {"aligned": {"alignment.objective": "linear_map"}}
+    assert [t.alignment.objective for t in alignments.choices(study(listed, arms=arms))] == ["linear_map"]
+    endless = study({**listed, "alignment.temperature": {"type": "float", "low": 0.1, "high": 0.3}})
+    assert alignments.choices(endless) == []
+    assert "alignment.temperature has no list of values: encoders are aligned when" in describe.words(endless, tmp_path)
 
 
 def test_alignment_is_described_and_its_pairs_are_looked_for(tmp_path: Path) -> None:

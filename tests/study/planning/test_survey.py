@@ -52,6 +52,7 @@ def test_all_that_is_understood_of_a_task(task: Path, capsys: pytest.CaptureFixt
         {"split": "validation", "language": "toba_batak", "also_in": "train", "rows": 1},
         {"split": "test", "language": "en", "also_in": "validation", "rows": 1},
     ]
+    assert found["in_no_group"] == ["toba_batak"]
     assert found["examples"]["sw"] == [{"split": "test", "text": "three", "label": "a"}]
     text = survey_words.words(found, None)
     assert "3 languages, 1 of them in no group: toba_batak" in text
@@ -92,7 +93,7 @@ def test_how_words_are_cut_and_how_much_of_that_is_trained(task: Path, capsys: p
     assert found["toba_batak"]["fertility"] == pytest.approx((4 + 5 + 5) / 3)
     assert found["toba_batak"]["overlap"] == pytest.approx((4 + 2 + 2) / 14), "of four o and the blank"
     assert found["th"]["fertility"] is None and 0 < found["th"]["overlap"] < 1
-    assert found["en"]["overlap"] < 1, "of test, as long as there is one"
+    assert found["en"]["overlap"] < 1, "of validation"
     assert "4.67" in text and "0.57" in text
 
 

@@ -57,6 +57,74 @@ def test_each_point_of_a_replicated_design_has_every_seed_of_the_study() -> None
         assert all(arm[i] == arm[i - i % 3] for i in range(len(arm)))
 
 
+SPACE = {
+    "training.learning_rate": {"type": "float", "low": 1e-5, "high": 1e-3, "log": True},
+    "perturbation.method": ["none", "adversarial", "random_perturbation"],
+    "perturbation.epsilon": {
+        "type": "float", "low": 0.1, "high": 0.4, "when": {"perturbation.method": "adversarial"},
+    },
+    "alignment.objective": ["none", "word_l2", "linear_map"],
+}  # fmt: skip
+ARMS = {
+    "radius": {"perturbation.method": "adversarial"},
+    "noise": {"perturbation.method": "random_perturbation"},
+    "aligned": {"alignment.objective": "word_l2"},
+    "both": {"alignment.objective": "linear_map", "perturbation.method": "adversarial"},
+}
+
+
+def compared(tune: bool | str, **search: Any) -> StudyConfig:
+    """Four arms; a training of ten steps, an alignment as dear as two of them."""
+    return validate(
+        StudyConfig,
+        {
+            "name": "x",
+            "trial": {
+                "training": {"budget": {"steps": 10}},
+                "alignment": {"pairs": "django", "steps": 10},
+                "perturbation": {"ascent_steps": 1},
+            },
+            "search": {"space": SPACE, "arms": ARMS, "trials": 7, "sampler": "random", **search},
+            "protocol": {"tune_controls": tune},
+        },
+    )
+
+
+def asked(config: StudyConfig) -> dict[str, Points]:
+    """Arm, or control, -> all points it proposes."""
+    found: dict[str, Points] = {}
+    for arm in run_arms(config):
+        while arm.proposer.remaining():
+            found.setdefault(arm.treatment or arm.name, []).append(arm.proposer.propose(0).point)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tune", "sizes"),
+    [
+        (False, [2, 2, 1, 1]),
+        (True, [2, 2, 1, 1, 6]),
+        ("all", [6, 6, 6, 6, 6]),
+        # Passes of a step: 5 with one ascent step, 3 with noise, 3 beside an alignment of 2 x 3 for each of ten steps.
+        ("forward_equivalents", [4, 6, 4, 4, 6]),
+    ],
+)
+def test_arms_are_tuned_as_hard_by_number_or_by_cost(tune: bool | str, sizes: list[int]) -> None:
+    found = asked(compared(tune))
+    assert list(found) == ["baseline", *ARMS, *(["control"] if tune else [])]
+    assert [len(points) for points in found.values()] == [1, *sizes]
+
+
+def test_an_arm_is_the_part_of_the_space_that_it_pins_with_other_treatments_off() -> None:
+    off = {"perturbation.method": "none", "augmentation.method": "none", "alignment.objective": "none"}
+    searched = {"radius": {"perturbation.epsilon"}, "both": {"perturbation.epsilon"}}
+    for name, points in asked(compared("all")).items():
+        for point in points if name in ARMS else ():
+            drawn = {k: v for k, v in point.items() if off.keys().isdisjoint([k])}
+            assert drawn.keys() == {"training.learning_rate"} | searched.get(name, set())
+            assert {k: v for k, v in point.items() if k in off} == {**off, **ARMS[name]}
+
+
 ENCODERS = {"encoder.name_or_path": ["offline:e5-small", "xlm-roberta-base"], "perturbation.epsilon": [0.1, 0.2]}
 
 

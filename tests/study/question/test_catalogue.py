@@ -36,7 +36,8 @@ def with_space(config: StudyConfig, name: str) -> StudyConfig:
     """The same study over another space, with two levels of whatever is continuous if it is a grid."""
     levels = {d.path: (d.at(0.2), d.at(0.8)) for d in search_spaces.load(name).dimensions if d.levels is None}
     is_grid = config.search.sampler == "grid"
-    search = config.search.model_copy(update={"space": name, "levels": levels if is_grid else {}})
+    alone = {"arms": {}, "optional_arms": (), "left_out": {}}  # which are parts of the space that it had
+    search = config.search.model_copy(update={"space": name, "levels": levels if is_grid else {}, **alone})
     return config.model_copy(update={"search": search})
 
 
@@ -141,6 +142,13 @@ def test_the_documentation_has_every_method_with_its_dose_and_its_settings() -> 
     assert rows["`synonyms`"][4].startswith("`augmentation.copies` 3; 3, 10; `augmentation.probability` 1; 0.1 to 1")
     lacking = [name for name, row in rows.items() if row[5] == "–"]
     assert lacking == ["`ear`"], "which has no space: it needs copies, and single answers"
+
+
+def test_what_a_search_among_all_languages_costs_is_said() -> None:
+    told = dict(catalogue.tasks())
+    assert "candidates cut" in told["mewslix"]
+    assert "550,218 candidates are encoded an evaluation of test" in told["mewslix"]
+    assert "candidates" not in told["xnli"]
 
 
 def test_every_shipped_method_but_none_and_ear_has_a_dose_with_its_unit() -> None:

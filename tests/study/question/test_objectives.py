@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from study.question import objectives
+from study.question import objectives, selection_problems
 from study.question.config import Objective, StudyConfig
 from study.question.objectives import UnscoredError, reduce, summary, value, violation
 from trainables.loading import validate
@@ -169,6 +169,31 @@ def test_who_is_in_a_group_is_said_and_who_nobody_knows() -> None:
         and script.endswith("1 is in no such group, being unknown (toba_batak)")
     )
     assert objectives.membership("target_mean", languages, config) is None
+
+
+def test_what_was_measured_makes_groups_once_it_is_known() -> None:
+    name, languages = "group:fertility>2", ("en", "de", "sw", "yo", "te", "th")
+    objective = [{"reduce": name}]
+    protocol = {"primary_endpoint": name, "selection": "target_validation"}
+    config = validate(StudyConfig, {"name": "x", "search": {"objectives": objective}, "protocol": protocol})
+    assert objectives.name_problem(name, config) is None
+    assert (
+        objectives.membership(name, languages, config)
+        == f"{name}: by what is measured when a study begins, study data shows it"
+    )
+    assert selection_problems.problems(config, languages, languages) == []
+    numbers = {"de": 1.5, "sw": 2.5, "yo": 3.0, "te": 4.0, "th": None, "en": 1.2}
+    measured = {code: {"fertility": number, "overlap": 0.5} for code, number in numbers.items()}
+    config = config.model_copy(update={"measured": measured})
+    assert reduce(name, evaluation(SCORES), config) == pytest.approx((SCORES["sw"] + SCORES["yo"] + SCORES["te"]) / 3)
+    assert (objectives.membership(name, languages, config) or "").endswith("unknown (th)")
+    few = config.model_copy(update={"measured": {**measured, "yo": {"fertility": 1.0}}})
+    assert selection_problems.problems(config, languages, languages) == []
+    assert [line.partition(":")[0] for line in selection_problems.problems(few, languages, languages)] == [
+        "search.objectives[0].reduce",
+        "protocol.primary_endpoint",
+    ]
+    assert selection_problems.problems(few, languages, (*languages, "ka"))[1:] == [], "ka is not measured yet"
 
 
 def test_ones_own_languages_and_distances_make_groups() -> None:

@@ -26,9 +26,12 @@ from trainables.scores import Evaluation, LanguageScores
 LANGUAGES = tuple(FACTS["language"])
 LOW = set(FACTS.loc[FACTS["resource_class"] <= 2, "language"])
 EXAMPLES = 60
+FINE = {k: {"fertility": None if k == "ru" else 3.0 if k in LOW else 1.5, "overlap": 0.25} for k in LANGUAGES}
+"""What was measured of languages: those of few resources are cut finer, of Russian that is not known."""
 
 STUDY = {
     "name": "planted",
+    "measured": FINE,
     "question": "Does a small radius help where there is little data & nobody <selected>?",
     "trial": {
         "perturbation": {"method": "adversarial"},

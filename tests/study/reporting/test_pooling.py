@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_the_gain_over_tasks_is_the_mean_of_the_members_own(members: Mapping[str
     assert answers.gain.here == pytest.approx(np.mean([claim.estimate for claim in claims]))
     assert [row for row, _ in pooling.tables(answers)] == ["first", "second"]
     topics = dict.fromkeys(topic for topic, _ in answers.words)
-    assert list(topics) == ["Gain", "Resources", "Distance"]
+    assert list(topics) == ["Gain", "Resources", "Distance", "Fertility"]
 
 
 def test_languages_of_few_resources_gain_more_as_was_planted(members: Mapping[str, Findings]) -> None:
@@ -52,6 +53,21 @@ def test_languages_of_few_resources_gain_more_as_was_planted(members: Mapping[st
     for language in sorted(LOW)[:3]:
         gain = scores[confirmed.headline, language] - scores[confirmed.control, language]
         assert mine[language] == pytest.approx(gain)
+
+
+def test_languages_that_are_cut_finer_gain_more_where_that_was_measured(members: Mapping[str, Findings]) -> None:
+    """Those of few resources, all but Russian; without a measurement the question is not asked."""
+    said = [text for topic, text in pooling.together(members, None).words if topic == "Fertility"]
+    assert said[0].startswith("Languages whose words are cut into more tokens gain more, in these tasks: ")
+    assert "1 more, whose fact is unknown" in said[0]
+
+    def unmeasured(found: Findings) -> Findings:
+        return replace(
+            found, source=replace(found.source, config=found.source.config.model_copy(update={"measured": None}))
+        )
+
+    topics = {topic for topic, _ in pooling.together({k: unmeasured(v) for k, v in members.items()}, None).words}
+    assert topics == {"Gain", "Resources", "Distance"}
 
 
 def test_one_member_says_nothing_of_others(members: Mapping[str, Findings]) -> None:

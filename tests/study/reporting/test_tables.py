@@ -13,7 +13,7 @@ from study.question import rules
 from study.reporting import tables, words
 from study.reporting.findings import Findings, find
 from study.reporting.source import Source, from_ledger
-from study.reporting.tables import Table
+from study.reporting.table import Table
 from study.views import tables as views
 from tests.study.reporting.conftest import build, configured
 
@@ -107,7 +107,38 @@ def test_headline_marks_the_claim(listed: dict[str, Table], found: Findings) -> 
     claim = found.confirmed.claim
     assert claims[0][0].startswith(f"{claim.treatment} − {claim.control}")
     spans = words.span(claim.by_seed), words.span(claim.by_both)
-    assert claims[0][4:8] == (words.points(claim.estimate), "5", *spans)
+    assert claims[0][5:9] == (words.points(claim.estimate), "5", *spans)
+
+
+def test_every_arm_stands_against_the_strongest_control_with_what_it_needs_and_costs(tmp_path: Path) -> None:
+    """Arms that are tuned as hard: the best of each is confirmed, and one is the headline."""
+    space = {
+        "training.learning_rate": {"type": "float", "low": 1e-5, "high": 1e-3, "log": True},
+        "perturbation.method": ["none", "adversarial", "random_perturbation"],
+        "perturbation.epsilon": {
+            "type": "float", "low": 0.05, "high": 0.4, "log": True, "when": {"perturbation.method": "adversarial"},
+        },
+        "alignment.objective": ["none", "word_l2"],
+    }  # fmt: skip
+    arms = {
+        "radius": {"perturbation.method": "adversarial"},
+        "noise": {"perturbation.method": "random_perturbation"},
+        "aligned": {"alignment.objective": "word_l2"},
+    }
+    search = {"mode": "search", "sampler": "random", "replicates": 1, "levels": {}, "trials": 4, "space": space}
+    trial = {"perturbation": {"method": "none"}, "alignment": {"pairs": "django", "steps": 50}}
+    protocol = {"tune_controls": "all", "confirm_seeds": 5}
+    config = configured(name="arms", search={**search, "arms": arms}, trial=trial, protocol=protocol)
+    build(tmp_path, config)
+    found = find(from_ledger("arms", tmp_path))
+    listed = {t.name: t for t in tables.all_tables(found)}["headline"]
+    rows = {row[0]: row[1:3] for row in listed.rows}
+    assert found.confirmed is not None and found.confirmed.headline.startswith("radius (trial ")
+    (noise,), (aligned,) = ([k for k in rows if k.startswith(each)] for each in ("noise (trial ", "aligned (trial "))
+    assert all(f" − {found.confirmed.control} (shown, not claimed)" in each for each in (noise, aligned))
+    assert rows[noise] == ("none", "300") and rows[aligned] == ("parallel", "180 + 300")
+    letters = {row[0].partition(" − ")[2][:9] for row in listed.rows}
+    assert letters == {"control a", "control b", "control c", "control d"}
 
 
 def test_scores_show_supervision_and_what_each_is(listed: dict[str, Table]) -> None:

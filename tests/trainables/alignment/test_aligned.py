@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -16,7 +18,10 @@ from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import materials as materials_of
 from trainables.model.encoder import load_encoder
+from trainables.model.stock import stock
+from trainables.tasks.base import collate
 from trainables.training.loop import run_trial
+from trainables.training.trial import build_model
 
 MINIATURES = Path(__file__).resolve().parents[2] / "data"
 EN = ["A small dog runs home.", "She reads a book.", "We see the red house.", "It is late now.", "He eats an apple."]
@@ -64,6 +69,59 @@ def test_trials_begin_from_the_aligned_encoder(encoder: Path, tmp_path: Path) ->
     assert evaluation.final
 
 
+def test_a_linear_map_stands_behind_the_last_layer_and_only_for_its_own_language(encoder: Path, tmp_path: Path) -> None:
+    """In training and evaluation: of the materials' encoder, and of states that were kept of frozen layers."""
+    config = trial(encoder, tmp_path / "pairs", objective="linear_map")
+    config = apply_point(
+        config, {"encoder.freeze_lower_layers": 2, "encoder.freeze_embeddings": True, "encoder.trim_vocabulary": False}
+    )
+    materials = materials_of.load(config)
+    model = build_model(config, materials, load_encoder(config.encoder, False, materials.encoder_folder))
+    model.eval()
+    plain = load_encoder(config.encoder, False).eval()
+    assert model.encoder.maps is not None
+    number = {code: int(each.languages[0]) for code, each in materials.evaluation["validation"].items()}  # type: ignore[index]
+    assert number == {"en": 0, "de": 1}
+    weight = model.encoder.maps.matrices[1]
+    assert not torch.allclose(weight, torch.eye(len(weight)), atol=0.01)
+    torch.testing.assert_close(weight @ weight.T, torch.eye(len(weight)))
+    for code, encoded in materials.evaluation["validation"].items():
+        batch = collate(materials.shape, encoded, range(2), materials.pad_id)
+        with torch.no_grad(), model.encoder.above_frozen() as seen:
+            states = model.encoder.states(model.embed(batch), batch.layout)
+            plainly = plain.states(plain.embed(batch.input_ids), batch.layout)
+            expected = torch.stack([torch.stack([weight @ x for x in s]) for s in plainly]) if code == "de" else plainly
+            upper, there = model.encoder.upper(seen[0], batch.layout), batch.layout.mask
+            torch.testing.assert_close(states[there], expected[there])
+            torch.testing.assert_close(upper[there], expected[there])
+    with pytest.raises(UserError, match="transformers loads no encoder with maps of languages"):
+        stock(model.encoder, model.head, materials.shape.auto_class)
+    *_, evaluation = run_trial(config, tmp_path / "trial")
+    assert evaluation.final
+
+
+def test_workers_of_a_trial_load_one_encoder_that_one_of_them_made(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ask at once, neither having it: the second waits for the first, and reads the same bits."""
+    config = trial(encoder, tmp_path / "pairs", seed=77)
+    built, build, together = [], aligned._build, Barrier(2)
+
+    def counted(config: TrialConfig, folder: Path) -> None:
+        built.append(folder)
+        build(config, folder)
+
+    def worker(rank: int) -> dict[str, torch.Tensor]:
+        together.wait(60)
+        return load_pristine(config, False).state_dict()
+
+    monkeypatch.setattr(aligned, "_build", counted)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(worker, range(2))
+    assert len(built) == 1
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_what_makes_another_aligned_encoder(encoder: Path, tmp_path: Path) -> None:
     config = trial(encoder, tmp_path / "pairs")
     same = ({"training.seed": 5}, {"perturbation.method": "adversarial"}, {"encoder.pooling": "first"})
@@ -76,7 +134,7 @@ def test_what_makes_another_aligned_encoder(encoder: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("control", ["shuffled", "source"])
-@pytest.mark.parametrize("objective", ["sentence_contrastive", "word_l2"])
+@pytest.mark.parametrize("objective", ["sentence_contrastive", "word_l2", "linear_map"])
 def test_controls_take_the_same_steps_on_no_translations(
     encoder: Path, tmp_path: Path, control: str, objective: str
 ) -> None:
@@ -99,3 +157,5 @@ def test_what_makes_no_sense_is_refused() -> None:
         TrialConfig.model_validate({"alignment": {"objective": "word_l2"}})
     with pytest.raises(ValueError, match="links are read by objectives on words alone"):
         TrialConfig.model_validate({"alignment": {"objective": "sentence_contrastive", "pairs": "x", "links": "y"}})
+    with pytest.raises(ValueError, match="layer must be null for linear_map"):
+        TrialConfig.model_validate({"alignment": {"objective": "linear_map", "pairs": "x", "layer": 1}})

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from tests.trainables import tiny
-from trainables.alignment import losses, training
+from trainables.alignment import losses, maps, training
+from trainables.alignment.maps import rotation
 from trainables.alignment.sentences import Sentences
 from trainables.alignment.training import Corpus, align, links_of, margin, within
 from trainables.config import AlignmentConfig, EncoderConfig
@@ -145,6 +146,47 @@ def test_without_an_anchor_distances_collapse_and_with_one_they_do_not(config: E
     for anchor in ("parameters", "source_states"):
         held = aligned(config, "word_l2", anchor, steps=150, learning_rate=1e-2, anchor_weight=10.0)[0]
         assert spread(held, config) > 0.1 * before, anchor
+
+
+def test_a_rotation_is_the_best_there_is_and_the_identity_where_nothing_is_known() -> None:
+    """Restated: of 200,000 rotations of the plane none is better; of x in a plane of four dimensions the rest stays."""
+    torch.manual_seed(0)
+    x = torch.randn(50, 2, dtype=torch.float64)
+    y = torch.stack([-x[:, 1], x[:, 0]], 1) + 0.3 * torch.randn(50, 2, dtype=torch.float64)
+    found = rotation(sum((torch.outer(b, a) for a, b in zip(x, y, strict=True)), torch.zeros(2, 2)))
+    angles = torch.linspace(0, 2 * math.pi, 2001, dtype=torch.float64)
+    turns = torch.stack(
+        [torch.stack([angles.cos(), -angles.sin()], -1), torch.stack([angles.sin(), angles.cos()], -1)], 1
+    )
+    distances = [float((x @ w.T - y).square().sum()) for w in turns]
+    assert float((x @ found.T - y).square().sum()) <= min(distances) + 1e-9
+    torch.testing.assert_close(found, turns[int(np.argmin(distances))], atol=0.01, rtol=0.0)
+    wide_x, wide_y = (torch.cat([each, torch.zeros_like(each)], 1) for each in (x, y))
+    wide = rotation(wide_y.T @ wide_x)
+    torch.testing.assert_close(wide[:2, :2], found, atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(wide[2:, 2:], torch.eye(2, dtype=torch.float64))
+
+
+def test_maps_bring_linked_words_together_and_train_nothing(config: EncoderConfig) -> None:
+    encoder, pristine = load_encoder(config, False), load_encoder(config, False)
+    given = AlignmentConfig.model_validate({"objective": "linear_map", "pairs": "x", "batch_size": 5})
+    corpora = {"de": corpus(config), "fr": corpus(config)}
+    result = maps.fit(encoder, corpora, given, CPU)
+    assert encoder.maps is not None and encoder.maps.numbers == {None: 0, "de": 1, "fr": 2}
+    assert all(torch.equal(p, q) for p, q in zip(encoder.parameters(), pristine.parameters(), strict=True))
+    x, y = [], []
+    for i in range(24):
+        each = corpora["de"]
+        for side, states in ((each.source, y), (each.target, x)):
+            batch = side.batch([i], CPU)
+            with torch.no_grad():
+                of_tokens = pristine.states(pristine.embed(batch.input_ids), batch.layout)[0]
+            states += [of_tokens[place] for place in side.firsts[i]]
+    weight = encoder.maps.matrices[1]
+    before = sum(float((a - b).square().sum()) for a, b in zip(x, y, strict=True)) / len(x)
+    after = sum(float((weight @ a - b).square().sum()) for a, b in zip(x, y, strict=True)) / len(x)
+    assert result.first == pytest.approx(before, rel=1e-4) and result.last == pytest.approx(after, rel=1e-3)
+    assert after < 0.7 * before
 
 
 def test_the_seed_decides_everything_and_a_layer_may_be_named(config: EncoderConfig) -> None:

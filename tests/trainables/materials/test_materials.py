@@ -26,6 +26,7 @@ from trainables.errors import UserError
 from trainables.layout import Layout
 from trainables.loading import apply_point
 from trainables.materials import materials as module
+from trainables.materials import vocabulary
 from trainables.materials.keys import copies_key, materials_key
 from trainables.materials.materials import Materials, added_rows, load, prepare, prepared
 from trainables.materials.weights import trained
@@ -132,6 +133,24 @@ def test_rows_and_labels_are_those_of_the_files(config: TrialConfig) -> None:
         assert [LABELS[encoded.item_labels(i)[0]] for i in range(len(encoded))] == [label for _, label in ROWS[name]]
         assert encoded.rows.tolist() == list(range(len(ROWS[name])))
     assert (materials.pad_id, materials.uses_segments, materials.originals) == (1, False, None)
+
+
+@pytest.mark.parametrize("trim", [True, False])
+def test_how_languages_are_cut_is_measured_on_the_rows(config: TrialConfig, data: Path, trim: bool) -> None:
+    """A token a word here, and of Thai no words; of training counts what `max_length` leaves, so no sixth word."""
+    write(data, {"validation.sw": [("paka the dog away", "yes")], "validation.th": [("paka", "yes")], "test.fr": []})
+    write(data, {"test.fr": [("the", "no")], "test.th": [("the", "no")]})
+    config = apply_point(config, {"encoder.trim_vocabulary": trim, "task.max_length": 8})
+    write(data, {"train.en": [("the cat sat", "yes"), ("a dog ran far far rannte away", "no")]})
+    found = vocabulary.measured(config)
+    assert found == {
+        "en": {"fertility": 1.0, "overlap": 1.0},
+        "de": {"fertility": 1.0, "overlap": 1 / 8},
+        "sw": {"fertility": 1.0, "overlap": 2 / 4},
+        "th": {"fertility": None, "overlap": 0.0},
+    }
+    both = vocabulary.measured(config, ("validation", "test"))
+    assert both == {**found, "fr": {"fertility": 1.0, "overlap": 1.0}}, "of test what validation has not"
 
 
 @pytest.mark.parametrize("trim", [True, False])

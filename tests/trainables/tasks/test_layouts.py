@@ -158,6 +158,46 @@ def test_files_of_the_catalogue_are_found_as_they_were_published(tmp_path: Path)
     assert asks("xquad", "test") == {"en": ["usual"]}
 
 
+def test_xglue_has_copies_of_three_tasks(tmp_path: Path) -> None:
+    """Headerless dev and test files of XNLI beside MultiNLI, whose label is spelt otherwise; a quote is text."""
+    pairs = "id\tsentence1\tsentence2\tlabel\n1\t{0}\tb\t1\n"
+    folder = tmp_path / "xglue_full_dataset"
+    tree(
+        folder,
+        {
+            "XNLI/multinli.train.en.tsv": 'premise\thypo\tlabel\n"a\tb\tcontradictory\nc\td\tneutral\n',
+            "XNLI/en.dev": "e\tf\tcontradiction\n",
+            "XNLI/de.dev": "g\th\tcontradictory\r\n",
+            "XNLI/de.test": "i\tj\tentailment",
+            "PAWSX/en/train.tsv": pairs.format("en train"),
+            "PAWSX/en/dev_2k.tsv": pairs.format("en dev"),
+            "PAWSX/de/dev_2k.tsv": pairs.format("de dev"),
+            "PAWSX/de/translated_train.tsv": pairs.format("no"),
+            "MLQA/squad1.1/train-v1.1.json": squad(asked("train")),
+            "MLQA/MLQA_V1/dev/dev-context-en-question-en.json": squad(asked("en dev")),
+            "MLQA/MLQA_V1/dev/dev-context-de-question-de.json": squad(asked("de dev")),
+            "MLQA/MLQA_V1/dev/dev-context-de-question-en.json": squad(asked("no")),
+            "NER/en.dev": "Ada B-PER\n",
+        },
+    )
+    for inside in (folder, folder / "XNLI"):
+        task = load_task(TaskConfig(name="xnli", data_dir=inside, target_languages=("de",)), ("train", "validation"))
+        assert task.rows["train"]["en"] == [
+            {"text": '"a', "text_pair": "b", "label": 2},
+            {"text": "c", "text_pair": "d", "label": 1},
+        ]
+        assert [task.rows["validation"][k][0]["label"] for k in ("en", "de")] == [2, 2]
+    xnli = TaskConfig(name="americasnli", data_dir=folder, target_languages=())
+    assert texts(xnli, "validation") == {"en": ["e"]}, "a task that borrows them finds them too"
+    pawsx = TaskConfig(name="pawsx", data_dir=folder)
+    assert texts(pawsx, "validation") == {"en": ["en dev"], "de": ["de dev"]} and texts(pawsx, "train")["en"] == [
+        "en train"
+    ]
+    mlqa = TaskConfig(name="mlqa", data_dir=folder)
+    assert texts(mlqa, "validation", "question") == {"en": ["en dev"], "de": ["de dev"]}
+    assert texts(mlqa, "train", "question") == {"en": ["train"]}
+
+
 def test_where_all_layouts_were_looked_for_is_said(tmp_path: Path) -> None:
     tree(tmp_path, {"xquad/README.md": "", "squad/train-v1.1.json": squad(asked("train"))})
     config = TaskConfig(name="xquad", data_dir=tmp_path)

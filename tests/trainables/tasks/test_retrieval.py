@@ -14,7 +14,6 @@ import torch
 from trainables.config import TaskConfig
 from trainables.errors import UserError
 from trainables.tasks.base import RowError, collate
-from trainables.tasks.mewslix import Mention, read_entities, read_mentions
 from trainables.tasks.ranking import average_precision, reciprocal_rank, top_k
 from trainables.tasks.retrieval import SCALE, Retrieval, sentence_at
 from trainables.tasks.span import SpanAnswering
@@ -29,10 +28,14 @@ def unit(rows: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     return array / np.linalg.norm(array, axis=1, keepdims=True)
 
 
-def embeddings(encoded: Any, shape: Retrieval, vectors: torch.Tensor) -> list[Any]:
-    """Predictions out of given vectors (items, 2, d)."""
-    labels = shape.collate_labels([encoded.item_labels(j) for j in range(len(encoded))], 1)
-    return shape.predict(torch.nn.functional.normalize(vectors, dim=-1), labels)
+def found(rows: Any, encoded: Any, shape: Retrieval, vectors: torch.Tensor) -> list[Any]:
+    """Predictions out of given vectors (items, 2, d), by a full sort."""
+    queries, candidates = torch.nn.functional.normalize(vectors, dim=-1).unbind(1)
+    searched = shape.searched(rows, encoded, range(len(encoded)))
+    order = (queries @ candidates[list(searched.candidates.values())].T).argsort(-1, descending=True)
+    names = list(searched.candidates)
+    ranked = {i: [names[k] for k in order[i].tolist()][: searched.depth] for i in searched.queries}
+    return [ranked.get(i) for i in range(len(encoded))]
 
 
 def test_search_is_exact_in_blocks_of_any_size() -> None:
@@ -132,7 +135,7 @@ def test_miniature_pairs_by_hand(miniatures: Path, tokenizer: Any) -> None:
     assert isinstance(task.shape, Retrieval)
     # Queries 0 and 1 are nearest to their own candidates, query 2 to candidate 0.
     vectors = torch.tensor([[[1.0, 0.0], [1.0, 0.1]], [[0.0, 1.0], [0.1, 1.0]], [[1.0, 0.2], [-1.0, 0.0]]])
-    predictions = embeddings(encoded, task.shape, vectors)
+    predictions = found(rows, encoded, task.shape, vectors)
     json.dumps(predictions)
     assert task.shape.score(rows, encoded, predictions, "sw") == {"accuracy": (pytest.approx(2 / 3), 3)}
     assert task.shape.row_scores(rows, encoded, predictions, "sw") == {0: (1.0, 1.0), 1: (1.0, 1.0), 2: (0.0, 1.0)}
@@ -151,7 +154,7 @@ def test_miniature_paragraphs_by_hand(miniatures: Path, tokenizer: Any) -> None:
     # Both questions at angle 0. Candidates by angle: de_0_0 at 10°, de_0_1 at 50°, en_0_0 at 30°, en_0_1 at 20°.
     angles = torch.tensor([0.0, 0.0, 10.0, 50.0, 30.0, 20.0]).deg2rad()
     vectors = torch.stack([angles.cos(), angles.sin()], dim=-1)[:, None].expand(-1, 2, -1)
-    predictions = embeddings(encoded, task.shape, vectors)  # type: ignore[arg-type]
+    predictions = found(rows, encoded, task.shape, vectors)  # type: ignore[arg-type]
     # Ranking: de_0_0, en_0_1, en_0_0, de_0_1. First question: ranks 1 and 3; second: 2 and 4.
     expected = ((1 + 2 / 3) / 2 + (1 / 2 + 2 / 4) / 2) / 2
     assert task.shape.score(rows, encoded, predictions, "de") == {"map_at_20": (pytest.approx(expected), 2)}
@@ -217,54 +220,6 @@ def test_tatoeba_and_lareqa_load(shared_data: Path, tokenizer: Any) -> None:
             assert all(len(query["targets"]) >= 3 for query in row["queries"]), code
     with pytest.raises(UserError, match="lareqa is not on the hub; name a folder"):
         load_task(TaskConfig(name="lareqa"), ("test",))
-
-
-def mewslix(folder: Path) -> Path:
-    """A published archive in miniature: three entities, two mentions in one Swahili document."""
-    text = "Rais alifika. Jiji la Lima {ni} kubwa."
-    spans = [{"start": 0, "end": 13}, {"start": 14, "end": 38}]
-    context = {
-        "document_title": "t", "document_url": "u", "document_id": "Q9", "language": "sw", "text": text,
-        "sentence_spans": spans,
-    }  # fmt: skip
-    mentions = [
-        {"example_id": "m1", "entity_id": "Q2", "mention_span": {"start": 22, "end": 26, "text": "Lima"}},
-        {"example_id": "m2", "entity_id": "Q1", "mention_span": {"start": 0, "end": 4, "text": "Rais"}},
-    ]
-    write_lines(folder / "wikinews_mentions-test.jsonl", [{"context": context, "mentions": mentions}])
-    entities = [
-        {"entity_id": f"Q{i}", "description": f"A  thing.\nNumber {i}. More.", "sentence_spans": [
-            {"start": 0, "end": 9}, {"start": 10, "end": 19}]}
-        for i in (1, 2, 3)
-    ]  # fmt: skip
-    write_lines(folder / "candidate_set_entities.jsonl", entities)
-    return folder
-
-
-def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def test_mewslix_mentions_and_entities_are_put_as_the_baseline_puts_them(tmp_path: Path) -> None:
-    folder = mewslix(tmp_path)
-    assert read_mentions(folder / "wikinews_mentions-test.jsonl") == {
-        "sw": [
-            Mention("m1", "Lima: Jiji la { Lima } (ni) kubwa.", "Q2"),
-            Mention("m2", "Rais: { Rais } alifika.", "Q1"),
-        ]
-    }
-    texts = {name: f"A thing. Number {name[1:]}." for name in ("Q1", "Q2", "Q3")}
-    assert read_entities(folder / "candidate_set_entities.jsonl") == texts
-
-
-def test_malformed_mewslix_files_are_named(tmp_path: Path) -> None:
-    path = mewslix(tmp_path) / "wikinews_mentions-test.jsonl"
-    path.write_text(path.read_text().replace('"text": "Lima"', '"text": "Roma"'))
-    with pytest.raises(UserError, match=r'test\.jsonl:1: a mention must stand in its text \(got "Roma"\)'):
-        read_mentions(path)
-    write_lines(path, [{"context": {}}])
-    with pytest.raises(UserError, match=r"test\.jsonl:1: must have"):
-        read_mentions(path)
 
 
 def test_paragraphs_must_be_the_same_in_all_languages(miniatures: Path, tmp_path: Path) -> None:

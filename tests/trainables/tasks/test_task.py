@@ -281,7 +281,7 @@ def test_the_catalogue_is_whole() -> None:
         assert definition.description, name
         assert definition.licence, name
         assert definition.citation, name
-        without = name in ("intents_areas", "lareqa", "taxi1500", "xsid")
+        without = name in ("intents_areas", "lareqa", "mewslix", "taxi1500", "xsid")
         elsewhere = definition.builtin is not None or definition.crossed or without
         assert (definition.hub is None) == elsewhere, name
         assert {languages.base(code) for code in definition.codes} <= set(languages.table()), name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from trainables.errors import shown
@@ -13,10 +13,10 @@ from trainables.tasks.formats.reading import Raw, Reading
 from trainables.tasks.formats.source import Source, ended
 
 
-def read_lines(source: Source, reading: Reading) -> Iterator[Raw]:
-    """An object on each line that is not blank."""
+def read_lines(source: Source, reading: Reading, wanted: Callable[[str], bool] = bool) -> Iterator[Raw]:
+    """An object on each line that is not blank, or that is `wanted`."""
     for place, line in source.lines():
-        if line.strip():
+        if line.strip() and wanted(line):
             yield place, _row(ended(line))
 
 

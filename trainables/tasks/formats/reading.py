@@ -9,7 +9,7 @@ from typing import Any, Literal
 from trainables.errors import UserError
 from trainables.tasks.base import DataError, RowError
 
-FormatName = Literal["jsonl", "json", "squad", "csv", "tsv", "text", "conll", "conllu", "parquet", "arrow"]
+FormatName = Literal["jsonl", "json", "squad", "csv", "tsv", "text", "conll", "conllu", "parquet", "arrow", "mewslix"]
 """What a format is called in ``format:``."""
 
 Located = tuple[str, dict[str, Any]]

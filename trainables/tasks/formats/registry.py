@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import UserError
-from trainables.tasks.formats import columnar, conll, conllu, delimited, json_rows, lines, squad
+from trainables.tasks.formats import columnar, conll, conllu, delimited, json_rows, lines, mewslix, squad
 from trainables.tasks.formats.reading import FormatName, Located, Raw, Reading, sound
 from trainables.tasks.formats.source import PACKED, Source
 
@@ -25,7 +25,11 @@ READERS: Mapping[FormatName, Callable[[Source, Reading], Iterator[Raw]]] = {
     "conllu": conllu.read,
     "parquet": columnar.read_parquet,
     "arrow": columnar.read_arrow,
+    "mewslix": mewslix.read,
 }
+
+BESIDE: Mapping[FormatName, Callable[[Path], tuple[Path, ...]]] = {"mewslix": mewslix.beside}
+"""Files that those of a format refer to."""
 
 SURE: Mapping[str, FormatName] = {
     ".jsonl": "jsonl",

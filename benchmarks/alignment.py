@@ -1,0 +1,111 @@
+"""How well words are linked, and what alignment does to translations that it was not trained on.
+
+    python benchmarks/alignment.py links FOLDER       # awesome-align's gold pairs, PAIR.src-tgt and PAIR.gold
+    python benchmarks/alignment.py margin [OBJECTIVE] [STEPS]   # needs home-assistant-frontend
+
+`links` prints the alignment error rate of the built-in aligner with the embedded encoder, by layer, before links are
+made one to one. `margin` aligns the embedded encoder, and prints by language how far the mean cosine of held-out
+translations is above that of sentences shifted by one, before and after.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from trainables.alignment import maps, pairs, training
+from trainables.alignment.sentences import Sentences
+from trainables.alignment.training import Corpus
+from trainables.alignment.words import Links, error_rate, mutual
+from trainables.config import AlignmentConfig, EncoderConfig
+from trainables.model.encoder import Encoder, load_encoder, load_tokenizer
+from trainables.model.families import number_of
+
+LAYERS = (6, 8, 10)
+LANGUAGES = ("cy", "de", "es", "fi", "fr", "ga", "hu", "is", "ja", "ko", "ml", "ne", "ru", "tr", "vi", "zh-CN")
+HELD_OUT, TRAINED = 60, 240
+"""Pairs of each language."""
+
+CPU = torch.device("cpu")
+
+
+@torch.no_grad()
+def links(folder: Path) -> None:
+    """A line for each set of gold pairs."""
+    config = EncoderConfig()
+    encoder, tokenizer = load_encoder(config, False), load_tokenizer(config)
+    print(f"{'pairs':>6}{'number':>8}" + "".join(f"{f'layer {layer}':>10}" for layer in LAYERS))
+    for file in sorted(folder.glob("*.src-tgt")):
+        lines = [line.split(" ||| ") for line in file.read_text(encoding="utf-8").split("\n") if line]
+        one, two = (
+            Sentences.of_words([[w for w in line[side].split(" ") if w] for line in lines], tokenizer, 512)
+            for side in (0, 1)
+        )
+        gold = file.with_suffix(".gold").read_text(encoding="utf-8").splitlines()
+        sure, possible = ([_gold(line, mark) for line in gold] for mark in "-p")
+        rates = [error_rate(_linked(encoder, one, two, layer), sure, possible) for layer in LAYERS]
+        print(f"{file.stem:>6}{len(lines):>8}" + "".join(f"{rate:>10.1%}" for rate in rates), flush=True)
+
+
+def _gold(line: str, mark: str) -> Links:
+    """Links of a line, which are counted from 1 there; `mark`: sure ones ``i-j``, or merely possible ones ``ipj``."""
+    return frozenset((int(i) - 1, int(j) - 1) for i, j in (item.split(mark) for item in line.split() if mark in item))
+
+
+def _linked(encoder: Encoder, one: Sentences, two: Sentences, layer: int) -> list[Links]:
+    found = []
+    for i in range(len(one.ids)):
+        states = []
+        for side in (one, two):
+            batch = side.batch([i], CPU)
+            firsts = torch.from_numpy(side.firsts[i])
+            whole = encoder.states_at(encoder.embed(batch.input_ids), batch.layout, layer)[0]
+            states.append((whole[firsts[firsts >= 0]], torch.nonzero(firsts >= 0).flatten().tolist()))
+        (x, left), (y, right) = states
+        found.append(frozenset((left[a], right[b]) for a, b in mutual(x @ y.T)))
+    return found
+
+
+def margin(objective: str, steps: int) -> None:
+    """A line for each language, and what it took."""
+    config = EncoderConfig()
+    encoder, tokenizer = load_encoder(config, False), load_tokenizer(config)
+    settings = {"pairs": "home-assistant-frontend", "steps": steps, "batch_size": 16}
+    alignment = AlignmentConfig.model_validate({"objective": objective, **settings})
+    found = pairs.load("home-assistant-frontend", "en", LANGUAGES)
+    apart = {code: each[-HELD_OUT:] for code, each in found.items()}
+    tested = {pairs.normalised(text) for each in apart.values() for p in each for text in (p.source, p.target)}
+    kept, _ = pairs.without({code: each[:-HELD_OUT] for code, each in found.items()}, tested)
+
+    def side(texts: list[str], language: str) -> Sentences:
+        numbers = encoder.language_numbers
+        return Sentences.of(texts, tokenizer, 96, number_of(language, numbers) if numbers else None)
+
+    def corpus(each: list[pairs.Pair], code: str, linked: bool) -> Corpus:
+        one, two = side([p.source for p in each], "en"), side([p.target for p in each], code)
+        return Corpus(one, two, training.links_of(encoder, one, two, None, CPU) if linked else None)
+
+    def margins() -> dict[str, float]:
+        return {code: training.margin(encoder, corpus(each, code, False), CPU) for code, each in apart.items()}
+
+    began, before = time.process_time(), margins()
+    corpora = {code: corpus(each[:TRAINED], code, alignment.links_words) for code, each in kept.items()}
+    align = maps.fit if objective == "linear_map" else training.align
+    align(encoder, corpora, alignment, CPU, print)
+    after = margins()
+    print(f"{'language':>9}{'pairs':>7}{'before':>8}{'after':>8}{'rise':>8}")
+    for code in sorted(before):
+        size = len(corpora[code].source.ids)
+        print(f"{code:>9}{size:>7}{before[code]:>8.3f}{after[code]:>8.3f}{after[code] - before[code]:>8.3f}")
+    print(f"{time.process_time() - began:.0f} s of CPU")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "links":
+        links(Path(sys.argv[2]))
+    else:
+        name, *count = sys.argv[2:] or ["sentence_contrastive"]
+        margin(name, int(count[0]) if count else 60)

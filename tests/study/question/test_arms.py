@@ -1,0 +1,107 @@
+"""Arms as data: what they hold of a space, what is refused, and which are left out where words or pairs are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.planning import doctor
+from study.question import arms, checks
+from study.question.catalogue import in_full
+from study.question.config import StudyConfig
+from trainables.errors import UserError
+from trainables.loading import validate
+
+SPACE = {
+    "training.learning_rate": {"type": "float", "low": 1e-5, "high": 1e-3, "log": True},
+    "perturbation.method": ["none", "adversarial", "sam"],
+    "perturbation.epsilon": {"type": "float", "low": 0.1, "high": 0.4, "when": {"perturbation.method": "adversarial"}},
+    "augmentation.method": ["none", "synonyms"],
+}
+
+
+def study(named: dict[str, Any], tune: bool | str = "all", **more: Any) -> StudyConfig:
+    search = {"space": SPACE, "trials": 4, "arms": named, **more.pop("search", {})}
+    return validate(StudyConfig, {"name": "x", "search": search, "protocol": {"tune_controls": tune}, **more})
+
+
+RADIUS = {"radius": {"perturbation.method": "adversarial"}}
+
+
+def test_an_arm_holds_its_part_of_the_space() -> None:
+    sharp = study({**RADIUS, "sharp": {"perturbation.method": "sam"}})
+    spaces = arms.spaces(sharp)
+    assert {name: [d.path for d in space.searched] for name, space in spaces.items()} == {
+        "radius": ["training.learning_rate", "perturbation.epsilon"],
+        "sharp": ["training.learning_rate"],
+    }
+    assert spaces["radius"]["augmentation.method"].choices == ("none",)
+    assert not spaces["radius"].conditional
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (study({"radius": {"perturbation.methods": "adversarial"}}), "radius: perturbation.methods: must be a dim"),
+        (study({"radius": {"perturbation.method": "vat"}}), "radius: perturbation.method: the dimension takes none"),
+        (study({"none": {"perturbation.method": "none"}}), "none: must be a treatment; the unperturbed arm is control"),
+        (study({"none": {}}), "none: must pin something; the unperturbed arm is control"),
+        (study({**RADIUS, "twin": RADIUS["radius"]}), "twin: pins what radius does"),
+        (study({"The Radius": RADIUS["radius"]}), "a name is of lower-case letters"),
+        (study(RADIUS, search={"patience": 2}), "search.patience: arms have as many trials as each other"),
+        (study(RADIUS, search={"mode": "design", "sampler": "sobol"}), "search.arms: each has a search of its own"),
+        (study(RADIUS, search={"optional_arms": ["radios"]}), "must name an arm, did you mean 'radius'"),
+        (study({}, "forward_equivalents"), "protocol.tune_controls: needs search.arms"),
+        (
+            study(RADIUS, "forward_equivalents", trial={"training": {"budget": {"epochs": 2}}}),
+            "needs trial.training.budget in steps or forward_equivalents .got 2 epochs",
+        ),
+        (
+            study(RADIUS, search={"space": {k: v for k, v in SPACE.items() if k != "augmentation.method"}
+                                  | {"augmentation.method": "synonyms"}}),
+            "radius: augmentation.method: must be named, the space has no .none.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_no_arm_is_one_line(config: StudyConfig, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        checks.check(config)
+
+
+def test_an_optional_arm_without_its_words_or_pairs_is_left_out_and_says_why(tmp_path: Path) -> None:
+    words, pairs = tmp_path / "words.json", tmp_path / "pairs"
+    space = {**SPACE, "alignment.objective": ["none", "word_l2"]}
+    named = {
+        **RADIUS,
+        "synonyms": {"augmentation.method": "synonyms"},
+        "aligned": {"alignment.objective": "word_l2"},
+    }
+    trial = {"augmentation": {"resource": str(words)}, "alignment": {"pairs": str(pairs)}}
+
+    def loaded(optional: list[str]) -> StudyConfig:
+        return in_full(study(named, trial=trial, search={"space": space, "optional_arms": optional}))
+
+    missing = loaded(["synonyms", "aligned"])
+    assert arms.names(missing) == ["radius"]
+    assert missing.search.left_out["synonyms"].startswith("augmentation.resource: cannot be read")
+    assert missing.search.left_out["aligned"].startswith("alignment.pairs: must be a folder or file of sentence pairs")
+    checks.check(missing)
+    assert doctor.brief(missing)[0].startswith("arm synonyms is left out: augmentation.resource: cannot be read")
+    words.write_text('{"dog": ["hound"]}', encoding="utf-8")
+    pairs.mkdir()
+    assert loaded(["synonyms", "aligned"]).search.left_out == {}
+    assert arms.names(loaded([])) == list(named)
+
+
+def test_what_a_trial_of_an_arm_costs() -> None:
+    """In trainings of the unperturbed base, whose step is 3 passes; an aligned encoder is paid for once."""
+    trial = {"training": {"budget": {"steps": 10}}, "alignment": {"pairs": "django", "steps": 5}}
+    config = study(RADIUS, search={"space": {**SPACE, "alignment.objective": ["none", "word_l2"]}}, trial=trial)
+    assert arms.cost(config, {"perturbation.method": "adversarial", "perturbation.ascent_steps": 3}) == 3.0
+    assert arms.cost(config, {"training.budget.steps": 20}) == 2.0
+    aligned = {"alignment.objective": "word_l2"}
+    assert arms.aligning(config, [aligned, aligned]) == 1.0
+    assert arms.aligning(config, [aligned, {**aligned, "alignment.steps": 10}]) == 3.0
+    assert arms.aligning(config, [{"alignment.objective": "linear_map"}, {}]) == 0.0

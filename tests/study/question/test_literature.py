@@ -1,0 +1,83 @@
+"""Published scores: what is shipped of them, and which stand beside a study."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from study.question import catalogue, literature, suites
+from study.question.checks import check
+from study.question.config import StudyConfig
+from trainables.errors import UserError
+from trainables.tasks import definition
+
+OWN = {"name": "mine", "where": "a thesis, table 2", "values": {"en": 80.0, "sw": 66.0}}
+
+
+def study(*overrides: str, recipe: str = "xtreme_r_xnli") -> StudyConfig:
+    return catalogue.study_config(recipe, overrides)
+
+
+def test_what_is_shipped_is_of_known_tasks_and_encoders_and_names_its_place() -> None:
+    from trainables.model.catalogue import entries
+
+    rows = literature.shipped()
+    assert {row.task for row in rows} <= set(definition.catalogue())
+    assert {row.encoder for row in rows} <= set(entries())
+    assert all(row.where and row.confidence and row.metric and row.source_language == "en" for row in rows)
+    keys = [(row.name, row.task, row.encoder, row.metric) for row in rows]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_printed_mean_is_that_of_its_values_unless_the_row_says_why() -> None:
+    for row in literature.shipped():
+        if row.average is not None:
+            mean = sum(row.values.values()) / len(row.values)
+            slip = any("swapped" in told or "slip" in told for told in row.differs)
+            assert slip or abs(mean - row.average) < 0.1, row
+
+
+def test_a_study_has_what_is_published_of_its_task_and_encoder() -> None:
+    assert [row.name for row in literature.of_study(study())] == ["conneau2020"]
+    other = study("trial.encoder.name_or_path=microsoft/mdeberta-v3-base")
+    assert [row.name for row in literature.of_study(other)] == ["he2021"]
+    assert literature.of_study(study("reference=[]")) == ()
+    assert literature.of_study(study("trial.task.source_language=de")) == ()
+    assert literature.of_study(study(recipe="quickstart")) == ()
+
+
+def test_one_s_own_values_stand_beside_too() -> None:
+    config = study().model_copy(update={"reference": ("conneau2020", literature.Published.model_validate(OWN))})
+    assert [row.name for row in literature.of_study(config)] == ["conneau2020", "mine"]
+    check(config)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("conneau2019", "reference: conneau2019 has nothing of xnli, xlm-roberta-base, but: xnli, FacebookAI/xlm-mlm"),
+        ("conneau2021", "reference: no such publication is shipped, did you mean 'conneau2020'? (got \"conneau2021\")"),
+        ({**OWN, "task": "mlqa"}, "reference[0]: mine is of another task (got mlqa, the encoder)"),
+        (
+            {**OWN, "encoder": "google/rembert"},
+            "reference[0]: mine is of another encoder (got the task, google/rembert)",
+        ),
+        ({**OWN, "values": {"en": 0.8}}, "reference[0].values: must be in percent"),
+    ],
+)
+def test_what_is_named_and_does_not_agree_is_refused(given: Any, line: str) -> None:
+    config = StudyConfig.model_validate({**study().model_dump(), "reference": [given]})
+    with pytest.raises(UserError) as error:
+        check(config)
+    assert any(each.startswith(line) for each in error.value.lines)
+
+
+def test_of_what_a_suite_names_each_member_has_what_agrees_with_it() -> None:
+    members = suites.expand(suites.asked("xtreme_r"))
+    assert {name for name, config in members.items() if literature.of_study(config)} == {"xnli", "mlqa"}
+    assert suites.expand(suites.asked("xtreme_r", ["trial.encoder.name_or_path=offline:e5-small"]))
+    with pytest.raises(UserError, match="no such publication is shipped"):
+        suites.expand(suites.asked("xtreme_r", ["reference=[nobody1999]"]))
+    with pytest.raises(UserError, match=r"reference\[0\]\.task: must be named in a suite"):
+        suites.expand(suites.asked("xtreme_r", ["reference=[{name: a, where: b, values: {en: 80}}]"]))
