@@ -235,6 +235,9 @@ class ViewConfig(Config):
     """`mvr`: weight of the divergence between the two (lambda)."""
     temperature: Positive = 1.0
     """`mvr`: what the first view's logits are divided by in it (T)."""
+    masks: Literal["one", "two"] = "one"
+    """Dropout masks of the two: `one`, as all passes of a step share, so that they differ by the text alone; or `two`,
+    as in the authors' code, which adds `rdrop` to it."""
 
 
 class PerturbationConfig(Config):

@@ -100,7 +100,7 @@ def _bounded(
     config: StudyConfig, space: Space, trials: int, control: str | None = None, arm: str | None = None
 ) -> Bounded:
     search = _proposer(config, space, trials, control, arm)
-    return Bounded(search, partial(treatments.left, config, space, trials=trials))
+    return Bounded(search, partial(treatments.left, config, trials, trials if space.points is None else space.points))
 
 
 def _proposer(config: StudyConfig, space: Space, trials: int, control: str | None, arm: str | None = None) -> Proposer:

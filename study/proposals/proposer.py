@@ -69,24 +69,32 @@ class Bounded:
     def __init__(self, inner: Proposer, left: Callable[[Sequence[Point]], int]) -> None:
         self.inner, self.left = inner, left
         self._points: list[Point] = []
+        self._remaining: int | None = None
+        """As of these points; None: not counted yet."""
 
     def remaining(self) -> int:
-        return self.left(self._points)
+        if self._remaining is None:
+            self._remaining = self.left(self._points)
+        return self._remaining
 
     def propose(self, number: int) -> Proposed:
         proposed = self.inner.propose(number)
-        self._points.append(proposed.point)
+        self._note(proposed.point)
         return proposed
 
     def restore(self, number: int, proposed: Proposed, feedback: Feedback) -> None:
         self.inner.restore(number, proposed, feedback)
-        self._points.append(proposed.point)
+        self._note(proposed.point)
 
     def report(self, number: int, step: int, value: float) -> bool:
         return self.inner.report(number, step, value)
 
     def tell(self, number: int, feedback: Feedback) -> None:
         self.inner.tell(number, feedback)
+
+    def _note(self, point: Point) -> None:
+        self._points.append(point)
+        self._remaining = None
 
 
 class Fixed:

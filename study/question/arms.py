@@ -61,19 +61,17 @@ def effort(config: StudyConfig) -> str:
             return "they share the trials"
 
 
-def left(config: StudyConfig, space: Space, asked: Sequence[Point], trials: int) -> int:
-    """Trials that a search over a space has left, given the points it has proposed.
+def left(config: StudyConfig, trials: int, most: int, asked: Sequence[Point]) -> int:
+    """Trials that a search has left, given the points it has proposed; `most` is how many points there are for it.
 
     `trials` is what each has by number. Under ``tune_controls: forward_equivalents`` that is how many unperturbed ones
-    it may cost, to the nearest trial and one at least: an upper bound until the last. A space with fewer points than
-    that has no more.
+    it may cost, to the nearest trial and one at least: an upper bound until the last.
     """
-    most = trials if space.points is None else min(trials, space.points)
     if config.protocol.tune_controls != EQUAL_COST or not asked:
-        return max(0, most - len(asked))
+        return max(0, min(trials, most) - len(asked))
     paid = [cost(config, {**rules.off(config), **point}) for point in asked]
     spent = sum(paid) + aligning(config, asked)
-    return max(0, min(most - len(asked), round((trials - spent) / (sum(paid) / len(paid)))))
+    return max(0, min(min(trials, most) - len(asked), round((trials - spent) / (sum(paid) / len(paid)))))
 
 
 def cost(config: StudyConfig, point: Point) -> float:

@@ -302,10 +302,11 @@ def languages(table: pd.DataFrame, is_error: bool = False) -> str:
     if fewest < FEWEST_SEEDS:
         return f"None of {n} languages can be judged with {fewest} seed{'s' * (fewest != 1)}."
     both, seed = (_movers(table, column) for column in ("q_both", "q_seed"))
+    is_whole = "p_examples" in table and table["p_examples"].isna().all()
     text = (
         f"Of {n} languages, each for itself and corrected for their number (false discovery rate 5 %), "
         f"{_counted(both[0], 'gain')} and {_counted(both[1], 'lose')}, "
-        f"{'seeds and test sentences both' if table['p_examples'].notna().any() else 'seeds alone'} counted"
+        f"{'seeds alone' if is_whole else 'seeds and test sentences both'} counted"
     )
     if len(seed[0]) > len(both[0]) or len(seed[1]) > len(both[1]):
         text += f"; on these very sentences {len(seed[0])} gain and {len(seed[1])} lose"

@@ -8,4 +8,5 @@ store      where rows are: files, hub, or built in; formats: as published (words
 heads      the dependency heads of words, and where tokens stand in their trees
 base       what a shape is; shapes: which one a definition has; encoding: text to arrays; answers, chunks: scores
 classification, choice, tagging, span, retrieval, relevance  the shapes; ranking: the scores of ranked lists
+tokenising text to arrays by several processes
 """

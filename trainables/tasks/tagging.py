@@ -10,6 +10,7 @@ compared with published numbers (Vietnamese: .560, of a token accuracy of .641),
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,13 @@ import numpy.typing as npt
 from trainables.batch import Encoded
 from trainables.errors import UserError, shown
 from trainables.lazy import functional, torch
+from trainables.model.by_word import ByWord
 from trainables.model.resegmenting import undrawn
 from trainables.syntax.trees import within
 from trainables.tasks.base import IGNORED, Places, Row, RowError, TaskShape, renumbered
 from trainables.tasks.chunks import ChunkCounts, after_hyphen, after_letter, count_chunks
 from trainables.tasks.classification import kl_divergence
-from trainables.tasks.encoding import chunks
+from trainables.tasks.encoding import CHUNK, chunks
 from trainables.tasks.fields import field, label_indices
 from trainables.tasks.heads import HOW, heads_in, parents_of_words
 
@@ -72,15 +74,19 @@ class Tagging(TaskShape):
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         ids, special, labels = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)], [np.zeros(0, np.int64)]
-        lengths, owners, words = [0], list[int](), list[list[int | None]]()
-        for chunk in chunks(enumerate(rows)):
-            for owner, item_ids, item_special, item_labels, item_words in _items(chunk, tokenizer, max_length):
-                ids.append(np.asarray(item_ids, dtype=np.int32))
-                special.append(np.asarray(item_special, dtype=np.bool_))
-                labels.append(np.asarray(item_labels, dtype=np.int64))
-                lengths.append(len(item_ids))
-                owners.append(owner)
-                words.append(item_words)
+        lengths, owners, words = [0], list[int](), list[Sequence[int | None]]()
+        by_word: ByWord | None = None
+        parsed = any(heads_in(row, self) for row in rows)  # then each token's word is needed, which the tokenizer knows
+        for number, chunk in enumerate(chunks(enumerate(rows))):
+            items = _by_word(chunk, by_word, tokenizer, max_length)
+            if number == 0 and len(chunk) == CHUNK and not parsed:
+                by_word = _as_good(ByWord.of(tokenizer, False, max_length), chunk, items, tokenizer, max_length)
+            ids.append(np.frombuffer(b"".join([each[1] for each in items]), np.int32))
+            special.append(np.frombuffer(b"".join([each[2] for each in items]), np.bool_))
+            labels += [each[3] for each in items]
+            lengths += [len(each[2]) for each in items]
+            owners += [each[0] for each in items]
+            words += [each[4] for each in items]
         offsets = np.cumsum(np.asarray(lengths, dtype=np.int64))
         return Encoded(
             ids=np.concatenate(ids),
@@ -180,10 +186,45 @@ class Tagging(TaskShape):
         return [self.labels[tag] for tag in tags]
 
 
-def _items(
-    rows: Sequence[tuple[int, Row]], tokenizer: Any, max_length: int
-) -> Iterator[tuple[int, list[int], list[int], list[int], list[int | None]]]:
-    """(row, ids, special, labels, the words of the tokens) of every item of some rows."""
+_Item = tuple[int, bytes, bytes, npt.NDArray[np.int64], Sequence[int | None]]
+"""Row, ids (int32), special (a byte each), labels, the words of the tokens (empty where pieces of words made it)."""
+
+
+def _by_word(rows: Sequence[tuple[int, Row]], by_word: ByWord | None, tokenizer: Any, max_length: int) -> list[_Item]:
+    """Every item of some rows: out of the pieces of their words where that is known to do, else by the tokenizer."""
+    if by_word is None:
+        return list(_items(rows, tokenizer, max_length))
+    made: dict[int, list[_Item]] = {}
+    left = []
+    for (owner, row), found in zip(rows, by_word.sentences([row["tokens"] for _, row in rows]), strict=True):
+        made[owner] = []
+        if found is None:
+            left.append((owner, row))
+            continue
+        (ids, special), firsts = found
+        labels = np.full(len(special), IGNORED, dtype=np.int64)
+        labels[firsts] = row["tags"]
+        made[owner].append((owner, ids, special, labels, ()))
+    for item in _items(left, tokenizer, max_length) if left else ():
+        made[item[0]].append(item)
+    return [item for items in made.values() for item in items]
+
+
+def _as_good(
+    by_word: ByWord | None, rows: Sequence[tuple[int, Row]], items: list[_Item], tokenizer: Any, max_length: int
+) -> ByWord | None:
+    """What has words' pieces, if it comes to the same for the first rows."""
+    if by_word is None or any("before" in row for _, row in rows):
+        return None
+    found = _by_word(rows, by_word, tokenizer, max_length)
+    same = len(found) == len(items) and all(
+        one[:3] == other[:3] and np.array_equal(one[3], other[3]) for one, other in zip(found, items, strict=True)
+    )
+    return by_word if same else None
+
+
+def _items(rows: Sequence[tuple[int, Row]], tokenizer: Any, max_length: int) -> Iterator[_Item]:
+    """Every item of some rows, by the tokenizer."""
     spaced = takes_spaces(undrawn(tokenizer))
     sentences = [
         [" " * (spaced and k > 0) + word for k, word in enumerate(row["tokens"], row.get("before", 0))]
@@ -198,7 +239,8 @@ def _items(
             first = word == next_word[sentence]
             labels.append(row["tags"][word] if first else IGNORED)
             next_word[sentence] += first
-        yield owner, encoded["input_ids"][i], encoded["special_tokens_mask"][i], labels, words
+        ids, special = encoded["input_ids"][i], encoded["special_tokens_mask"][i]
+        yield owner, array("i", ids).tobytes(), bytes(special), np.asarray(labels, dtype=np.int64), words
 
 
 def takes_spaces(tokenizer: Any) -> bool:

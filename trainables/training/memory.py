@@ -229,7 +229,8 @@ class Passes:
         again = parts.masks is not None
         kept, ascends = GRAPHS.get(parts.inputs.name, UNKNOWN)
         kept += again  # a second dropout mask has a graph more
-        sets = 1 + (again or view_of(self.config.perturbation) == "segments")  # of masks: another shape has its own
+        views = view_of(self.config.perturbation) == "segments" or self.config.perturbation.view.masks == "two"
+        sets = 1 + (again or views)  # of masks: another shape has its own
         # What augments layers is trained through all of them, frozen or not.
         augments = self.config.syntax.kind == "augmented"
         clean = self.graph(to_words=self.config.encoder.trains_embedding_layer or augments)

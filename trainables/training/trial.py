@@ -108,6 +108,8 @@ class Trial:
     """Of the weights at the evaluations so far, where the trial averages them (`average`)."""
     averaged: int = 0
     """How many those were."""
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    """Room for the weights while they are moved: on a CPU new memory at each step would cost more than the copy."""
     meters: Meters = field(default_factory=Meters)
     unread: Unread = field(default_factory=Unread)
     resumed: tuple[Evaluation, ...] = ()
