@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -139,7 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(text)
     if options.write:
         draw(found, study, options.figure)
-        put(options.page, text, BEGIN, END)
+        picture = f"![Difference from clean training by dose, a panel for each axis](images/{FIGURE.name})"
+        put(options.page, f"{text}\n\n{picture}", BEGIN, END)
 
 
 def base_of(budget: float, examples: int) -> TrialConfig:
@@ -185,7 +188,7 @@ def carried_out(runs: Sequence[Run], base: TrialConfig, processes: int) -> Itera
     """The lines of these runs, as they are done, several at a time; how long the rest takes is told on the way."""
     load(base)  # what all runs share is prepared here, once, so that no process waits for another
     began = time.monotonic()
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_leave_with_parent) as pool:
         waiting: list[Future[dict[str, Any]]] = [pool.submit(carry_out, base, run) for run in runs]
         try:
             for count, future in enumerate(as_completed(waiting), start=1):
@@ -195,6 +198,18 @@ def carried_out(runs: Sequence[Run], base: TrialConfig, processes: int) -> Itera
                 print(words, file=sys.stderr, flush=True)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is gone: killed, it cannot end the others itself."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def carry_out(base: TrialConfig, run: Run) -> dict[str, Any]:

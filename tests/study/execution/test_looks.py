@@ -235,7 +235,7 @@ def test_the_last_part_may_be_short_and_without_looks_there_is_one() -> None:
     assert [len(part) for part in rules.confirm_looks(fixed)] == [5]
 
 
-def test_a_protocol_without_looks_has_the_hash_that_it_had() -> None:
+def test_a_protocol_without_looks_and_of_the_tasks_metric_has_the_hash_that_it_had() -> None:
     config = planted.configured()
     data = config.model_dump(mode="json")
     protocol = {key: value for key, value in data["protocol"].items() if key not in ("confirm", "primary_metric")}
@@ -248,6 +248,7 @@ def test_a_protocol_without_looks_has_the_hash_that_it_had() -> None:
     }
     expected = hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()[:16]
     assert rules.protocol_hash(config) == expected != rules.protocol_hash(study())
+    assert rules.protocol_hash(planted.configured(protocol={"primary_metric": "brier"})) != expected
 
 
 def test_a_winner_without_scores_is_looked_at_for_nothing_until_the_end(confirmed: Callable[..., Place]) -> None:
