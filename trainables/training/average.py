@@ -49,13 +49,15 @@ def kin(config: TrialConfig, rows: npt.NDArray[np.int64] | None, model: Model) -
     """What trials share whose weights may be averaged, as 16 hex digits.
 
     The seed, from which a head and adapters begin alike; the encoder, aligned or not, what of it is trained and how it
-    is pooled; `rows` of the vocabulary that data leave of it (`Materials.kept`); names and shapes of what is trained.
-    Dropout is none of it.
+    is pooled; layers of syntax and how far they see; `rows` of the vocabulary that data leave of it
+    (`Materials.kept`); names and shapes of what is trained. Dropout is none of it.
     """
     words = words_of(model)  # its shape is the rows'
     trained = [(n, list(p.shape) if n != words else []) for n, p in model.named_parameters() if p.requires_grad]
     said = [config.training.seed, config.encoder.model_dump(mode="json", exclude={"dropout"}), trained]
     said += [alignment_key(config)] * (config.alignment.objective != "none")
+    syntax = config.syntax.model_dump(mode="json", exclude={"probe_weight"})  # how far its heads see is in no shape
+    said += [syntax] * (config.syntax.kind != "none")
     digest = blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8)
     if rows is not None:
         digest.update(np.asarray(rows, dtype=np.int64).tobytes())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.trainables import shaped
 from tests.trainables.training.test_loop import BASE, begin, results
 from trainables.config import TrialConfig
 from trainables.distributed import Group
@@ -41,6 +42,13 @@ def test_only_those_with_the_same_head_encoder_and_words_are_kin() -> None:
     )
     assert {kin(apply_point(BASE, point)) for point in same} == {mine}
     assert len({mine, *(kin(apply_point(BASE, point)) for point in others)}) == len(others) + 1
+
+
+def test_how_far_layers_of_syntax_see_tells_kin_apart(tmp_path: Path) -> None:
+    """Their weights have the same names and shapes."""
+    model = shaped.begun(shaped.BASE, "tagging", tmp_path).model
+    gates = [{"syntax.kind": "gate", "syntax.deltas": (first, None)} for first in (2, 4)]
+    assert len({average.kin(apply_point(shaped.BASE, point), None, model) for point in gates}) == 2
 
 
 def test_given_weights_are_scored_and_nothing_is_trained(tmp_path: Path) -> None:
