@@ -26,6 +26,7 @@ docs: setup
 	$(BIN)/python -m study.question.reference > docs/configuration.md
 	$(BIN)/python -m study.export.relations > docs/export.md
 	$(BIN)/python -m study.question.published docs/encoders.md
+	$(BIN)/python -m study.question.doses docs/methods.md
 	$(BIN)/python docs/rooms.py
 
 bench: setup

@@ -5,7 +5,10 @@ steps, in CPU seconds of one thread, and takes its ratio to their mean; the tabl
 the distance of the quartiles. Weights are random: time does not depend on their values. Other work on the machine moves
 ratios by several per cent even so: take enough rounds for the spread that is wanted.
 
-    python benchmarks/ascent.py [--hidden 384] [--layers 12] [--batch 4] [--tokens 128] [--rounds 9]
+    python benchmarks/ascent.py [--hidden 384] [--layers 12] [--batch 4] [--tokens 128] [--rounds 5] [--write]
+
+takes some five minutes of an idle core; `--write` puts the table into docs/performance.md. `ear` is left out: it
+computes attention in the open, beside which a clean step by fused kernels is no unit.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from study.question.pages import put
 from trainables.config import PerturbationConfig
 from trainables.layout import Layout
 from trainables.model import dropout
@@ -32,6 +37,9 @@ from trainables.perturbation.carried import Start
 
 ASCENT = 0.676
 """Measured cost of an ascent step in clean steps (12 layers, 128 tokens); by counting passes it is 2/3."""
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- made by python benchmarks/ascent.py --write -->", "<!-- end of what it made -->"
 
 VOCABULARY = 10_000
 """About what a trimmed one keeps."""
@@ -72,17 +80,22 @@ def main() -> None:
     torch.set_num_threads(1)
     view, parameters = _batch(options.hidden, options.layers, options.batch, options.tokens)
 
-    def seconds(method: str, settings: dict[str, object]) -> float:
+    weights = {name: parameter.detach() for name, parameter in parameters.items()}
+    kept = {name: torch.empty_like(weight) for name, weight in weights.items()}
+
+    def begun(method: str, settings: dict[str, object]) -> Perturbation:
         perturbation = create(PerturbationConfig.model_validate({"method": method, **settings}), 1.0)
-        weights = {name: parameter.detach() for name, parameter in parameters.items()}
         if perturbation.weights is not None:
             perturbation.weights.begin(weights)
         if perturbation.carries is not None:
             perturbation.carries.begin(
                 Start(weights, torch.arange(VOCABULARY), options.hidden, options.batch, options.tokens, seed=0)
             )
+        return perturbation
+
+    def seconds(perturbation: Perturbation) -> float:
         began = time.thread_time()
-        with _moved(perturbation, weights, parameters, view, options.batch):
+        with _moved(perturbation, weights, kept, parameters, view, options.batch):
             if perturbation.carries is not None:
                 perturbation.carries.forget()
             perturbation.backward(view(), 1.0, 1.0 / options.batch)
@@ -93,27 +106,36 @@ def main() -> None:
             parameter.grad = None
         return took
 
-    seconds("none", {})
+    unperturbed = begun("none", {})
+    methods = [begun(method, settings) for method, settings, _, _ in METHODS]
+    for each in (unperturbed, *methods):  # as in training, where the first step is one of many
+        seconds(each)
     ratios: list[list[float]] = [[] for _ in METHODS]
     clean: list[float] = []
     for _ in range(options.rounds):
-        clean.append(seconds("none", {}))
-        for measured, (method, settings, _, _) in zip(ratios, METHODS, strict=True):
-            took = seconds(method, settings)
-            clean.append(seconds("none", {}))
+        clean.append(seconds(unperturbed))
+        for measured, perturbation in zip(ratios, methods, strict=True):
+            took = seconds(perturbation)
+            clean.append(seconds(unperturbed))
             measured.append(took / statistics.mean(clean[-2:]))
-    print(
+    head = (
         f"{options.layers} layers of {options.hidden}, {options.batch} sequences of {options.tokens} tokens, "
-        f"{options.rounds} rounds; clean step {statistics.median(clean):.3f} CPU-s"
+        f"{options.rounds} rounds; a clean step takes {statistics.median(clean):.3f} CPU seconds, the noise of one "
+        f"batch {1000 * _noise_seconds(view()):.2f} ms."
     )
-    print(f"noise of one batch: {1000 * _noise_seconds(view()):.2f} ms\n")
-    raise SystemExit(_print_table(ratios))
+    rows, broken = table(ratios)
+    text = "\n".join([head, "", *rows])
+    print(text)
+    if options.write:
+        put(PAGE, text, BEGIN, END)
+    raise SystemExit(int(broken > 0))
 
 
 @contextmanager
 def _moved(
     perturbation: Perturbation,
     weights: dict[str, Tensor],
+    kept: dict[str, Tensor],
     parameters: dict[str, nn.Parameter],
     view: Callable[[], Perturbable],
     batch: int,
@@ -125,8 +147,9 @@ def _moved(
         return
     if way.looks_first:
         perturbation.backward(view(), 1.0, 1.0 / batch)
-    kept = {name: weight.clone() for name, weight in weights.items()}
-    way.move(weights, _gradients(parameters), 1.0, lambda name, weight, p: dropout.draw(1, weight, p))
+    for name, weight in weights.items():
+        kept[name].copy_(weight)
+    way.move(weights, _gradients(parameters), 1.0, lambda name, weight, p, out: dropout.draw(1, weight, p, out))
     for parameter in parameters.values():
         parameter.grad = None
     yield
@@ -139,22 +162,25 @@ def _gradients(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
     return {name: p.grad for name, p in parameters.items() if p.grad is not None}
 
 
-def _print_table(ratios: list[list[float]]) -> int:
+def table(
+    ratios: list[list[float]], methods: list[tuple[str, dict[str, object], float, float | None]] = METHODS
+) -> tuple[list[str], int]:
+    """Lines of the table, cost in clean steps (median over rounds) beside the arithmetic; how many limits broke."""
     broken = 0
-    print("| method | settings | clean steps | spread | arithmetic | off by | limit |")
-    print("|---|---|---|---|---|---|---|")
-    for measured, (method, settings, expected, limit) in zip(ratios, METHODS, strict=True):
+    titles = ("method", "settings", "clean steps", "spread", "arithmetic", "off by", "limit")
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    for measured, (method, settings, expected, limit) in zip(ratios, methods, strict=True):
         low, middle, high = statistics.quantiles(measured, n=4)
         off = middle / expected - 1
         kept = limit is None or abs(off) <= limit
         broken += not kept
         shown = ", ".join(f"{key} {value}" for key, value in settings.items())
         verdict = "" if limit is None else f"{100 * limit:.0f} % {'kept' if kept else 'BROKEN'}"
-        print(
+        lines.append(
             f"| {method} | {shown} | {middle:.3f} | ± {(high - low) / 2:.3f} | {expected:.3f} "
             f"| {100 * off:+.1f} % | {verdict} |"
         )
-    return int(broken > 0)
+    return lines, broken
 
 
 def _noise_seconds(view: Perturbable) -> float:
@@ -250,8 +276,9 @@ def _batch(
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    for name, default in (("hidden", 384), ("layers", 12), ("batch", 4), ("tokens", 128), ("rounds", 9)):
+    for name, default in (("hidden", 384), ("layers", 12), ("batch", 4), ("tokens", 128), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     return parser.parse_args()
 
 

@@ -25,7 +25,7 @@ DOORS = "launch launch_suite submission removal cached commands cli notebook __m
 ORDER: Mapping[str, Sequence[Sequence[str]]] = {
     "trainables": (
         (VOCABULARY,),
-        ("storage", "perturbation"),
+        ("storage", "perturbation", "syntax"),
         ("offline",),
         ("model",),
         ("tasks",),

@@ -10,11 +10,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -23,12 +24,6 @@ MISSING = [name for name in NEEDED if not shutil.which(name, path=PATH)]
 
 NODES = {"one": "127.0.0.1", "two": "127.0.0.2"}
 """Nodes by name, and where each is reached."""
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Slurm:

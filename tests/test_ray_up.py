@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -16,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ import yaml
 
 from study.record.lines import read_events, read_study
 from tests.conftest import REPOSITORY
+from tests.ports import free_port
 from tests.waiting import wait_for
 from trainables.storage.cache import cache_root
 
@@ -54,12 +54,6 @@ STUDY: dict[str, Any] = {
     "search": {"space": "adversarial", "trials": 3, "objectives": [{"reduce": "target_mean"}]},
     "protocol": {"selection": "target_validation", "primary_endpoint": "target_mean"},
 }
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind((HEAD, 0))
-        return int(probe.getsockname()[1])
 
 
 class Machines:

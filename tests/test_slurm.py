@@ -89,15 +89,15 @@ def test_one_job_goes_on_after_its_time_limit_and_after_a_lost_node(slurm: Slurm
         assert "2 trials at a time, each 1 worker of 1 CPU, 1 GPU" in log()
         # As Slurm itself does before the time limit; when exactly depends on its own rounds of half a minute.
         slurm.asked("scancel", "--batch", "--signal=USR1", "1")
-        until(lambda: "queued again" in log(), 120, "the time is up, and the job queues itself again")
+        until(lambda: "queued again" in log(), 240, "the time is up, and the job queues itself again")
         assert "the study has ended with status 130" in log()
         assert not events("finished")
         until(lambda: "run 2: study tiny" in log(), 120, "the job runs again")
-        until(lambda: log().count("waiting for Ray") == 2, 120, "the study goes on")
+        until(lambda: log().count("waiting for Ray") == 2, 300, "the study goes on")
         slurm.asked("scontrol", "update", "NodeName=two", "State=DOWN", "Reason=lost")
         until(lambda: job()["JobState"] == "PENDING", 90, "Slurm queues the job of the lost node again")
         slurm.asked("scontrol", "update", "NodeName=two", "State=RESUME")
-        until(lambda: "run 3: study tiny" in log(), 120, "a node has come, and the job runs again")
+        until(lambda: "run 3: study tiny" in log(), 240, "a node has come, and the job runs again")
         wait_for(ended, 420, "the study ends", every=0.5)
         say("ended")
     except AssertionError as error:

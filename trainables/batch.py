@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trainables.layout import Layout
+from trainables.layout import Layout, Paths
 from trainables.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+
+NO_TREE = -1
+"""In place of a token's parent, in a text whose tree is not known."""
 
 IMPOSSIBLE = -1e4
 """Logit of what cannot be: its probability is 0 and its gradient too, and nothing overflows."""
@@ -37,17 +40,29 @@ class Encoded:
     rows: npt.NDArray[np.int64]
     languages: npt.NDArray[np.int64] | None = None
     """Number of each sequence's language, for encoders that are told it. Not stored: it follows from the encoder."""
+    parents: npt.NDArray[np.int16] | None = None
+    """Where each token hangs in the tree of its sequence, by its place there (`syntax.trees`); None: nobody asks."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays by name, for storing."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "languages"}
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "languages"}
+        return {name: array for name, array in found.items() if array is not None}
 
     def sequence(self, i: int) -> npt.NDArray[np.int32]:
         """Token ids of one sequence."""
         return self.ids[self.offsets[i] : self.offsets[i + 1]]
+
+    def tree(self, i: int) -> npt.NDArray[np.int16]:
+        """Parents of the tokens of one sequence."""
+        begin, end = self.offsets[i], self.offsets[i + 1]
+        return np.full(end - begin, NO_TREE, np.int16) if self.parents is None else self.parents[begin:end]
+
+    def with_trees(self) -> Encoded:
+        """With parents, of no token where it had none."""
+        return self if self.parents is not None else replace(self, parents=np.full(len(self.ids), NO_TREE, np.int16))
 
     def item_labels(self, j: int) -> npt.NDArray[np.int64]:
         """Labels of one item."""
@@ -68,6 +83,7 @@ class Encoded:
             label_offsets=np.cumsum([0, *map(len, labels)]),
             rows=self.rows[list(items)],
             languages=None if self.languages is None else self.languages[sequences],
+            parents=None if self.parents is None else np.concatenate([self.parents[span] for span in spans]),
         )
 
 
@@ -77,7 +93,7 @@ class Batch:
 
     `sequence_keys` (s,) names each sequence by a stable number, so that its random perturbation does not depend on
     the batch or the worker it happens to be in. `labels` is (n, …) as the task shape collates it. `languages` (s,) are
-    the encoder's numbers of them, where it is told them.
+    the encoder's numbers of them, where it is told them; `paths` their trees, where those are asked for.
     """
 
     input_ids: Tensor
@@ -86,17 +102,20 @@ class Batch:
     labels: Tensor
     sequence_keys: Tensor
     languages: Tensor | None = None
+    paths: Paths | None = None
 
     @cached_property
     def layout(self) -> Layout:
         """Where its tokens lie."""
-        return Layout.of(self.attention_mask, self.special, self.languages)
+        return Layout.of(self.attention_mask, self.special, self.languages, self.paths)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, with its layout, which is computed before."""
-        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        moved = Batch(**{name: value.to(device, non_blocking=True) for name, value in given.items()})
-        vars(moved)["layout"] = self.layout.to(device)
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        layout = self.layout.to(device)
+        tensors = {n: v.to(device, non_blocking=True) for n, v in given.items() if isinstance(v, torch.Tensor)}
+        moved = Batch(**tensors, paths=layout.paths)
+        vars(moved)["layout"] = layout
         return moved
 
 

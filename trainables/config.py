@@ -195,7 +195,7 @@ class TrainingConfig(Config):
     learning_rate: Positive = 2e-5
     """Peak learning rate of the encoder."""
     head_learning_rate: Positive | None = None
-    """Peak learning rate of the task head; none: as the encoder's."""
+    """Peak learning rate of the task head, and of what syntax adds; none: as the encoder's."""
     weight_decay: NonNegative = 0.01
     """Decoupled weight decay (AdamW)."""
     warmup_fraction: Fraction = 0.1
@@ -235,6 +235,9 @@ class ViewConfig(Config):
     """`mvr`: weight of the divergence between the two (lambda)."""
     temperature: Positive = 1.0
     """`mvr`: what the first view's logits are divided by in it (T)."""
+    masks: Literal["one", "two"] = "one"
+    """Dropout masks of the two: `one`, as all passes of a step share, so that they differ by the text alone; or `two`,
+    as in the authors' code, which adds `rdrop` to it."""
 
 
 class PerturbationConfig(Config):
@@ -370,6 +373,26 @@ class AlignmentConfig(Config):
     def links_words(self) -> bool:
         """Whether its objective is about words that translate one another."""
         return self.objective not in ("none", "sentence_contrastive")
+
+
+class SyntaxConfig(Config):
+    """Dependency trees of the texts, as their files have them: layers that look along them."""
+
+    kind: Literal["none", "augmented", "gate"] = "none"
+    """`augmented`: graph attention over near words is added to the keys and values of one head of each layer
+    (Syntax-augmented BERT, Ahmad et al., ACL 2021); `gate`: attention that sees near words alone, the more the nearer,
+    between encoder and head (GATE, arXiv 2010.03009)."""
+    delta: PositiveInt = 4
+    """`augmented`: longest path between two words that see each other."""
+    graph_layers: PositiveInt = 4
+    """`augmented`: layers of graph attention."""
+    graph_heads: PositiveInt = 4
+    """`augmented`: heads of each, as wide as the encoder's."""
+    probe_weight: NonNegative = 1.0
+    """`augmented`: weight of the auxiliary losses, by which distances and depths are to be read from the graph's
+    output."""
+    deltas: Annotated[tuple[PositiveInt | None, ...], Field(min_length=1)] = (2, 2, 4, 4, None, None, None, None)
+    """`gate`: of each head the longest path that it sees along; none: it sees all words, and divides by no distance."""
 
 
 class AttackConfig(Config):
@@ -549,5 +572,7 @@ class TrialConfig(Config):
     """Robust training by more data."""
     alignment: AlignmentConfig = AlignmentConfig()
     """Alignment of the encoder with sentence pairs, before it is fine-tuned."""
+    syntax: SyntaxConfig = SyntaxConfig()
+    """Syntax of the texts as a help."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Scoring."""

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Paths:
+    """The dependency trees of a batch, as lengths of paths in bytes; `syntax.trees.APART` where there is none."""
+
+    between: Tensor
+    """(s, t, t), of the path between each two tokens of a sequence."""
+    depths: Tensor
+    """(s, t), of the path from the uppermost token."""
+
+    def to(self, device: torch.device) -> Paths:
+        """The same on a device."""
+        return Paths(self.between.to(device, non_blocking=True), self.depths.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where the tokens of one batch lie. Padding may be on either side."""
 
@@ -43,10 +57,14 @@ class Layout:
     """Whether there is no padding."""
     languages: Tensor | None = None
     """(s,), the number that the encoder knows each sequence's language by; None where it is told none."""
+    paths: Paths | None = None
+    """The trees of the sequences, where they are asked for."""
     _hidden: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, attention_mask: Tensor, special: Tensor, languages: Tensor | None = None) -> Layout:
+    def of(
+        cls, attention_mask: Tensor, special: Tensor, languages: Tensor | None = None, paths: Paths | None = None
+    ) -> Layout:
         """Of a batch whose mask (s, t) is nonzero at its tokens, with its special tokens (s, t) and languages (s,).
 
         Reads back from the device that the mask is on: to be called on the CPU.
@@ -67,6 +85,7 @@ class Layout:
             longest=int(lengths.max()),
             is_full=bool(mask.all()),
             languages=languages,
+            paths=paths,
         )
 
     def to(self, device: torch.device) -> Layout:
@@ -76,7 +95,7 @@ class Layout:
             for each in fields(self)
             if isinstance(value := getattr(self, each.name), torch.Tensor)
         }
-        return replace(self, _hidden={}, **moved)
+        return replace(self, _hidden={}, paths=self.paths and self.paths.to(device), **moved)
 
     @property
     def attention_mask(self) -> Tensor | None:

@@ -47,6 +47,9 @@ DOSES = {
 FORMER = {"perturbation_norm_relative": "relative_norm"}
 """What keys were called in ledgers and checkpoints of earlier versions."""
 
+PARSED = {"parsed_gold": "gold", "parsed_predicted": "predicted"}
+"""Scores that say of which share of a language's evaluated rows the tree was known, by who found it."""
+
 COST_KEYS = ("train_seconds", "evaluation_seconds", "forward_equivalents")
 """What a trial reports about its cost since its start, under ``cost/``."""
 

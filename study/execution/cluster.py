@@ -32,6 +32,9 @@ ESSENTIAL = ("raylet", "gcs_server")
 WATCH_SECONDS = 1.0
 """How often the processes of a local cluster are looked at."""
 
+MACHINES_SECONDS = 5.0
+"""How often the machines of a cluster are counted."""
+
 END_SECONDS = 5.0
 """Time that the processes of a local cluster have to end by themselves after its shutdown; they need less than one."""
 
@@ -106,6 +109,35 @@ def cluster(address: str | None, lost: Callable[[str], object]) -> Iterator[Path
 def machines() -> list[dict[str, float]]:
     """The resources of each machine of the cluster that is connected to, as it was started."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+@contextmanager
+def watched_machines(say: Callable[[str], object]) -> Iterator[None]:
+    """Within, `say` hears of every machine that leaves the cluster that is connected to, or joins it."""
+    with Background("machines", partial(_compare_machines, _alive(), say)):
+        yield
+
+
+def _alive() -> dict[str, str]:
+    """Where each machine of the cluster is reached, by its number in Ray."""
+    return {node["NodeID"]: str(node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"]}
+
+
+def _compare_machines(before: Mapping[str, str], say: Callable[[str], object], thread: Background) -> None:
+    while thread.wait(MACHINES_SECONDS):
+        try:
+            now = _alive()
+        except (ray.exceptions.RayError, ConnectionError):
+            continue  # of a head that is lost Ray itself tells, and ends this process
+        for these, verb in (
+            ([before[n] for n in before if n not in now], "gone"),
+            ([now[n] for n in now if n not in before], "come"),
+        ):
+            if these:
+                who = f"{len(these)} machines have" if len(these) > 1 else "a machine has"
+                there = f"{len(now)} machines are" if len(now) > 1 else "1 machine is"
+                say(f"{who} {verb} ({', '.join(these)}), {there} there")
+        before = now
 
 
 def _children(processes: Iterable[psutil.Process]) -> Iterator[psutil.Process]:

@@ -16,7 +16,7 @@ from ray import tune
 from study.execution import measuring
 from study.execution.adapters import TrialSearcher, TrialVerdicts
 from study.execution.checkpoints import Checkpoints
-from study.execution.cluster import cluster, machines
+from study.execution.cluster import cluster, machines, watched_machines
 from study.execution.concurrency import concurrency, concurrency_words
 from study.execution.interrupts import interruptible
 from study.execution.members import Listener, Member, Members
@@ -175,9 +175,9 @@ def execute(running: Sequence[Member], name: str, hear: Listener, address: str |
         hear({"event": "note", "words": f"Ray's {process} has died and ends this; go on with study {verb} {name}"})
 
     # MLflow catches up before Ray goes: a connection that Ray leaves behind may end this process a minute later.
-    with cluster(address, lost) as scratch, ExitStack() as tracking:
+    with cluster(address, lost) as scratch, ExitStack() as beside:
         for member in members:
-            tracking.enter_context(tracked(member.trials.config, member.checkpoints.place))
+            beside.enter_context(tracked(member.trials.config, member.checkpoints.place))
         if "trial_driver" not in ray.cluster_resources():
             raise UserError(
                 "address: the cluster has no custom resource trial_driver, which places the trial drivers; "
@@ -186,6 +186,8 @@ def execute(running: Sequence[Member], name: str, hear: Listener, address: str |
         scaling = first.trials.config.scaling
         at_once = concurrency(scaling, machines())
         hear({"event": "note", "words": concurrency_words(scaling, at_once)})
+        if address is not None:
+            beside.enter_context(watched_machines(lambda words: hear({"event": "note", "words": words})))
         searcher = TrialSearcher(members, at_once)
         mailbox = ray.remote(num_cpus=0, resources={"trial_driver": 0.001}, max_concurrency=1000)(Mailbox).remote(
             scaling.max_attempts

@@ -18,6 +18,7 @@ from trainables.config import AdapterConfig, Budget, EncoderConfig, TrialConfig
 from trainables.languages import group, normalize
 from trainables.loading import apply_point
 from trainables.materials import weights
+from trainables.materials.materials import parsed_of
 from trainables.model import catalogue
 from trainables.tasks.definition import find
 
@@ -29,6 +30,7 @@ def words(config: StudyConfig, root: Path) -> str:
         "data": _data(config, tested),
         "encoder": _encoders(config, tested),
         **({"alignment": found} if (found := list(_alignments(config))) else {}),
+        **({"syntax": _syntax(config)} if config.trial.syntax.kind != "none" else {}),
         "training": _training(config),
         "varies": _varies(config),
         **({"arms": _arms(config)} if config.search.arms else {}),
@@ -145,6 +147,21 @@ def _alignment(trial: TrialConfig) -> Iterator[str]:
     if (known := aligned.known(trial)) is not None:
         pairs = ", ".join(f"{code} {count}" for code, count in known["pairs"].items())
         yield f"  it is in the cache: {pairs} pairs, {sum(known['dropped'].values())} left out that are evaluated"
+
+
+def _syntax(config: StudyConfig) -> Iterator[str]:
+    """What is added to the encoder, and whose trees are known as far as that is prepared."""
+    trial = config.trial
+    syntax = trial.syntax
+    if syntax.kind == "gate":
+        yield f"gate: heads that see along paths of {', '.join(str(d or 'any') for d in syntax.deltas)}"
+    else:
+        yield f"augmented: paths of at most {syntax.delta}, weight of the probes {syntax.probe_weight:g}"
+    clean = weights.cost(trial, 3.0) / 3.0 - 1
+    yield f"  {clean:.1%} more forward-equivalents a clean step; supervision: syntax"
+    for split, languages in parsed_of(trial).items():
+        told = ", ".join(f"{code} {how}" for code, (how, *_) in languages.items())
+        yield f"  parsed, {split}: {told}"
 
 
 def _adapter(adapter: AdapterConfig) -> list[str]:

@@ -21,7 +21,7 @@ from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import validate
-from trainables.materials.weights import is_here, loaded, trained, whole, words
+from trainables.materials.weights import cost, is_here, loaded, trained, whole, words
 from trainables.perturbation import Parts, create
 from trainables.perturbation.tavat import Tavat
 
@@ -216,7 +216,7 @@ def passes(trial: TrialConfig) -> float | None:
     """Forward-equivalents of a trial; None where it is given in epochs, whose length is that of the data."""
     budget = trial.training.budget
     if budget.steps is not None:
-        return budget.steps * create(trial.perturbation).cost(trial.encoder)
+        return budget.steps * cost(trial, create(trial.perturbation).cost(trial.encoder))
     return budget.forward_equivalents
 
 

@@ -18,6 +18,7 @@ from study.question import objectives
 from study.question.config import StudyConfig
 from study.views import history
 from study.views.found import Study, find
+from trainables.conditions import is_measured
 from trainables.errors import UserError
 from trainables.languages import collapse_variants
 from trainables.scores import LanguageScores
@@ -152,6 +153,11 @@ def _languages(config: StudyConfig, tested: tuple[str, ...]) -> tuple[int, str]:
     metric = config.protocol.primary_metric
     also = f"; the plan is that of the task's own metric, not of {metric}" if metric else ""
     kind, _, argument = name.partition(":")
+    if kind == "group" and is_measured(argument) and config.measured is None:
+        return (
+            objectives.SMALLEST_GROUP,
+            f", the fewest that a group may have: who is in it is measured when the study begins{also}",
+        )
     count = len(
         collapse_variants(dict.fromkeys(objectives.members_of(name, tested, config), 0.0), config.trial.task.own)
     )

@@ -80,6 +80,7 @@ def tested(config: StudyConfig) -> tuple[str, ...]:
     problems += _methods(config)
     problems += _alignments(config)
     problems += _lengths(config)
+    problems += [f"trial.{line}" for line in _lines(partial(weights.check_syntax, config.trial))]
     if tested is None or problems:
         raise UserError(*dict.fromkeys(problems))
     return tested

@@ -24,9 +24,10 @@ from trainables.tasks.base import Row, TaskShape
 from trainables.tasks.definition import Split, complete
 from trainables.tasks.files import example
 from trainables.tasks.formats.registry import Piece, recognise
+from trainables.tasks.heads import parsed
 from trainables.tasks.plan import SPLITS, Plan
 from trainables.tasks.store import Files
-from trainables.tasks.task import Rows, load_task
+from trainables.tasks.task import Rows, Task, load_task
 
 MEASURED = 1000
 """Rows of each language and split whose tokens are counted."""
@@ -46,7 +47,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
     absent = [split for split in SPLITS if plan.parts(split) and split not in splits]
     if not splits:
         raise UserError(f"task.data_dir: no rows of {plan.definition.name}; looked for {_looked(plan, absent[0])}")
-    task = load_task(config.task, splits)
+    task, malformed = _with_heads(config, splits)
     tokenizer = load_tokenizer(config.encoder, plan.source)
     codes = sorted({code for found in task.rows.values() for code in found})
     told = {code: _language(code, config, plan.source) for code in codes}
@@ -60,6 +61,11 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
         "languages": told,
         "in_no_group": [code for code, known in told.items() if not known["groups"]],
         "rows": {split: {code: len(rows) for code, rows in found.items()} for split, found in task.rows.items()},
+        "malformed_heads": malformed,
+        "parsed": {
+            split: {code: [*parsed(rows, plan.shape), len(rows)] for code, rows in found.items()}
+            for split, found in task.rows.items()
+        },
         "label_counts": {
             split: {code: _labels(plan.shape, rows) for code, rows in found.items()}
             for split, found in task.rows.items()
@@ -73,6 +79,14 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
         "repeated": _repeated(plan.shape, task.rows),
         "examples": {code: _examples(plan.shape, task.rows, code, shown) for code in codes},
     }
+
+
+def _with_heads(config: TrialConfig, splits: Sequence[Split]) -> tuple[Task, list[str]]:
+    """The task with its trees; without them, and what is wrong with them, where they are malformed."""
+    try:
+        return load_task(config.task, splits, heads=True), []
+    except UserError as error:
+        return load_task(config.task, splits), error.lines
 
 
 def _looked(plan: Plan, split: Split) -> str:

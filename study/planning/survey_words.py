@@ -18,7 +18,14 @@ USUAL = "{split}.{language}.*"
 
 def words(survey: Survey, room: int | None) -> str:
     """The whole survey, for a terminal of `room` places."""
-    parts = (_head(survey), _languages(survey, room), _labels(survey, room), _repeated(survey), _examples(survey))
+    parts = (
+        _head(survey),
+        _languages(survey, room),
+        _parsed(survey),
+        _labels(survey, room),
+        _repeated(survey),
+        _examples(survey),
+    )
     return "\n\n".join(part for part in parts if part)
 
 
@@ -62,6 +69,19 @@ def _languages(survey: Survey, room: int | None) -> str:
         f"tokens: the median of a row, and the longest; over: rows longer than task.max_length, {survey['max_length']}",
     ]
     return "\n".join([table, *notes])
+
+
+def _parsed(survey: Survey) -> str:
+    """Whose dependency trees are known, in a word where that is the same of all rows."""
+    found = [(c, s, *each) for s, by_code in survey["parsed"].items() for c, each in by_code.items()]
+    if survey["malformed_heads"]:
+        return "\n".join(["parsed: none, since heads are malformed:", *survey["malformed_heads"]])
+    if not any(trees for _, _, _, trees, _ in found):
+        return ""
+    told: dict[str, list[str]] = {"gold": [], "predicted": [], "none": []}
+    for code, split, how, trees, rows in found:
+        told[how].append(f"{code} ({split}{'' if trees in (0, rows) else f', {trees} of {rows} rows'})")
+    return "\n".join(f"parsed: {how}: {', '.join(names)}" for how, names in told.items() if names)
 
 
 def _decimals(value: float | None) -> str:

@@ -19,7 +19,7 @@ from study.question import rules
 from study.question.config import EQUAL_COST, StudyConfig
 from study.record.record import TrialRecord
 
-PERTURBING = ("perturbation.", "augmentation.", "alignment.")
+PERTURBING = ("perturbation.", "augmentation.", "alignment.", "syntax.")
 """Paths of the knobs that control (b) does without."""
 
 

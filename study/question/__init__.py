@@ -10,6 +10,6 @@ arms       treatments that are each tuned by a search of their own; alignments: 
 checks     whether a study makes sense as a whole
 encoders   which encoders a study trains, what the space fixes for each, whose pretraining languages are meant
 literature scores that others have published, and which of them stand beside a study
-catalogue  what there is to choose from: recipes, tasks, spaces, methods; published: of encoders;
-           reference writes docs/configuration.md
+catalogue  what there is to choose from: recipes, tasks, spaces, methods; published, doses: of encoders, of methods;
+           pages, reference: into the documentation; the latter writes docs/configuration.md
 """

@@ -150,12 +150,14 @@ def space(name: str) -> Rows:
 
 
 def methods() -> Rows:
-    """Robust training methods: perturbations, what stands around one, augmentations; their supervision and dose."""
-    from trainables import augmentation, perturbation
+    """Perturbations, what stands around one, augmentations, and syntax, with their supervision and dose."""
+    from trainables import augmentation, perturbation, syntax
 
+    rows: list[tuple[str, str, str, str]]
     rows = [(m.name, m.description, m.supervision, m.dose) for m in perturbation.METHODS.values()]
     rows += [(w.name, f"{w.description}; alone, or +{w.name}", "none", w.dose) for w in perturbation.around()]
     rows += [(m.name, m.description, m.supervision, m.dose) for m in augmentation.METHODS.values()]
+    rows += [(f"syntax.kind={kind}", words, "syntax", "") for kind, words in syntax.KINDS.items()]
     return [(name, f"{words} (supervision: {needed}{_dose(dose)})") for name, words, needed, dose in rows]
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from study.question.pages import put
 from trainables.config import TaskConfig
 from trainables.errors import UserError, suggestion
 from trainables.languages import group
@@ -76,7 +77,7 @@ def document(name: str | None = None, task: str | None = None) -> str:
 def markdown() -> str:
     """The table as the documentation has it."""
     lines = ["| " + " | ".join(row) + " |" for row in rows()]
-    return "\n".join([BEGIN, lines[0], "|" + "---|" * len(TITLES), *lines[1:], END])
+    return "\n".join([lines[0], "|" + "---|" * len(TITLES), *lines[1:]])
 
 
 def _json(entry: Entry, targets: tuple[str, ...] | None) -> dict[str, Any]:
@@ -117,6 +118,4 @@ def _targets(task: str | None) -> tuple[str, ...] | None:
 
 
 if __name__ == "__main__":
-    page = Path(sys.argv[1])
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    page.write_text(before + markdown() + rest.partition(END)[2], encoding="utf-8")
+    put(Path(sys.argv[1]), markdown(), BEGIN, END)

@@ -26,7 +26,8 @@ RESERVED_SEEDS = 2**30
 BASELINE = {"perturbation.method": "none", "augmentation.method": "none"}
 """What makes a point an unperturbed baseline; trial 0 is one."""
 
-ALIGNMENT = "alignment.objective"
+TREATMENTS = ("alignment.objective", "syntax.kind")
+"""Paths of treatments that are settings, as an encoder is, unless the space chooses them; off: ``none``."""
 
 
 # What a rule may read
@@ -134,11 +135,12 @@ def difference(base: TrialConfig, trial: TrialConfig) -> dict[str, Any]:
 def off(config: StudyConfig) -> dict[str, Any]:
     """What makes a point of this study an unperturbed baseline.
 
-    Alignment is a treatment as others are where the space chooses its objective, and none of the baseline's; a study
-    on an aligned encoder, with no choice of that, has it in all of its trials.
+    Alignment and syntax are treatments as others are where the space chooses them, and none of the baseline's; a study
+    on an aligned encoder, or with syntax, and no choice of that, has it in all of its trials.
     """
     space = load(config.search.space) if config.search.space is not None else None
-    return {**BASELINE, ALIGNMENT: "none"} if space is not None and ALIGNMENT in space else dict(BASELINE)
+    chosen = [path for path in TREATMENTS if space is not None and path in space]
+    return {**BASELINE, **dict.fromkeys(chosen, "none")}
 
 
 def baselines(config: StudyConfig) -> list[dict[str, Any]]:
@@ -155,5 +157,5 @@ def baseline_of(config: StudyConfig, trial: TrialConfig) -> TrialConfig:
 
 
 def unperturbed(config: StudyConfig, trial: TrialConfig) -> TrialConfig:
-    """The same without perturbation and augmentation, and without alignment where the study searches that (`off`)."""
+    """The same without perturbation and augmentation, and what else the study searches (`off`)."""
     return apply_point(trial, off(config))

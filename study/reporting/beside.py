@@ -97,7 +97,7 @@ def _beside(source: Source, row: Published, configuration: str) -> Beside | None
 
 def _seeds(source: Source, metric: str, configuration: str) -> pd.DataFrame:
     """Test scores by seed and language; of languages that every seed has."""
-    if metric == source.metric and source.results is not None:
+    if metric == source.claimed and source.results is not None:
         scores = language_scores(source.results[source.results["split"] == "test"])
     elif len(source.further):
         scores = source.further[source.further["metric"] == metric]

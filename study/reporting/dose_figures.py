@@ -74,11 +74,36 @@ def panels(source: Source, dosed: Dosed) -> Figure:
     for panel in range(len(units)):
         if panel + columns >= len(units):
             place = {"row": panel // columns + 1, "col": panel % columns + 1}
-            drawing.update_xaxes(title={"text": "achieved relative norm", "font": {"size": 12}}, **place)
+            drawing.update_xaxes(title={"text": axis_title(dosed.gains["series"]), "font": {"size": 12}}, **place)
     drawing.update_yaxes(title_text="gain (points)", col=1)
     return Figure(
         "doses", _caption(source, dosed, shown, edges, pixels), drawing, "samples" if dosed.searched else "doses"
     )
+
+
+NORM = "relative_norm"
+TITLES = {
+    NORM: "achieved relative norm",
+    "relative_weight_norm": "relative norm of moved weights",
+    "added_pieces": "share of pieces added",
+}
+"""What doses that are measured are called; one that is a setting has the setting's name."""
+
+
+def axis_title(series: Iterable[str]) -> str:
+    """What the dose of some series, which begin with their method, is: ``achieved relative norm``, …"""
+    from trainables import augmentation, perturbation
+
+    known = {
+        name: method.dose for table in (perturbation.METHODS, augmentation.METHODS) for name, method in table.items()
+    }
+    known |= {way.name: way.dose for way in perturbation.around()}
+    doses: dict[str, None] = {}
+    for method in dict.fromkeys(name.partition(",")[0] for name in series):
+        parts = [known[part] for part in method.split("+") if known.get(part)]
+        dose = parts[0] if parts else NORM
+        doses[TITLES.get(dose) or dose.rpartition(".")[2].replace("_", " ")] = None
+    return ", or ".join(doses)
 
 
 def _caption(source: Source, dosed: Dosed, shown: Sequence[Response], edges: Sequence[float], pixels: float) -> str:
@@ -211,7 +236,8 @@ def compared(all_findings: Sequence[Findings]) -> Figure | None:
     doses = pd.concat([response.levels["relative_norm"] for _, response in found])
     mark_zero(drawing, "y")
     finish(drawing, 430, top=top)
-    drawing.update_xaxes(type="log", title_text="achieved relative norm", **_log_ticks(doses, 2 * NARROW))
+    title = axis_title(response.series for _, response in found)
+    drawing.update_xaxes(type="log", title_text=title, **_log_ticks(doses, 2 * NARROW))
     drawing.update_yaxes(title_text="gain (points)", range=edges)
     metrics = ", ".join(sorted({source.metric for source, _ in found}))
     text = (
@@ -249,7 +275,8 @@ def heat_map(source: Source, dosed: Dosed) -> Figure:
         hovertemplate="%{y}, norm %{x}: %{z:+.1f} points<extra></extra>",
     )
     drawing = finish(go.Figure(cells), 120 + 17 * len(order), left=210)
-    drawing.update_xaxes(title_text="achieved relative norm (mean of the bin)", type="multicategory", showgrid=False)
+    title = f"{axis_title(bins['method'])} (mean of the bin)"
+    drawing.update_xaxes(title_text=title, type="multicategory", showgrid=False)
     drawing.update_yaxes(tickfont={"size": 11}, showgrid=False, dtick=1, ticks="")
     mark = "Dots: cells that differ from zero after correction for their number (q < .05, over seeds)."
     text = (

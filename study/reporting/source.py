@@ -55,6 +55,9 @@ REDUCTIONS = ("source", "target_mean", "low_resource_mean", "worst_language", "t
 SUPERVISION = ("none", "monolingual", "bilingual", "parallel")
 """What a method needs beside labels of the source language, the least first."""
 
+TREES, WITH_TREES = "syntax", " + "
+"""What it is called where texts come with their trees, and what stands before that where more is needed."""
+
 UNOFFICIAL = 0.0005
 """Difference between a language's score in the ledger and the same out of its predictions that is reported."""
 
@@ -276,7 +279,15 @@ def _supervision(study: Study, trial: TrialRecord) -> str:
     """The kind of supervision that a confirmed trial used, or the strongest of those that a mean of trials is of."""
     numbers = trial.attributes.get("trials", ())
     trials = [study.record.trials[number] for number in numbers] or [trial]
-    return max((supervision(ranking.trial_config(study.config, t)) for t in trials), key=SUPERVISION.index)
+    label = max((supervision(ranking.trial_config(study.config, t)) for t in trials), key=_strength)
+    whose = words.parsed(trial.evaluation("test"))
+    return f"{label} ({whose})" if whose else label
+
+
+def _strength(label: str) -> tuple[int, bool]:
+    """Rank of a kind of supervision, and whether there were trees beside it."""
+    kind, _, trees = label.partition(WITH_TREES)
+    return (0, True) if label == TREES else (SUPERVISION.index(kind), bool(trees))
 
 
 def _cost(study: Study, trial: TrialRecord) -> str:
@@ -290,7 +301,7 @@ def _cost(study: Study, trial: TrialRecord) -> str:
 
 
 def supervision(trial: TrialConfig) -> str:
-    """The kind of supervision beside source labels that a trial's method and augmentation use; the stronger of both."""
+    """The strongest kind of supervision beside source labels that a trial uses, and whether it looks along trees."""
     from trainables import augmentation, perturbation
 
     try:
@@ -298,7 +309,10 @@ def supervision(trial: TrialConfig) -> str:
     except UserError:  # a method of somebody's own, which is not installed here
         needed = "none"
     kinds = (needed, augmentation.supervision(trial.augmentation), alignment.supervision(trial.alignment))
-    return max(kinds, key=SUPERVISION.index)
+    strongest = max(kinds, key=SUPERVISION.index)
+    if trial.syntax.kind == "none":
+        return strongest
+    return TREES if strongest == "none" else f"{strongest}{WITH_TREES}{TREES}"
 
 
 def _repeats(study: Study, trial: TrialRecord, winner: ranking.Ranked) -> bool:

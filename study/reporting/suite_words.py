@@ -112,11 +112,11 @@ def dose_slope(question: Question, plain: Slope, adjusted: Slope) -> str:
     who = f"{plain.languages} languages in {plain.tasks} tasks"
     if not plain.interval.known:
         return (
-            f"Whether {question.claim} the more, the larger the dose, cannot be told: {who} are too few, or too alike."
+            f"Whether {question.claim} all the more at a larger dose cannot be told: {who} are too few, or too alike."
         )
     rate = f"{_rate(question, plain)} and unit of relative norm, over {who}"
     if not plain.interval.excludes_zero:
-        return f"Whether {question.claim} the more, the larger the dose, cannot be told: {rate}."
+        return f"Whether {question.claim} all the more at a larger dose cannot be told: {rate}."
     claim = question.claim[0].upper() + question.claim[1:]
     holds = plain.estimate * question.sign > 0
     head = f"{claim}, the more so the larger the dose" if holds else f"With the dose the opposite of “{claim}” grows"

@@ -33,6 +33,7 @@ from study.analysis.dose import Response
 from study.analysis.intervals import Interval
 from study.analysis.selection import Optimism
 from study.analysis.significance import smallest_sign_flip_p
+from trainables.scores import PARSED, Evaluation
 
 NEGLIGIBLE = 0.01
 """A difference that most readers do not care about: one point."""
@@ -301,10 +302,11 @@ def languages(table: pd.DataFrame, is_error: bool = False) -> str:
     if fewest < FEWEST_SEEDS:
         return f"None of {n} languages can be judged with {fewest} seed{'s' * (fewest != 1)}."
     both, seed = (_movers(table, column) for column in ("q_both", "q_seed"))
+    is_whole = "p_examples" in table and table["p_examples"].isna().all()
     text = (
         f"Of {n} languages, each for itself and corrected for their number (false discovery rate 5 %), "
         f"{_counted(both[0], 'gain')} and {_counted(both[1], 'lose')}, "
-        f"{'seeds and test sentences both' if table['p_examples'].notna().any() else 'seeds alone'} counted"
+        f"{'seeds alone' if is_whole else 'seeds and test sentences both'} counted"
     )
     if len(seed[0]) > len(both[0]) or len(seed[1]) > len(both[1]):
         text += f"; on these very sentences {len(seed[0])} gain and {len(seed[1])} lose"
@@ -455,3 +457,14 @@ def _capital(text: str) -> str:
 
 def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def parsed(evaluation: Evaluation | None) -> str:
+    """Whose trees a trial with syntax had: ``gold``, or by language; empty without syntax."""
+    shares = {how: evaluation.scores[name] for name, how in PARSED.items() if evaluation and name in evaluation.scores}
+    if not shares:
+        return ""
+    of: dict[str, list[str]] = {}
+    for code in next(iter(shares.values())).languages:
+        of.setdefault(next((how for how, found in shares.items() if found[code] > 0), "none"), []).append(code)
+    return next(iter(of)) if len(of) == 1 else "; ".join(f"{how} {', '.join(codes)}" for how, codes in of.items())

@@ -23,7 +23,6 @@ from urllib.parse import urlencode
 
 from study.question import encoders, objectives
 from study.question.config import StudyConfig
-from study.question.objectives import STANDARD
 from study.record.record import Phase, TrialRecord
 from study.tracking.replicates import MEAN, NUMBER, SEED, SPREAD
 from study.tracking.runs import AGGREGATE, PHASE, UUID, is_reference, metric_key, milliseconds
@@ -166,13 +165,6 @@ def view_links(server: str, experiment: str, tags: Mapping[str, str]) -> Iterato
             yield json.loads(value).get("name", key), link
 
 
-def _endpoint(config: StudyConfig) -> str:
-    """The primary endpoint, or the mean over target languages where MLflow has no metric of it."""
-    known = (*STANDARD, *(f"group:{name}" for name in config.protocol.groups))
-    endpoint = config.protocol.primary_endpoint
-    return endpoint if endpoint in known else "target_mean"
-
-
 def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
     axes = (view.varied or FALLBACK_AXES)[:MOST_AXES]
     ending = MEAN if view.rows == "replicates" else ""
@@ -181,9 +173,9 @@ def _state(uuid: str, config: StudyConfig, view: View) -> dict[str, Any]:
         return metric_key(summary_key(view.split, metric or view.metric, name))
 
     protocol = config.protocol
-    endpoint = summary(_endpoint(config), protocol.primary_metric)
+    endpoint = summary(protocol.primary_endpoint, protocol.primary_metric)
     rank_key = summary("selection_mean") if view.phase == "run" else endpoint
-    is_lower_better = objectives.is_lower_better(_endpoint(config), protocol.primary_metric)
+    is_lower_better = objectives.is_lower_better(protocol.primary_endpoint, protocol.primary_metric)
     shown = [f"{summary(name)}{ending}" for name in ("source", "target_mean", "low_resource_mean")]
     columns = list(dict.fromkeys([f"{rank_key}{ending}", f"{endpoint}{ending}", *shown]))
     spread = [f"{endpoint}{SPREAD}", f"{endpoint}{NUMBER}"] if ending else []

@@ -26,7 +26,7 @@ from study.tracking import agreement, runs
 from study.tracking.answers import is_lost, is_refused, reason
 from study.tracking.charts import Views, view_tag
 from study.tracking.replicates import Aggregates, Replicates
-from study.tracking.runs import AGGREGATE, PHASE, POINT, STATUS, STUDY, TRIAL, UUID, Point
+from study.tracking.runs import AGGREGATE, PARENT, PHASE, POINT, STATUS, STUDY, TRIAL, UUID, Point, milliseconds
 from study.tracking.server import public
 from study.tracking.store import Key, Run, Store
 from study.tracking.whole import Whole
@@ -37,9 +37,6 @@ Say = Callable[[str], None]
 
 CHUNK = 200
 """Events read at a time: the bound of what is held in memory."""
-
-PARENT = "mlflow.parentRunId"
-"""MLflow's own tag by which a run is a child."""
 
 PARENT_KEY: Key = (PHASE, STUDY)
 
@@ -279,13 +276,23 @@ class Mirror:
     # Runs of trials
 
     def _write_whole(self, trials: Sequence[TrialRecord]) -> None:
-        """Those that have ended and are not there, at once, where that is possible; `_write_trial` finds them ended."""
+        """Those that have ended and are not there, at once, where that is possible.
+
+        `_write_trial` finds them ended, as it does those that are there and agree.
+        """
         assert self._parent is not None
-        wholes, there = [], self._children.keys() | (set() if self._is_new else self.store.there())
+        there, wholes = {} if self._is_new else self.store.there(), []
         for trial in trials:
-            if trial.number not in there and trial.ended and trial.finished is not None:
+            if trial.number in self._children or not trial.ended or trial.finished is None:
+                continue
+            if trial.number not in there:
                 with suppress(Exception):  # whatever it is, `_write_trial` meets it too, and says so
                     wholes.append(self._whole(trial, trial.finished))
+            elif (above := self._above(trial.number)) is not None:
+                status, times = STATUS[trial.state], (milliseconds(trial.asked), milliseconds(trial.finished))
+                found = there[trial.number]
+                if (found.status, found.times, found.parent) == (status, times, above.id):
+                    self._children[trial.number] = _Trial(found.id, {PARENT: above.id}, ended=True)
         for number, run in self.store.write_whole(self._parent, wholes).items():
             self._children[number] = _Trial(run.id, run.tags, ended=True)
 

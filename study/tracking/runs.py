@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.question.config import StudyConfig
-from study.question.objectives import summary
+from study.question.objectives import UnscoredError, reduce, summary
 from study.record.record import Phase, Report, StudyRecord, TrialRecord
 from trainables.config import TrialConfig
 from trainables.loading import apply_point
-from trainables.scores import summary_key
+from trainables.scores import Evaluation, summary_key
 
 UUID, TRIAL, POINT, PHASE = "study.uuid", "study.trial", "study.point", "phase"
 """Tags by which runs are found again: the study; the trial's number (of trials only); the number of the first trial of
 replicates (of their run only); and `STUDY`, run, confirm or an `AGGREGATE`."""
+
+PARENT = "mlflow.parentRunId"
+"""MLflow's own tag by which a run is a child."""
 
 STUDY = "study"
 """The phase of the parent run."""
@@ -165,10 +168,18 @@ def points(config: StudyConfig, report: Report, with_costs: bool = True) -> Iter
     if not with_costs:
         values = {key: value for key, value in values.items() if not key.startswith(("training/", "cost/"))}
     for metric in evaluation.scores:
-        found = summary(evaluation, config, metric)
+        found = {**summary(evaluation, config, metric), **_endpoint(evaluation, config, metric)}
         values |= {summary_key(report.split, metric, name): value for name, value in found.items()}
     for key, value in values.items():
         yield Point(metric_key(key), value, milliseconds(report.time), report.step)
+
+
+def _endpoint(evaluation: Evaluation, config: StudyConfig, metric: str) -> dict[str, float]:
+    """The primary endpoint, which need be none of the standard reductions; nothing where languages lack."""
+    try:
+        return {config.protocol.primary_endpoint: reduce(config.protocol.primary_endpoint, evaluation, config, metric)}
+    except UnscoredError:
+        return {}
 
 
 def datasets(record: StudyRecord, config: StudyConfig) -> dict[str, str]:

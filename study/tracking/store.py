@@ -15,7 +15,7 @@ from typing import Any
 from study.tracking import database, whole
 from study.tracking.runs import STATUS, UUID, Point, milliseconds
 from study.tracking.server import artifact_folder, default_uri
-from study.tracking.whole import Whole
+from study.tracking.whole import There, Whole
 
 LARGEST_BATCH, SMALLEST_BATCH = 1000, 50
 """Metric points a request: MLflow's limit, and what even a slow server takes within the time-out."""
@@ -124,8 +124,8 @@ class Store:
             self._unsure.discard(key)
         return run
 
-    def there(self) -> set[int]:
-        """Numbers of the trials whose runs `write_whole` would leave alone, as far as that can be known at once."""
+    def there(self) -> dict[int, There]:
+        """Runs that `write_whole` would leave alone, by trial's number, as far as that can be known at once."""
         return whole.there(self.uri, self.uuid)
 
     def write_whole(self, parent: Run, runs: Sequence[Whole]) -> dict[int, Run]:

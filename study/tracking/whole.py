@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.tracking.runs import TRIAL, UUID, Point, milliseconds
+from study.tracking.runs import PARENT, TRIAL, UUID, Point, milliseconds
 
 REVISION = "dc11669786a5"
 """The schema whose rows these are, as the file itself names it: that of MLflow 3.17."""
@@ -57,11 +57,23 @@ class Whole:
         return all(KEY.fullmatch(key) and posixpath.normpath(key) == key and key[:1] not in "/." for key in keys)
 
 
-def there(uri: str, study: str) -> set[int]:
-    """Numbers of the trials that a study, by its UUID, has in a file; none where this way is not open."""
+@dataclass(frozen=True)
+class There:
+    """What a file has of a trial's run."""
+
+    id: str
+    """Empty where a trial has several."""
+    status: str
+    times: tuple[int, int | None]
+    """Milliseconds of begin and end."""
+    parent: str | None
+
+
+def there(uri: str, study: str) -> dict[int, There]:
+    """The runs of trials that a study, by its UUID, has in a file; none where this way is not open."""
     with suppress(sqlite3.Error), _opened(uri) as file:
         return _there(file, study)
-    return set()
+    return {}
 
 
 def write(uri: str, experiment: str, location: str, parent: str, study: str, runs: Sequence[Whole]) -> dict[int, str]:
@@ -79,13 +91,15 @@ def write(uri: str, experiment: str, location: str, parent: str, study: str, run
 
 @contextmanager
 def _opened(uri: str) -> Iterator[sqlite3.Connection]:
-    """A connection to a file that is there. Raises `sqlite3.Error`, for any other URI too."""
+    """A connection to a file that is there, of the known schema. Raises `sqlite3.Error`, for any other URI too."""
     if not uri.startswith("sqlite:///") or "?" in uri:
         raise sqlite3.NotSupportedError(uri)
     path = Path(uri.removeprefix("sqlite:///")).absolute()
     # The mode: a file that was deleted is not to come back without its tables.
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", BUSY_SECONDS, uri=True)) as file:
         file.execute("PRAGMA foreign_keys = ON")
+        if file.execute("SELECT version_num FROM alembic_version").fetchall() != [(REVISION,)]:
+            raise sqlite3.NotSupportedError(uri)
         yield file
 
 
@@ -93,9 +107,7 @@ def _write(
     file: sqlite3.Connection, experiment: int, location: str, parent: str, study: str, runs: Sequence[Whole]
 ) -> dict[int, str]:
     active = "FROM runs WHERE run_uuid = ? AND experiment_id = ? AND lifecycle_stage = 'active'"
-    if "?" in location or file.execute("SELECT version_num FROM alembic_version").fetchall() != [(REVISION,)]:
-        return {}
-    if file.execute(f"SELECT 1 {active}", (parent, experiment)).fetchone() is None:
+    if "?" in location or file.execute(f"SELECT 1 {active}", (parent, experiment)).fetchone() is None:
         return {}
     known = _there(file, study)
     new = {uuid.uuid4().hex: run for run in runs if run.is_plain and run.number not in known}
@@ -112,15 +124,20 @@ def _write(
     return {run.number: key for key, run in new.items()}
 
 
-def _there(file: sqlite3.Connection, study: str) -> set[int]:
-    return {int(number) for (number,) in file.execute(TRIALS, (UUID, study, TRIAL))}
+def _there(file: sqlite3.Connection, study: str) -> dict[int, There]:
+    found: dict[int, There] = {}
+    for number, key, status, begun, ended, parent in file.execute(TRIALS, (TRIAL, PARENT, UUID, study)):
+        is_one = int(number) not in found
+        found[int(number)] = There(key if is_one else "", status if is_one else "", (begun, ended), parent)
+    return found
 
 
 TRIALS = """
-SELECT trial.value FROM tags AS study
-JOIN tags AS trial ON trial.run_uuid = study.run_uuid
-JOIN runs ON runs.run_uuid = study.run_uuid
-WHERE study.key = ? AND study.value = ? AND trial.key = ? AND runs.lifecycle_stage = 'active'
+SELECT trial.value, runs.run_uuid, runs.status, runs.start_time, runs.end_time, parent.value FROM tags AS study
+JOIN runs ON runs.run_uuid = study.run_uuid AND runs.lifecycle_stage = 'active'
+JOIN tags AS trial ON trial.run_uuid = study.run_uuid AND trial.key = ?
+LEFT JOIN tags AS parent ON parent.run_uuid = study.run_uuid AND parent.key = ?
+WHERE study.key = ? AND study.value = ?
 """
 
 COLUMNS = {

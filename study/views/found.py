@@ -128,9 +128,9 @@ def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
 
 
 def planned(config: StudyConfig) -> int:
-    """Trials that the configuration asks for, control (b)'s own search apart; a grid may turn out to have more, arms of
-    equal cost fewer."""
-    if config.search.arms:
+    """Trials that the configuration asks for, control (b)'s own search apart; arms of equal cost may turn out to have
+    fewer. A grid is as large as it is."""
+    if config.search.arms or (config.search.space is not None and config.search.sampler == "grid"):
         from study.proposals.arms import run_arms
 
         return sum(arm.proposer.remaining() for arm in run_arms(config) if arm.name != "control")

@@ -16,6 +16,7 @@ from study.question.points import describe_point
 from study.record.faults import last_line
 from study.record.record import StudyRecord, TrialRecord
 from study.views.tables import warning
+from study.views.values import first_value
 from trainables.scores import Evaluation
 
 Event = Mapping[str, Any]
@@ -61,6 +62,10 @@ class View:
         if event["event"] == "note":
             return
         self.record.apply(event)
+        if event["event"] == "study" and (measured := event["config"].get("measured")) != self.config.measured:
+            # Objectives may go by what was not known yet when the picture was begun.
+            self.config = self.config.model_copy(update={"measured": measured})
+            self.score = first_value(self.config)
         if event["event"] == "report" and event["evaluation"]["split"] == "validation":
             value = self.score(Evaluation.from_json(event["evaluation"]))
             self.values.pop(event["trial"], None)

@@ -5,6 +5,7 @@ fitting    whether a method goes with the rest; keys: what names materials in th
 arrays     how they lie in a folder
 noised     evaluated rows under noise; noisy_files: those that files have
 substitutes  what a word attack may put in the place of words
+parsed     whose trees are known
 twins      rows that are one example in two languages
 views      training texts in another segmentation; teachers: who can be one
 vocabulary how languages are cut into tokens

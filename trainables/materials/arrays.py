@@ -41,7 +41,7 @@ def save(folder: Path, languages: Mapping[str, Encoded]) -> None:
         index[language] = [items, items + len(encoded), sequences, sequences + len(encoded.offsets) - 1]
         items, sequences = index[language][1], index[language][3]
     parts = [encoded.arrays() for encoded in languages.values()]
-    for name in ("ids", "special", "labels", "rows"):
+    for name in ("ids", "special", "labels", "rows", *(("parents",) if "parents" in parts[0] else ())):
         np.save(folder / f"{name}.npy", np.concatenate([part[name] for part in parts]))
     for name in ("offsets", "label_offsets"):
         np.save(folder / f"{name}.npy", _running(part[name] for part in parts))
@@ -66,6 +66,7 @@ def load_arrays(folder: Path) -> dict[str, Encoded]:
             labels=array["labels"],
             label_offsets=array["label_offsets"][first : end + 1],
             rows=array["rows"][first:end],
+            parents=array.get("parents"),
         )
         for language, (first, end, first_sequence, end_sequence) in index.items()
     }

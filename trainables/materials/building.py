@@ -19,6 +19,7 @@ from trainables.errors import UserError
 from trainables.materials import noised, noisy_files, substitutes, views
 from trainables.materials.arrays import noised_folder, of_rows, places, read_rows, renumbered, save, write_rows
 from trainables.materials.keys import has_copies
+from trainables.materials.parsed import check_parsed, has_syntax, parsed_languages
 from trainables.model.families import Numbers, number_of
 from trainables.model.resegmenting import Resegmenting
 from trainables.perturbation import view_of
@@ -41,14 +42,17 @@ TEXTS = "train.jsonl"
 def build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
     from trainables.model.encoder import accepts_segments, kept_rows, load_tokenizer, save_encoder, trim
 
-    task = load_task(config.task, ("train", *splits))
+    task = load_task(config.task, ("train", *splits), heads=has_syntax(config))
     tokenizer = load_tokenizer(config.encoder, task.source_language)
     encoder = load_pristine(config, accepts_segments(tokenizer))
 
     def encode(rows: Sequence[Row], language: str) -> Encoded:
         own = load_tokenizer(config.encoder, language) if encoder.family.slow_tokenizer else tokenizer
-        return task.shape.encode(rows, own, config.task.max_length)
+        found = task.shape.encode(rows, own, config.task.max_length)
+        return found.with_trees() if has_syntax(config) else found
 
+    if has_syntax(config):
+        check_parsed(task)
     encoded: dict[str, dict[str, Encoded]] = {}
     for split in ("train", *splits):
         by_language = told(sorted(task.rows[split].items()), f"tokenising {split}", "languages", len(task.rows[split]))
@@ -98,6 +102,7 @@ def build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
         "pad_id": pad_id,
         "language_numbers": numbers,
         "uses_segments": accepts_segments(tokenizer),
+        "parsed": {split: parsed_languages(task, split) for split in ("train", *splits)} if has_syntax(config) else {},
         "fingerprint": noisy_files.fingerprint(task.fingerprint, noisy),
         "encoder": fingerprint,
     }
@@ -109,7 +114,7 @@ def build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
     is shared keeps its numbers."""
     from trainables.model.encoder import accepts_segments, load_tokenizer
 
-    task = load_task(config.task, ("train",))
+    task = load_task(config.task, ("train",), heads=has_syntax(config))
     tokenizer = load_tokenizer(config.encoder, task.source_language)
     encoder = load_pristine(config, accepts_segments(tokenizer))
     source, seed = task.source_language, derive(config.training.seed, "augmentation")
@@ -124,6 +129,7 @@ def build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
     if has_copies(config):
         rows = augment(config.augmentation, rows, columns, source, seed, others)
     train = task.shape.encode(rows, tokenizer, config.task.max_length)
+    train = train.with_trees() if has_syntax(config) else train
     _check_ids(encoder, {"train": {source: train}}, config.encoder.name_or_path)
     norm = _reference_norm(encoder, train)
     used = [np.asarray(train.ids, dtype=np.int64)]

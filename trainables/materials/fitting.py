@@ -5,6 +5,7 @@ from __future__ import annotations
 from trainables.config import EncoderConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.materials import noised, noisy_files, teachers
+from trainables.materials.parsed import syntax_problems
 from trainables.perturbation import create
 from trainables.tasks.relevance import Relevance
 
@@ -26,6 +27,7 @@ def check(config: TrialConfig) -> None:
         rule = "not for graded documents, several of which are one row"
         got = f"got task {config.task.name!r}"
         problems += [f"evaluation.{name}: {rule} ({got})" for name, is_asked in asked.items() if is_asked]
+    problems += syntax_problems(config, shape)
     size, tokens = config.training.micro_batch_size, config.training.micro_batch_tokens
     if shape.compares_items:
         rule = "the items of a batch are compared with each other and cannot be taken apart; leave it out"

@@ -34,6 +34,8 @@ def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
     }
     if config.alignment.objective != "none":
         parts["alignment"] = alignment_key(config)
+    if config.syntax.kind != "none":  # rows come with their trees
+        parts["syntax"] = True
     if config.evaluation.noise:  # else as before there was any
         parts["noise"] = [noise.model_dump(mode="json") for noise in config.evaluation.noise]
         parts["noise"] += noisy_files.keys(config)

@@ -129,6 +129,12 @@ def prepared(config: TrialConfig) -> Path | None:
     return cache.found(f"materials-{materials_key(config, ('validation',))}")
 
 
+def parsed_of(config: TrialConfig) -> Mapping[str, Mapping[str, Sequence[str | int]]]:
+    """Split -> language -> who parsed its rows, how many and of how many, if the materials are in the cache already."""
+    folder = prepared(config)
+    return {} if folder is None else json.loads((folder / "meta.json").read_text(encoding="utf-8")).get("parsed", {})
+
+
 def longest(config: TrialConfig) -> int | None:
     """Tokens of the longest training text of a trial configuration, if its materials are in the cache already.
 

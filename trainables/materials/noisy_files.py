@@ -15,6 +15,7 @@ from trainables.materials.noised import chosen_rows, key_of
 from trainables.scores import Split
 from trainables.tasks import task as tasks
 from trainables.tasks.base import Row, TaskShape
+from trainables.tasks.heads import without_heads
 from trainables.tasks.plan import Plan
 from trainables.tasks.store import Files
 
@@ -95,8 +96,8 @@ def _check_parallel(
 
 
 def _given(row: Row, shape: TaskShape) -> dict[str, object]:
-    """What noise leaves alone: all but the texts."""
-    return {name: value for name, value in row.items() if name not in shape.text_columns}
+    """What noise leaves alone: all but the texts, and their heads."""
+    return {name: value for name, value in without_heads(row).items() if name not in shape.text_columns}
 
 
 def _of_pattern(task: TaskConfig, pattern: str | None, split: Split, languages: Collection[str]) -> ByLanguage:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig, TrialConfig
 from trainables.errors import UserError
@@ -18,6 +18,9 @@ from trainables.model.adapters import Linear, Shapes
 from trainables.model.families import Family, family_of
 from trainables.tasks.hub import unreachable
 from trainables.tasks.plan import Plan
+
+if TYPE_CHECKING:  # its module loads torch
+    from trainables.syntax.added import Syntax
 
 WEIGHTS = "model.safetensors"
 WORDS = "word_embeddings.weight"
@@ -73,6 +76,13 @@ def check_languages(config: TrialConfig) -> None:
 
         for language in languages:
             segmenter(moses_code(language))
+
+
+def check_syntax(config: TrialConfig) -> None:
+    """Raise `UserError` where nothing can be added to the encoder's layers and syntax is to augment them."""
+    kind = architecture(config.encoder).get("model_type")
+    if config.syntax.kind == "augmented" and kind:
+        family_of(str(kind)).check_syntax(str(kind))
 
 
 def _problem(encoder: EncoderConfig) -> str | None:
@@ -165,7 +175,41 @@ def trained(config: TrialConfig) -> int | None:
     that does not exist.
     """
     shapes = _shapes(config)
-    return None if shapes is None else count(shapes, config.encoder)
+    if shapes is None:
+        return None
+    syntax = of_syntax(config, shapes)
+    added = 0 if syntax is None else sum(parameter.numel() for parameter in syntax.parameters())
+    return count(shapes, config.encoder) + added
+
+
+def of_syntax(config: TrialConfig, shapes: Shapes) -> Syntax | None:
+    """What syntax adds to an encoder with these parameters: modules without numbers; None where nothing is added.
+
+    Nor where an encoder's configuration does not say its sizes.
+    """
+    from torch import device
+
+    from trainables.syntax import added
+
+    known = architecture(config.encoder)
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads")
+    if config.syntax.kind == "none" or not all(name in known for name in names):
+        return None
+    layers, hidden, heads = (int(known[name]) for name in names)
+    with device("meta"):
+        return added.create(config.syntax, added.Sizes(layers, hidden, heads, words(shapes)[1]), 0.0)
+
+
+def cost(config: TrialConfig, passes: float) -> float:
+    """Forward-equivalents of a step that has so many without syntax, as far as can be told from here."""
+    shapes = None if config.syntax.kind == "none" else _published(config.encoder)
+    if shapes is None or (syntax := of_syntax(config, shapes)) is None:
+        return passes
+    from trainables.syntax.added import passes as with_syntax
+
+    family = _family(config.encoder)
+    layers = sum(math.prod(s) for name, s in shapes.items() if (part := family.part(name)) is not None and part >= 0)
+    return with_syntax(syntax, layers, passes)
 
 
 def count(shapes: Shapes, encoder: EncoderConfig) -> int:

@@ -12,6 +12,7 @@ import json
 import unicodedata
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 Encoding = tuple[bytes, bytes]
@@ -47,6 +48,7 @@ class ByWord:
         unknown = tokenizer.unk_token_id
         self._added = {number for number in tokenizer.added_tokens_decoder if number != unknown}
         self._unknown = tokenizer.unk_token
+        self._cut = tokenizer.truncation_side
         self._around = _around(tokenizer, pair)
         self._pieces: dict[str, bytes | None] = {}
 
@@ -74,6 +76,43 @@ class ByWord:
         for number in later:
             encoded[number] = self._joined(rows[number])
         return encoded
+
+    def sentences(self, rows: Sequence[Sequence[str]]) -> list[tuple[Encoding, list[int]] | None]:
+        """Of each list of words its encoding, and where each word's first piece is; None as `encode` has it, and where
+        of a word nothing is left."""
+        if len(self._pieces) > MOST_WORDS:
+            self._pieces.clear()
+        self._learn({word for row in rows for word in row})
+        return [self._sentence(row) for row in rows]
+
+    def _sentence(self, words: Sequence[str]) -> tuple[Encoding, list[int]] | None:
+        pieces = [self._pieces[word] for word in words]
+        if not all(pieces):
+            return None
+        (ids, special), (ids_after, special_after) = self._around
+        starts = [len(special), *(len(each) // 4 for each in pieces if each)]
+        *firsts, end = accumulate(starts)
+        if end + len(special_after) > self._max_length:
+            return None
+        joined = b"".join(pieces)  # type: ignore[arg-type]
+        return (ids + joined + ids_after, special + bytes(len(joined) // 4) + special_after), firsts
+
+    def whole(self, rows: Sequence[tuple[str, ...]]) -> list[Encoding]:
+        """As `encode`, with what is left by the tokenizer: its backend alone, as the library calls it."""
+        encoded = self.encode(rows)
+        left = [row if len(row) > 1 else row[0] for row, found in zip(rows, encoded, strict=True) if found is None]
+        if not left:
+            return encoded  # type: ignore[return-value]
+        self._backend.enable_truncation(self._max_length, direction=self._cut)
+        by_it = iter(self._backend.encode_batch(left))
+        return [
+            found or (array("i", (each := next(by_it)).ids).tobytes(), bytes(each.special_tokens_mask))
+            for found in encoded
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs; it learns the words itself."""
+        return {**vars(self), "_pieces": {}}
 
     def _joined(self, row: tuple[str, ...]) -> Encoding | None:
         pieces = self._pieces.__getitem__

@@ -48,15 +48,17 @@ class Masks:
         return (states * self.factors(place, states, p)).to(states.dtype)
 
 
-def draw(seed: int, like: Tensor, p: float) -> Tensor:
-    """Factors of independent dropout in the shape and place of `like`, fp32; 0 <= p < 1, to 2^-17."""
+def draw(seed: int, like: Tensor, p: float, out: Tensor | None = None) -> Tensor:
+    """Factors of independent dropout in the shape and place of `like`, fp32; 0 <= p < 1, to 2^-17. Into `out`, which is
+    as large and contiguous, where there is one: on a CPU new memory costs as much as what is drawn."""
     if p == 0.0:
-        return torch.ones_like(like, dtype=torch.float32)
+        return torch.ones_like(like, dtype=torch.float32) if out is None else out.fill_(1.0)
     generator = torch.Generator(like.device).manual_seed(seed)
     words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64, device=like.device)
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: like.numel()]
     survive = min(round((1 - p) * STEPS), STEPS - 1)
-    return (bits.lt_(survive - STEPS // 2) * (STEPS / survive)).view(like.shape)
+    flat = None if out is None else out.view(-1)
+    return torch.mul(bits.lt_(survive - STEPS // 2), STEPS / survive, out=flat).view(like.shape)
 
 
 class SharedDropout(nn.Dropout):

@@ -9,7 +9,7 @@ import copy
 import itertools
 import json
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -34,6 +34,9 @@ from trainables.model.attention import ATTENTION
 from trainables.model.families import Numbers, add_installed, family_of
 from trainables.model.heads import pool
 from trainables.model.maps import LanguageMaps
+from trainables.syntax import added
+from trainables.syntax.added import Augmented, Sizes, Syntax
+from trainables.syntax.gate import Gate
 
 FAST = "tokenizer.json"
 """The file of a fast tokenizer."""
@@ -67,6 +70,13 @@ class Encoder(nn.Module):
     def hidden_size(self) -> int:
         """Size of a token's state."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def sizes(self) -> Sizes:
+        """What modules are made after that are added to it."""
+        config = self.model.config
+        width = int(self.model.get_input_embeddings().embedding_dim)
+        return Sizes(int(config.num_hidden_layers), self.hidden_size, int(config.num_attention_heads), width)
 
     @property
     def language_numbers(self) -> Numbers:
@@ -110,6 +120,25 @@ class Encoder(nn.Module):
             raise UserError(f"alignment: a layer must be one of the encoder's {layers} (got {layer})")
         states: Tensor = self._run(embeddings, layout, False, output_hidden_states=True).hidden_states[layer]
         return states
+
+    @contextmanager
+    def adding(self, added: Sequence[tuple[Tensor, Tensor]], layout: Layout, packs: bool) -> Iterator[None]:
+        """Within, the first head's keys and values have something added: of each layer a pair (s, t, z).
+
+        `packs`: whether the batch goes through the layers without its padding. The encoder must be one of those that
+        `families.check_syntax` lets pass.
+        """
+        paths = self.family.linears.key, self.family.linears.value
+        hooks = [
+            layer.get_submodule(path).register_forward_hook(partial(_added, layout.pack(each) if packs else each))
+            for (layer,), pair in zip(self.family.layers_of(self.model), added, strict=True)
+            for path, each in zip(paths, pair, strict=True)
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def packs(self, layout: Layout) -> bool:
         """Whether a batch goes through the layers without its padding: where it has any, and they can do without."""
@@ -296,13 +325,22 @@ class Encoder(nn.Module):
                     setattr(module, name, nn.Dropout(probability).train(module.training))
 
 
-class Model(nn.Module):
-    """What a trial trains: the encoder and the task's head."""
+def _added(each: Tensor, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    """An output (…, h z) with `each` (…, z) added to that of its first head."""
+    first, others = output.tensor_split([each.shape[-1]], dim=-1)
+    return torch.cat([first + each.to(first.dtype), others], -1)
 
-    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+
+class Model(nn.Module):
+    """What a trial trains: the encoder, the task's head, and what syntax adds to them."""
+
+    def __init__(self, encoder: Encoder, head: nn.Module, syntax: Syntax | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
+        self.syntax = syntax
+        if isinstance(syntax, Augmented):
+            encoder.frozen_layers = 0  # what frozen layers give changes with what is added in them
         if encoder.family.attention == "sdpa":
             encoder.model.set_attn_implementation(ATTENTION)
         self.masks = dropout.share(head if encoder.family.repeats_dropout else self)
@@ -324,24 +362,54 @@ class Model(nn.Module):
 
     def logits(self, embeddings: Tensor, batch: Batch) -> Tensor:
         """Logits as the task's head shapes them."""
-        logits: Tensor = self.head(self.encoder.states(embeddings, batch.layout), batch.attention_mask)
+        logits: Tensor = self.head(self.states(embeddings, batch.layout), batch.attention_mask)
         return logits
+
+    def states(self, embeddings: Tensor, layout: Layout) -> Tensor:
+        """The states (s, t, d) that the head is given."""
+        with self._augmented(embeddings, layout, self.encoder.packs(layout)):
+            return self._gated(self.encoder.states(embeddings, layout), layout)
+
+    @contextmanager
+    def _augmented(self, embeddings: Tensor, layout: Layout, packs: bool) -> Iterator[None]:
+        given = self.syntax(embeddings, layout) if isinstance(self.syntax, Augmented) else None
+        if given is None:
+            yield
+            return
+        with self.encoder.adding(given, layout, packs):
+            yield
+
+    def _gated(self, states: Tensor, layout: Layout) -> Tensor:
+        return self.syntax(states, layout) if isinstance(self.syntax, Gate) else states
+
+    def auxiliary(self, batch: Batch) -> Tensor | None:
+        """What syntax adds to the loss of each sequence (s,) of the unperturbed batch; None: nothing."""
+        if not isinstance(self.syntax, Augmented):
+            return None
+        return self.syntax.auxiliary(self.embed(batch), batch.layout)
+
+    def cost(self, passes: float) -> float:
+        """Forward-equivalents of a step that has so many without syntax."""
+        layers = (module for layer in self.encoder.family.layers_of(self.encoder.model) for module in layer)
+        return added.passes(self.syntax, sum(map(added.count, layers)), passes)
 
     def encoded(self, embeddings: Tensor, batch: Batch, pooling: Literal["mean", "first"]) -> tuple[Tensor, Tensor]:
         """As `logits`, with the pooled last hidden states (s, d) of each sequence."""
-        states = self.encoder.states(embeddings, batch.layout)
+        states = self.states(embeddings, batch.layout)
         logits: Tensor = self.head(states, batch.attention_mask)
         return logits, pool(states, batch.attention_mask, pooling)
 
     def upper_logits(self, states: Tensor, batch: Batch) -> Tensor:
         """As `logits`, from the states that leave the last frozen layer (`Encoder.above_frozen`)."""
-        logits: Tensor = self.head(self.encoder.upper(states, batch.layout), batch.attention_mask)
+        upper = self._gated(self.encoder.upper(states, batch.layout), batch.layout)
+        logits: Tensor = self.head(upper, batch.attention_mask)
         return logits
 
     def inside(self, embeddings: Tensor, batch: Batch, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, and of each sequence the mean (s, d) of what enters the first layer and the attention of a layer."""
-        states, entered, attention = self.encoder.inside(embeddings, batch.layout, layer)
-        logits: Tensor = self.head(states, batch.attention_mask)
+        with self._augmented(embeddings, batch.layout, packs=False):
+            states, entered, attention = self.encoder.inside(embeddings, batch.layout, layer)
+        logits: Tensor = self.head(self._gated(states, batch.layout), batch.attention_mask)
         return logits, pool(entered, batch.attention_mask, "mean"), attention
 
 

@@ -132,6 +132,18 @@ class Family:
                 f"encoder.freeze_lower_layers: must be 0, all layers of {kind} encoders are one (got {lower_layers})"
             )
 
+    def check_syntax(self, kind: str) -> None:
+        """Raise `UserError` where nothing can be added to the keys and values of the layers.
+
+        Plain families alone are known to use them for nothing but attention to the tokens that they are of.
+        """
+        if not self.plain or self.linears.key == self.linears.value:
+            able = ", ".join(each for family in families() if family.plain for each in family.kinds)
+            raise UserError(
+                f"syntax.kind: augmented adds to the keys and values of each layer, as only encoders of the kinds "
+                f"{able} are known to take it; gate serves every encoder (got {kind})"
+            )
+
     def part(self, parameter: str) -> int | None:
         """The layer, counted from 0, of a parameter by its name in a checkpoint, whatever prefix that has.
 

@@ -163,6 +163,20 @@ class Measured:
         return cls(torch.stack([sums.get(each.name, zero).double() for each in fields(Diagnostics)]))
 
 
+def masks_problems(trial: TrialConfig) -> list[str]:
+    """Why a second view cannot have a dropout mask of its own, where it is to have one."""
+    if trial.perturbation.view.masks == "one":
+        return []
+    found = []
+    if trial.training.gradient_checkpointing:
+        found.append(
+            "perturbation.view.masks: training.gradient_checkpointing computes passes again under one mask (got 'two')"
+        )
+    if trial.encoder.dropout == 0.0:
+        found.append("perturbation.view.masks: without encoder.dropout there is nothing to mask (got 'two')")
+    return found
+
+
 def describe_views(batch: Perturbable, other: Other, apart: Tensor) -> Measured:
     """Diagnostics of two views whose outputs are `apart` (n,), by item."""
     # Several sequences of one item (multiple choice) count as one.
@@ -194,9 +208,9 @@ def read(found: Sequence[Diagnostics | Measured]) -> Diagnostics:
     return total
 
 
-Drop: TypeAlias = "Callable[[str, Tensor, float], Tensor]"
-"""From a parameter's name, its weights and a probability to factors in their shape: 0 with that probability, else one
-over the rest, the same at every call in a step and on every worker."""
+Drop: TypeAlias = "Callable[[str, Tensor, float, Tensor], Tensor]"
+"""From a parameter's name, its weights, a probability and room for them to factors in their shape: 0 with that
+probability, else one over the rest, the same at every call in a step and on every worker."""
 
 
 class MovedWeights(ABC):

@@ -33,15 +33,18 @@ class Mixout(MovedWeights):
 
     def begin(self, pretrained: Weights) -> None:
         self._pretrained = {name: weight.detach().clone() for name, weight in pretrained.items()}
-        self._factors: dict[str, Tensor] = {}
+        # Kept from step to step: on a CPU new memory costs as much as what is computed in it.
+        self._factors = {name: _room(weight) for name, weight in self._pretrained.items()}
+        largest = max(self._pretrained.values(), key=lambda weight: weight.numel(), default=torch.empty(0))
+        self._step = _room(largest).view(-1)
 
     def move(self, weights: Weights, gradients: Weights, magnitude: float, drop: Drop) -> Tensor:
         before = torch.nn.utils.get_total_norm(list(weights.values()))
         norms = []
         for name, origin in self._pretrained.items():
             weight = weights[name]
-            factors = self._factors[name] = drop(name, weight, magnitude * self.reach)
-            step = weight - origin
+            factors = drop(name, weight, magnitude * self.reach, self._factors[name])
+            step = torch.sub(weight, origin, out=self._step[: weight.numel()].view_as(weight))
             step.addcmul_(step, factors, value=-1.0)  # -e = (w - w0) (1 - f), with one temporary
             norms.append(torch.linalg.vector_norm(step))
             weight.sub_(step)
@@ -51,4 +54,7 @@ class Mixout(MovedWeights):
         for name, factors in self._factors.items():
             if name in gradients:
                 gradients[name].mul_(factors)
-        self._factors.clear()
+
+
+def _room(weight: Tensor) -> Tensor:
+    return torch.empty_like(weight, memory_format=torch.contiguous_format)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trainables.config import TrialConfig
 from trainables.lazy import torch
 from trainables.perturbation.base import (
     Diagnostics,
@@ -12,6 +13,7 @@ from trainables.perturbation.base import (
     Perturbation,
     View,
     describe_views,
+    masks_problems,
     register,
 )
 
@@ -35,6 +37,9 @@ class Mvr(Perturbation):
     @property
     def view(self) -> View | None:
         return "segments" if self.config.view.probability > 0.0 else None
+
+    def problems(self, trial: TrialConfig) -> list[str]:
+        return masks_problems(trial)
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
         first = batch.forward(batch.embeddings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainables.config import TrialConfig
 from trainables.lazy import torch
 from trainables.perturbation.ascent import describe
 from trainables.perturbation.base import (
@@ -18,6 +19,7 @@ from trainables.perturbation.base import (
     Perturbation,
     View,
     describe_views,
+    masks_problems,
     register,
 )
 from trainables.perturbation.random_perturbation import noise_strength, random_delta
@@ -52,6 +54,9 @@ class XTune(Perturbation):
     def strength(self) -> float:
         return noise_strength(self.config)
 
+    def problems(self, trial: TrialConfig) -> list[str]:
+        return masks_problems(trial)
+
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
         first = batch.forward(batch.embeddings)
         loss = batch.loss(first)
@@ -73,8 +78,10 @@ class XTune(Perturbation):
 
     def _noisy(self, batch: Perturbable, magnitude: float) -> Other:
         """The embeddings under noise; the teacher sees them without."""
+        forward = batch.forward_again if self.config.view.masks == "two" else batch.forward
+        assert forward is not None, "whoever trains gives a second mask"
         return Other(
-            forward=batch.forward,
+            forward=forward,
             embeddings=batch.embeddings + random_delta(self.config, self.reference_norm, batch, magnitude),
             mask=batch.mask,
             there=torch.ones((), dtype=torch.bool, device=batch.mask.device),

@@ -9,5 +9,6 @@ robustness scores under attack, certificates; noise: on noised texts; calibratio
 word_attack  scores where words are replaced by others
 measured   the names of all that will be scored
 agreement  with the model's own answers in the source language
+parsed     whose trees there were
 predictions: example by example, as Parquet
 """

@@ -18,6 +18,7 @@ from trainables.model.encoder import Model
 from trainables.model.frozen import Frozen
 from trainables.scores import LanguageScores, Split
 from trainables.scoring.calibration import brier, calibration_error, confidence_weighted_accuracy
+from trainables.scoring.parsed import parsed_scores
 from trainables.scoring.search import Embedded, gather, rankings
 from trainables.scoring.sequences import Sequences, batches, sequences
 from trainables.scoring.stream import Stream, join, planned
@@ -134,7 +135,7 @@ def evaluate(
     budget = token_budget(config, group)
     plan = planned(materials, split, examples, budget)
     found = answered(model, materials, split, plan, config, group, (examples, budget))
-    scores = score(materials, split, plan, found["answers"])
+    scores = score(materials, split, plan, found["answers"]) | parsed_scores(materials, split, plan)
     if config.calibration is not None:
         bins = config.calibration.bins
         scores |= calibrated(materials, split, plan, found["classes"], found["probabilities"], bins)

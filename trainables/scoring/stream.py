@@ -67,7 +67,8 @@ def stream_of(
 
 
 def _input(materials: Materials, encoded: Encoded, item: int, labelled: bool) -> bytes:
-    """The tokens of an item with their boundaries, and languages that the encoder is told: equal for equal inputs.
+    """The tokens of an item with their boundaries and trees, and languages that the encoder is told: equal for equal
+    inputs.
 
     Labels are part of it where they are asked for, and for shapes that predict from them (where they mark which
     positions are scored).
@@ -77,8 +78,9 @@ def _input(materials: Materials, encoded: Encoded, item: int, labelled: bool) ->
     bounds = encoded.offsets[item * c : item * c + c + 1] - first
     tokens = encoded.ids[first : encoded.offsets[item * c + c]]
     scored = encoded.item_labels(item)
+    tree = b"" if encoded.parents is None else encoded.parents[first : encoded.offsets[item * c + c]].tobytes()
     told = b"" if encoded.languages is None else encoded.languages[item * c : item * c + c].tobytes()
-    given = bounds.tobytes() + tokens.tobytes() + told
+    given = bounds.tobytes() + tokens.tobytes() + told + tree
     return bytes(given + (scored.tobytes() if labelled or len(scored) > 1 else b""))
 
 
@@ -106,6 +108,7 @@ def join(parts: Sequence[tuple[Encoded, int]], sequences_per_item: int) -> Encod
     sequences = [(encoded, item * c + k) for encoded, item in parts for k in range(c)]
     labels = [encoded.item_labels(item) for encoded, item in parts]
     languages = [encoded.languages[i] for encoded, i in sequences if encoded.languages is not None]
+    has_trees = any(encoded.parents is not None for encoded, _ in parts)
     return Encoded(
         ids=np.concatenate([e.sequence(i) for e, i in sequences]),
         special=np.concatenate([e.special[e.offsets[i] : e.offsets[i + 1]] for e, i in sequences]),
@@ -114,6 +117,7 @@ def join(parts: Sequence[tuple[Encoded, int]], sequences_per_item: int) -> Encod
         label_offsets=np.cumsum([0, *map(len, labels)]),
         rows=np.asarray([encoded.rows[item] for encoded, item in parts], dtype=np.int64),
         languages=np.asarray(languages, dtype=np.int64) if languages else None,
+        parents=np.concatenate([e.tree(i) for e, i in sequences]) if has_trees else None,
     )
 
 

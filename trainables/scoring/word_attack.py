@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from trainables.batch import Encoded
+from trainables.batch import NO_TREE, Encoded
 from trainables.config import AttackConfig
 from trainables.distributed import Group
 from trainables.materials.materials import Materials
@@ -178,4 +178,5 @@ def edited(own: Encoded, edits: Sequence[Edit]) -> Encoded:
         label_offsets=np.arange(len(edits) + 1, dtype=np.int64) * len(labels),
         rows=np.repeat(own.rows, len(edits)),
         languages=None if own.languages is None else np.tile(own.languages, len(edits)),
+        parents=None if own.parents is None else np.full(sum(map(len, ids)), NO_TREE, dtype=np.int16),
     )

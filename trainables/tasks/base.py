@@ -11,13 +11,16 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from trainables.batch import Batch, Encoded
+from trainables.batch import NO_TREE, Batch, Encoded
+from trainables.layout import Paths
 from trainables.lazy import torch
+from trainables.syntax import trees
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -63,6 +66,8 @@ class TaskShape(ABC):
     parts workers gather."""
     text_columns: tuple[str, ...] = ()
     """Columns of its rows that hold text, or lists of texts, whose words an augmentation may replace."""
+    head_columns: Mapping[str, str] = MappingProxyType({})
+    """Column of texts -> that of the dependency heads of their words, of shapes that syntax can serve."""
     columns: tuple[str, ...]
     """Columns that it reads of a file, which `TaskDefinition.columns` may give other names."""
     options: tuple[str, ...] = ()
@@ -246,6 +251,12 @@ def collate(
         ids[r, :n] = encoded.ids[encoded.offsets[i] : encoded.offsets[i + 1]]
         special[r, :n] = encoded.special[encoded.offsets[i] : encoded.offsets[i + 1]]
     mask = np.arange(width)[None, :] < np.asarray(lengths)[:, None]
+    paths = None
+    if encoded.parents is not None:
+        parents = np.full((len(index), width), NO_TREE, dtype=np.int16)
+        for r, (i, n) in enumerate(zip(index, lengths, strict=True)):
+            parents[r, :n] = encoded.tree(i)
+        paths = Paths(*map(torch.from_numpy, trees.distances(parents)))
     return Batch(
         torch.from_numpy(ids),
         torch.from_numpy(mask.astype(np.int64)),
@@ -253,4 +264,5 @@ def collate(
         shape.collate_labels([encoded.item_labels(j) for j in items], width),
         torch.tensor([key_offset + i for i in index], dtype=torch.int64),
         None if encoded.languages is None else torch.from_numpy(encoded.languages[index]),
+        paths,
     )

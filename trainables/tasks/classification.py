@@ -20,6 +20,7 @@ from trainables.lazy import functional, torch
 from trainables.tasks.base import Row, TaskShape, renumbered
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.fields import field, label_index, text_of
+from trainables.tasks.heads import COLUMNS, HOW, crossed_heads, parents_of_texts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,13 +31,15 @@ class Classification(TaskShape):
 
     metrics: tuple[str, ...] = ("accuracy",)
     has_single_answers = True
-    columns: tuple[str, ...] = ("text", "text_pair", "label", "key")
+    columns: tuple[str, ...] = ("text", "text_pair", "label", "key", *COLUMNS)
+    options: tuple[str, ...] = (HOW,)
     auto_class, hub_task = "AutoModelForSequenceClassification", "text-classification"
 
     def __init__(self, labels: Sequence[str], pair: bool, crossed: bool = False) -> None:
         """`crossed`: evaluate every language's first texts with every other's second texts."""
         super().__init__(labels)
         self.text_columns = ("text", "text_pair") if pair else ("text",)
+        self.head_columns = dict(zip(self.text_columns, ("heads", "heads_pair"), strict=False))
         self.crossed = crossed
 
     def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
@@ -57,8 +60,10 @@ class Classification(TaskShape):
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         texts = (tuple(row[name] for name in self.text_columns) for row in rows)
         labels = np.asarray([row["label"] for row in rows], dtype=np.int64)
+        sequences = encode_sequences(texts, tokenizer, max_length)
         return Encoded(
-            **encode_sequences(texts, tokenizer, max_length),
+            **sequences,
+            parents=parents_of_texts(rows, self, tokenizer, max_length, sequences["offsets"]),
             labels=labels,
             label_offsets=np.arange(len(rows) + 1, dtype=np.int64),
             rows=np.arange(len(rows), dtype=np.int64),
@@ -104,7 +109,12 @@ def _cross(rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
         raise UserError(f"task.name: crossed pairs need the same rows in all languages (got {told})")
     return {
         first if first == second else f"{first}.{second}": [
-            {"text": row["text"], "text_pair": keyed[second][key]["text_pair"], "label": row["label"]}
+            {
+                "text": row["text"],
+                "text_pair": keyed[second][key]["text_pair"],
+                "label": row["label"],
+                **crossed_heads(row, keyed[second][key]),
+            }
             for key, row in keyed[first].items()
             if key in keyed[second] and keyed[second][key]["label"] == row["label"]
         ]

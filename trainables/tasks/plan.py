@@ -19,6 +19,7 @@ from trainables.tasks.base import DataError, Row, RowError, TaskShape
 from trainables.tasks.definition import Part, Split, TaskDefinition, catalogue, find
 from trainables.tasks.fields import with_joined
 from trainables.tasks.formats.reading import MOST_PROBLEMS, Raw, sound
+from trainables.tasks.heads import HOW, with_heads, without_heads
 from trainables.tasks.rows import collect
 from trainables.tasks.shapes import shape_of
 from trainables.tasks.store import Store, open_store
@@ -44,11 +45,13 @@ class Plan:
     config: TaskConfig
     definition: TaskDefinition
     own_folder: Path | None
+    reads_heads: bool = False
+    """Whether rows come with dependency heads, where there are some."""
 
     @classmethod
-    def of(cls, config: TaskConfig) -> Plan:
+    def of(cls, config: TaskConfig, reads_heads: bool = False) -> Plan:
         """Raises `UserError` for an unknown task, and for one whose definition does not add up."""
-        plan = cls(config, *find(config.name))
+        plan = cls(config, *find(config.name), reads_heads)
         for split in SPLITS:
             for part in plan.parts(split):
                 plan.adoption(split, part)
@@ -218,13 +221,16 @@ class Plan:
             try:
                 if isinstance(raw, RowError):
                     raise raw
-                row = shape.read(with_joined(raw, data.joined), data.named_columns)
+                whole = with_joined(raw, data.joined)
+                row = shape.read(whole, data.named_columns)
+                if self.reads_heads:
+                    row = with_heads(row, whole, shape, data.named_columns, data.options.get(HOW))
             except RowError as error:
                 problems.append(f"{place}: {error}")
                 if len(problems) == MOST_PROBLEMS or isinstance(error, DataError):
                     break
                 continue
-            if part.carve is None or (part.carve == "held") == is_held_out(shape.context(row)):
+            if part.carve is None or (part.carve == "held") == is_held_out(shape.context(without_heads(row))):
                 yield adopted(row) if part.task or split == "train" else row
         if problems:
             raise _MalformedError(*problems)

@@ -10,7 +10,9 @@ compared with published numbers (Vietnamese: .560, of a token accuracy of .641),
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +21,15 @@ import numpy.typing as npt
 from trainables.batch import Encoded
 from trainables.errors import UserError, shown
 from trainables.lazy import functional, torch
+from trainables.model.by_word import ByWord
 from trainables.model.resegmenting import undrawn
+from trainables.syntax.trees import within
 from trainables.tasks.base import IGNORED, Places, Row, RowError, TaskShape, renumbered
 from trainables.tasks.chunks import ChunkCounts, after_hyphen, after_letter, count_chunks
 from trainables.tasks.classification import kl_divergence
-from trainables.tasks.encoding import chunks
+from trainables.tasks.encoding import CHUNK, chunks
 from trainables.tasks.fields import field, label_indices
+from trainables.tasks.heads import HOW, heads_in, parents_of_words
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,8 +46,9 @@ class Tagging(TaskShape):
     """One tag per word. Logits (n, t, tags); labels (n, t), IGNORED except at the first piece of each word."""
 
     text_columns = ("tokens",)
-    columns = ("tokens", "tags")
-    options = ("score",)
+    head_columns: Mapping[str, str] = MappingProxyType({"tokens": "heads"})
+    columns = ("tokens", "tags", "heads", HOW)
+    options = ("score", HOW)
     auto_class, hub_task = "AutoModelForTokenClassification", "token-classification"
 
     def __init__(self, labels: Sequence[str], score: str = "f1") -> None:
@@ -68,14 +74,19 @@ class Tagging(TaskShape):
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         ids, special, labels = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)], [np.zeros(0, np.int64)]
-        lengths, owners = [0], []
-        for chunk in chunks(enumerate(rows)):
-            for owner, item_ids, item_special, item_labels in _items(chunk, tokenizer, max_length):
-                ids.append(np.asarray(item_ids, dtype=np.int32))
-                special.append(np.asarray(item_special, dtype=np.bool_))
-                labels.append(np.asarray(item_labels, dtype=np.int64))
-                lengths.append(len(item_ids))
-                owners.append(owner)
+        lengths, owners, words = [0], list[int](), list[Sequence[int | None]]()
+        by_word: ByWord | None = None
+        parsed = any(heads_in(row, self) for row in rows)  # then each token's word is needed, which the tokenizer knows
+        for number, chunk in enumerate(chunks(enumerate(rows))):
+            items = _by_word(chunk, by_word, tokenizer, max_length)
+            if number == 0 and len(chunk) == CHUNK and not parsed:
+                by_word = _as_good(ByWord.of(tokenizer, False, max_length), chunk, items, tokenizer, max_length)
+            ids.append(np.frombuffer(b"".join([each[1] for each in items]), np.int32))
+            special.append(np.frombuffer(b"".join([each[2] for each in items]), np.bool_))
+            labels += [each[3] for each in items]
+            lengths += [len(each[2]) for each in items]
+            owners += [each[0] for each in items]
+            words += [each[4] for each in items]
         offsets = np.cumsum(np.asarray(lengths, dtype=np.int64))
         return Encoded(
             ids=np.concatenate(ids),
@@ -84,6 +95,7 @@ class Tagging(TaskShape):
             labels=np.concatenate(labels),
             label_offsets=offsets,
             rows=np.asarray(owners, dtype=np.int64),
+            parents=parents_of_words([rows[owner] for owner in owners], self, words),
         )
 
     def part(self, row: Row, encoded: Encoded, item: int) -> Row | None:
@@ -92,7 +104,10 @@ class Tagging(TaskShape):
         *earlier, own = (int((encoded.item_labels(k) != IGNORED).sum()) for k in mine)
         before = sum(earlier)
         words = slice(before, before + own)
-        return {"tokens": row["tokens"][words], "tags": row["tags"][words], "before": before} if own else None
+        part = {"tokens": row["tokens"][words], "tags": row["tags"][words], "before": before}
+        if (heads := heads_in(row, self)) is not None:
+            part["heads"] = within(heads[0], words)
+        return part if own else None
 
     def keeps_label(self, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> bool:
         """Whether a word is left in it."""
@@ -171,10 +186,45 @@ class Tagging(TaskShape):
         return [self.labels[tag] for tag in tags]
 
 
-def _items(
-    rows: Sequence[tuple[int, Row]], tokenizer: Any, max_length: int
-) -> Iterator[tuple[int, list[int], list[int], list[int]]]:
-    """(row, ids, special, labels) of every item of some rows."""
+_Item = tuple[int, bytes, bytes, npt.NDArray[np.int64], Sequence[int | None]]
+"""Row, ids (int32), special (a byte each), labels, the words of the tokens (empty where pieces of words made it)."""
+
+
+def _by_word(rows: Sequence[tuple[int, Row]], by_word: ByWord | None, tokenizer: Any, max_length: int) -> list[_Item]:
+    """Every item of some rows: out of the pieces of their words where that is known to do, else by the tokenizer."""
+    if by_word is None:
+        return list(_items(rows, tokenizer, max_length))
+    made: dict[int, list[_Item]] = {}
+    left = []
+    for (owner, row), found in zip(rows, by_word.sentences([row["tokens"] for _, row in rows]), strict=True):
+        made[owner] = []
+        if found is None:
+            left.append((owner, row))
+            continue
+        (ids, special), firsts = found
+        labels = np.full(len(special), IGNORED, dtype=np.int64)
+        labels[firsts] = row["tags"]
+        made[owner].append((owner, ids, special, labels, ()))
+    for item in _items(left, tokenizer, max_length) if left else ():
+        made[item[0]].append(item)
+    return [item for items in made.values() for item in items]
+
+
+def _as_good(
+    by_word: ByWord | None, rows: Sequence[tuple[int, Row]], items: list[_Item], tokenizer: Any, max_length: int
+) -> ByWord | None:
+    """What has words' pieces, if it comes to the same for the first rows."""
+    if by_word is None or any("before" in row for _, row in rows):
+        return None
+    found = _by_word(rows, by_word, tokenizer, max_length)
+    same = len(found) == len(items) and all(
+        one[:3] == other[:3] and np.array_equal(one[3], other[3]) for one, other in zip(found, items, strict=True)
+    )
+    return by_word if same else None
+
+
+def _items(rows: Sequence[tuple[int, Row]], tokenizer: Any, max_length: int) -> Iterator[_Item]:
+    """Every item of some rows, by the tokenizer."""
     spaced = takes_spaces(undrawn(tokenizer))
     sentences = [
         [" " * (spaced and k > 0) + word for k, word in enumerate(row["tokens"], row.get("before", 0))]
@@ -184,12 +234,13 @@ def _items(
     next_word = [0] * len(rows)
     for i, sentence in enumerate(encoded["overflow_to_sample_mapping"]):
         owner, row = rows[sentence]
-        labels = []
-        for word in encoded.word_ids(i):
+        labels, words = [], encoded.word_ids(i)
+        for word in words:
             first = word == next_word[sentence]
             labels.append(row["tags"][word] if first else IGNORED)
             next_word[sentence] += first
-        yield owner, encoded["input_ids"][i], encoded["special_tokens_mask"][i], labels
+        ids, special = encoded["input_ids"][i], encoded["special_tokens_mask"][i]
+        yield owner, array("i", ids).tobytes(), bytes(special), np.asarray(labels, dtype=np.int64), words
 
 
 def takes_spaces(tokenizer: Any) -> bool:

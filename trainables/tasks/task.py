@@ -11,6 +11,7 @@ from typing import Any
 from trainables.config import TaskConfig
 from trainables.tasks.base import Row, TaskShape
 from trainables.tasks.definition import TaskDefinition
+from trainables.tasks.heads import without_heads
 from trainables.tasks.plan import SPLITS, Plan
 
 Rows = Mapping[str, Mapping[str, Sequence[Row]]]
@@ -46,14 +47,14 @@ class Task:
         return (self.source_language, *self.target_languages)
 
 
-def load_task(config: TaskConfig, splits: Collection[str]) -> Task:
-    """Read the named splits of a task, and no other.
+def load_task(config: TaskConfig, splits: Collection[str], heads: bool = False) -> Task:
+    """Read the named splits of a task, and no other; with the dependency heads of its words where they are asked for.
 
     Train rows are read in the source language alone, validation and test rows in the source and target languages.
     Raises `UserError` for unknown tasks and languages, data that cannot be had, and malformed rows, by file and row.
     """
     assert set(splits) <= set(SPLITS), splits
-    plan = Plan.of(config)
+    plan = Plan.of(config, heads)
     if set(splits) != {"train"}:
         plan.require_targets()
     rows: Rows = {split: plan.read(split) for split in SPLITS if split in splits}
@@ -87,8 +88,8 @@ def task_key(config: TaskConfig) -> str:
 
 
 def fingerprint(rows: Mapping[str, Sequence[Row]]) -> str:
-    """sha256 over the rows of one split in canonical form, languages in order."""
-    return _digest([code, row] for code, found in sorted(rows.items()) for row in found)
+    """sha256 over the rows of one split in canonical form, languages in order; their heads, if any, are left out."""
+    return _digest([code, without_heads(row)] for code, found in sorted(rows.items()) for row in found)
 
 
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True)

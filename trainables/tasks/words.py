@@ -47,6 +47,23 @@ def fused(sentence: Sentence, language: str = "") -> Sentence:
     return words
 
 
+def heads_of_fused(sentence: Sentence, words: Sentence) -> list[str]:
+    """The heads of the words that `fused` makes of a sentence, counted by these: 0 that of the root.
+
+    A word hangs on the one that holds the head of its own nearest to the root; so there are no circles. What is no
+    word's number stays as it is.
+
+    >>> lines = "1-2 del _ _ _ _ _", "1 de _ ADP _ _ 3", "2 el _ DET _ _ 3", "3 sol _ NOUN _ _ 0"
+    >>> sentence = [line.split() for line in lines]
+    >>> heads_of_fused(sentence, fused(sentence))
+    ['2', '0']
+    """
+    spans = [cells[_ID].split("-") for cells in sentence if "-" in cells[_ID]]
+    begins = {str(k): first for first, end in spans for k in range(int(first), int(end) + 1)}
+    numbers = {begins.get(cells[_ID], cells[_ID]): str(number) for number, cells in enumerate(words, start=1)}
+    return [numbers.get(begins.get(cells[_HEAD], cells[_HEAD]), cells[_HEAD]) for cells in words]
+
+
 def _written(cells: Sequence[str], form: str) -> Sequence[str]:
     """A word's line with another form, without blanks and zero-width non-joiners."""
     return [*cells[:_FORM], form.replace(" ", "").replace("\u200c", ""), *cells[_FORM + 1 :]]

@@ -61,6 +61,9 @@ def export(config: TrialConfig, checkpoint: Path, folder: Path, splits: Sequence
     `UserError` where there is no whole checkpoint, it is of another configuration, or no class of transformers computes
     the same: both are compared on real texts.
     """
+    if config.syntax.kind != "none":
+        rule = "no class of transformers looks along trees; models of trials without syntax can be taken out"
+        raise UserError(f"syntax.kind: {rule} (got {config.syntax.kind!r})")
     found = checkpoints.latest(checkpoint)
     if found is None or not any(evaluation.final for evaluation in found.evaluations):
         raise UserError(f"{checkpoint}: must have the whole checkpoint of a finished trial (got none)")

@@ -18,7 +18,9 @@ def whole(batch: Batch, kept: Tensor | npt.NDArray[Any] | None) -> Batch:
     if kept is None:
         return batch
     ids = torch.as_tensor(kept)[batch.input_ids]
-    return Batch(ids, batch.attention_mask, batch.special, batch.labels, batch.sequence_keys, batch.languages)
+    return Batch(
+        ids, batch.attention_mask, batch.special, batch.labels, batch.sequence_keys, batch.languages, batch.paths
+    )
 
 
 def logits(library: Any, batch: Batch, materials: Materials, head: nn.Module | None = None) -> Tensor:

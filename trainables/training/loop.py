@@ -179,7 +179,7 @@ def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tupl
     cost = {
         "train_seconds": meters.train_seconds,
         "evaluation_seconds": meters.evaluation_seconds,
-        "forward_equivalents": 0.0 if trial.given else trial.step * trial.perturbation.cost(trial.config.encoder),
+        "forward_equivalents": 0.0 if trial.given else trial.step * trial.cost,
     }
     trial.meters = Meters(train_seconds=meters.train_seconds, evaluation_seconds=meters.evaluation_seconds)
     evaluation = Evaluation(trial.step, split, scores, training, cost, final)

@@ -177,7 +177,9 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
     """What one worker's share of a trial needs on a `device` (``cpu``, ``cuda``), as one of `world` workers."""
     changed = weights.unfrozen(network.shapes, config.encoder)
     added = [shape for name, shape in changed.items() if name not in network.shapes]
-    trained = [*changed.values(), *_shapes(network.head)]
+    syntax = weights.of_syntax(config, network.shapes)
+    heads = [*_shapes(network.head), *([] if syntax is None else _shapes(syntax))]
+    trained = [*changed.values(), *heads]
     gradients = FULL * _count(trained)
     passes = Passes(config, network, load, device)
     moments = [passes.of_step()]
@@ -191,7 +193,7 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
         moved=0 if way is None else way.copies * gradients,
         carried=_carried(config, network, load) + (gradients if parts.outputs is not None else 0),
         teacher=FULL * (weights.whole(config.encoder) or 0) if create(config.perturbation).teacher is not None else 0,
-        parameters=FULL * _count([*network.shapes.values(), *added, *_shapes(network.head)]),
+        parameters=FULL * _count([*network.shapes.values(), *added, *heads]),
         gradients=gradients,
         optimizer=MOMENTS * gradients + FULL * len(trained),
         exchange=gradients if world > 1 else 0,
@@ -227,8 +229,11 @@ class Passes:
         again = parts.masks is not None
         kept, ascends = GRAPHS.get(parts.inputs.name, UNKNOWN)
         kept += again  # a second dropout mask has a graph more
-        sets = 1 + (again or view_of(self.config.perturbation) == "segments")  # of masks: another shape has its own
-        clean = self.graph(to_words=self.config.encoder.trains_embedding_layer)
+        views = view_of(self.config.perturbation) == "segments" or self.config.perturbation.view.masks == "two"
+        sets = 1 + (again or views)  # of masks: another shape has its own
+        # What augments layers is trained through all of them, frozen or not.
+        augments = self.config.syntax.kind == "augmented"
+        clean = self.graph(to_words=self.config.encoder.trains_embedding_layer or augments)
         # The last pass, to the weights, or one of an ascent: that one goes through all layers, frozen or not.
         last = self.graph(to_words=True) if ascends else clean
         found = {name: (kept - 1) * clean[name] + last[name] for name in clean}

@@ -12,12 +12,15 @@ from trainables.schedule import rate
 
 
 def build_optimizer(model: Model, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Fused AdamW; the head may have its own peak rate; no decay on biases and layer norms, nor on IA3's factors."""
+    """Fused AdamW; no decay on biases and layer norms, nor on IA3's factors.
+
+    The head, and what syntax adds, may have their own peak rate.
+    """
     groups = []
-    for module, peak in (
-        (model.encoder, config.learning_rate),
-        (model.head, config.head_learning_rate or config.learning_rate),
-    ):
+    fresh = config.head_learning_rate or config.learning_rate
+    parts = [(model.encoder, config.learning_rate), (model.head, fresh)]
+    parts += [] if model.syntax is None else [(model.syntax, fresh)]
+    for module, peak in parts:
         trained = [p for p in module.parameters() if p.requires_grad]
         # The library shapes IA3's vectors as matrices. What they decay to, zero, is not where they rest.
         least = math.inf if module is model.encoder and model.encoder.adapter.method == "ia3" else 2

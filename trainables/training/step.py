@@ -119,7 +119,9 @@ def _moved_weights(trial: Trial, share: Share, scale: float | Tensor) -> Iterato
         loss, _ = _accumulate(trial, share, scale, comes_again=True)
         total = trial.group.sum_gradients(_trained(trial), loss.unsqueeze(0))
     weights = {name: parameter.detach() for name, parameter in _named(trial)}
-    kept = {name: weight.clone() for name, weight in weights.items()}
+    kept = trial.kept = trial.kept or {name: torch.empty_like(weight) for name, weight in weights.items()}
+    for name, weight in weights.items():
+        kept[name].copy_(weight)
     norms = way.move(weights, _gradients(trial), strength, partial(_dropped, trial))
     trial.optimizer.zero_grad(set_to_none=True)
     trial.unread.moved[len(trial.unread.sums)] = torch.cat([total, norms.double()])
@@ -131,9 +133,9 @@ def _moved_weights(trial: Trial, share: Share, scale: float | Tensor) -> Iterato
     way.bring_back(_gradients(trial))
 
 
-def _dropped(trial: Trial, name: str, weight: Tensor, p: float) -> Tensor:
+def _dropped(trial: Trial, name: str, weight: Tensor, p: float, out: Tensor) -> Tensor:
     """Factors of dropout for a parameter's weights in this step."""
-    return dropout.draw(derive(trial.config.training.seed, "weights", trial.step, name), weight, p)
+    return dropout.draw(derive(trial.config.training.seed, "weights", trial.step, name), weight, p, out)
 
 
 def _accumulate(
@@ -224,9 +226,12 @@ def _backward(
         torch.manual_seed(dropout_seed)
         return Inside(*model.inside(model.embed(part), part, layer), part.layout.mask)
 
+    again = derive(dropout_seed, "again")
+
     def other(view: View) -> Other:
+        masks = again if config.perturbation.view.masks == "two" else dropout_seed
         return Other(
-            forward=partial(forward, part=view.batch),
+            forward=partial(forward, part=view.batch, masks=masks),
             embeddings=model.embed(view.batch),
             mask=perturbed(view.batch),
             there=view.there,
@@ -247,7 +252,7 @@ def _backward(
             answers=lambda logits: shape.answers(logits, batch.labels),
             keys=batch.sequence_keys,
             draw=derive(config.training.seed, "perturbation", trial.step),
-            forward_again=partial(forward, masks=derive(dropout_seed, "again")),
+            forward_again=partial(forward, masks=again),
             words=batch.input_ids,
             places=_places(trial, items),
             encoded=encoded,
@@ -257,7 +262,25 @@ def _backward(
             taught=None if trial.teacher is None else partial(trial.teacher, batch),
             classes=trial.materials.shape.classes,
         )
-        return trial.perturbation.backward(given, magnitude(trial), scale)
+        loss, found = trial.perturbation.backward(given, magnitude(trial), scale)
+        added = _auxiliary(trial, batch, dropout_seed, scale)
+        return loss if added is None else loss + added, found
+
+
+def _auxiliary(trial: Trial, batch: Batch, masks: int, scale: float | Tensor) -> Tensor | None:
+    """Accumulate the gradient of what syntax adds to the items' losses; that (n,), detached, or None: nothing.
+
+    At the clean embeddings, whatever the method: the trees are those of the texts as they are.
+    """
+    if trial.model.syntax is None:
+        return None
+    trial.model.masks.use(masks)
+    torch.manual_seed(masks)
+    added = trial.model.auxiliary(batch)
+    if added is None:
+        return None
+    torch.autograd.backward(added.sum() * scale)
+    return added.detach().view(-1, trial.materials.shape.sequences_per_item).sum(1)
 
 
 def _places(trial: Trial, items: Items) -> Tensor:

@@ -28,6 +28,7 @@ from trainables.scores import Evaluation
 from trainables.seeds import derive
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
+from trainables.syntax import added
 from trainables.training import average
 from trainables.training.feed import Feed
 from trainables.training.optimiser import build_optimizer, loss_scaler
@@ -107,6 +108,8 @@ class Trial:
     """Of the weights at the evaluations so far, where the trial averages them (`average`)."""
     averaged: int = 0
     """How many those were."""
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    """Room for the weights while they are moved: on a CPU new memory at each step would cost more than the copy."""
     meters: Meters = field(default_factory=Meters)
     unread: Unread = field(default_factory=Unread)
     resumed: tuple[Evaluation, ...] = ()
@@ -120,6 +123,11 @@ class Trial:
     """Whether its weights are others' that it was given to score, at the end of a training that it never had."""
     lost: tuple[int, ...] = ()
     """Steps beyond the one it goes on from that were kept and cannot be read: this work is done again."""
+
+    @property
+    def cost(self) -> float:
+        """Forward-equivalents of a step."""
+        return self.model.cost(self.perturbation.cost(self.config.encoder))
 
     def batch(self, step: int) -> Items:
         """The items of a step, counted from 0, of all workers."""
@@ -170,7 +178,7 @@ def start(
         batches=batches,
         feed=Feed(partial(collated, config, materials, group.device), ahead=group.device.type == "cuda"),
         limits=Limits.of(training),
-        steps=total_steps(config.training.budget, batches.per_epoch, perturbation.cost(config.encoder)),
+        steps=total_steps(config.training.budget, batches.per_epoch, model.cost(perturbation.cost(config.encoder))),
         teacher=None if perturbation.teacher is None else teacher(perturbation.teacher, materials, group.device),
     )
     _resume(trial)
@@ -193,7 +201,10 @@ def _beginning(config: TrialConfig, materials: Materials, model: Model) -> Start
 
 
 def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) -> Model:
-    """A fresh copy of the pristine encoder, adapted, with a fresh head, which depends on the seed and the task only."""
+    """A fresh copy of the pristine encoder, adapted, with a fresh head, which depends on the seed and the task only.
+
+    And with what syntax adds, drawn after it.
+    """
     encoder = copy.deepcopy(pristine)
     if config.encoder.dropout is not None:
         encoder.set_dropout(config.encoder.dropout)
@@ -204,7 +215,11 @@ def build_model(config: TrialConfig, materials: Materials, pristine: Encoder) ->
         encoder.adapt(config.encoder)
         torch.manual_seed(derive(config.training.seed, "head"))
         head = materials.shape.head(encoder.hidden_size, config.encoder.pooling, dropout)
-    return Model(encoder, head)
+        if config.syntax.kind == "augmented":
+            encoder.family.check_syntax(encoder.model.config.model_type)
+        torch.manual_seed(derive(config.training.seed, "syntax"))
+        syntax = added.create(config.syntax, encoder.sizes, dropout)
+    return Model(encoder, head, syntax)
 
 
 def _resume(trial: Trial) -> None:

@@ -56,7 +56,13 @@ def _other(
     joined = join(pairs, shape.sequences_per_item)
     other = collate(shape, joined, range(len(items)), pad_id)
     same_noise = Batch(
-        other.input_ids, other.attention_mask, other.special, other.labels, batch.sequence_keys, other.languages
+        other.input_ids,
+        other.attention_mask,
+        other.special,
+        other.labels,
+        batch.sequence_keys,
+        other.languages,
+        other.paths,
     )
     there = torch.tensor([view is not None for view in kept])
     places = [shape.places(own, joined.item_labels(k)) for k, own in enumerate(labels)]

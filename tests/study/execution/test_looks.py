@@ -238,7 +238,7 @@ def test_the_last_part_may_be_short_and_without_looks_there_is_one() -> None:
 def test_a_protocol_without_looks_has_the_hash_that_it_had() -> None:
     config = planted.configured()
     data = config.model_dump(mode="json")
-    protocol = {key: value for key, value in data["protocol"].items() if key != "confirm"}
+    protocol = {key: value for key, value in data["protocol"].items() if key not in ("confirm", "primary_metric")}
     before = {
         "protocol": protocol,
         "objectives": data["search"]["objectives"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from study.record.lines import read_events, read_study
+from study.record.lines import owner_path, read_events, read_study
 from tests.chaos.cluster import HEALTH, TITLES, title
 from tests.study.execution.test_runner import command, finished, study, written
 from tests.waiting import wait_for
@@ -36,8 +37,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def head(cluster: Cluster, **resources: float) -> None:
-    machine(cluster, resources={"trial_driver": 1000}, _system_config=HEALTH, **resources)
+def head(cluster: Cluster, **resources: float) -> Any:
+    return machine(cluster, resources={"trial_driver": 1000}, _system_config=HEALTH, **resources)
 
 
 def machine(cluster: Cluster, num_cpus: int = 1, **options: Any) -> Any:
@@ -125,3 +126,54 @@ def test_a_trial_of_two_workers_goes_on_without_a_machine_and_stops_where_too_fe
     assert (trial.state, trial.error) == ("running", None)
     steps = [report.step for report in trial.reports]
     assert steps == [EVERY * (i + 1) for i in range(len(steps))]
+
+
+def test_a_study_waits_for_another_machine_and_outlives_its_head(cluster: Cluster, tmp_path: Path) -> None:
+    first = head(cluster, num_cpus=0)
+    worker = machine(cluster)
+    content = study(search={"objectives": [{"reduce": "target_mean"}]})
+    content["trial"] = content["trial"] | {
+        "training": content["trial"]["training"] | {"budget": {"steps": 100}},
+        "perturbation": {"method": "none"},
+        "evaluation": content["trial"]["evaluation"] | {"every": EVERY},
+    }
+    config, root = written(tmp_path / "tiny.yaml", content), tmp_path / "studies"
+    ledger, log = root / "tiny" / "ledger.jsonl", tmp_path / "output.txt"
+
+    def attempts() -> set[int]:
+        trials = read_study(ledger).trials if ledger.exists() else {}
+        return {report.attempt for trial in trials.values() for report in trial.reports}
+
+    def said(words: str) -> bool:
+        return words in log.read_text(encoding="utf-8")
+
+    arguments = ("run", str(config), "--root", str(root), "--address", cluster.address, "--plain")
+    with log.open("w") as output, command(*arguments, output=output) as running:
+        wait_for(lambda: attempts() == {1}, 240, "the trial reports")
+        lose(worker)
+        wait_for(lambda: said("a machine has gone"), 120, "the study says that a machine is lost")
+        assert running.poll() is None
+        worker = machine(cluster)
+        wait_for(lambda: said("a machine has come"), 60, "the study says that there is another")
+        wait_for(lambda: attempts() == {1, 2}, 240, "the trial goes on")
+        running.kill()  # the driver is on the head
+    for node in (worker, first):
+        lose(node)
+        cluster.remove_node(node, allow_graceful=False)
+
+    # What is seen from the machine that comes in the head's place: an owner that nobody can ask.
+    owner = owner_path(ledger)
+    owner.write_text(json.dumps(json.loads(owner.read_text()) | {"boot": "another", "host": "gone"}), encoding="utf-8")
+    again = Cluster()
+    try:
+        head(again, num_cpus=1)
+        go_on = ("resume", "tiny", "--root", str(root), "--address", again.address, "--plain")
+        status, words = finished(*go_on, seconds=60)
+        assert status == 2 and "another" in words
+        status, words = finished(*go_on, "--take-over")
+        assert status == 0, words
+    finally:
+        again.shutdown()
+    (trial,) = read_study(ledger).trials.values()
+    assert trial.state == "COMPLETE"
+    assert [report.step for report in trial.reports] == list(range(EVERY, 101, EVERY))

@@ -63,11 +63,11 @@ def can_isolate() -> bool:
 
 
 @contextmanager
-def command(*arguments: str, isolated: bool = False) -> Iterator[subprocess.Popen[str]]:
+def command(*arguments: str, isolated: bool = False, output: Any = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     """``study …`` as a process of its own; whatever happens, it and its children are gone afterwards."""
     process = subprocess.Popen(
         [*(WITHOUT_NETWORK if isolated else ()), sys.executable, "-m", "study", *arguments],
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

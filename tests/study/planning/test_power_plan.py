@@ -55,6 +55,7 @@ def test_more_seeds_than_planned_are_asked_for(tmp_path: Path) -> None:
         ("worst_language", "1 language, a rough guide"),
         ("worst_k_mean:4", "4 languages, a rough guide"),
         ("cvar:0.5", "22 languages, a rough guide"),
+        ("group:fertility>2", "3 languages, the fewest that a group may have"),
         ("target_mean", "43 languages\n"),
     ],
 )

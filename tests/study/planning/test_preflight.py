@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from study.planning import describe, needs, preflight
 from study.question import alignments, encoders
 from study.question.config import StudyConfig
 from tests.trainables.model import tiny_families
+from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import validate
+from trainables.materials import weights
 
 
 def test_languages_that_an_encoder_is_told_and_does_not_know_are_one_line(tmp_path: Path) -> None:
@@ -89,6 +92,23 @@ def test_adapters_that_cannot_be_are_one_line_before_anything_starts(
     with pytest.raises(UserError) as caught:
         preflight.check(searched(bert, space, **adapter), tmp_path)
     assert caught.value.lines == [line]
+
+
+def test_syntax_is_described_and_encoders_that_cannot_take_it_are_refused(tmp_path: Path) -> None:
+    def study(**syntax: Any) -> StudyConfig:
+        return validate(StudyConfig, {"name": "x", "trial": {"syntax": syntax}})
+
+    words = describe.words(study(kind="augmented", delta=2), tmp_path)
+    assert "augmented: paths of at most 2, weight of the probes 1" in words
+    assert re.search(r"\d\.\d% more forward-equivalents a clean step; supervision: syntax", words)
+    assert "gate: heads that see along paths of 1, any" in describe.words(
+        study(kind="gate", deltas=[1, None]), tmp_path
+    )
+    assert "syntax " not in describe.words(validate(StudyConfig, {"name": "x"}), tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "modernbert"}')
+    config = validate(TrialConfig, {"encoder": {"name_or_path": str(tmp_path)}, "syntax": {"kind": "augmented"}})
+    with pytest.raises(UserError, match=r"syntax.kind: augmented adds to the keys and values .*\(got modernbert\)"):
+        weights.check_syntax(config)
 
 
 def test_every_alignment_that_a_space_offers_is_looked_for_and_those_without_end_are_said(tmp_path: Path) -> None:

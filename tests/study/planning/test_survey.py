@@ -61,6 +61,19 @@ def test_all_that_is_understood_of_a_task(task: Path, capsys: pytest.CaptureFixt
     assert 'sw test: text "three"; label "a"' in text
 
 
+def test_whose_trees_are_known_is_said(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"text": "one two", "label": "a", "heads": heads} for heads in ("2 0", "_ _")]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (task.parent / "train.en.jsonl").write_text(lines)
+    found = json.loads(looked(capsys, task, "--json"))
+    assert found["parsed"]["train"] == {"en": ["predicted", 1, 2]} and found["parsed"]["test"]["sw"] == ["none", 0, 2]
+    text = survey_words.words(found, None)
+    assert "parsed: predicted: en (train, 1 of 2 rows)" in text and "parsed: none: en (validation), " in text
+    (task.parent / "train.en.jsonl").write_text(lines.replace("2 0", "2 1"))
+    text = looked(capsys, task)
+    assert "parsed: none, since heads are malformed:" in text and "train.en.jsonl:1: heads must be a tree" in text
+
+
 def test_languages_are_what_the_task_and_the_encoder_make_them(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By the facts of the task's own file, the source's script and distances, and the encoder's pretraining."""
     task.write_text(

@@ -121,6 +121,22 @@ def test_alignment_is_a_treatment_where_it_is_searched_and_else_a_setting(search
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("searched", [True, False])
+def test_syntax_is_a_treatment_where_it_is_searched_and_else_a_setting(searched: bool) -> None:
+    space = {"perturbation.epsilon": [0.1, 0.2], **({"syntax.kind": ["none", "augmented"]} if searched else {})}
+    trial = {"perturbation": {"method": "adversarial"}, "evaluation": {"every": 10}}
+    trial["syntax"] = {"delta": 2, "kind": "none" if searched else "augmented"}
+    config = validate(StudyConfig, {"name": "x", "trial": trial, "protocol": PIVOTS, "search": {"space": space}})
+    studied, kind = Ledgered(), "none" if searched else "augmented"
+    baseline = rules.baselines(config)[0]
+    assert apply_point(config.trial, baseline).syntax.kind == kind
+    studied.add(baseline, flat(0.5), kind="baseline")
+    studied.add({"perturbation.epsilon": 0.2, "syntax.kind": "augmented"}, flat(0.7))
+    winner = ranking.choose(config, studied.record).winner
+    found = ranking.controls(config, studied.record, winner)
+    assert (found["a"].syntax.kind, found["d"].syntax.kind) == (kind, "augmented")
+
+
 def test_standard_controls() -> None:
     studied = Ledgered()
     studied.add(rules.BASELINE, flat(0.5), kind="baseline")

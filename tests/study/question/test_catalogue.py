@@ -9,8 +9,9 @@ import yaml
 
 import search_spaces
 from study.planning import preflight
-from study.question import catalogue, checks, suites
+from study.question import catalogue, checks, doses, suites
 from study.question.config import StudyConfig
+from tests.conftest import REPOSITORY
 from trainables.config import TaskConfig
 from trainables.errors import UserError
 from trainables.loading import validate
@@ -132,6 +133,17 @@ def test_facts_of_the_study_go_before_those_of_the_file_however_spelt(tmp_path: 
     assert complete(complete(task)) == complete(task)
 
 
+def test_the_documentation_has_every_method_with_its_dose_and_its_settings() -> None:
+    """The table of docs/methods.md is of today, and a method's ranges are those of the spaces that search it."""
+    page = (REPOSITORY / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert doses.markdown() in page, "python -m study.question.doses docs/methods.md"
+    rows = {row[0]: row for row in doses.rows()[1:]}
+    assert rows["`sam`"][2:] == ["6", "none", "`rho` 0.05; 0.005 to 2 (log)", "`weights`"]
+    assert rows["`synonyms`"][4].startswith("`augmentation.copies` 3; 3, 10; `augmentation.probability` 1; 0.1 to 1")
+    lacking = [name for name, row in rows.items() if row[5] == "–"]
+    assert lacking == ["`ear`"], "which has no space: it needs copies, and single answers"
+
+
 def test_what_a_search_among_all_languages_costs_is_said() -> None:
     told = dict(catalogue.tasks())
     assert "candidates cut" in told["mewslix"]
@@ -140,9 +152,10 @@ def test_what_a_search_among_all_languages_costs_is_said() -> None:
 
 
 def test_every_shipped_method_but_none_and_ear_has_a_dose_with_its_unit() -> None:
-    """`ear` has three weights, none of which is how much of it there is."""
+    """`ear` has three weights, none of which is how much of it there is; layers of syntax are there or not."""
     listed = dict(catalogue.methods())
+    assert "(supervision: syntax)" in listed["syntax.kind=gate"]
     for name, words in listed.items():
-        assert ("; dose: " in words) == (name not in ("none", "ear")), name
+        assert ("; dose: " in words) == (name not in ("none", "ear", "syntax.kind=augmented", "syntax.kind=gate")), name
     assert listed["character_noise"].endswith("(supervision: none; dose: augmentation.probability, share of words)")
     assert listed["sam"].endswith("; dose: relative_weight_norm, length of the weights' step, over theirs)")

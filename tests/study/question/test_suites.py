@@ -10,6 +10,7 @@ import yaml
 
 from study.question import catalogue, suites
 from study.question.config import StudyConfig, SuiteConfig
+from tests.conftest import REPOSITORY
 from trainables.errors import UserError
 from trainables.languages import normalize
 from trainables.loading import validate
@@ -128,3 +129,12 @@ def test_the_shipped_suite_is_one_and_a_study_is_none() -> None:
         suites.chosen(study, "intents")
     with pytest.raises(UserError, match="no such member, did you mean 'areas'"):
         suites.chosen(asked, "area")
+
+
+def test_the_example_of_a_suite_makes_sense_without_its_data() -> None:
+    members = suites.expand(
+        suites.asked(str(REPOSITORY / "docs" / "example_suite.yaml"), ["trial.task.data_dir=/nowhere"])
+    )
+    assert len(members) == len({config.trial.task.name for config in members.values()}) == 6
+    assert {config.search.replicates for config in members.values()} == {2}
+    assert {config.trial.training.budget.steps for config in members.values()} == {40}

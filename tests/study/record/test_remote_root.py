@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,8 @@ from study import cli
 from study.execution import confirm
 from study.execution.checkpoints import Checkpoints
 from study.execution.retry import reopen
-from study.question.config import StudyConfig
+from study.question import suites
+from study.question.config import StudyConfig, SuiteConfig
 from study.record import manifest, roots, segments
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, Reading, read_events, read_study
@@ -39,6 +41,7 @@ from tests.study.conftest import Event, evaluation, place_of
 from tests.study.reporting.conftest import build, configured
 from tests.waiting import wait_for
 from trainables.errors import UserError
+from trainables.loading import validate
 from trainables.storage import checkpoint, soup
 from trainables.storage.scratch import scratch
 from trainables.storage.shelf import Shelf
@@ -686,3 +689,27 @@ def test_a_suite_s_manifest_is_known_on_another_machine(machines: Machines) -> N
     assert manifest.names(root) == ["many"]
     assert manifest.read(roots.place(root, "many")) == design
     assert roots.names(root) == []
+
+
+def test_a_suite_is_shown_watched_and_reported_from_another_machine(
+    machines: Machines, events: list[Event], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its members are found in the store, one that has run and one that has not begun."""
+    monkeypatch.setattr("study.reporting.publishing.log_artifacts", lambda *_: None)
+    shared = {k: v for k, v in events[0]["config"].items() if k not in ("name", "measured")}
+    asked = validate(SuiteConfig, {**shared, "suite": {"name": "many", "members": [{"name": "a"}, {"name": "b"}]}})
+    root = machines["one"]
+    manifest.write(roots.place(root, "many"), asked.model_dump(mode="json"))
+    member = suites.expand(asked)["a"]
+    with roots.opened(roots.place(root, member.name), False, nothing) as ledger:
+        append(ledger, [{**events[0], "config": member.model_dump(mode="json")}, *events[1:]])
+    root = machines["two"]
+    there = ["--root", machines.uri]
+    assert study("show", "many", *there) == 0
+    assert re.search(r"a +.*finished +4 of 4", capsys.readouterr().out)
+    assert study("ls", *there) == 0
+    assert re.search(r"many +unfinished .*\n +many\.a +finished.*\n +many\.b +not begun", capsys.readouterr().out)
+    assert study("watch", "many", *there, "--plain") == 1
+    assert "go on with study resume many" in capsys.readouterr().out
+    assert study("report", "many", *there) == 0
+    assert "1 of 2 members" in (root / "many" / "report" / "report.html").read_text(encoding="utf-8")

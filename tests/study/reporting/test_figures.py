@@ -231,3 +231,17 @@ def test_levels_that_collapse_have_arrows_and_are_counted(found: Findings) -> No
         hidden, arrows = beyond(figure)
         assert hidden == arrows > 0
         assert f" {hidden} of " in figure.caption and "lie under the lower edge" in figure.caption
+
+
+@pytest.mark.parametrize(
+    ("series", "title"),
+    [
+        (["adversarial, ascent steps 2", "adversarial, ascent steps 1"], "achieved relative norm"),
+        (["mvr"], "share of pieces added"),
+        (["none+sam", "sam", "adversarial+sam"], "relative norm of moved weights, or achieved relative norm"),
+        (["rdrop"], "weight"),
+        (["somebody:Method"], "achieved relative norm"),
+    ],
+)
+def test_the_axis_is_called_by_what_the_methods_are_dosed_by(series: list[str], title: str) -> None:
+    assert dose_figures.axis_title(series) == title

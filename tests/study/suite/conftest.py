@@ -20,7 +20,7 @@ from trainables.loading import validate
 @pytest.fixture
 def asked(events: list[Event]) -> SuiteConfig:
     """Three members of the same search, as in the small study; the suite claims one endpoint over them."""
-    shared = {k: v for k, v in events[0]["config"].items() if k != "name"}
+    shared = {k: v for k, v in events[0]["config"].items() if k not in ("name", "measured")}
     members = [{"name": "a"}, {"name": "b", "priority": 1}, {"name": "c", "overrides": {"search.trials": 3}}]
     suite = {"name": "many", "endpoint": "low_resource_mean", "members": members}
     return validate(SuiteConfig, {**shared, "suite": suite})

@@ -106,7 +106,7 @@ def test_commands_show_a_suite_or_one_member_and_refuse_it_where_one_study_is_me
     assert execute(commands, "study", ["show", "many", "--member", "a", *root]) == 0
     assert capsys.readouterr().out.startswith("study many.a: Does it help?")
     assert execute(commands, "study", ["rank", "many", "--by", "source", *root]) == USER_ERROR
-    assert "many: must be one study, this is a suite; its studies are many.a, many.b" in capsys.readouterr().err
+    assert "many is a suite: name one of its members, a, b, c (got none)" in capsys.readouterr().err
     assert execute(commands, "study", ["resume", "many", "--member", "c", *root]) == USER_ERROR
     assert capsys.readouterr().err == "many.c: has not begun; study resume many begins it\n"
 

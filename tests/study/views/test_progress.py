@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from study.question.config import StudyConfig
+from study.question.config import Objective, StudyConfig
 from study.record.faults import last_line
 from study.record.record import StudyRecord
 from study.views.chatter import chatter_to, notice
 from study.views.picture import View, clock
 from study.views.progress import watched
+from study.views.values import first_value
 from tests.terminal import watch
 from trainables.scores import Evaluation
 
@@ -50,6 +51,18 @@ def test_state_of_a_finished_study(config: StudyConfig, events: list[Event]) -> 
     view = view_of(config, events)
     assert (len(view.ended), view.running, view.total, view.best) == (4, [], 4, 2)
     assert view.summary(1320.0) == "4 of 4 trials (1 failed) · elapsed 5:20 · about 0:00 left · best 0.8250 (trial 2)"
+
+
+def test_an_objective_by_what_is_measured_as_the_study_begins(config: StudyConfig, events: list[Event]) -> None:
+    """When the picture is begun nothing is known of it; the study's own event says it."""
+    search = config.search.model_copy(update={"objectives": (Objective(reduce="group:fertility>2"),)})
+    protocol = config.protocol.model_copy(update={"selection": "target_validation", "pivots": ()})
+    config = config.model_copy(update={"search": search, "protocol": protocol})
+    view = View(config, 4, first_value(config), begun=1000.0)
+    events[0] = {**events[0], "config": {**events[0]["config"], "measured": {"de": {"fertility": 2.5}}}}
+    for event in events:
+        view.hear(event)
+    assert view.best == 2 and view.values[2] == pytest.approx(0.85), "of German alone"
 
 
 def test_a_minimised_objective_turns_the_best_round(config: StudyConfig, events: list[Event]) -> None:

@@ -297,6 +297,12 @@ def test_a_single_run_is_finished_after_baseline_and_trial(config: StudyConfig) 
     assert planned(clean) == 1
 
 
+def test_a_grid_is_as_large_as_it_is(config: StudyConfig) -> None:
+    levels = {"perturbation.epsilon": (0.1, 0.5), "perturbation.ascent_steps": (1,)}
+    grid = {"mode": "design", "space": "adversarial", "sampler": "grid", "levels": levels, "replicates": 2, "trials": 8}
+    assert planned(config.model_copy(update={"search": config.search.model_copy(update=grid)})) == 6
+
+
 def test_an_unknown_study_suggests_a_near_one(write_study: Write, events: list[Event]) -> None:
     with pytest.raises(UserError, match=r"smal: no such study under .*, did you mean 'small'\?"):
         find(write_study(events), "smal")

@@ -13,8 +13,9 @@ from tests.trainables.tasks.test_pieces import byte_level, finished, gemma_like
 from trainables.config import EncoderConfig
 from trainables.model.by_word import ByWord
 from trainables.model.encoder import load_tokenizer
-from trainables.tasks import encoding
+from trainables.tasks import encoding, tagging
 from trainables.tasks.encoding import encode_sequences
+from trainables.tasks.tagging import Tagging
 
 TEXTS = (
     "the quick brown fox, the lazy dog.",
@@ -89,3 +90,26 @@ def test_one_that_proves_wrong_on_the_first_texts_is_not_used(monkeypatch: pytes
     right = encode_sequences(rows, uncased(), 40)
     monkeypatch.setattr(ByWord, "encode", lambda self, rows: [(b"\x00\x00\x00\x00", b"\x00")] * len(rows))
     assert np.array_equal(encode_sequences(rows, uncased(), 40)["ids"], right["ids"])
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_tagged_words_have_the_pieces_that_the_tokenizer_gives_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words of which nothing is left, that hold blanks, or that are too many for one item are left to it."""
+    tokenizer = TOKENIZERS[name]()
+    rows = [
+        {"tokens": [*words, "a b", "\u200b"] if i % 9 == 0 else words, "tags": [k % 3 for k in range(len(words) + 2)]}
+        for i, words in enumerate(text.split() for text in ROWS if text.split())
+    ]
+    rows = [{**row, "tags": row["tags"][: len(row["tokens"])]} for row in rows]
+    asked: list[int] = []
+    made = ByWord.sentences
+    monkeypatch.setattr(
+        ByWord, "sentences", lambda self, found: asked.append(sum(map(bool, each := made(self, found)))) or each
+    )
+    shape = Tagging(("a", "b", "c"))
+    fast = shape.encode(rows, tokenizer, 40).arrays()
+    assert len(asked) == 3, "the first thousand, to compare them, and what comes after"
+    assert all(asked)
+    monkeypatch.setattr(tagging, "ByWord", type("Never", (), {"of": lambda *_: None}))
+    whole = shape.encode(rows, tokenizer, 40).arrays()
+    assert all(np.array_equal(fast[key], whole[key]) and fast[key].dtype == whole[key].dtype for key in whole)

@@ -126,7 +126,7 @@ def test_both_passes_are_under_one_dropout_mask(tmp_path: Path) -> None:
 
 def move(way: type[WeightAscent], weights: list[Tensor], gradients: list[Tensor]) -> Tensor:
     named = ({str(number): each for number, each in enumerate(tensors)} for tensors in (weights, gradients))
-    return way(PerturbationConfig()).move(*named, 1.0, lambda name, weight, p: weight)
+    return way(PerturbationConfig()).move(*named, 1.0, lambda name, weight, p, out: weight)
 
 
 @pytest.mark.parametrize("way", [Sam, Asam])

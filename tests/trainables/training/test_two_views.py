@@ -511,3 +511,30 @@ def test_tags_stay_with_their_words_whatever_the_row() -> None:
     assert parts[2] is None
     found = [(p["tokens"], p["tags"], p["before"]) for p in parts if p is not None]
     assert found == [(["a", "b"], [0, 1], 0), (["c", "d", "e"], [2, 0, 1], 2), (["f"], [2], 5)]
+
+
+@pytest.mark.parametrize(("method", "kind"), [("mvr", "segments"), ("xtune", "segments"), ("xtune", "noise")])
+def test_the_second_view_has_the_first_ones_mask_or_as_the_authors_have_it_its_own(
+    method: str, kind: str, encoder: Path, tmp_path: Path
+) -> None:
+    """Without noise both views are the same text, and outputs differ by the masks alone."""
+    given: dict[str, Any] = {"perturbation__method": method, "perturbation__view__kind": kind}
+    given |= {"encoder__dropout": 0.3, "perturbation__sigma": 0.0}
+    losses = {}
+    for masks in ("one", "two"):
+        trial = begun(configured(encoder, "classification", perturbation__view__masks=masks, **given), tmp_path / masks)
+        losses[masks], _ = stepped(trial)
+    clean = begun(
+        configured(encoder, "classification", perturbation__method="none", encoder__dropout=0.3), tmp_path / "none"
+    )
+    found, _ = stepped(clean)
+    if kind == "noise":
+        assert losses["one"] == pytest.approx(found, rel=1e-5)
+    assert abs(losses["two"] - losses["one"]) > 1e-3
+    for point, words in (
+        ({"training__gradient_checkpointing": True}, "computes passes again under one mask"),
+        ({"encoder__dropout": 0.0}, "there is nothing to mask"),
+    ):
+        config = configured(encoder, "classification", **{**given, "perturbation__view__masks": "two", **point})
+        with pytest.raises(UserError, match=f"perturbation.view.masks: .*{words}"):
+            fitting.check(config)

@@ -1,10 +1,10 @@
 """CoNLL-U and CoNLL-U Plus: Universal Dependencies as published.
 
 A row has ``tokens`` (FORM), ``pos_tags``, ``upos`` and ``tags`` (all three UPOS), ``xpos``, ``deprel``, ``lemmas``,
-``feats`` and ``heads``, one entry a word: ``columns: {tags: xpos}`` chooses. Ranges (``1-2``) and empty nodes (``8.1``)
-are no words, unless `words: fused` makes one of a range, as in XTREME. CoNLL-U Plus names its columns in its first
-line; those of its own come in lower case. Columns stand between tabs, or between blanks in a line that has no tab. Ids
-count from 1, so that a missing word or a missing blank line is noticed.
+``feats`` and ``heads``, one entry a word: ``columns: {tags: xpos}`` chooses. ``parsed`` says that heads are gold.
+Ranges (``1-2``) and empty nodes (``8.1``) are no words, unless `words: fused` makes one of a range, as in XTREME.
+CoNLL-U Plus names its columns in its first line; those of its own come in lower case. Columns stand between tabs, or
+between blanks in a line that has no tab. Ids count from 1, so that a missing word or a missing blank line is noticed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainables.tasks.base import DataError, RowError
 from trainables.tasks.formats.conll import cells_of
 from trainables.tasks.formats.reading import Raw, Reading
 from trainables.tasks.formats.source import Source, ended
-from trainables.tasks.words import fused
+from trainables.tasks.words import fused, heads_of_fused
 
 COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 """CoNLL-U's ten columns."""
@@ -96,11 +96,11 @@ def _row(columns: Sequence[str], lines: Sequence[Sequence[str]], reading: Readin
     if _has_no_words(found):
         return DataError("must have its words: this treebank is published without them (got _ in every FORM)")
     if is_fused:
-        del found["heads"]  # they count syntactic words
+        found["heads"] = heads_of_fused(lines, words)
     if "heads" in found:
         found["heads"] = [int(head) if _NUMBER.fullmatch(head) else head for head in found["heads"]]
-    upos = found.get("upos")
-    return found if upos is None else {"pos_tags": upos, "tags": upos, **found}
+    upos, how = found.get("upos"), {"parsed": "gold"} if "heads" in found else {}
+    return {**({} if upos is None else {"pos_tags": upos, "tags": upos}), **found, **how}
 
 
 def _syntactic(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
