@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,8 +58,30 @@ def watched(
 @contextmanager
 def shown(view: Picture, log: Path, mode: Mode = "auto") -> Iterator[Listener]:
     """As `watched`, for a picture that is there already."""
-    with chatter_to(log) as screen, drawn(view, screen, mode) as listen, notices(log, listen):
-        yield listen
+    with chatter_to(log) as screen, drawn(view, screen, mode) as listen:
+        heard = unfailing(listen, log)
+        with notices(log, heard):
+            yield heard
+
+
+def unfailing(listen: Listener, log: Path) -> Listener:
+    """The same listener, whose errors go to the log, once each kind: what is shown of a study breaks nothing of it.
+
+    It is called between an event's being durable and what follows from it: an error there, of a closed pipe or of a
+    picture, would have finished trials begun anew.
+    """
+    said = set[type[Exception]]()
+
+    def heard(event: Event) -> None:
+        try:
+            listen(event)
+        except Exception as error:
+            if type(error) not in said:
+                said.add(type(error))
+                with log.open("a", encoding="utf-8") as file:
+                    traceback.print_exc(file=file)
+
+    return heard
 
 
 def of_confirm(events: Iterable[Event], numbers: set[int] | None = None) -> Iterator[Event]:

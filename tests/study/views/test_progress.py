@@ -19,7 +19,7 @@ from study.record.faults import last_line
 from study.record.record import StudyRecord
 from study.views.chatter import chatter_to, notice
 from study.views.picture import View, clock
-from study.views.progress import watched
+from study.views.progress import unfailing, watched
 from study.views.values import first_value
 from tests.terminal import watch
 from trainables.scores import Evaluation
@@ -188,6 +188,24 @@ def test_a_long_table_keeps_running_trials_and_the_best(config: StudyConfig, eve
     assert "… and 51 more trials" in lines[11]
 
 
+def test_what_is_shown_breaks_nothing_of_what_runs(tmp_path: Path) -> None:
+    """Its errors are in the log, once each kind, and it hears of the next event all the same."""
+    heard, log = list[str](), tmp_path / "log.txt"
+
+    def listen(event: Event) -> None:
+        heard.append(event["event"])
+        raise KeyError(event["event"]) if len(heard) < 3 else BrokenPipeError
+
+    listener = unfailing(listen, log)
+    for name in ("asked", "reported", "completed"):
+        listener({"event": name})
+    assert heard == ["asked", "reported", "completed"]
+    assert [line for line in log.read_text().splitlines() if "Error" in line] == [
+        "KeyError: 'asked'",
+        "BrokenPipeError",
+    ]
+
+
 def test_plain_lines_when_piped(tmp_path: Path, config: StudyConfig, events: list[Event], capfd: Any) -> None:
     with watched(config, 4, score, tmp_path / "small" / "log.txt") as listen:
         for event in events:
@@ -204,7 +222,7 @@ PLAYER = """
 import json, os, sys, time
 from pathlib import Path
 from study.question.config import StudyConfig
-from study.views.progress import watched
+from study.views.progress import unfailing, watched
 from trainables.loading import validate
 config = validate(StudyConfig, json.loads(Path("config.json").read_text()))
 score = lambda evaluation: evaluation.primary["de"]
