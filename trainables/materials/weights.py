@@ -187,13 +187,15 @@ def of_syntax(config: TrialConfig, shapes: Shapes) -> Syntax | None:
 
     Nor where an encoder's configuration does not say its sizes.
     """
+    if config.syntax.kind == "none":  # a description without syntax needs no torch
+        return None
     from torch import device
 
     from trainables.syntax import added
 
     known = architecture(config.encoder)
     names = ("num_hidden_layers", "hidden_size", "num_attention_heads")
-    if config.syntax.kind == "none" or not all(name in known for name in names):
+    if not all(name in known for name in names):
         return None
     layers, hidden, heads = (int(known[name]) for name in names)
     with device("meta"):
