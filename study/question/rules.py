@@ -72,6 +72,8 @@ def protocol_hash(config: StudyConfig) -> str:
         del data["protocol"]["confirm"]  # as before there were looks
     if config.protocol.primary_metric is None:
         del data["protocol"]["primary_metric"]  # as before it could be another than the task's
+    if config.trial.task.candidates is None:
+        del data["trial"]["task"]["candidates"]  # as before they could be cut
     agreed = {
         "protocol": data["protocol"],
         "objectives": data["search"]["objectives"],
