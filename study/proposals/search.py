@@ -107,7 +107,8 @@ class Search:
         self._asked += 1
         frozen = frozen_trial(proposed, feedback, searched_only=self.space)
         self._study.add_trial(frozen)
-        self._seen.add(_key({k: v for k, v in proposed.point.items() if k not in self.extra}))
+        # As it was drawn: an arm's space holds what others' is only laid under.
+        self._seen.add(_key({k: v for k, v in proposed.point.items() if k in self.space or k not in self.extra}))
         if feedback.outcome is None:
             self._live[number] = self._handle(self._study)
         if self._stopper is not None:

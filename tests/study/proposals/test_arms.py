@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from study.proposals.arms import run_arms
+from study.proposals.proposer import Feedback, Proposer
 from study.question import rules
 from study.question.config import StudyConfig
 from study.record.record import TrialRecord
@@ -123,6 +124,20 @@ def test_an_arm_is_the_part_of_the_space_that_it_pins_with_other_treatments_off(
             drawn = {k: v for k, v in point.items() if off.keys().isdisjoint([k])}
             assert drawn.keys() == {"training.learning_rate"} | searched.get(name, set())
             assert {k: v for k, v in point.items() if k in off} == {**off, **ARMS[name]}
+
+
+def test_a_resumed_arm_of_few_points_proposes_each_once() -> None:
+    config = compared("all", space={**SPACE, "training.learning_rate": [1e-5, 2e-5, 3e-5, 4e-5]})
+
+    def noise() -> Proposer:
+        return next(arm.proposer for arm in run_arms(config) if arm.treatment == "noise")
+
+    first, resumed = noise(), noise()
+    before = [first.propose(number) for number in range(2)]
+    for number, proposed in enumerate(before):
+        resumed.restore(number, proposed, Feedback("COMPLETE", (0.5,)))
+    after = [resumed.propose(number) for number in range(2, 2 + resumed.remaining())]
+    assert len({proposed.point["training.learning_rate"] for proposed in [*before, *after]}) == 4
 
 
 ENCODERS = {"encoder.name_or_path": ["offline:e5-small", "xlm-roberta-base"], "perturbation.epsilon": [0.1, 0.2]}
