@@ -21,9 +21,9 @@ from study.views.progress import Mode, watched
 from study.views.values import first_value
 from trainables.errors import UserError, shown
 
-NO_PART_OF_A_STUDY = ("search.max_failures", "measured", "reference")
-"""Keys that are no choice of a result: an option of a command, or a later recipe, may have changed them, or they follow
-from the rest."""
+NO_PART_OF_A_STUDY = ("search.max_failures", "search.left_out", "measured", "reference")
+"""Keys that are no choice of a result: an option of a command, or a later recipe, may have changed them, they follow
+from the rest, or from what the machine had where the study began."""
 
 ONCE_NO_CHOICE = ("trial.task.words",)
 """Keys that are none in studies from before there was a choice: those go on with what they had."""

@@ -42,6 +42,14 @@ def test_what_was_measured_when_a_study_began_makes_no_other_study() -> None:
         launch.same_configuration(of(given), begun)  # type: ignore[arg-type]
 
 
+def test_an_arm_that_was_left_out_where_a_study_began_makes_no_other_study() -> None:
+    def of(left_out: dict[str, str]) -> StudyConfig:
+        return validate(StudyConfig, {"name": "x", "search": {"left_out": left_out}})
+
+    for began, here in (({"synonyms": "no words"}, {}), ({}, {"synonyms": "no words"})):
+        launch.same_configuration(of(here), SimpleNamespace(config=of(began)))  # type: ignore[arg-type]
+
+
 def test_a_study_from_before_there_was_a_choice_of_words_is_the_same_study() -> None:
     def of(words: str | None) -> StudyConfig:
         return validate(StudyConfig, {"name": "x", "trial": {"task": {"name": "udpos", "words": words}}})
