@@ -21,8 +21,8 @@ from trainables import machine
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import validate
-from trainables.materials.weights import cost, is_here, loaded, trained, whole, words
-from trainables.perturbation import Parts, create
+from trainables.materials.weights import is_here, loaded, passes, trained, whole, words
+from trainables.perturbation import Parts
 from trainables.perturbation.tavat import Tavat
 
 WEIGHTS, FULL, MEAN = 4, 12, 8
@@ -210,14 +210,6 @@ class Pace:
         earlier = (steps - 1) // evaluation.every if steps and evaluation.every else 0
         scored = self.languages * (scorings * last + earlier * before)
         return self.training * length * trial.training.batch_size + self.evaluation * scored
-
-
-def passes(trial: TrialConfig) -> float | None:
-    """Forward-equivalents of a trial; None where it is given in epochs, whose length is that of the data."""
-    budget = trial.training.budget
-    if budget.steps is not None:
-        return budget.steps * cost(trial, create(trial.perturbation).cost(trial.encoder))
-    return budget.forward_equivalents
 
 
 def length(trial: TrialConfig) -> str:

@@ -19,6 +19,7 @@ from trainables import alignment
 from trainables.config import PerturbationConfig, TrialConfig
 from trainables.errors import UserError, shown, suggestion
 from trainables.loading import apply_point
+from trainables.materials import weights
 
 ATTRIBUTE = "arm"
 """Attribute of a trial of phase `run`: whose it is."""
@@ -93,17 +94,12 @@ def aligning(config: StudyConfig, points: Sequence[Point]) -> float:
 
 def _passes(trial: TrialConfig) -> float:
     """Forward-equivalents of a training whose budget is not in epochs."""
-    budget = trial.training.budget
-    if budget.forward_equivalents is not None:
-        return budget.forward_equivalents
-    from trainables import perturbation
-
-    assert budget.steps is not None, "how many steps an epoch has is not known"
     try:
-        method = perturbation.create(trial.perturbation)
+        passes = weights.passes(trial)
     except UserError:  # it fails as a trial
-        method = perturbation.create(PerturbationConfig())
-    return budget.steps * method.cost(trial.encoder)
+        passes = weights.passes(trial.model_copy(update={"perturbation": PerturbationConfig()}))
+    assert passes is not None, "how many steps an epoch has is not known"
+    return passes
 
 
 # What cannot be

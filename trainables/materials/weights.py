@@ -214,6 +214,19 @@ def cost(config: TrialConfig, passes: float) -> float:
     return with_syntax(syntax, layers, passes)
 
 
+def passes(config: TrialConfig) -> float | None:
+    """Forward-equivalents of a training; None where it is given in epochs, whose length is that of the data.
+
+    Raises `UserError` for a method that there is not.
+    """
+    budget = config.training.budget
+    if budget.steps is None:
+        return budget.forward_equivalents
+    from trainables.perturbation import create  # loads torch
+
+    return budget.steps * cost(config, create(config.perturbation).cost(config.encoder))
+
+
 def count(shapes: Shapes, encoder: EncoderConfig) -> int:
     """Of parameters by name, the number that a trial changes, with those that an adapter adds."""
     return sum(map(math.prod, unfrozen(shapes, encoder).values()))

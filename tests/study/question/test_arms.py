@@ -101,6 +101,7 @@ def test_what_a_trial_of_an_arm_costs() -> None:
     config = study(RADIUS, search={"space": {**SPACE, "alignment.objective": ["none", "word_l2"]}}, trial=trial)
     assert arms.cost(config, {"perturbation.method": "adversarial", "perturbation.ascent_steps": 3}) == 3.0
     assert arms.cost(config, {"training.budget.steps": 20}) == 2.0
+    assert arms.cost(config, {"syntax.kind": "augmented"}) == pytest.approx(1.0155, abs=1e-4)
     aligned = {"alignment.objective": "word_l2"}
     assert arms.aligning(config, [aligned, aligned]) == 1.0
     assert arms.aligning(config, [aligned, {**aligned, "alignment.steps": 10}]) == 3.0
