@@ -16,7 +16,7 @@ from study.proposals.proposer import Bounded, Fixed, Proposed, Proposer
 from study.proposals.search import Search
 from study.question import arms as treatments
 from study.question import rules
-from study.question.config import EQUAL_COST, StudyConfig
+from study.question.config import StudyConfig
 from study.record.record import TrialRecord
 
 PERTURBING = ("perturbation.", "augmentation.", "alignment.", "syntax.")
@@ -91,7 +91,7 @@ def is_complete(config: StudyConfig, trials: Sequence[TrialRecord]) -> bool:
 
 def _sizes(config: StudyConfig, trials: int, arms: int) -> list[int]:
     """Trials of each arm: as many as control (b) where all are tuned as hard, else its share of them."""
-    if config.protocol.tune_controls in ("all", EQUAL_COST):
+    if treatments.tuned_alike(config):
         return [trials] * arms
     return [trials // arms + (number < trials % arms) for number in range(arms)]
 

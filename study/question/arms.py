@@ -62,6 +62,11 @@ def effort(config: StudyConfig) -> str:
             return "they share the trials"
 
 
+def tuned_alike(config: StudyConfig) -> bool:
+    """Whether each has trials of its own, as control (b) has; else they share them."""
+    return config.protocol.tune_controls in ("all", EQUAL_COST)
+
+
 def left(config: StudyConfig, trials: int, most: int, asked: Sequence[Point]) -> int:
     """Trials that a search has left, given the points it has proposed; `most` is how many points there are for it.
 
@@ -141,6 +146,10 @@ def problems(config: StudyConfig, space: Space | None) -> Iterator[str]:
         return
     if not names(config):
         yield f"search.arms: must leave one at least (got {shown(search.left_out)} left out)"
+    shared = search.trials - len(rules.baselines(config))
+    if not tuned_alike(config) and shared < len(names(config)):
+        rule = f"must be at least {search.trials - shared + len(names(config))}, arms share what the baselines leave"
+        yield f"search.trials: {rule} (got {search.trials} for {len(names(config))} arms)"
     for key, value in (("patience", search.patience), ("enqueue", search.enqueue)):
         if value:
             yield f"search.{key}: arms have as many trials as each other, and points of their own (got {shown(value)})"
@@ -173,6 +182,11 @@ def _arm_problems(config: StudyConfig, space: Space, name: str, values: Mapping[
     for path, value in pins(config, space, name).items() if not wrong else ():
         if not space[path].contains(value):
             yield f"{path}: must be named, the space has no {shown(value)} (got {space[path].describe()})"
+            wrong = True
+    held = space.pinned(pins(config, space, name)) if not wrong else space
+    for path, value in values.items():
+        if path in space and path not in held:
+            yield f"{path}: the arm has none of it, the dimension takes {space[path].describe()} (got {shown(value)})"
             wrong = True
     if values and not wrong:
         base, off = config.trial, rules.off(config)

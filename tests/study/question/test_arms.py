@@ -49,6 +49,14 @@ def test_an_arm_holds_its_part_of_the_space() -> None:
         (study({"none": {"perturbation.method": "none"}}), "none: must be a treatment; the unperturbed arm is control"),
         (study({"none": {}}), "none: must pin something; the unperturbed arm is control"),
         (study({**RADIUS, "twin": RADIUS["radius"]}), "twin: pins what radius does"),
+        (
+            study({"wide": {"perturbation.epsilon": 0.2}}),
+            "wide: perturbation.epsilon: the arm has none of it, .* when perturbation.method is adversarial .got 0.2",
+        ),
+        (
+            study({**RADIUS, "sharp": {"perturbation.method": "sam"}}, False, search={"trials": 2}),
+            "search.trials: must be at least 3, arms share what the baselines leave .got 2 for 2 arms",
+        ),
         (study({"The Radius": RADIUS["radius"]}), "a name is of lower-case letters"),
         (study(RADIUS, search={"patience": 2}), "search.patience: arms have as many trials as each other"),
         (study(RADIUS, search={"mode": "design", "sampler": "sobol"}), "search.arms: each has a search of its own"),
