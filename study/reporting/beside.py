@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import pandas as pd
 
@@ -198,14 +199,15 @@ def table(source: Source, found: Sequence[Beside]) -> Table:
     """Every published score beside ours of each configuration."""
     configurations = list(dict.fromkeys(each.configuration for each in found))
     rows = []
-    for key in dict.fromkeys((each.row.name, each.metric) for each in found):
-        group = [each for each in found if (each.row.name, each.metric) == key]
+    for _, alike in groupby(found, lambda each: (each.row, list(each.scores["language"]))):  # of one mean
+        group = list(alike)
+        published = group[0].row.name, group[0].metric.replace("_", " ")
         for language in group[0].scores["language"]:
             cells = {e.configuration: e.scores.set_index("language").loc[language].to_dict() for e in group}
             theirs = next(iter(cells.values()))["theirs"]
             label = f"mean of {group[0].languages}" if language == MEAN else str(language)
             mine = [cell for name in configurations for cell in _cells(cells.get(name))]
-            rows.append((key[0], key[1].replace("_", " "), label, f"{100 * theirs:.1f}", *mine))
+            rows.append((*published, label, f"{100 * theirs:.1f}", *mine))
     origins = ". ".join(dict.fromkeys(map(_origin, found)))
     text = (
         f"Published scores beside ours, test, in percent; differences (ours − theirs) in points with the 95 % interval "

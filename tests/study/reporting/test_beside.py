@@ -56,6 +56,18 @@ def test_the_table_and_the_conclusions_say_what_is_not_known_and_what_differs(to
     assert "someone2020" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
+def test_rows_named_alike_and_configurations_of_other_languages_stand_apart(planted: Source) -> None:
+    other = ROW.model_copy(update={"values": {"ru": 60.0}})
+    results = planted.results
+    assert results is not None
+    lacks = (results["configuration"] == planted.headline) & (results["language"] == "de")
+    source = replace(planted, published=(ROW, other), results=results[~lacks])
+    rows = beside.table(source, beside.find(source)).rows
+    assert [row[2] for row in rows] == ["de", "en", "sw", "mean of 3", "en", "sw", "mean of 2", "ru", "mean of 1"]
+    assert [rows[i][3] for i in (3, 6, 8)] == ["59.0", "55.5", "60.0"]
+    assert [cell == "–" for cell in rows[3][4::3]] == [False, True]
+
+
 def test_nothing_stands_there_before_the_confirmation_or_without_a_common_language(planted: Source) -> None:
     unconfirmed = replace(planted, published=(ROW,), results=None, further=pd.DataFrame())
     assert beside.find(unconfirmed) == ()
