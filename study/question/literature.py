@@ -5,7 +5,7 @@ They are of one task, one encoder and one source language, and agree with a stud
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib import resources
 
@@ -63,6 +63,9 @@ def problems(config: StudyConfig) -> Iterator[str]:
             mine = f"{config.trial.task.name}, {', '.join(encoders.labels(config))}"
             has = "; ".join(dict.fromkeys(map(_of, _named(entry))))
             yield f"reference: {entry} has nothing of {mine}, but: {has}; reference=[] goes without"
+    named = [(row.name, row.metric or "primary metric", _of(row)) for row in of_study(config)]
+    for name, metric, what in dict.fromkeys(each for each in named if named.count(each) > 1):
+        yield f"reference: {name} has several rows of one metric, told apart by nothing (got {metric}, {what})"
 
 
 def suite_problems(config: SuiteConfig) -> Iterator[str]:
@@ -72,6 +75,13 @@ def suite_problems(config: SuiteConfig) -> Iterator[str]:
             yield _unknown(entry)
         elif isinstance(entry, Published) and entry.task is None:
             yield f"reference[{i}].task: must be named in a suite, whose members have several (got none)"
+
+
+def of_no_member(config: SuiteConfig, members: Collection[StudyConfig]) -> Iterator[str]:
+    """One's own rows that a suite names and that agree with none of its members, a line each."""
+    for i, entry in enumerate(config.reference or ()):
+        if isinstance(entry, Published) and not any(agrees(entry, member) for member in members):
+            yield f"reference[{i}]: {entry.name} agrees with no member of the suite (got {_of(entry)})"
 
 
 def for_member(config: StudyConfig) -> StudyConfig:

@@ -84,7 +84,7 @@ def expand(config: SuiteConfig) -> dict[str, StudyConfig]:
         except UserError as error:
             problems += [f"{member.name}: {line}" for line in error.lines]
     if not problems:
-        problems += _unequal(config, members)
+        problems += [*_unequal(config, members), *literature.of_no_member(config, members.values())]
     if problems:
         raise UserError(*problems)
     return members

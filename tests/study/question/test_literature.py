@@ -63,11 +63,15 @@ def test_one_s_own_values_stand_beside_too() -> None:
             {**OWN, "encoder": "google/rembert"},
             "reference[0]: mine is of another encoder (got the task, google/rembert)",
         ),
+        ([OWN, {**OWN, "values": {"de": 70.0}}], "reference: mine has several rows of one metric"),
+        (["conneau2020", "conneau2020"], "reference: conneau2020 has several rows of one metric"),
         ({**OWN, "values": {"en": 0.8}}, "reference[0].values: must be in percent"),
     ],
 )
 def test_what_is_named_and_does_not_agree_is_refused(given: Any, line: str) -> None:
-    config = StudyConfig.model_validate({**study().model_dump(), "reference": [given]})
+    config = StudyConfig.model_validate(
+        {**study().model_dump(), "reference": given if isinstance(given, list) else [given]}
+    )
     with pytest.raises(UserError) as error:
         check(config)
     assert any(each.startswith(line) for each in error.value.lines)
@@ -81,3 +85,5 @@ def test_of_what_a_suite_names_each_member_has_what_agrees_with_it() -> None:
         suites.expand(suites.asked("xtreme_r", ["reference=[nobody1999]"]))
     with pytest.raises(UserError, match=r"reference\[0\]\.task: must be named in a suite"):
         suites.expand(suites.asked("xtreme_r", ["reference=[{name: a, where: b, values: {en: 80}}]"]))
+    with pytest.raises(UserError, match=r"reference\[0\]: a agrees with no member of the suite .got xlni, the encoder"):
+        suites.expand(suites.asked("xtreme_r", ["reference=[{name: a, where: b, task: xlni, values: {en: 80}}]"]))
