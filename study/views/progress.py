@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, Protocol, TextIO
 
@@ -78,7 +78,7 @@ def unfailing(listen: Listener, log: Path) -> Listener:
         except Exception as error:
             if type(error) not in said:
                 said.add(type(error))
-                with log.open("a", encoding="utf-8") as file:
+                with suppress(OSError), log.open("a", encoding="utf-8") as file:
                     traceback.print_exc(file=file)
 
     return heard

@@ -202,6 +202,7 @@ def test_what_is_shown_breaks_nothing_of_what_runs(tmp_path: Path) -> None:
     assert heard == ["asked", "reported", "completed"]
     ends = [line for line in log.read_text().splitlines() if line.startswith(("KeyError", "BrokenPipeError"))]
     assert ends == ["KeyError: 'asked'", "BrokenPipeError"]
+    unfailing(listen, tmp_path / "absent" / "log.txt")({"event": "stopped"})
 
 
 def test_plain_lines_when_piped(tmp_path: Path, config: StudyConfig, events: list[Event], capfd: Any) -> None:
