@@ -45,7 +45,7 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Doses | Non
     name = endpoint or "target_mean"
     designed = {m: f for m, f in found.items() if f.dosed is not None and not f.dosed.searched}
     trials = {member: _trials(each) for member, each in designed.items()}
-    reduced = [_endpoint(member, trials[member], designed[member].source.reduction(name)) for member in designed]
+    reduced = [_endpoint(member, trials[member], designed[member].source.gain(name)) for member in designed]
     frame = pd.concat([pd.DataFrame(), *reduced], ignore_index=True)
     if frame.empty or frame["task"].nunique() < 2:
         return None
@@ -105,6 +105,7 @@ def sentences(doses: Doses) -> Iterator[str]:
         f"Exploratory, on validation: {len(gains)} point{'s' * (len(gains) != 1)} of the design over no perturbation, "
         f"{words.reduction(doses.endpoint)}; p-values are corrected over the points (Holm), and none was declared."
     )
+    yield from suite_words.fall(doses.endpoint)
     yield from suite_words.points_of_design(doses.points)
     for question in QUESTIONS.values():
         for plain, adjusted in doses.slopes:

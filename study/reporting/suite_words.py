@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from study.analysis.crossed import Covariate, Slope
 from study.analysis.pooled import Pooled
 from study.analysis.random_effects import RandomEffects
-from study.reporting.words import ALPHA, p_text, points, span
+from study.question import objectives
+from study.reporting.words import ALPHA, p_text, points, reduction, span
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ TOGETHER = (
     "This is what goes together over these languages, not a cause: resources, distance from the source, script and "
     "baseline score go together themselves."
 )
+
+
+def fall(endpoint: str) -> list[str]:
+    """What a gain is in an endpoint of which less is better; nothing of another."""
+    is_lower_better = objectives.is_lower_better(endpoint, None)
+    return [f"Less of the {reduction(endpoint)} is better: a gain is by how much it fell."] if is_lower_better else []
 
 
 def pooled(found: Pooled, p_adjusted: float = math.nan) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from study.analysis import intervals
 from study.export import headline
-from study.reporting import findings, words
+from study.reporting import benchmark, findings, pooling, words
 from study.reporting.figures import all_figures
 from study.reporting.findings import Findings
 from study.reporting.source import from_ledger
@@ -55,6 +55,15 @@ def test_the_claim_is_of_the_metric_that_was_named_and_varies_over_seeds_alone(f
     assert confirmed.languages["p_examples"].isna().all()
     assert confirmed.further["metric"].tolist() == ["accuracy"]
     assert len(confirmed.reliability), "which answers give, whatever is claimed"
+
+
+def test_members_are_pooled_by_their_tasks_own_metric(found: Findings) -> None:
+    """Where an error falls, accuracy rises: that is a gain."""
+    pooled = pooling.together({"one": found, "two": found}, None).gain
+    assert pooled is not None and pooled.here > 0.05
+    scores, languages = benchmark.tables({"one": found}, ["one"])
+    assert float(scores.rows[0][1].split()[0]) > 55
+    assert all(gain.startswith("+") for _, gain in languages.rows)
 
 
 def test_a_lower_error_is_called_better_everywhere(found: Findings) -> None:
