@@ -83,10 +83,15 @@ def panels(source: Source, dosed: Dosed) -> Figure:
 
 
 def axis_title(series: Iterable[str]) -> str:
-    """What the dose of some series, which begin with their method, is: ``achieved relative norm``, …"""
+    """What the dose of some series is: ``achieved relative norm``, …"""
+    return ", or ".join(units(series))
+
+
+def units(series: Iterable[str]) -> tuple[str, ...]:
+    """The same, each for itself: doses of several are not to be added up. Series begin with their method."""
     named = (history.dosed_by(name.partition(",")[0]) for name in series)
     titles = (history.DOSES.get(dose) or dose.rpartition(".")[2].replace("_", " ") for dose in named)
-    return ", or ".join(dict.fromkeys(titles))
+    return tuple(dict.fromkeys(titles))
 
 
 def _caption(source: Source, dosed: Dosed, shown: Sequence[Response], edges: Sequence[float], pixels: float) -> str:

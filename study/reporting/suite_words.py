@@ -114,14 +114,14 @@ def points_of_design(found: Sequence[tuple[float, Pooled, float]]) -> list[str]:
     return said
 
 
-def dose_slope(question: Question, plain: Slope, adjusted: Slope) -> str:
-    """Whether a claim's slope grows with the dose: `plain` and `adjusted` are of the gain per unit of dose."""
+def dose_slope(question: Question, plain: Slope, adjusted: Slope, dose: str) -> str:
+    """Whether a claim's slope grows with the dose: `plain` and `adjusted` are of the gain per unit of it."""
     who = f"{plain.languages} languages in {plain.tasks} tasks"
     if not plain.interval.known:
         return (
             f"Whether {question.claim} all the more at a larger dose cannot be told: {who} are too few, or too alike."
         )
-    rate = f"{_rate(question, plain)} and unit of relative norm, over {who}"
+    rate = f"{_rate(question, plain)} and unit of {dose}, over {who}"
     if not plain.interval.excludes_zero:
         return f"Whether {question.claim} all the more at a larger dose cannot be told: {rate}."
     claim = question.claim[0].upper() + question.claim[1:]
