@@ -92,7 +92,10 @@ def cells(frame: pd.DataFrame, variant_of: Mapping[str, str] | None = None) -> p
 
 
 def per_dose(table: pd.DataFrame) -> pd.DataFrame:
-    """Cells with those of `PER_DOSE` added: the slope through zero of a cell's gain on dose, where it has two doses."""
+    """Cells with those of `PER_DOSE` added: the slope through zero of a cell's gain on dose, where it has two doses.
+
+    All doses are to be of one unit: a norm and a probability have no slope in common.
+    """
     dosed = table[table["dose"] > 0] if "dose" in table.columns else table.iloc[:0]
     lines = []
     for _, part in dosed.groupby(["task", "language"], sort=True):

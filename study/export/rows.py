@@ -45,6 +45,7 @@ def _study(study: Study) -> Row:
         "source_language": config.trial.task.source_language, "encoder": ", ".join(encoders.labels(config)),
         "metric": next((e.metric for _, _, e in _reports(study)), None),
         "selection": config.protocol.selection, "primary_endpoint": config.protocol.primary_endpoint,
+        "primary_metric": config.protocol.primary_metric,
         "mode": config.search.mode, "sampler": config.search.sampler, "active_seconds": record.active_seconds,
         "config": _json(record.config), "fingerprints": _json(record.fingerprints),
     }  # fmt: skip

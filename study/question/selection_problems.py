@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from study.question import encoders, objectives
-from study.question.config import StudyConfig
+from study.question.config import Objective, StudyConfig
 from study.question.rules import RESERVED_SEEDS, selectors
 from trainables import languages as languages_
 from trainables.conditions import is_measured
@@ -102,18 +102,27 @@ def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) ->
         problem = _reduction_problem(objective.reduce, config, languages) or _label_problem(objective.reduce, config)
         if problem:
             yield f"{path}: {problem} (got {objective.reduce!r})"
-        is_lower_better = objective.reduce.startswith("cost:") or objective.reduce == "transfer_gap"
-        if (is_lower_better or objectives.is_error(objective.metric)) and objective.direction == "maximize":
+        is_lower_better = objectives.is_lower_better(objective.reduce, objective.metric)
+        if is_lower_better and objective.direction == "maximize":
             yield f"search.objectives[{i}].direction: {objective.name} is to be minimized (got 'maximize')"
+        if objective.reduce == "transfer_gap" and not is_lower_better and objective.direction == "minimize":
+            yield f"search.objectives[{i}].direction: {objective.name} is to be maximized (got 'minimize')"
     optimised = config.search.optimised
     if not optimised:
         yield "search.objectives: at least one must have no threshold, to be optimised (got constraints alone)"
-    scored = [o for o in config.search.objectives if o.direction == "maximize"]
+    scored = [o for o in config.search.objectives if _is_floor(o)]
     if optimised and not scored and any(o.reduce == "transfer_gap" for o in optimised):
         yield (
             "search.objectives: transfer_gap needs a floor on the scores beside it, such as"
             " {reduce: source, threshold: 0.5}: a broken model has no gap (got it alone)"
         )
+
+
+def _is_floor(objective: Objective) -> bool:
+    """Whether a broken model does badly by it: by a score, in its own direction, and by no gap or cost."""
+    is_lower_better = objectives.is_lower_better(objective.reduce, objective.metric)
+    is_score = objective.reduce != "transfer_gap" and not objective.reduce.startswith("cost:")
+    return is_score and is_lower_better == (objective.direction == "minimize")
 
 
 def _endpoint_problems(config: StudyConfig, tested: Sequence[str] | None) -> Iterator[str]:

@@ -50,10 +50,10 @@ def _scores(found: Mapping[str, Findings], members: Sequence[str]) -> Table:
 
 def _by_role(findings: Findings) -> Iterator[tuple[str, pd.Series[float]]]:
     """Headline and controls, with a task's score under each seed."""
-    source, confirmed = findings.source, findings.confirmed
-    if confirmed is None or source.results is None:
+    source, confirmed, results = findings.source, findings.confirmed, findings.source.of_the_task
+    if confirmed is None or results is None:
         return
-    scores = language_scores(source.results[source.results["split"] == "test"])
+    scores = language_scores(results[results["split"] == "test"])
     letters = scores.drop_duplicates("configuration").set_index("configuration")["control"]
     for name, letter in letters.items():
         if letter or name == confirmed.headline:

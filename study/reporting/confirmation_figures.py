@@ -85,7 +85,10 @@ def _forest(labels: Sequence[str], found: Sequence[Difference]) -> go.Figure:
 def studies(all_findings: Sequence[Findings]) -> Figure:
     """Forest plot of the claims of several studies."""
     found = [(f.source, f.confirmed.claim) for f in reversed(all_findings) if f.confirmed is not None]
-    labels = [two_lines(s.name, f"against {d.control}, {words.reduction(s.endpoint)}") for s, d in found]
+    labels = [
+        two_lines(s.name, f"against {d.control}, {words.reduction(s.endpoint)}{words.less(d.is_lower_better)}")
+        for s, d in found
+    ]
     drawing = _forest(labels, [d for _, d in found])
     drawing.update_xaxes(title_text="headline minus strongest control, each study's primary endpoint (points)")
     text = f"The claims of the studies: headline against strongest control. {BARS}"

@@ -26,6 +26,7 @@ from study.reporting.style import (
     holding,
     mark_zero,
 )
+from study.views import history
 
 COLUMNS = 3
 """Panels side by side."""
@@ -81,36 +82,23 @@ def panels(source: Source, dosed: Dosed) -> Figure:
     )
 
 
-NORM = "relative_norm"
-TITLES = {
-    NORM: "achieved relative norm",
-    "relative_weight_norm": "relative norm of moved weights",
-    "added_pieces": "share of pieces added",
-}
-"""What doses that are measured are called; one that is a setting has the setting's name."""
-
-
 def axis_title(series: Iterable[str]) -> str:
-    """What the dose of some series, which begin with their method, is: ``achieved relative norm``, …"""
-    from trainables import augmentation, perturbation
+    """What the dose of some series is: ``achieved relative norm``, …"""
+    return ", or ".join(units(series))
 
-    known = {
-        name: method.dose for table in (perturbation.METHODS, augmentation.METHODS) for name, method in table.items()
-    }
-    known |= {way.name: way.dose for way in perturbation.around()}
-    doses: dict[str, None] = {}
-    for method in dict.fromkeys(name.partition(",")[0] for name in series):
-        parts = [known[part] for part in method.split("+") if known.get(part)]
-        dose = parts[0] if parts else NORM
-        doses[TITLES.get(dose) or dose.rpartition(".")[2].replace("_", " ")] = None
-    return ", or ".join(doses)
+
+def units(series: Iterable[str]) -> tuple[str, ...]:
+    """The same, each for itself: doses of several are not to be added up. Series begin with their method."""
+    named = (history.dosed_by(name.partition(",")[0]) for name in series)
+    titles = (history.DOSES.get(dose) or dose.rpartition(".")[2].replace("_", " ") for dose in named)
+    return tuple(dict.fromkeys(titles))
 
 
 def _caption(source: Source, dosed: Dosed, shown: Sequence[Response], edges: Sequence[float], pixels: float) -> str:
     text = (
         f"Gain over no perturbation (validation {source.metric}) against the achieved norm of the perturbation "
-        "relative to the encoder's mean embedding norm (where weights are moved, to theirs; where texts are segmented "
-        "anew, the share of pieces added; where words are respelt or replaced, their share), on a logarithmic scale. "
+        "relative to the encoder's mean embedding norm, or what else the method is dosed by and the axis names, on a "
+        "logarithmic scale. "
     )
     if dosed.searched:
         return f"{text}One point per trial, target languages averaged. {words.SEARCHED}"

@@ -1,8 +1,8 @@
 """The same design in several tasks: what each of its points gains over no perturbation, pooled over the tasks.
 
 Trials of phase `run`, on the validation split, each over the baseline of its own seed: nothing here was declared, and
-no word of it is a claim. A point is known by its parameters, the same in all members that have it; its dose is the
-achieved relative norm.
+no word of it is a claim. A point is known by its parameters, the same in all members that have it; its dose is what
+its method is dosed by.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from study.analysis.crossed import Covariate, Slope
 from study.analysis.frames import Reduction
 from study.analysis.pooled import Claim, Pooled
 from study.question.objectives import UnscoredError
-from study.reporting import suite_words, words
+from study.reporting import dose_figures, suite_words, words
 from study.reporting.findings import Findings
 from study.reporting.pooling import QUESTIONS, variants, with_facts
 from study.reporting.table import Table
@@ -34,10 +34,13 @@ class Doses:
 
     endpoint: str
     points: tuple[tuple[float, Pooled, float], ...]
-    """By rising dose: mean over members of a point's achieved relative norm, its pooled gain, and Holm's p-value, over
+    """By rising dose: mean over members of a point's dose, its pooled gain, and Holm's p-value, over
     the points, of the gain on tasks like these."""
     slopes: tuple[tuple[Slope, Slope], ...]
-    """Of each point, and of the gain per unit of dose, on each fact: as languages are, and at equal baseline score."""
+    """Of each point, and of the gain per unit of dose where that is one, on each fact: as languages are, and at equal
+    baseline score."""
+    units: tuple[str, ...]
+    """What the doses are: ``achieved relative norm``, …"""
 
 
 def together(found: Mapping[str, Findings], endpoint: str | None) -> Doses | None:
@@ -45,7 +48,7 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Doses | Non
     name = endpoint or "target_mean"
     designed = {m: f for m, f in found.items() if f.dosed is not None and not f.dosed.searched}
     trials = {member: _trials(each) for member, each in designed.items()}
-    reduced = [_endpoint(member, trials[member], designed[member].source.reduction(name)) for member in designed]
+    reduced = [_endpoint(member, trials[member], designed[member].source.gain(name)) for member in designed]
     frame = pd.concat([pd.DataFrame(), *reduced], ignore_index=True)
     if frame.empty or frame["task"].nunique() < 2:
         return None
@@ -54,7 +57,9 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Doses | Non
     adjusted = pooled.adjust([Claim(g.configuration, g.alike.estimate, g.alike.interval, g.alike.p) for g in gains])
     points = [(float(dose[g.configuration]), g, c.p_adjusted) for g, c in zip(gains, adjusted, strict=True)]
     points.sort(key=lambda point: (point[0], point[1].configuration))
-    return Doses(name, tuple(points), tuple(_slopes(designed, trials, [g.configuration for _, g, _ in points])))
+    units = dose_figures.units(s for each in designed.values() if each.dosed for s in each.dosed.gains["series"])
+    slopes = _slopes(designed, trials, [g.configuration for _, g, _ in points], is_one_unit=len(units) == 1)
+    return Doses(name, tuple(points), tuple(slopes), units)
 
 
 def _trials(findings: Findings) -> pd.DataFrame:
@@ -81,13 +86,14 @@ def _endpoint(member: str, rows: pd.DataFrame, reduction: Reduction) -> pd.DataF
 
 
 def _slopes(
-    found: Mapping[str, Findings], trials: Mapping[str, pd.DataFrame], points: Sequence[str]
+    found: Mapping[str, Findings], trials: Mapping[str, pd.DataFrame], points: Sequence[str], is_one_unit: bool
 ) -> Iterator[tuple[Slope, Slope]]:
     frames = []
     for member, rows in trials.items():
         targets = rows[rows["language"].isin(found[member].source.targets(rows["language"].unique()))]
         frames.append(with_facts(targets, found[member]).assign(task=member))
-    cells = crossed.per_dose(crossed.cells(pd.concat(frames, ignore_index=True), variants(found.values())))
+    cells = crossed.cells(pd.concat(frames, ignore_index=True), variants(found.values()))
+    cells = crossed.per_dose(cells) if is_one_unit else cells
     known = cells[list(FACTS)].notna().any()  # of a fact that nothing is known of, nothing is asked
     for point in (*points, *([crossed.PER_DOSE] if crossed.PER_DOSE in set(cells["configuration"]) else [])):
         for fact in filter(known.get, FACTS):
@@ -105,11 +111,12 @@ def sentences(doses: Doses) -> Iterator[str]:
         f"Exploratory, on validation: {len(gains)} point{'s' * (len(gains) != 1)} of the design over no perturbation, "
         f"{words.reduction(doses.endpoint)}; p-values are corrected over the points (Holm), and none was declared."
     )
+    yield from suite_words.fall(doses.endpoint)
     yield from suite_words.points_of_design(doses.points)
     for question in QUESTIONS.values():
         for plain, adjusted in doses.slopes:
             if plain.configuration == crossed.PER_DOSE and plain.covariate == question.covariate:
-                yield suite_words.dose_slope(question, plain, adjusted)
+                yield suite_words.dose_slope(question, plain, adjusted, doses.units[0])
 
 
 def tables(doses: Doses) -> Iterator[Table]:
@@ -124,10 +131,10 @@ def tables(doses: Doses) -> Iterator[Table]:
     )  # fmt: skip
     text = (
         f"Points of the members' designs by dose, {words.reduction(doses.endpoint)}, in points over no perturbation "
-        "under the same seed. Exploratory: validation scores of phase run. Dose: achieved relative norm, mean over "
-        "tasks. On these tasks: 95 % over seeds; on tasks like these: REML, Hartung and Knapp; p: Holm, over the "
-        "points; last column: where another such task is expected (95 %). A task that lacks a point is in no mean of "
-        "it."
+        "under the same seed. Exploratory: validation scores of phase run. Dose: "
+        f"{', or '.join(doses.units)}, mean over tasks. On these tasks: 95 % over seeds; on tasks like these: REML, "
+        "Hartung and Knapp; p: Holm, over the points; last column: where another such task is expected (95 %). A task "
+        "that lacks a point is in no mean of it."
     )
     columns = (
         "point",
@@ -150,12 +157,16 @@ def tables(doses: Doses) -> Iterator[Table]:
         )
         for plain, adjusted in doses.slopes
     )  # fmt: skip
+    per_dose = (
+        f"“{crossed.PER_DOSE}”: of the gain per unit of {doses.units[0]}, the interaction of dose and fact."
+        if len(doses.units) == 1
+        else f"None is {crossed.PER_DOSE}, whose kinds are several."
+    )
     text = (
         "Which languages gain more at each point: slope of the gain in points per unit of a fact of the language, over "
         "languages and tasks (REML, Kenward and Roger), as languages are and at equal baseline score; 95 % about new "
-        f"languages in these tasks. “{crossed.PER_DOSE}”: of the gain per unit of relative norm, the interaction of "
-        "dose and fact. Exploratory: validation, not corrected for their number; what goes together is no cause. – : "
-        "too few languages, or too much alike."
+        f"languages in these tasks. {per_dose} Exploratory: validation, not corrected for their "
+        "number; what goes together is no cause. – : too few languages, or too much alike."
     )
     titles = ("point", "per", "languages in tasks", "slope", "95 %", "at equal baseline", "95 %")
     yield Table("dose_slopes", text, titles, lines, (0, 1))

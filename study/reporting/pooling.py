@@ -1,6 +1,7 @@
 """What a suite's confirmed members say together: one mean gain over their tasks, and which languages gain more.
 
-A member's gain is that of its headline over its strongest control, under the seeds that both have, on the test split.
+A member's gain is that of its headline over its strongest control, under the seeds that both have, on the test split,
+in its task's own metric whatever it claims itself. Of an endpoint of which less is better, less is a gain.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from study.analysis import crossed, pooled
-from study.analysis.frames import Reduction, language_scores, reduce_seeds, seed_table
+from study.analysis.frames import language_scores, reduce_seeds, seed_table
 from study.analysis.pooled import Claim, Pooled
 from study.question.objectives import UnscoredError
 from study.reporting import suite_words
@@ -55,7 +56,8 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
     claims = [Claim("gain", gain.alike.estimate, gain.alike.interval, gain.alike.p)] if endpoint else []
     claims += [Claim(t, s.estimate, s.interval, s.p) for (t, kind), s in slopes.items() if kind == "plain"]
     holm = {claim.name: claim.p_adjusted for claim in pooled.adjust(claims)}
-    words = [("Gain", text) for text in suite_words.pooled(gain, holm.get("gain", float("nan")))]
+    said = [*suite_words.pooled(gain, holm.get("gain", float("nan"))), *suite_words.fall(name)]
+    words = [("Gain", text) for text in said]
     if early := [m for m, f in confirmed.items() if f.source.looks and f.source.looks[-1]["verdict"] == "crossed"]:
         words.append(("Gain", suite_words.stopped_early(early)))
     for topic, question in questions.items():
@@ -68,8 +70,8 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
 
 
 def sides(findings: Findings, confirmed: Confirmed) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores by seed and language of headline and strongest control, on the seeds that both have."""
-    results = findings.source.results
+    """Scores by seed and language, in the task's own metric, of headline and strongest control on the seeds of both."""
+    results = findings.source.of_the_task
     assert results is not None, "what is confirmed has results"
     scores = language_scores(results[results["split"] == "test"])
     treated, control = (seed_table(scores, name) for name in (confirmed.headline, confirmed.control))
@@ -82,7 +84,7 @@ def _endpoint(member: str, findings: Findings, endpoint: str) -> pd.DataFrame:
     """Rows of the gains frame whose only language is the endpoint; none where the member's languages have no such."""
     assert findings.confirmed is not None
     treated, control = sides(findings, findings.confirmed)
-    reduction: Reduction = findings.source.reduction(endpoint)
+    reduction = findings.source.gain(endpoint)
     try:
         values = {"score": reduce_seeds(treated, reduction), "baseline": reduce_seeds(control, reduction)}
     except UnscoredError:

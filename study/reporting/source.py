@@ -135,6 +135,11 @@ class Source:
         return self.config.protocol.primary_metric or self.metric
 
     @property
+    def of_the_task(self) -> pd.DataFrame | None:
+        """Results frame of the primary metric, which is what members of a suite have in common."""
+        return self.results if self.answers is None else self.answers
+
+    @property
     def is_error(self) -> bool:
         """Whether less of the claimed metric is better."""
         return objectives.is_error(self.claimed)
@@ -170,6 +175,11 @@ class Source:
             return objectives.reduce(name, as_evaluation(scores, metric), self.config)
 
         return reduce
+
+    def gain(self, name: str) -> Reduction:
+        """A reduction of which more is better, whose differences are gains: of a gap its negative."""
+        reduce, sign = self.reduction(name), -1.0 if objectives.is_lower_better(name, None) else 1.0
+        return lambda scores: sign * reduce(scores)
 
     def allows(self, name: str, languages: Mapping[str, float]) -> bool:
         """Whether a reduction has a value for these languages, a group mean over enough of them."""

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from study.analysis.crossed import Covariate, Slope
 from study.analysis.pooled import Pooled
 from study.analysis.random_effects import RandomEffects
-from study.reporting.words import ALPHA, p_text, points, span
+from study.question import objectives
+from study.reporting.words import ALPHA, p_text, points, reduction, span
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ TOGETHER = (
     "This is what goes together over these languages, not a cause: resources, distance from the source, script and "
     "baseline score go together themselves."
 )
+
+
+def fall(endpoint: str) -> list[str]:
+    """What a gain is in an endpoint of which less is better; nothing of another."""
+    is_lower_better = objectives.is_lower_better(endpoint, None)
+    return [f"Less of the {reduction(endpoint)} is better: a gain is by how much it fell."] if is_lower_better else []
 
 
 def pooled(found: Pooled, p_adjusted: float = math.nan) -> list[str]:
@@ -107,14 +114,14 @@ def points_of_design(found: Sequence[tuple[float, Pooled, float]]) -> list[str]:
     return said
 
 
-def dose_slope(question: Question, plain: Slope, adjusted: Slope) -> str:
-    """Whether a claim's slope grows with the dose: `plain` and `adjusted` are of the gain per unit of dose."""
+def dose_slope(question: Question, plain: Slope, adjusted: Slope, dose: str) -> str:
+    """Whether a claim's slope grows with the dose: `plain` and `adjusted` are of the gain per unit of it."""
     who = f"{plain.languages} languages in {plain.tasks} tasks"
     if not plain.interval.known:
         return (
             f"Whether {question.claim} all the more at a larger dose cannot be told: {who} are too few, or too alike."
         )
-    rate = f"{_rate(question, plain)} and unit of relative norm, over {who}"
+    rate = f"{_rate(question, plain)} and unit of {dose}, over {who}"
     if not plain.interval.excludes_zero:
         return f"Whether {question.claim} all the more at a larger dose cannot be told: {rate}."
     claim = question.claim[0].upper() + question.claim[1:]

@@ -11,6 +11,7 @@ import pandas as pd
 from study.analysis.differences import Difference, adjust
 from study.analysis.importance import pareto_front
 from study.analysis.intervals import Interval
+from study.question import objectives
 from study.reporting import beside, words
 from study.reporting.findings import Confirmed, Findings
 from study.reporting.source import REDUCTIONS, Source, caption
@@ -340,7 +341,8 @@ def _compared_row(source: Source, claim: Difference | None) -> tuple[str, ...]:
     if rule == "target_validation":
         rule += " (oracle selection, uses target labels)"
     of = f" of {metric}" if (metric := source.config.protocol.primary_metric) else ""
-    known = (source.name, task, rule, f"{words.reduction(source.endpoint)}{of}")
+    less = words.less(objectives.is_lower_better(source.endpoint, source.claimed))
+    known = (source.name, task, rule, f"{words.reduction(source.endpoint)}{of}{less}")
     if claim is None:
         return (*known, "not confirmed", *[""] * 6)
     label, spans = source.supervision.get(claim.treatment, "–"), (words.span(claim.by_seed), words.span(claim.by_both))

@@ -25,6 +25,14 @@ from trainables.scores import Evaluation, Split
 METHODS = ("perturbation.method", "augmentation.method")
 """Parameters that the trial frame has of every trial, varied or not."""
 
+NORM = "relative_norm"
+DOSES = {
+    NORM: "achieved relative norm",
+    "relative_weight_norm": "relative norm of moved weights",
+    "added_pieces": "share of pieces added",
+}
+"""Doses that are measured, and what they are called; one that is a setting has the setting's name."""
+
 
 def load_study(name: str, root: Path | str = "studies") -> pd.DataFrame:
     """The trial frame of the study `name` under `root`: one row per trial × language × split (× metric).
@@ -89,13 +97,17 @@ def _rows(study: str, config: StudyConfig, trial: TrialRecord) -> list[dict[str,
 def dose(trial: TrialRecord, config: TrialConfig, step: int) -> float:
     """How much robust training there was in a trial of this configuration up to `step`; 0 where there was none.
 
-    The achieved norm of the perturbation, averaged over training: of the embeddings over m; where those are not
-    perturbed, of the weights over their norm; where neither are, the share of pieces that a second segmentation adds.
-    Every report carries the mean since the one before it, so each weighs as much as the steps between them. Where
-    nothing of it is measured, the setting that the method is dosed by; without a perturbation the augmentation's.
+    It is what its method is `dosed_by`. A setting is as it was set, unknown at 0, where it may not be clean. What is
+    reported is averaged over training: every report carries the mean since the one before it, so each weighs as much as
+    the steps between them. Where it was 0 or was not reported, another that was stands for it: a perturbation of
+    radius 0 at moved weights is not clean.
     """
     if config.perturbation.method == "none":
-        return _of_augmentation(config)
+        share = dosed_by(config.augmentation.method)
+        return _number_at(config, share) if "." in share else 0.0
+    named = dosed_by(config.perturbation.method)
+    if "." in named:
+        return _number_at(config, named) or float("nan")
     reported: dict[int, Evaluation] = {r.step: r.evaluation for r in trial.reports if r.step <= step}
     steps = sorted(reported)
     lengths = np.diff([0, *steps])
@@ -105,27 +117,25 @@ def dose(trial: TrialRecord, config: TrialConfig, step: int) -> float:
         known = ~np.isnan(norms) & (lengths > 0)
         return float(np.average(norms[known], weights=lengths[known])) if known.any() else float("nan")
 
-    inputs, *others = (mean(key) for key in ("relative_norm", "relative_weight_norm", "added_pieces"))
-    others += [_of_setting(config)] if np.isnan(inputs) else []
-    return inputs if inputs > 0.0 else next((each for each in others if not np.isnan(each)), inputs)
+    own, *others = (mean(key) for key in dict.fromkeys([named, *DOSES]))
+    return own if own > 0.0 else next((each for each in others if not np.isnan(each)), own)
 
 
-def _of_augmentation(config: TrialConfig) -> float:
-    from trainables.augmentation import METHODS as AUGMENTATIONS
+def dosed_by(method: str) -> str:
+    """What the doses of a method, of perturbation or of augmentation, are: a key of `DOSES`, or a setting's path.
 
-    method = AUGMENTATIONS.get(config.augmentation.method)
-    return 0.0 if method is None else _number_at(config, method.dose)
+    Of several that are joined it is the innermost's. One that says nothing of it, or is not here, is taken to perturb
+    the embeddings.
+    """
+    from trainables import augmentation, perturbation
+    from trainables.config import PerturbationConfig
 
-
-def _of_setting(config: TrialConfig) -> float:
-    """The value that a method's dose is the path of; unknown where it is none, and at 0, where it may not be clean."""
-    from trainables.perturbation import create
-
+    if method in augmentation.METHODS:
+        return augmentation.METHODS[method].dose
     try:
-        path = create(config.perturbation).dose
-    except UserError:  # one's own method, which is not here
-        return float("nan")
-    return _number_at(config, path) or float("nan") if "." in path else float("nan")
+        return perturbation.create(PerturbationConfig(method=method)).dose or NORM
+    except UserError:
+        return NORM
 
 
 def _number_at(config: TrialConfig, path: str) -> float:

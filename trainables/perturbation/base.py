@@ -373,6 +373,7 @@ class Around(Perturbation):
     def __init__(self, inner: Perturbation) -> None:
         super().__init__(inner.config, inner.reference_norm)
         self.inner = inner
+        self.dose = inner.dose or self.dose
         self.reads_attention = inner.reads_attention
         self.carries, self.replays = inner.carries, inner.replays
 

@@ -26,7 +26,7 @@ class AtMovedWeights(Around):
     def __init__(self, inner: Perturbation, way: MovedWeights) -> None:
         super().__init__(inner)
         self.weights = way
-        self.dose = inner.dose or way.dose
+        self.dose = self.dose or way.dose
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Diagnostics | Measured]:
         return self.inner.loss(batch, magnitude)

@@ -73,6 +73,12 @@ def test_a_rule_sees_its_own_languages_and_no_other(rule: dict[str, Any], seen: 
         ({"selection": "target_validation"}, {"reduce": "group:script:Arab"}, "none of its languages"),
         ({"selection": "target_validation"}, {"reduce": "transfer_gap"}, "to be minimized"),
         ({"selection": "target_validation"}, {"reduce": "transfer_gap", "direction": "minimize"}, "needs a floor"),
+        (
+            {"selection": "target_validation"},
+            {"reduce": "transfer_gap", "metric": "brier", "direction": "minimize"},
+            "transfer_gap of brier is to be maximized",
+        ),
+        ({"selection": "target_validation"}, {"reduce": "transfer_gap", "metric": "brier"}, "needs a floor"),
         ({}, {"reduce": "source", "metric": "brier"}, "source of brier is to be minimized"),
         ({}, {"reduce": "source", "metric": "noise_calibration_error_character_0.1"}, "is to be minimized"),
         ({}, {"reduce": "source", "metric": "brier", "direction": "minimize"}, ""),
@@ -88,6 +94,8 @@ def test_a_gap_beside_a_floor_is_an_objective() -> None:
     gap = {"reduce": "transfer_gap", "direction": "minimize"}
     rule = {"selection": "target_validation"}
     assert problems(rule, gap, {"reduce": "source", "threshold": 0.6}) == ""
+    wrong = {"reduce": "source", "metric": "brier", "direction": "minimize", "threshold": 0.3}
+    assert problems(rule, {"reduce": "transfer_gap", "metric": "brier"}, wrong) == ""
     assert "needs a floor" in problems(rule, gap, {"reduce": "cost:train_seconds", "direction": "minimize"})
 
 

@@ -9,12 +9,14 @@ import pytest
 
 from study.analysis import intervals
 from study.export import headline
-from study.reporting import findings, words
+from study.export.rows import rows as exported
+from study.reporting import benchmark, confirmation_figures, findings, pooling, words
 from study.reporting.figures import all_figures
 from study.reporting.findings import Findings
 from study.reporting.source import from_ledger
-from study.reporting.tables import all_tables
+from study.reporting.tables import all_tables, compared
 from study.views import tables as show
+from study.views.found import find
 from tests.study.reporting import conftest as planted
 from tests.study.reporting.conftest import EXAMPLES, LANGUAGES, build, configured, gain, noise
 from trainables.scores import LanguageScores
@@ -57,6 +59,20 @@ def test_the_claim_is_of_the_metric_that_was_named_and_varies_over_seeds_alone(f
     assert len(confirmed.reliability), "which answers give, whatever is claimed"
 
 
+def test_an_export_names_the_claimed_metric(folder: Path) -> None:
+    (row,) = exported(find(folder, "planted"))["study"]()
+    assert (row["metric"], row["primary_metric"]) == ("accuracy", "brier")
+
+
+def test_members_are_pooled_by_their_tasks_own_metric(found: Findings) -> None:
+    """Where an error falls, accuracy rises: that is a gain."""
+    pooled = pooling.together({"one": found, "two": found}, None).gain
+    assert pooled is not None and pooled.here > 0.05
+    scores, languages = benchmark.tables({"one": found}, ["one"])
+    assert float(scores.rows[0][1].split()[0]) > 55
+    assert all(gain.startswith("+") for _, gain in languages.rows)
+
+
 def test_a_lower_error_is_called_better_everywhere(found: Findings) -> None:
     confirmed = found.confirmed
     assert confirmed is not None
@@ -72,6 +88,8 @@ def test_a_lower_error_is_called_better_everywhere(found: Findings) -> None:
     assert tables["headline"].caption.count(words.LESS_IS_BETTER) == 1
     assert words.WHOLE_LANGUAGES in tables["headline"].caption and words.LESS_IS_BETTER in tables["languages"].caption
     assert "primary endpoint: low_resource_mean of brier" in tables["scores"].caption
+    assert compared([found]).rows[0][3] == f"{words.reduction('low_resource_mean')} of brier; less is better"
+    assert "; less is better" in str(confirmation_figures.studies([found]).drawing.data[-1].y[0])
     axes = {figure.name: figure.drawing.layout.xaxis.title.text for figure in all_figures(found)}
     assert axes["controls"].endswith("(points of test brier; less is better)")
 

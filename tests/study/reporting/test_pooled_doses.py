@@ -65,6 +65,21 @@ def test_what_was_planted_is_seen_and_called_exploratory(doses: Doses) -> None:
         assert "Exploratory: validation" in table.caption
 
 
+def test_doses_of_several_kinds_have_no_slope_in_common(
+    members: Mapping[str, Findings], doses: Doses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "unit of achieved relative norm" in " ".join(pooled_doses.sentences(doses))
+    one = members["one"]
+    assert one.dosed is not None
+    other = replace(one, dosed=replace(one.dosed, gains=one.dosed.gains.assign(series="rdrop")))
+    monkeypatch.setattr(pooled_doses, "FACTS", ("resource_class",))
+    mixed = pooled_doses.together({"one": one, "other": other}, None)
+    assert mixed is not None and mixed.units == ("achieved relative norm", "weight")
+    assert PER_DOSE not in {plain.configuration for plain, _ in mixed.slopes}
+    first, second = pooled_doses.tables(mixed)
+    assert "Dose: achieved relative norm, or weight" in first.caption and "kinds are several" in second.caption
+
+
 def test_one_design_or_searches_are_not_pooled(members: Mapping[str, Findings], searched: Findings) -> None:
     assert pooled_doses.together({"one": members["one"], "s": searched}, None) is None
     assert pooled_doses.together(members, "group:script:Nope") is None

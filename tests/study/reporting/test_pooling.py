@@ -40,6 +40,18 @@ def test_the_gain_over_tasks_is_the_mean_of_the_members_own(members: Mapping[str
     assert list(topics) == ["Gain", "Resources", "Distance", "Fertility"]
 
 
+def test_a_gap_that_narrows_is_a_gain(members: Mapping[str, Findings]) -> None:
+    """High scores gain less here, the source the least of all languages of few resources."""
+    answers = pooling.together(members, "transfer_gap")
+    confirmed, source = members["first"].confirmed, members["first"].source
+    assert confirmed is not None and answers.gain is not None
+    treated, control = (each.mean().to_dict() for each in pooling.sides(members["first"], confirmed))
+    gap = source.reduction("transfer_gap")
+    assert gap(treated) < gap(control)
+    assert answers.gain.tasks["gain"].iloc[0] == pytest.approx(gap(control) - gap(treated))
+    assert ("Gain", "Less of the transfer gap is better: a gain is by how much it fell.") in answers.words
+
+
 def test_languages_of_few_resources_gain_more_as_was_planted(members: Mapping[str, Findings]) -> None:
     """Three times as much; and of a suite without an endpoint nothing but slopes is corrected for."""
     said = [text for topic, text in pooling.together(members, None).words if topic == "Resources"]

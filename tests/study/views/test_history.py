@@ -15,7 +15,7 @@ import pytest
 from study import load_results, load_study
 from study.analysis.frames import TRIAL_COLUMNS
 from study.record.record import Report, TrialRecord
-from study.views.history import dose
+from study.views.history import dose, dosed_by
 from tests.study.conftest import BASE, LANGUAGES
 from trainables.config import TrialConfig
 from trainables.errors import UserError
@@ -98,6 +98,18 @@ def test_where_nothing_is_measured_the_dose_is_the_setting() -> None:
     assert np.isnan(dose(bare, of("elsewhere:Method"), 10))
     # What perturbs and augments is dosed by its perturbation.
     assert dose(trial((10, 0.2)), of("adversarial", **noise), 10) == pytest.approx(0.2)
+
+
+def test_a_method_s_own_dose_goes_before_what_else_is_reported() -> None:
+    """As the axis is called."""
+    segments = trial((10, 0.0), added_pieces=0.8)
+    assert dose(segments, of("xtune", example_weight=5.0), 10) == pytest.approx(5.0)
+    assert dosed_by("xtune") == "perturbation.example_weight"
+    assert dose(trial((10, 0.0), relative_weight_norm=0.3), of("rdrop+sam", weight=2.5), 10) == pytest.approx(2.5)
+    assert dosed_by("rdrop+sam") == dosed_by("rdrop") == "perturbation.weight"
+    assert dosed_by("adversarial+rdrop") == "relative_norm"
+    # As a number that was measured and is none: no words were changed, by a method that is not here.
+    assert dose(trial(), of("none", {"method": "elsewhere:Method"}), 10) == 0.0
 
 
 def of(method: str, augmentation: dict[str, Any] | None = None, **settings: float) -> TrialConfig:
