@@ -213,10 +213,15 @@ class Pace:
 
 
 def passes(trial: TrialConfig) -> float | None:
-    """Forward-equivalents of a trial; None where it is given in epochs, whose length is that of the data."""
+    """Forward-equivalents of a trial; None where it is given in epochs, whose length is that of the data.
+
+    Without those of syntax where nothing is known of the encoder yet.
+    """
     budget = trial.training.budget
     if budget.steps is not None:
-        return budget.steps * cost(trial, create(trial.perturbation).cost(trial.encoder))
+        step = create(trial.perturbation).cost(trial.encoder)
+        known = cost(trial, step)
+        return budget.steps * (step if known is None else known)
     return budget.forward_equivalents
 
 
