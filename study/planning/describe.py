@@ -157,8 +157,9 @@ def _syntax(config: StudyConfig) -> Iterator[str]:
         yield f"gate: heads that see along paths of {', '.join(str(d or 'any') for d in syntax.deltas)}"
     else:
         yield f"augmented: paths of at most {syntax.delta}, weight of the probes {syntax.probe_weight:g}"
-    clean = weights.cost(trial, 3.0) / 3.0 - 1
-    yield f"  {clean:.1%} more forward-equivalents a clean step; supervision: syntax"
+    clean = weights.cost(trial, 3.0)
+    added = "not known how many" if clean is None else f"{clean / 3.0 - 1:.1%}"
+    yield f"  {added} more forward-equivalents a clean step; supervision: syntax"
     for split, languages in parsed_of(trial).items():
         told = ", ".join(f"{code} {how}" for code, (how, *_) in languages.items())
         yield f"  parsed, {split}: {told}"

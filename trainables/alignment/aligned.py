@@ -34,6 +34,11 @@ ENCODER, META = "encoder", "meta.json"
 TESTED = 0.05
 """Share of the pairs that may be sentences of the evaluated splits: with more, the pairs are a test set."""
 
+UNREAD = {
+    "linear_map": {"pooling", "temperature", "steps", "learning_rate", "anchor", "anchor_weight"},
+}
+"""Keys that an objective does not read, where they are no part of its encoders' key."""
+
 
 def supervision(config: AlignmentConfig) -> Literal["none", "parallel"]:
     """What the phase needs beside labels of the source language. Its control on shuffled pairs reads no translation."""
@@ -100,7 +105,7 @@ def alignment_key(config: TrialConfig) -> str:
     alignment = config.alignment
     parts = {
         "format": FORMAT,
-        "alignment": alignment.model_dump(mode="json"),
+        "alignment": alignment.model_dump(mode="json", exclude=UNREAD.get(alignment.objective)),
         "pairs": _stamp(alignment.pairs),
         "links": _stamp(alignment.links),
         "encoder": key_of(config.encoder),

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.config import TASK_ROWS, NoiseConfig, TaskConfig, TrialConfig
+from trainables.config import TASK_ROWS, NoiseConfig, TrialConfig
 from trainables.errors import UserError, shown
 from trainables.materials.noised import chosen_rows, key_of
+from trainables.materials.parsed import has_syntax
 from trainables.scores import Split
 from trainables.tasks import task as tasks
 from trainables.tasks.base import Row, TaskShape
@@ -40,7 +41,7 @@ def problems(config: TrialConfig) -> list[str]:
 def keys(config: TrialConfig) -> list[str]:
     """Names the content of the files without reading them; equal keys mean equal rows."""
     return [
-        plan.store(None).key(part.split)
+        plan.store(None).key(part.split) + " heads" * plan.reads_heads
         for _, _, plan in _plans(config)
         for split in EVALUATED
         for part in plan.parts(split)
@@ -55,10 +56,10 @@ def read(config: TrialConfig, shape: TaskShape, split: Split, own: ByLanguage) -
     """
     rows: dict[str, Sequence[Row]] = {}
     for path, noise in _noises(config):
-        noisy = {rate: _of_pattern(config.task, _at(noise, rate), split, own) for rate in noise.rates if rate}
+        noisy = {rate: _of_pattern(config, _at(noise, rate), split, own) for rate in noise.rates if rate}
         clean: ByLanguage = own if noise.clean == TASK_ROWS else {}
         if noise.clean not in (TASK_ROWS, None):
-            clean = _of_pattern(config.task, noise.clean, split, own)
+            clean = _of_pattern(config, noise.clean, split, own)
         for language in sorted({code for found in noisy.values() for code in found}):
             copies = {rate: found[language] for rate, found in noisy.items() if language in found}
             if noise.clean is not None:
@@ -100,9 +101,9 @@ def _given(row: Row, shape: TaskShape) -> dict[str, object]:
     return {name: value for name, value in without_heads(row).items() if name not in shape.text_columns}
 
 
-def _of_pattern(task: TaskConfig, pattern: str | None, split: Split, languages: Collection[str]) -> ByLanguage:
+def _of_pattern(config: TrialConfig, pattern: str | None, split: Split, languages: Collection[str]) -> ByLanguage:
     assert pattern is not None
-    plan = _plan(task, pattern)
+    plan = _plan(config, pattern)
     return plan.read_of(split, plan.own_sources(split, languages))
 
 
@@ -118,7 +119,7 @@ def _plans(config: TrialConfig) -> Iterator[tuple[str, str, Plan]]:
         patterns = [(f"{path}.files", _at(noise, rate)) for rate in noise.rates if rate]
         if noise.clean is not None and noise.clean != TASK_ROWS:
             patterns.append((f"{path}.clean", noise.clean))
-        yield from ((place, pattern, _plan(config.task, pattern)) for place, pattern in patterns)
+        yield from ((place, pattern, _plan(config, pattern)) for place, pattern in patterns)
 
 
 def _at(noise: NoiseConfig, rate: float) -> str:
@@ -127,10 +128,11 @@ def _at(noise: NoiseConfig, rate: float) -> str:
     return noise.files.replace("{rate}", f"{rate:g}")
 
 
-def _plan(config: TaskConfig, pattern: str) -> Plan:
-    """The task, as if its rows were in other files."""
-    plan = Plan.of(config)
+def _plan(config: TrialConfig, pattern: str) -> Plan:
+    """The task, as if its rows were in other files: with their trees where a trial asks for those."""
+    plan = Plan.of(config.task, has_syntax(config))
     store = plan.store(None)
     folder = store.folder if isinstance(store, Files) else Path()
     other = {"files": pattern, "language_column": None, "hub": None, "builtin": None}
-    return Plan(config.model_copy(update={"data_dir": None}), plan.definition.model_copy(update=other), folder)
+    definition = plan.definition.model_copy(update=other)
+    return Plan(config.task.model_copy(update={"data_dir": None}), definition, folder, plan.reads_heads)

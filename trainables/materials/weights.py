@@ -20,7 +20,7 @@ from trainables.tasks.hub import unreachable
 from trainables.tasks.plan import Plan
 
 if TYPE_CHECKING:  # its module loads torch
-    from trainables.syntax.added import Syntax
+    from trainables.syntax.added import Sizes, Syntax
 
 WEIGHTS = "model.safetensors"
 WORDS = "word_embeddings.weight"
@@ -178,14 +178,14 @@ def trained(config: TrialConfig) -> int | None:
     if shapes is None:
         return None
     syntax = of_syntax(config, shapes)
-    added = 0 if syntax is None else sum(parameter.numel() for parameter in syntax.parameters())
+    added = 0 if syntax is None else sum(each.numel() for each in syntax.parameters() if each.requires_grad)
     return count(shapes, config.encoder) + added
 
 
 def of_syntax(config: TrialConfig, shapes: Shapes) -> Syntax | None:
     """What syntax adds to an encoder with these parameters: modules without numbers; None where nothing is added.
 
-    Nor where an encoder's configuration does not say its sizes.
+    Nor where an encoder's configuration is not here.
     """
     if config.syntax.kind == "none":  # a description without syntax needs no torch
         return None
@@ -193,38 +193,48 @@ def of_syntax(config: TrialConfig, shapes: Shapes) -> Syntax | None:
 
     from trainables.syntax import added
 
-    known = architecture(config.encoder)
-    names = ("num_hidden_layers", "hidden_size", "num_attention_heads")
-    if not all(name in known for name in names):
+    if (sizes := _sizes(config.encoder, shapes)) is None:
         return None
-    layers, hidden, heads = (int(known[name]) for name in names)
     with device("meta"):
-        return added.create(config.syntax, added.Sizes(layers, hidden, heads, words(shapes)[1]), 0.0)
+        return added.create(config.syntax, sizes, 0.0)
 
 
-def cost(config: TrialConfig, passes: float) -> float:
-    """Forward-equivalents of a step that has so many without syntax, as far as can be told from here."""
-    shapes = None if config.syntax.kind == "none" else _published(config.encoder)
-    if shapes is None or (syntax := of_syntax(config, shapes)) is None:
+def _sizes(encoder: EncoderConfig, shapes: Shapes) -> Sizes | None:
+    """Of an encoder with these parameters; None where its configuration is not here."""
+    from trainables.model.encoder import sizes_of
+
+    return sizes_of(architecture(encoder), words(shapes)[1])
+
+
+def cost(config: TrialConfig, passes: float) -> float | None:
+    """Forward-equivalents of a step that has so many without syntax; None where that cannot be told from here."""
+    if config.syntax.kind == "none":
         return passes
+    shapes = _published(config.encoder)
+    if shapes is None or (sizes := _sizes(config.encoder, shapes)) is None:
+        return None
     from trainables.syntax.added import passes as with_syntax
 
     family = _family(config.encoder)
-    layers = sum(math.prod(s) for name, s in shapes.items() if (part := family.part(name)) is not None and part >= 0)
-    return with_syntax(syntax, layers, passes)
+    layer_of = {name: part for name in shapes if (part := family.part(name)) is not None and part >= 0}
+    weights = sum(math.prod(shapes[name]) for name in layer_of)
+    repeats = family.repeats(sizes.layers, len(set(layer_of.values())))
+    return with_syntax(of_syntax(config, shapes), weights * repeats, passes)
 
 
 def passes(config: TrialConfig) -> float | None:
     """Forward-equivalents of a training; None where it is given in epochs, whose length is that of the data.
 
-    Raises `UserError` for a method that there is not.
+    Without those of syntax where nothing is known of the encoder yet. Raises `UserError` for an unknown method.
     """
     budget = config.training.budget
     if budget.steps is None:
         return budget.forward_equivalents
     from trainables.perturbation import create  # loads torch
 
-    return budget.steps * cost(config, create(config.perturbation).cost(config.encoder))
+    step = create(config.perturbation).cost(config.encoder)
+    known = cost(config, step)
+    return budget.steps * (step if known is None else known)
 
 
 def count(shapes: Shapes, encoder: EncoderConfig) -> int:

@@ -9,7 +9,7 @@ import copy
 import itertools
 import json
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -74,9 +74,7 @@ class Encoder(nn.Module):
     @property
     def sizes(self) -> Sizes:
         """What modules are made after that are added to it."""
-        config = self.model.config
-        width = int(self.model.get_input_embeddings().embedding_dim)
-        return Sizes(int(config.num_hidden_layers), self.hidden_size, int(config.num_attention_heads), width)
+        return _sizes(self.model.config, int(self.model.get_input_embeddings().embedding_dim))
 
     @property
     def language_numbers(self) -> Numbers:
@@ -390,8 +388,9 @@ class Model(nn.Module):
 
     def cost(self, passes: float) -> float:
         """Forward-equivalents of a step that has so many without syntax."""
-        layers = (module for layer in self.encoder.family.layers_of(self.encoder.model) for module in layer)
-        return added.passes(self.syntax, sum(map(added.count, layers)), passes)
+        family, layers = self.encoder.family, self.encoder.family.layers_of(self.encoder.model)
+        weights = sum(added.count(module) for layer in layers for module in layer)
+        return added.passes(self.syntax, weights * family.repeats(self.encoder.sizes.layers, len(layers)), passes)
 
     def encoded(self, embeddings: Tensor, batch: Batch, pooling: Literal["mean", "first"]) -> tuple[Tensor, Tensor]:
         """As `logits`, with the pooled last hidden states (s, d) of each sequence."""
@@ -446,6 +445,21 @@ def load_tokenizer(config: EncoderConfig, language: str = "en") -> Any:
             "no special tokens)"
         )
     return tokenizer
+
+
+def sizes_of(known: Mapping[str, Any], embedding: int) -> Sizes | None:
+    """As `Encoder.sizes`, of what a ``config.json`` says, by whatever names its kind has them (``n_layers``, ``dim``).
+
+    None where the library can make nothing of it.
+    """
+    try:
+        return _sizes(AutoConfig.for_model(**{"model_type": "", **known}), embedding)
+    except (ValueError, AttributeError):
+        return None
+
+
+def _sizes(config: Any, embedding: int) -> Sizes:
+    return Sizes(int(config.num_hidden_layers), int(config.hidden_size), int(config.num_attention_heads), embedding)
 
 
 def vocabulary_size(config: EncoderConfig) -> int:

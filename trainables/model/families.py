@@ -117,6 +117,10 @@ class Family:
         """The modules of each layer, the lowest first."""
         return list(zip(*(attrgetter(path)(model) for path in self.layers), strict=True))
 
+    def repeats(self, layers: int, distinct: int) -> float:
+        """How often a pass goes through each of the layers that have weights of their own, `layers` deep in all."""
+        return layers / distinct if self.shares_layers else 1.0
+
     def trains(self, parameter: str) -> bool:
         """Whether a trial that freezes nothing trains a parameter, by its name."""
         return not any(f".{name}." in parameter for name in self.never_trained)

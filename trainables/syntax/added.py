@@ -42,7 +42,8 @@ class Augmented(nn.Module):
         self.graph = Graph(sizes.embedding, config.graph_layers, config.graph_heads, size, dropout)
         width = config.graph_heads * size
         self.keys, self.values = (nn.ModuleList(nn.Linear(width, size) for _ in range(sizes.layers)) for _ in range(2))
-        self.probes = Probes(width)
+        # Without a weight they have no gradient: several workers would add up zeros, which AdamW takes for one.
+        self.probes = Probes(width).requires_grad_(self.weight > 0.0)
 
     def forward(self, embeddings: Tensor, layout: Layout) -> list[tuple[Tensor, Tensor]] | None:
         """From embeddings (s, t, e) what each layer's keys and values (s, t, z) are given; nothing without a tree."""
@@ -76,11 +77,11 @@ def create(config: SyntaxConfig, sizes: Sizes, dropout: float) -> Syntax | None:
     return Augmented(config, sizes, dropout)
 
 
-def passes(syntax: Syntax | None, encoder: int, others: float) -> float:
+def passes(syntax: Syntax | None, encoder: float, others: float) -> float:
     """Forward-equivalents of a step that has `others` without syntax, on an encoder with so many weights in its layers.
 
-    What is added counts by its weights over the encoder's; the probes go over the graph three times more (forward,
-    backward, weight gradients).
+    Weights that several layers share count in each. What is added counts by its weights over the encoder's; the probes
+    go over the graph three times more (forward, backward, weight gradients).
     """
     if syntax is None:
         return others

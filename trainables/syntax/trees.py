@@ -120,24 +120,23 @@ def parents(places: Sequence[tuple[int, int] | None], heads: Sequence[Sequence[i
 def distances(parents: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Lengths of the paths between tokens (s, t, t), and of those from the uppermost one (s, t), of parents (s, t).
 
-    Two tokens are as far apart as they have ancestors, each itself included, that are not the other's. `APART` where
-    there is no tree (a parent of `NO_TREE`); a token is always 0 from itself.
+    From the uppermost token down each is one farther from those before it than its parent is: s t^2 in all. `APART`
+    where there is no tree (a parent of `NO_TREE`); a token is always 0 from itself.
     """
     s, t = parents.shape
     there = parents != NO_TREE
-    own = np.broadcast_to(np.arange(t), (s, t))
+    own, rows = np.broadcast_to(np.arange(t), (s, t)), np.arange(s)
     above = np.where(there, parents, own)
-    ancestors = np.zeros((s, t, t), dtype=np.float32)
-    rows, at = np.arange(s)[:, None], own
-    while True:
-        ancestors[rows, own, at] = 1.0
-        following = np.take_along_axis(above, at, 1)
-        if np.array_equal(following, at):
-            break
-        at = following
-    count = ancestors.sum(2)
-    apart = count[:, :, None] + count[:, None, :] - 2.0 * (ancestors @ ancestors.transpose(0, 2, 1))
-    paths = np.minimum(apart, FARTHEST).astype(np.uint8)
+    depths, at = np.zeros((s, t), dtype=np.int16), own
+    while (higher := np.take_along_axis(above, at, 1) != at).any():
+        depths += higher
+        at = np.take_along_axis(above, at, 1)
+    lengths = np.zeros((s, t, t), dtype=np.int16)
+    for tokens in np.argsort(depths, 1, kind="stable").T:
+        found = lengths[rows, above[rows, tokens]] + 1
+        found[rows, tokens] = 0
+        lengths[rows, tokens] = lengths[rows, :, tokens] = found  # of tokens to come too: they write it anew
+    paths = np.minimum(lengths, FARTHEST).astype(np.uint8)
     paths[~(there[:, :, None] & there[:, None, :])] = APART
     paths[:, np.arange(t), np.arange(t)] = 0
-    return paths, np.where(there, np.minimum(count - 1, FARTHEST), APART).astype(np.uint8)
+    return paths, np.where(there, np.minimum(depths, FARTHEST), APART).astype(np.uint8)

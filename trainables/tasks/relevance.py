@@ -39,6 +39,7 @@ class Relevance(Classification):
 
     def __init__(self, labels: Sequence[str]) -> None:
         super().__init__(labels, pair=True)
+        self.head_columns = {}  # its sequences, several to a row, come without trees
 
     def assemble(self, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Sequence[Row]]:
         runs = {code: _runs(found) for code, found in rows.items()}

@@ -18,6 +18,9 @@ from trainables.model.encoder import Model
 from trainables.storage.checkpoint import trainable_weights
 from trainables.training.rows import words_of
 
+SYNTAX = {"augmented": ("delta", "graph_layers", "graph_heads"), "gate": ("deltas",)}
+"""What layers of syntax read of their configuration: how far their heads see is in no shape."""
+
 
 def counts(config: EvaluationConfig, step: int, steps: int) -> bool:
     """Whether the evaluation at a step is one of those whose weights are averaged.
@@ -56,8 +59,8 @@ def kin(config: TrialConfig, rows: npt.NDArray[np.int64] | None, model: Model) -
     trained = [(n, list(p.shape) if n != words else []) for n, p in model.named_parameters() if p.requires_grad]
     said = [config.training.seed, config.encoder.model_dump(mode="json", exclude={"dropout"}), trained]
     said += [alignment_key(config)] * (config.alignment.objective != "none")
-    syntax = config.syntax.model_dump(mode="json", exclude={"probe_weight"})  # how far its heads see is in no shape
-    said += [syntax] * (config.syntax.kind != "none")
+    if config.syntax.kind != "none":
+        said.append(config.syntax.model_dump(mode="json", include={"kind", *SYNTAX[config.syntax.kind]}))
     digest = blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8)
     if rows is not None:
         digest.update(np.asarray(rows, dtype=np.int64).tobytes())

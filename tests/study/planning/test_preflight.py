@@ -100,6 +100,10 @@ def test_syntax_is_described_and_encoders_that_cannot_take_it_are_refused(tmp_pa
 
     words = describe.words(study(kind="augmented", delta=2), tmp_path)
     assert "augmented: paths of at most 2, weight of the probes 1" in words
+    absent = validate(
+        StudyConfig, {"name": "x", "trial": {"syntax": {"kind": "gate"}, "encoder": {"name_or_path": "no/where"}}}
+    )
+    assert "not known how many more forward-equivalents a clean step" in describe.words(absent, tmp_path)
     assert re.search(r"\d\.\d% more forward-equivalents a clean step; supervision: syntax", words)
     assert "gate: heads that see along paths of 1, any" in describe.words(
         study(kind="gate", deltas=[1, None]), tmp_path

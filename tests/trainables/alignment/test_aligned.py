@@ -129,6 +129,10 @@ def test_what_makes_another_aligned_encoder(encoder: Path, tmp_path: Path) -> No
     mine = alignment_key(config)
     assert {alignment_key(apply_point(config, point)) for point in same} == {mine}
     assert len({mine, *(alignment_key(apply_point(config, point)) for point in others)}) == 4
+    unread = ({"alignment.steps": 7}, {"alignment.learning_rate": 1.0}, {"alignment.temperature": 1.0}, others[-1])
+    mapped = [apply_point(config, {"alignment.objective": "linear_map", **point}) for point in ({}, *unread)]
+    assert len(set(map(alignment_key, mapped))) == 1 and alignment_key(mapped[0]) != mine
+    assert mine not in {alignment_key(apply_point(config, point)) for point in unread}
     (tmp_path / "pairs" / "de.txt").write_text("Anderes.\n" * 35, encoding="utf-8")
     assert alignment_key(config) != mine
 

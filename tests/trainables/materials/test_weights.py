@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
+from tests.trainables import tiny
 from trainables.config import EncoderConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import weights
-from trainables.model.encoder import load_encoder
+from trainables.model.encoder import Model, load_encoder
+from trainables.syntax import added
 
 SHAPES = {
     "roberta.embeddings.word_embeddings.weight": (10, 4),
@@ -137,3 +140,14 @@ def test_texts_longer_than_an_encoder_has_positions_for_are_refused(
 
 def test_the_embedded_encoder_has_512_positions() -> None:
     assert weights.longest_input(TrialConfig().encoder) == 512
+
+
+@pytest.mark.parametrize("kind", ["albert", "distilbert", "mt5"])
+def test_what_syntax_costs_is_told_from_outside_as_it_is_charged(kind: str, tmp_path: Path) -> None:
+    """Of layers that are all one, and of kinds that call their sizes otherwise."""
+    config = apply_point(
+        TrialConfig(), {"syntax.kind": "gate", "encoder.name_or_path": str(tiny.write(tmp_path, kind))}
+    )
+    encoder = load_encoder(config.encoder, uses_segments=False)
+    model = Model(encoder, torch.nn.Identity(), added.create(config.syntax, encoder.sizes, 0.0))
+    assert weights.cost(config, 3.0) == pytest.approx(model.cost(3.0)) != 3.0

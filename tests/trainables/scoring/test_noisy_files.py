@@ -120,6 +120,17 @@ def test_rows_are_those_of_the_files_and_test_files_stay_closed_until_test_is_re
         load(config, ("validation", "test"))
 
 
+def test_noisy_rows_have_their_trees_as_clean_ones_do(config: TrialConfig, tmp_path: Path) -> None:
+    for pattern in ("train.en", "validation.en", "validation.typos_0.1.en", "validation.typos_0.3.en"):
+        path = tmp_path / f"{pattern}.jsonl"
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        parsed = [row | {"heads": list(range(len(row["text"].split())))} for row in rows]
+        path.write_text("\n".join(map(json.dumps, parsed)), encoding="utf-8")
+    rows = load(apply_point(config, {"syntax.kind": "gate"})).noisy_rows["validation"]
+    assert all("heads" in row for name in ("typos_0/en", "typos_0.1/en", "typos_0.3/en") for row in rows[name])
+    assert not any("heads" in row for row in load(config).noisy_rows["validation"]["typos_0.1/en"])
+
+
 def test_a_file_written_anew_is_another_content(config: TrialConfig, tmp_path: Path) -> None:
     keys, sums = materials_key(config, ("validation",)), fingerprints(prepare(config))
     write(tmp_path / "validation.typos_0.3.en.jsonl", [t.upper() for t in TYPOS["0.3"]["en"]], [0, 1, 0, 1])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import XLMRobertaConfig, XLMRobertaModel
+from transformers import AlbertConfig, AlbertModel, XLMRobertaConfig, XLMRobertaModel
 
 from trainables.batch import NO_TREE
 from trainables.config import SyntaxConfig
@@ -197,6 +197,25 @@ def test_cost_counts_what_is_added() -> None:
     probes, graph = added.count(of.syntax.probes), added.count(of.syntax.graph)
     whole = added.count(of.syntax) - probes
     assert of.cost(9.0) == pytest.approx(9 * (1 + whole / layers) + 3 * (graph + probes) / layers)
+
+
+def test_layers_that_are_all_one_count_as_often_as_they_are_gone_through() -> None:
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 6, "num_attention_heads": 4, "vocab_size": 40}
+    config = AlbertConfig(**sizes, intermediate_size=24, embedding_size=8)
+    encoder = Encoder(AlbertModel(config, add_pooling_layer=False), uses_segments=False)
+    gate = Gate(16, (1, None), 0.0)
+    once = sum(p.numel() for p in encoder.model.encoder.albert_layer_groups.parameters())
+    assert Model(encoder, TokenHead(16, 3, 0.0), gate).cost(9.0) == pytest.approx(
+        9 * (1 + added.count(gate) / (6 * once))
+    )
+
+
+def test_probes_without_weight_have_no_gradient_to_be_decayed_by() -> None:
+    for weight in (0.0, 0.5):
+        syntax = model(kind="augmented", probe_weight=weight).syntax
+        assert isinstance(syntax, Augmented)
+        assert {each.requires_grad for each in syntax.probes.parameters()} == {weight > 0}
+        assert all(each.requires_grad for each in syntax.graph.parameters())
 
 
 @pytest.mark.parametrize("kind", ["modernbert", "xlm", "albert", "deberta-v2", "mt5"])

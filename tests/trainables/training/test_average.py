@@ -48,7 +48,10 @@ def test_how_far_layers_of_syntax_see_tells_kin_apart(tmp_path: Path) -> None:
     """Their weights have the same names and shapes."""
     model = shaped.begun(shaped.BASE, "tagging", tmp_path).model
     gates = [{"syntax.kind": "gate", "syntax.deltas": (first, None)} for first in (2, 4)]
-    assert len({average.kin(apply_point(shaped.BASE, point), None, model) for point in gates}) == 2
+    kin = [average.kin(apply_point(shaped.BASE, point), None, model) for point in gates]
+    assert kin[0] != kin[1]
+    unread = {"syntax.delta": 1, "syntax.graph_heads": 2, "syntax.graph_layers": 1}
+    assert average.kin(apply_point(shaped.BASE, gates[0] | unread), None, model) == kin[0]
 
 
 def test_given_weights_are_scored_and_nothing_is_trained(tmp_path: Path) -> None:

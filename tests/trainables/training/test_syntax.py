@@ -141,8 +141,9 @@ def test_what_does_not_go_together_is_refused() -> None:
     def check(**point: Any) -> None:
         fitting.check(apply_point(TrialConfig(), {f"{k.replace('__', '.')}": v for k, v in point.items()}))
 
-    with pytest.raises(UserError, match=r"syntax.kind: only for tagging and for classification .* task 'xquad'"):
-        check(syntax__kind="gate", task__name="xquad")
+    for name in ("xquad", "wpr"):
+        with pytest.raises(UserError, match=rf"syntax.kind: only for tagging and for classification .* task '{name}'"):
+            check(syntax__kind="gate", task__name=name)
     with pytest.raises(UserError, match=r"training.gradient_checkpointing: not where syntax augments layers"):
         check(syntax__kind="augmented", task__name="udpos", training__gradient_checkpointing=True)
     check(syntax__kind="gate", task__name="udpos", training__gradient_checkpointing=True)
