@@ -12,7 +12,7 @@ import pytest
 
 from tests.study.test_removal import answer, study
 from trainables.storage.cache import build_once
-from trainables.storage.entries import DAY
+from trainables.storage.entries import DAY, mark
 
 
 @pytest.fixture
@@ -22,7 +22,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, days in (("materials-" + "a" * 24, 40), ("copies-" + "b" * 24, 40), ("materials-" + "c" * 24, 2)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(bytes(1 << 20))
-        os.utime(tmp_path / name, (0, time.time() - days * DAY - 60))
+        mark(tmp_path / name).touch()
+        for path in (tmp_path / name, mark(tmp_path / name)):
+            os.utime(path, (0, time.time() - days * DAY - 60))
     (tmp_path / "roots" / "bucket").mkdir(parents=True)
     (tmp_path / "materials-notes").mkdir()
     return tmp_path
@@ -50,7 +52,7 @@ def test_it_asks_and_removes_what_is_unused(
         .out.splitlines()[-1]
         .endswith("removed 2 entries, 2 MiB" if is_removed else "nothing was removed")
     )
-    left = {path.name for path in cache.iterdir()}
+    left = {path.name for path in cache.iterdir() if path.suffix != ".used"}
     assert {"roots", "materials-notes", "materials-" + "c" * 24} <= left and (len(left) == 3) is is_removed
     assert (cache / "roots" / "bucket").is_dir()
 

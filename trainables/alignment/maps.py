@@ -15,7 +15,7 @@ from trainables.alignment.sentences import joined
 from trainables.alignment.training import Aligned, Corpus, linked_states, usable_pairs
 from trainables.config import AlignmentConfig
 from trainables.model.encoder import Encoder
-from trainables.model.maps import LanguageMaps
+from trainables.model.maps import LanguageMaps, check_apart
 
 TIE = 1e-6
 """Weight of the identity, in units of the moments' norm: it decides where the links say nothing, and nowhere else."""
@@ -42,13 +42,16 @@ def fit(
     """Give an encoder the map of each language whose pairs have links; its weights stay as they are.
 
     The losses are mean squared distances of linked words' last states, before and after. Raises `UserError` where there
-    are no links.
+    are no links, or a language has no number of its own.
     """
     usable = usable_pairs(corpora)
+    told = encoder.language_numbers
+    codes = sorted({code for code, _ in usable})
+    check_apart(codes, told, corpora[codes[0]].source.number)
     encoder.to(device).eval()
     maps: dict[str, Tensor] = {}
     links, squares, before, after = 0, 0.0, 0.0, 0.0
-    for code in sorted({code for code, _ in usable}):
+    for code in codes:
         chosen = [(corpora[code], i) for each, i in usable if each == code]
         moment = torch.zeros(encoder.hidden_size, encoder.hidden_size, dtype=torch.float64)
         for begin in range(0, len(chosen), config.batch_size):
@@ -65,7 +68,6 @@ def fit(
         before += float(moment.trace())
         after += float((maps[code] * moment).sum())
         say(f"alignment: {code} is mapped by the words of {len(chosen)} pairs")
-    told = encoder.language_numbers
     encoder.maps = LanguageMaps.of({code: each.float() for code, each in maps.items()}, told).to(device)
     counts = {code: sum(each == code for each, _ in usable) for code in sorted(corpora)}
     return Aligned(counts, (squares - 2 * before) / links, (squares - 2 * after) / links)

@@ -185,7 +185,8 @@ class Family:
 
 def number_of(code: str, numbers: Numbers) -> int | None:
     """The number of a language by its code here: of its own name, else of the same language elsewhere written, else
-    of all others; None where an encoder has none of these.
+    of all others; None where an encoder has none of these. Where all others have a number that no name has, one that is
+    not named is among them: ``pt`` where ``pt-br`` is named.
 
     >>> number_of("zh", {"en_XX": 0, "zh_CN": 1}), number_of("sw", {"en": 4, None: 7}), number_of("sw", {"en": 4})
     (1, 7, None)
@@ -193,7 +194,10 @@ def number_of(code: str, numbers: Numbers) -> int | None:
     if code in numbers:
         return numbers[code]
     named = {name: number for name, number in numbers.items() if name is not None}
-    for same in (normalize, lambda name: re.split("[-_]", normalize(name))[0]):
+    ways: list[Callable[[str], str]] = [normalize]
+    if None not in numbers or numbers[None] in named.values():
+        ways.append(lambda name: re.split("[-_]", normalize(name))[0])
+    for same in ways:
         found = [number for name, number in named.items() if same(name) == same(code)]
         if found:
             return found[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainables.errors import UserError
 from trainables.model.families import Numbers, number_of
 
 FILE = "language_maps.safetensors"
@@ -18,6 +19,22 @@ FILE = "language_maps.safetensors"
 
 AT_ONCE = 64
 """Sequences whose maps are in memory at a time."""
+
+
+def check_apart(codes: Iterable[str], told: Numbers, source: int | None) -> None:
+    """Raise `UserError` for languages to be mapped that an encoder knows by another's number, so that both would be.
+
+    `told`: the numbers by which it is told languages, empty where it is told none; `source`: that of the source.
+    """
+    named: Numbers = {name: number for name, number in told.items() if name is not None}
+    taken = {source: "the source"}
+    for code in codes if told else ():
+        number = number_of(code, named)
+        if number is None or number in taken:
+            other = "that of others" if number is None else f"that of {taken[number]}"
+            rule = "each language must be one that the encoder is told by a number of its own"
+            raise UserError(f"alignment.languages: linear_map: {rule} (got {code}, whose number is {other})")
+        taken[number] = code
 
 
 class LanguageMaps(nn.Module):
@@ -36,7 +53,8 @@ class LanguageMaps(nn.Module):
     def of(cls, maps: Mapping[str, Tensor], told: Numbers) -> LanguageMaps:
         """The maps (d, d) of some languages; all others are left as they are.
 
-        `told`: the numbers by which the encoder is told languages anyway, empty where it is told none.
+        `told`: the numbers by which the encoder is told languages anyway, empty where it is told none. They pass
+        `check_apart`.
         """
         numbers = told or {None: 0, **{code: place for place, code in enumerate(sorted(maps), 1)}}
         size = len(next(iter(maps.values())))

@@ -67,11 +67,10 @@ def build_once(key: str, build: Callable[[Path], None], describe: str, wait_limi
         return target
     days = unused_days()
     try:
-        while not _is_there(target):  # whoever removes what is unused may have had it in view
-            with _locked(root / f".{key}.lock", describe, wait_limit):
-                if not _is_there(target):
-                    _build(target, build, describe)
-                    entries.use(target)
+        with _locked(root / f".{key}.lock", describe, wait_limit):
+            if not _is_there(target):  # while we waited, it was built and is held since
+                _build(target, build, describe)
+                entries.use(target)
     except OSError as error:
         elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(root)
         if elsewhere or error.errno not in UNWRITABLE:

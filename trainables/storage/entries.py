@@ -1,7 +1,7 @@
 """Entries of the cache folder: who uses them, when they were last used, and how those go that nobody uses any more.
 
-Whoever uses an entry says so by its time of change, and holds a shared lock on its folder while the process lives: the
-system lets go of it when the process dies. Whoever removes one takes that lock alone, renames the folder aside, and
+Whoever uses an entry says so by the time of a file beside it, and holds a shared lock on that while the process lives:
+the system lets go of it when the process dies. Whoever removes one takes that lock alone, renames the folder aside, and
 deletes it then. So an entry is there whole or not at all, and none is taken from under a process that reads it.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 DAY = 86400.0
 
@@ -31,7 +32,10 @@ _NAME = re.compile(r"(?P<kind>[A-Za-z0-9][A-Za-z0-9._-]*?)-[0-9a-f]{12,}")
 _ASIDE = re.compile(r"\..*\.removed-[0-9a-f]{8}")
 
 _held: OrderedDict[Path, int] = OrderedDict()
-"""Folder -> descriptor, the one used last at the end."""
+"""Folder -> descriptor of its mark, the one used last at the end."""
+
+_changing = Lock()
+"""Of `_held`: held while threads of this process change it."""
 
 
 @dataclass(frozen=True)
@@ -61,41 +65,51 @@ class Entry:
 
 def entries(root: Path) -> list[Entry]:
     """All entries in a cache folder. Whatever else lies there (the folders of roots in a store, links) is none."""
-    found = []
-    with suppress(FileNotFoundError):
-        for each in os.scandir(root):
-            if _NAME.fullmatch(each.name) and each.is_dir(follow_symlinks=False):
-                with suppress(OSError):
-                    found.append(Entry(root / each.name, each.stat().st_mtime))
-    return found
+    if not root.is_dir():
+        return []
+    folders = [each for each in os.scandir(root) if _NAME.fullmatch(each.name) and each.is_dir(follow_symlinks=False)]
+    return [Entry(root / each.name, _used(root / each.name)) for each in folders]
+
+
+def mark(folder: Path) -> Path:
+    """The file beside an entry whose time is that of its last use, and that is locked while it is used.
+
+    It stays when the entry goes: whoever waits for its lock would have the lock of no file.
+    """
+    return folder.with_name(f".{folder.name}.used")
 
 
 def use(folder: Path) -> bool:
-    """Note that an entry is used, and hold it; False if it is not there (any more). Raises `PermissionError`."""
-    if folder in _held:
-        if _is_same(_held[folder], folder):
-            _held.move_to_end(folder)
-            _touch(folder)
-            return True
-        os.close(_held.pop(folder))
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    with suppress(OSError):  # of a file system without locks nothing is removed
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-    if not _is_same(descriptor, folder):  # it was removed while we waited
-        os.close(descriptor)
-        return False
-    _held[folder] = descriptor
-    while len(_held) > MOST_HELD:
-        os.close(_held.popitem(last=False)[1])
-    _touch(folder)
-    return True
+    """Note that an entry is used, and hold it; False if it is not there (any more)."""
+    with _changing:
+        descriptor = _held.pop(folder, None)
+        if descriptor is None and folder.is_dir():
+            descriptor = _opened(folder)
+            with suppress(OSError):  # of a file system without locks nothing is removed
+                if descriptor is not None:
+                    fcntl.flock(descriptor, fcntl.LOCK_SH)
+        is_there = folder.is_dir()  # else it was removed while we waited
+        if descriptor is None:
+            return is_there
+        if not is_there:
+            os.close(descriptor)
+            return False
+        _held[folder] = descriptor
+        while len(_held) > MOST_HELD:
+            os.close(_held.popitem(last=False)[1])
+        if abs(time.time() - os.fstat(descriptor).st_mtime) > TOUCH_SECONDS:
+            with suppress(OSError):  # a disk that is read-only
+                os.utime(descriptor)
+        return True
 
 
 def unused(root: Path, days: float) -> list[Entry]:
-    """Entries whose last use is as many days ago, and that nobody holds; the ones unused for longest first."""
+    """Entries whose last use is as many days ago, and that nobody holds; the ones unused for longest first.
+
+    Those of which no use was ever noted count from now on.
+    """
+    for entry in entries(root):
+        _begin(entry.folder)
     before = time.time() - days * DAY
     old = sorted((entry for entry in entries(root) if entry.used <= before), key=lambda entry: entry.used)
     found = []
@@ -132,9 +146,8 @@ def remove(root: Path, days: float) -> tuple[int, int]:
 @contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
     """Whether nobody else holds an entry, in whose place this process holds it meanwhile."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
+    descriptor = _opened(folder)
+    if descriptor is None:
         yield False
         return
     try:
@@ -142,26 +155,38 @@ def _alone(folder: Path) -> Iterator[bool]:
     except OSError:
         yield False
     else:
-        yield _is_same(descriptor, folder)
+        yield folder.is_dir()
     finally:
         os.close(descriptor)
 
 
-def _is_same(descriptor: int, folder: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), folder.stat())
-    except OSError:
-        return False
+def _opened(folder: Path) -> int | None:
+    """A descriptor of an entry's mark, which is made if need be, open to all users; None where it cannot be had.
+
+    It is a file, opened for writing, as NFS locks no other: there the lock is the server's, and holds for all machines.
+    """
+    path = mark(folder)
+    with suppress(OSError):  # not by O_CREAT alone: others' files in /tmp are closed to it
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with suppress(OSError):
+            os.fchmod(descriptor, 0o666)
+        return descriptor
+    for how in (os.O_RDWR, os.O_RDONLY):
+        with suppress(OSError):
+            return os.open(path, how)
+    return None
 
 
 def _used(folder: Path) -> float:
-    try:
-        return folder.stat().st_mtime
-    except OSError:
-        return float("inf")
+    """Unix seconds of its last use, or of its making where that is later: the mark may be that of an earlier one."""
+    used = 0.0
+    for path in (folder, mark(folder)):
+        with suppress(OSError):
+            used = max(used, path.stat().st_mtime)
+    return used
 
 
-def _touch(folder: Path) -> None:
-    if abs(time.time() - _used(folder)) > TOUCH_SECONDS:
-        with suppress(OSError):  # another user's, or a disk that is read-only
-            os.utime(folder)
+def _begin(folder: Path) -> None:
+    """Count from now on, where no use was ever noted: it was built before uses were."""
+    if not mark(folder).exists() and (descriptor := _opened(folder)) is not None:
+        os.close(descriptor)

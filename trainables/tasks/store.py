@@ -13,7 +13,7 @@ from typing import Any
 
 from trainables.config import TaskConfig
 from trainables.errors import UserError, shown
-from trainables.languages import distinct
+from trainables.languages import distinct, normalize
 from trainables.tasks.base import DataError, RowError
 from trainables.tasks.definition import Hub, Layout, TaskDefinition
 from trainables.tasks.files import example, find_files, has_files, languages_of, near_files, patterns_of
@@ -236,8 +236,8 @@ def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path 
     """The store of a task's data: `task.data_dir` stands in for the hub, a built-in task needs neither.
 
     `own_folder` is where one's own task file lies. `main` is false for data that another task borrows: these come from
-    a folder of that name in `task.data_dir`, or beside it, or from files in it as they were published, or else from the
-    hub.
+    a folder of that name in `task.data_dir`, or beside it, or from files in it as they were published, if these train
+    the source language, or else from the hub.
     """
     if definition.builtin is not None:
         from trainables.offline import intents
@@ -247,7 +247,7 @@ def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path 
         folder = _local_folder(definition, config.data_dir, main)
         if folder is not None:
             return Files(definition, folder, config.words)
-        if definition.layouts and (published := Files(definition, config.data_dir, config.words)).is_published:
+        if definition.layouts and _trains(published := Files(definition, config.data_dir, config.words), config):
             return published
         if main or definition.hub is None or definition.hub.script:
             rule = f"needs a folder {definition.name!r}, in it or beside it, with files such as {_example(definition)}"
@@ -267,6 +267,11 @@ def open_store(definition: TaskDefinition, config: TaskConfig, own_folder: Path 
     if own_folder is None:
         raise UserError(f"task.data_dir: {definition.name} is not on the hub; name a folder that has it (got none)")
     return Files(definition, own_folder, config.words)
+
+
+def _trains(published: Files, config: TaskConfig) -> bool:
+    """Whether these are data that another task borrows, and not that task's own files under names alike."""
+    return published.is_published and normalize(config.source_language) in published.languages("train")
 
 
 def _local_folder(definition: TaskDefinition, data_dir: Path, main: bool) -> Path | None:

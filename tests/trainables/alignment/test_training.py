@@ -20,6 +20,8 @@ from trainables.alignment.training import Corpus, align, links_of, margin, withi
 from trainables.config import AlignmentConfig, EncoderConfig
 from trainables.errors import UserError
 from trainables.model.encoder import Encoder, load_encoder, load_tokenizer
+from trainables.model.families import number_of
+from trainables.model.maps import LanguageMaps, check_apart
 
 CPU = torch.device("cpu")
 WORDS = {"red": "rot", "dog": "hund", "runs": "rennt", "small": "klein", "house": "haus", "sees": "sieht"}
@@ -187,6 +189,21 @@ def test_maps_bring_linked_words_together_and_train_nothing(config: EncoderConfi
     after = sum(float((weight @ a - b).square().sum()) for a, b in zip(x, y, strict=True)) / len(x)
     assert result.first == pytest.approx(before, rel=1e-4) and result.last == pytest.approx(after, rel=1e-3)
     assert after < 0.7 * before
+
+
+def test_a_map_is_no_other_languages(config: EncoderConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by a number that two share, nor by a name that is another's beginning."""
+    numbers = LanguageMaps.of({"pt-br": torch.zeros(2, 2)}, {}).numbers
+    assert (number_of("pt-br", numbers), number_of("pt", numbers)) == (1, 0)
+    told: dict[str | None, int] = {"en_XX": 0, "de_DE": 1, "pt_XX": 2, None: 0}
+    monkeypatch.setattr(Encoder, "language_numbers", told)
+    encoder, pairs = load_encoder(config, False), corpus(config)
+    pairs = replace(pairs, source=replace(pairs.source, number=0))
+    given = AlignmentConfig.model_validate({"objective": "linear_map", "pairs": "x"})
+    for codes, other in ((["sw"], "others"), (["en"], "the source"), (["pt", "pt-br"], "pt")):
+        with pytest.raises(UserError, match=f"got {codes[-1]}, whose number is that of {other}"):
+            maps.fit(encoder, dict.fromkeys(codes, pairs), given, CPU)
+    check_apart(["de", "pt"], told, 0)
 
 
 def test_the_seed_decides_everything_and_a_layer_may_be_named(config: EncoderConfig) -> None:

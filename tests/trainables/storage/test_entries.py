@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,8 +29,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make(folder: Path, days: float) -> Path:
     folder.mkdir()
     (folder / "file").write_bytes(bytes(10))
-    os.utime(folder, (0, time.time() - days * DAY))
+    entries.mark(folder).touch()
+    age(folder, time.time() - days * DAY)
     return folder
+
+
+def age(folder: Path, used: float) -> None:
+    """As if it had been made and used last then."""
+    for path in (folder, entries.mark(folder)):
+        os.utime(path, (0, used))
 
 
 def build(key: str) -> Path:
@@ -39,7 +48,7 @@ def test_every_use_is_noted(cache: Path) -> None:
     for use in (found, build):
         folder = make(cache / f"{use.__name__}-{'a' * 12}", 40)
         use(folder.name)
-        assert folder.stat().st_mtime == pytest.approx(time.time(), abs=60)
+        assert entries.mark(folder).stat().st_mtime == pytest.approx(time.time(), abs=60)
     assert found("nothing-" + "a" * 12) is None
 
 
@@ -73,7 +82,7 @@ def test_days_that_are_none_are_refused_before_anything_is_built(
 
 def hold(folder: str, ready: multiprocessing.synchronize.Event, done: multiprocessing.synchronize.Event) -> None:
     assert entries.use(Path(folder))
-    os.utime(folder, (0, 0))  # its use lies long ago, as that of a trial that has run for long
+    age(Path(folder), 0)  # its use lies long ago, as that of a trial that has run for long
     ready.set()
     done.wait(60)
 
@@ -106,12 +115,58 @@ def test_few_are_held(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for letter in "abcd":
         build(f"thing-{letter * 12}")
     for letter in "abcd":
-        os.utime(cache / f"thing-{letter * 12}", (0, 0))
+        age(cache / f"thing-{letter * 12}", 0)
     assert {entry.folder.name[6] for entry in entries.unused(cache, 1)} == {"a", "b"}
 
 
 def test_what_a_killed_remover_left_goes_with_the_next(cache: Path) -> None:
-    make(cache / f".{KEY}.removed-0123abcd", 0)
-    make(cache / f".{KEY}.aside-1-0123abcd", 0)
+    for name in ("removed", "aside-1"):
+        (cache / f".{KEY}.{name}-0123abcd").mkdir()
     entries.remove(cache, 30)
     assert [path.name for path in cache.iterdir()] == [f".{KEY}.aside-1-0123abcd"]
+
+
+def test_an_entry_of_which_no_use_was_noted_counts_from_the_first_look(cache: Path) -> None:
+    """It was built before uses were noted, forty days ago, and may have been used yesterday."""
+    folder = make(cache / KEY, 40)
+    entries.mark(folder).unlink()
+    assert entries.unused(cache, 30) == [] and entries.remove(cache, 30) == (0, 0) and folder.is_dir()
+    age(folder, 0)
+    assert entries.remove(cache, 30)[0] == 1
+
+
+def test_a_use_locks_a_file_that_every_user_may_note_his_own_in(cache: Path) -> None:
+    """NFS locks no folders, and no file that is not open for writing."""
+    before = os.umask(0o077)
+    try:
+        folder = build(KEY)
+    finally:
+        os.umask(before)
+    assert entries.mark(folder).stat().st_mode & 0o777 == 0o666
+    with entries.mark(folder).open("r+") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_threads_that_use_an_entry_at_once_hold_it_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, opened = make(cache / KEY, 0), []
+
+    def slowly(descriptor: int, how: int) -> None:
+        opened.append(descriptor)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(fcntl, "flock", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(entries.use, [folder] * 4))
+    assert len(opened) == 1
+
+
+def test_what_was_built_is_built_however_odd_the_disk(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "use", lambda folder: False)
+    built: list[Path] = []
+
+    def once(folder: Path) -> None:
+        built.append(folder)
+        assert len(built) == 1
+
+    assert build_once(KEY, once, "a thing").is_dir()
+    assert len(built) == 1

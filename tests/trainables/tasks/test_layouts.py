@@ -14,6 +14,8 @@ from tests.trainables.tasks.test_task import hub_like, own_task, write
 from tests.trainables.tasks.test_wild_data import WEATHER, refusal
 from trainables.config import TaskConfig
 from trainables.tasks.definition import Hub, catalogue
+from trainables.tasks.plan import Plan
+from trainables.tasks.store import OnHub
 from trainables.tasks.task import load_task, task_key
 
 CLASSES: dict[str, Any] = {"shape": "classification", "labels": ["other", "weather"]}
@@ -196,6 +198,13 @@ def test_xglue_has_copies_of_three_tasks(tmp_path: Path) -> None:
     mlqa = TaskConfig(name="mlqa", data_dir=folder)
     assert texts(mlqa, "validation", "question") == {"en": ["en dev"], "de": ["de dev"]}
     assert texts(mlqa, "train", "question") == {"en": ["train"]}
+
+
+@pytest.mark.parametrize("name", ["test.aym.tsv", "aym.test", "dev.en.tsv"])
+def test_a_borrowers_own_files_are_not_what_it_borrows(name: str, tmp_path: Path) -> None:
+    tree(tmp_path, {name: "premise\thypothesis\tlabel\na\tb\tneutral\n"})
+    config = TaskConfig(name="americasnli", data_dir=tmp_path, target_languages=())
+    assert isinstance(Plan.of(config).store("xnli"), OnHub)
 
 
 def test_where_all_layouts_were_looked_for_is_said(tmp_path: Path) -> None:
