@@ -1,7 +1,7 @@
-"""Dose and response: how gain over no perturbation depends on the achieved norm of the perturbation.
+"""Dose and response: how gain over no perturbation depends on how much of it there was.
 
 Only trials of a design count: a search crowds the regions that looked good, so its samples show neither the response
-nor its uncertainty. The dose is the *achieved* relative norm, the axis on which methods are comparable; epsilon is not.
+nor its uncertainty. The dose is what the method is dosed by, the *achieved* norm where there is one; epsilon is not.
 Nothing is assumed of the shape: robust training collapses beyond some dose, and a smooth curve through that misleads
 just where it matters, at the edge. Levels are compared with one another and with no perturbation.
 """

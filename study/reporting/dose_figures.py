@@ -90,7 +90,7 @@ def axis_title(series: Iterable[str]) -> str:
 def units(series: Iterable[str]) -> tuple[str, ...]:
     """The same, each for itself: doses of several are not to be added up. Series begin with their method."""
     named = (history.dosed_by(name.partition(",")[0]) for name in series)
-    titles = (history.DOSES.get(dose) or dose.rpartition(".")[2].replace("_", " ") for dose in named)
+    titles = (history.MEASURED.get(dose) or dose.rpartition(".")[2].replace("_", " ") for dose in named)
     return tuple(dict.fromkeys(titles))
 
 

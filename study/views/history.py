@@ -26,7 +26,7 @@ METHODS = ("perturbation.method", "augmentation.method")
 """Parameters that the trial frame has of every trial, varied or not."""
 
 NORM = "relative_norm"
-DOSES = {
+MEASURED = {
     NORM: "achieved relative norm",
     "relative_weight_norm": "relative norm of moved weights",
     "added_pieces": "share of pieces added",
@@ -117,12 +117,12 @@ def dose(trial: TrialRecord, config: TrialConfig, step: int) -> float:
         known = ~np.isnan(norms) & (lengths > 0)
         return float(np.average(norms[known], weights=lengths[known])) if known.any() else float("nan")
 
-    own, *others = (mean(key) for key in dict.fromkeys([named, *DOSES]))
+    own, *others = (mean(key) for key in dict.fromkeys([named, *MEASURED]))
     return own if own > 0.0 else next((each for each in others if not np.isnan(each)), own)
 
 
 def dosed_by(method: str) -> str:
-    """What the doses of a method, of perturbation or of augmentation, are: a key of `DOSES`, or a setting's path.
+    """What the doses of a method, of perturbation or of augmentation, are: a key of `MEASURED`, or a setting's path.
 
     Of several that are joined it is the innermost's. One that says nothing of it, or is not here, is taken to perturb
     the embeddings.
