@@ -152,6 +152,8 @@ class Memory:
     """Dropout's, of all layers: one of each for all passes over a batch."""
     casts: int = 0
     """Weights as autocast computes with them."""
+    syntax: int = 0
+    """What is added looks at pairs of tokens: scores and their softmax, before and after dropout, and the states."""
     head: int = 0
     """States that the head pools or classifies, and logits."""
     states: int = 0
@@ -164,7 +166,7 @@ class Memory:
     @property
     def saved(self) -> int:
         """What waits for the backward pass."""
-        names = ("norms", "inputs", "activation", "attention", "masks", "casts", "head")
+        names = ("norms", "inputs", "activation", "attention", "syntax", "masks", "casts", "head")
         return sum(getattr(self, name) for name in names)
 
     @property
@@ -261,8 +263,24 @@ class Passes:
             "inputs": trained * self.inputs_of_layer(),
             "activation": passed * of_feed_forward,
             "attention": passed * of_attention + (2 * self.scores * FULL if self.reads else 0),
+            "syntax": self.of_syntax(),
             "head": states + 3 * _logits(self.network, self.load) * FULL,
         }
+
+    def of_syntax(self) -> int:
+        """What layers of syntax keep of one pass, in a batch whose texts all have trees."""
+        syntax, a, d = self.config.syntax, self.width, self.network.hidden
+        pairs, padded = self.load.sequences * self.load.longest**2, self.load.padded
+        dropped = self.network.drops or a < FULL  # else the softmax is what is multiplied
+        if syntax.kind == "gate":
+            heads = len(syntax.deltas)
+            inner = heads * max(1, d // heads)
+            return heads * pairs * (FULL + dropped * a) + padded * (4 * inner * a + d * (2 * FULL + a * (a < FULL)))
+        if syntax.kind == "augmented":
+            width = syntax.graph_heads * (d // self.network.heads)
+            of_layer = pairs * (syntax.graph_heads * (2 * FULL + dropped * a) + 1) + 2 * padded * width * a
+            return syntax.graph_layers * of_layer + 2 * padded * width * FULL
+        return 0
 
     def inputs_of_layer(self) -> int:
         """What a trained layer keeps to train its linear layers, or what an adapter adds to them."""
@@ -295,7 +313,13 @@ class Passes:
             return of_adapter
         hidden = self.tokens * self.network.hidden
         in_layer = 2 * hidden + (self.scores if self.in_full else 0)
-        return (self.network.layers * in_layer + hidden) * FULL + of_adapter
+        return (self.network.layers * in_layer + hidden + self._masks_of_syntax()) * FULL + of_adapter
+
+    def _masks_of_syntax(self) -> int:
+        syntax, pairs = self.config.syntax, self.load.sequences * self.load.longest**2
+        if syntax.kind == "gate":
+            return len(syntax.deltas) * pairs + self.load.padded * self.network.hidden
+        return syntax.graph_layers * syntax.graph_heads * pairs if syntax.kind == "augmented" else 0
 
     def casts(self, kept: int, ascends: bool) -> int:
         """Autocast casts a trained weight once a step, and one that is frozen in every pass that goes through it."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -117,6 +118,9 @@ def begun(point: dict[str, Any], size: str, kind: str, shape: str, dropout: floa
     if point.get("perturbation.method") in ("mvr", "xtune"):
         shorter = [Item((text[:-2] + text[-1:],), (row % 2,), row) for row, text in enumerate(made)]
         materials = replace(materials, views=lambda epoch, item: texts.encode(shorter[item : item + 1]))
+    if "syntax.kind" in point:
+        chain = np.concatenate([np.maximum(np.arange(length) - 1, 0) for length in lengths]).astype(np.int16)
+        materials = replace(materials, train=replace(materials.train, parents=chain))
     materials.remember("encoder", encoder)
     return start(apply_point(BASE, point), materials, Group(), folder)
 
@@ -254,6 +258,14 @@ def test_what_a_method_carries_to_the_byte(method: str, point: dict[str, Any], t
     assert carries is not None
     carries.forget()
     assert predicted(trial).carried == sum(each.nbytes for each in (*carries.tensors.values(), *carries.found))
+
+
+@pytest.mark.parametrize(("precision", "dropout"), [("fp32", 0.0), ("fp32", 0.1), ("bf16", 0.1)])
+@pytest.mark.parametrize("kind", ["augmented", "gate"])
+def test_layers_of_syntax_keep_what_they_look_at(kind: str, precision: str, dropout: float, tmp_path: Path) -> None:
+    point = {"syntax.kind": kind, "training.precision": precision}
+    trial = begun(point, "long", "xlm-roberta", "classification", dropout, tmp_path)
+    assert predicted(trial).saved == pytest.approx(measured(trial), rel=TOLERANCE)
 
 
 def test_layers_that_are_computed_again_keep_what_enters_them(tmp_path: Path) -> None:
