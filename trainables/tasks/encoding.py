@@ -23,6 +23,10 @@ FEW = 200
 """Chunks that are tokenised here before other processes are asked. Each of these has to load the tokenizer and to learn
 the words anew, two seconds that two of them earn back on some 130,000 texts."""
 
+MOST = 8
+"""Processes that tokenise, however many CPUs there are: each has the words that it learns in memory, and two seconds of
+its own to earn back."""
+
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
     """Lists of `size` items; the last may be shorter. Says how many there were while they are tokenised for long."""
@@ -46,7 +50,7 @@ def encode_sequences(texts: Iterable[tuple[str, ...]], tokenizer: Any, max_lengt
 
     What is longer than `max_length` tokens is cut, in pairs from the longer text first. After the first chunk, texts
     are put together from the pieces of their words where the tokenizer allows it, which is some ten times faster. What
-    is left after `FEW` chunks of such texts is shared out among as many processes as there are CPUs.
+    is left after `FEW` chunks of such texts is shared out among as many processes as there are CPUs, at most `MOST`.
     """
     ids, special, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)], [np.zeros(1, np.int64)]
     for encoded in _encoded(chunks(texts), tokenizer, max_length):
@@ -72,7 +76,12 @@ def _encoded(parts: Iterator[list[tuple[str, ...]]], tokenizer: Any, max_length:
         if number == 0 and len(chunk) == CHUNK:
             by_word = _as_good(ByWord.of(tokenizer, len(chunk[0]) > 1, max_length), chunk, encoded)
         yield encoded
-        if by_word is not None and number + 1 == FEW and (count := cpus()) > 1 and by_word.whole(chunk) == encoded:
+        if (
+            by_word is not None
+            and number + 1 == FEW
+            and (count := min(cpus(), MOST)) > 1
+            and by_word.whole(chunk) == encoded
+        ):
             yield from in_processes(by_word, parts, count)
             return
 

@@ -45,6 +45,15 @@ def test_few_texts_are_tokenised_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(encode_sequences([("a",)] * 2100, tokenizer, 20)["offsets"]) == 2101
 
 
+def test_many_cpus_have_no_more_processes_than_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(encoding, "FEW", 2)
+    monkeypatch.setattr(encoding, "cpus", lambda: 64)
+    monkeypatch.setattr(encoding, "in_processes", lambda *how: asked.append(how[2]) or iter(()))
+    encode_sequences([("a",)] * 3000, load_tokenizer(EncoderConfig(name_or_path="offline:e5-small")), 20)
+    assert asked == [encoding.MOST]
+
+
 def test_processes_are_gone_when_nobody_waits_for_them() -> None:
     """Whoever is interrupted leaves off in the middle."""
     found = in_processes(Standing(number), iter(CHUNKS), 2)  # type: ignore[arg-type]

@@ -44,11 +44,11 @@ def read(source: Source, reading: Reading) -> Iterator[Raw]:
             yield place, line
         elif "contextual_mention" in line:
             yield place, _told(_pair, line)
-        else:
+        elif not reading.language or _language(line) in (None, reading.language):
             found = _told(_mentions, line)
             if isinstance(found, RowError):
                 yield place, found
-            elif reading.language in ("", line["context"]["language"]):
+            else:
                 mentions += [(place, mention) for mention in found]
     if mentions:
         yield from _with_candidates(source.path, mentions, reading)
@@ -96,6 +96,13 @@ def _told(make: Any, line: dict[str, Any]) -> Any:
         return error
     except (KeyError, TypeError) as error:
         return RowError(f"must have the fields of Mewsli-X's files (got no {error})")
+
+
+def _language(document: Mapping[str, Any]) -> str | None:
+    """An article's language; None where it says none: then it may be of any."""
+    context = document.get("context")
+    language = context.get("language") if isinstance(context, dict) else None
+    return language if isinstance(language, str) else None
 
 
 def _mentions(document: Mapping[str, Any]) -> list[dict[str, Any]]:

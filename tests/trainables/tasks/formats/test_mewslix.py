@@ -20,7 +20,9 @@ from trainables.scoring.search import rankings
 from trainables.scoring.sequences import sequences
 from trainables.scoring.stream import planned
 from trainables.tasks.definition import complete
-from trainables.tasks.formats.mewslix import ENTITIES
+from trainables.tasks.formats.mewslix import ENTITIES, read
+from trainables.tasks.formats.reading import Reading
+from trainables.tasks.formats.source import Source
 from trainables.tasks.task import load_task, task_key
 
 DESCRIBED = {"Q1": "en", "Q2": "fi", "Q3": "en", "Q4": "tr", "Q5": "fi", "Q6": "en", "Q7": "de"}
@@ -167,6 +169,14 @@ def test_what_is_malformed_is_named(published: Path, file: str, old: str, new: s
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(UserError, match=message):
         load_task(config(published), ("validation", "test"))
+
+
+def test_what_is_malformed_in_one_language_is_no_fault_of_others(published: Path) -> None:
+    path = published / "mewslix" / "wikinews_mentions-test.jsonl"
+    turkish, english = path.read_text().splitlines()
+    path.write_text("\n".join([turkish.replace('"Lima"', '"Roma"'), english]))
+    rows = [row for _, row in read(Source(path), Reading(language="en"))]
+    assert [row["entity"] for row in rows] == ["Q4"]
 
 
 def test_entities_are_needed_beside_mentions(published: Path) -> None:
