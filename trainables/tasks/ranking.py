@@ -30,7 +30,7 @@ def top_k(
     """Indices (q, min(k, c)) of the candidates (c, d) with the largest dot products with each query (q, d), best first.
 
     Exact, in blocks, so that memory does not grow with q times c, nor with c times d; each candidate is read once. Of
-    equal candidates the first comes first.
+    equal products the first comes first; those of equal candidates may be rounded otherwise, at the edge of a block.
     """
     starts = range(0, len(queries), query_block)
     best = [_nothing(len(queries[i : i + query_block])) for i in starts]
