@@ -26,7 +26,8 @@ def argument(text: str, rule: str) -> Mistake:
 
 MISTAKES: list[Mistake] = [
     ("name: a\nfoo: 1", (), [
-        "foo: unknown key 'foo', known: name, question, trial, search, protocol, scaling, models, tracking (got 1)"
+        "foo: unknown key 'foo', known: name, question, measured, reference, trial, search, protocol, scaling, models, "
+        "tracking (got 1)"
     ]),
     ("name: a\nserch: {}", (), ["serch: unknown key 'serch', did you mean 'search'? (got {})"]),
     (

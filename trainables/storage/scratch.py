@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from trainables.errors import UserError
 
 LONGEST_TEMP = (103 if sys.platform == "darwin" else 107) - 64 - 27
@@ -40,6 +38,8 @@ def socket_folder() -> Path:
 @contextmanager
 def scratch(name: str, parent: Path | None = None) -> Iterator[Path]:
     """A temporary folder ``<name>-<process>-…``; those that killed processes left are removed on the way."""
+    import psutil  # benchmarks run where it is not installed
+
     for path in (parent or Path(tempfile.gettempdir())).glob(f"{name}-*"):
         pid = path.name.removeprefix(f"{name}-").partition("-")[0]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):

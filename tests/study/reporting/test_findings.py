@@ -146,7 +146,7 @@ def test_the_mean_of_all_trials_stands_beside_the_others(tmp_path: Path, found: 
     assert len(said) == 3 and f"{confirmed.headline} scored higher than control e" in said[0]
     row = next(r for r in headline(with_mean.source, confirmed).rows if r[0].startswith("control e"))
     assert row[0] == f"control e − {confirmed.control} (shown, not claimed)"
-    assert row[2] == f"{100 * means['control e'].mean():.1f}"
+    assert row[3] == f"{100 * means['control e'].mean():.1f}"
     assert not any(topic == "Averaging" for topic, _ in found.conclusions)
 
 

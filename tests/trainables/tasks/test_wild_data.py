@@ -271,7 +271,10 @@ def test_a_task_in_one_language_is_one(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"options": {"metric": "map_at_20"}}, "options.metric: classification has none (got 'map_at_20')"),
+        (
+            {"options": {"metric": "map_at_20"}},
+            "options.metric: classification has none, known: parsed (got 'map_at_20')",
+        ),
         (
             {"columns": {"text": "a", "text_par": "b"}},
             "columns.text_par: classification has none, did you mean 'text_pair'?",

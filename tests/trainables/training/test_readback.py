@@ -23,7 +23,7 @@ are errors there."""
 @pytest.fixture(autouse=True)
 def _no_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device has none."""
-    monkeypatch.setattr(dropout, "draw", lambda seed, like, p: torch.ones_like(like))
+    monkeypatch.setattr(dropout, "draw", lambda seed, like, p, out=None: torch.ones_like(like))
 
 
 def begun(shape: str, folder: Path, point: dict[str, object]) -> Trial:
