@@ -25,7 +25,7 @@ def run_study(
     and `KeyboardInterrupt` once an interrupted study is checkpointed.
     """
     if isinstance(config, StudyConfig):
-        study = catalogue.completed(config)
+        study = catalogue.in_full(config)
     else:
         study = catalogue.study_config(str(config), overrides)
     options = launch.Options(roots.folder(root), mode="quiet")

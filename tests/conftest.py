@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from trainables.storage.cache import cache_root
+from trainables.storage.scratch import scratch
 
 # Before torch is imported: as many threads as a worker has, so that results are a worker's, and tests beside one
 # another do not wait for each other's threads.
@@ -20,14 +20,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 BUILT = ("e5-small-*", "intents-*")
 """Entries of the cache that take half a minute to make, of installed packages alone: the user's own will do."""
 
-CACHE = pytest.StashKey[Path]()
+CACHE = pytest.StashKey[ExitStack]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """A run of tests has a cache folder of its own, which its workers share, unless the environment names one."""
     if hasattr(config, "workerinput") or "STUDY_CACHE" in os.environ:
         return
-    folder = config.stash[CACHE] = Path(tempfile.mkdtemp(prefix="study-tests-cache-"))
+    opened = config.stash[CACHE] = ExitStack()
+    folder = opened.enter_context(scratch("study-tests-cache"))
     for pattern in BUILT:
         for entry in cache_root().glob(pattern):
             (folder / entry.name).symlink_to(entry)
@@ -36,10 +37,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The folder goes with the run; what it links to stays."""
-    folder = config.stash.get(CACHE, None)
-    if folder is not None:
+    opened = config.stash.get(CACHE, None)
+    if opened is not None:
         del os.environ["STUDY_CACHE"]
-        shutil.rmtree(folder, ignore_errors=True)
+        opened.close()
 
 
 @pytest.fixture(scope="session")

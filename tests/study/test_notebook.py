@@ -57,3 +57,18 @@ def test_a_new_study_starts(tmp_path: Path, starts: list[bool]) -> None:
     with pytest.raises(UserError, match="no such study"):  # nothing was written by the start that was caught
         study.run_study("quickstart", ["name=new"], tmp_path)
     assert starts == [False]
+
+
+def test_a_configuration_is_as_complete_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its space is part of it, and optional arms without their words are left out."""
+    started: list[StudyConfig] = []
+    monkeypatch.setattr(launch, "run", lambda config, options: started.append(config))
+    space = tmp_path / "space.yaml"
+    space.write_text("augmentation.method: [none, synonyms]\ntraining.learning_rate: {low: 1e-4, high: 1e-3}\n")
+    search = {"space": str(space), "arms": {"words": {"augmentation.method": "synonyms"}}, "optional_arms": ["words"]}
+    trial = {"augmentation": {"resource": str(tmp_path / "absent.tsv")}}
+    config = StudyConfig.model_validate({"name": "new", "search": search, "trial": trial})
+    with pytest.raises(UserError, match="no such study"):
+        study.run_study(config, root=tmp_path)
+    (complete,) = started
+    assert isinstance(complete.search.space, dict) and list(complete.search.left_out) == ["words"]
