@@ -22,7 +22,6 @@ from study.proposals.outcomes import ending, feedback_of, intermediate, measure
 from study.proposals.proposer import Fixed, Outcome, Proposed
 from study.proposals.search import Search
 from study.proposals.spending import Spending
-from study.question.arms import ATTRIBUTE
 from study.question.checks import check
 from study.question.config import StudyConfig
 from study.record.faults import last_line
@@ -287,7 +286,7 @@ class Trials:
         if self.phase == "confirm":
             return self._arms[0]
         name = "baseline" if record.kind == "baseline" else "control" if record.control else "main"
-        whose = name, record.attributes.get(ATTRIBUTE)
+        whose = name, record.arm
         found = next((a for a in self._arms if (a.name, a.treatment) == whose), None)
         if found is None:
             raise UserError(f"{self.config.name}: the ledger has {record.kind} trials, this configuration has none")

@@ -58,7 +58,8 @@ def _trial(study: Study, trial: TrialRecord) -> Row:
     norm = None if last is None else history.dose(trial, resolved, last.step)
     return {
         "study": study.name, "trial": trial.number, "phase": trial.phase, "kind": trial.kind,
-        "configuration": history.configuration_name(trial), "control": trial.control or "", "state": trial.state,
+        "configuration": history.configuration_name(trial), "control": trial.control or "",
+        "arm": trial.arm or "", "state": trial.state,
         "seed": resolved.training.seed, "perturbation_method": resolved.perturbation.method,
         "augmentation_method": resolved.augmentation.method, "attempts": trial.attempts,
         "asked": _time(trial.asked), "started": _time(trial.started), "finished": _time(trial.finished),

@@ -138,8 +138,7 @@ def best_of_arms(config: StudyConfig, record: StudyRecord) -> dict[str, Ranked]:
 
 def arm_of(record: StudyRecord, ranked: Ranked) -> str | None:
     """Whose a configuration is, of a study with arms."""
-    arm = record.trials[ranked.numbers[0]].attributes.get(arms.ATTRIBUTE)
-    return None if arm is None else str(arm)
+    return record.trials[ranked.numbers[0]].arm
 
 
 def choose(config: StudyConfig, record: StudyRecord) -> Choice:

@@ -14,8 +14,8 @@ from search_spaces.dimensions import Point, Space
 from study.proposals.frozen import distributions_json, frozen_trial
 from study.proposals.proposer import Feedback, Proposed
 from study.proposals.pruning import Stopper, quiet
-from study.question.arms import ATTRIBUTE
 from study.question.config import SearchConfig
+from study.record.record import ARM
 from trainables.seeds import derive
 
 HISTORY = {"tpe": 1000, "gp": 200}
@@ -53,7 +53,7 @@ class Search:
         self.name, self.space, self.config, self.trials = name, space, config, trials
         self.control, self.extra, self.enqueue = control, dict(extra or {}), list(enqueue)
         self.directions = [o.direction for o in config.optimised]
-        self._marks = {} if arm is None else {ATTRIBUTE: arm}
+        self._marks = {} if arm is None else {ARM: arm}
         self._asked = 0
         self._study = self._new_study()
         self._live: dict[int, Trial] = {}
@@ -116,7 +116,7 @@ class Search:
 
     def made(self, control: str | None, attributes: Mapping[str, Any]) -> bool:
         """Whether a trial with these fields in the ledger is of this search."""
-        return control == self.control and attributes.get(ATTRIBUTE) == self._marks.get(ATTRIBUTE)
+        return control == self.control and attributes.get(ARM) == self._marks.get(ARM)
 
     def learn(self, proposed: Proposed, feedback: Feedback) -> None:
         """Take in an ended trial of another study: its sampler knows it, its budget does not."""

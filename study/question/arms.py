@@ -21,9 +21,6 @@ from trainables.errors import UserError, shown, suggestion
 from trainables.loading import apply_point
 from trainables.materials import weights
 
-ATTRIBUTE = "arm"
-"""Attribute of a trial of phase `run`: whose it is."""
-
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 

@@ -63,6 +63,10 @@ def result_of(evaluations: Sequence[Evaluation], trial: TrialConfig) -> Evaluati
     return replace(final, step=best.step)
 
 
+ARM = "arm"
+"""Attribute of a trial of phase `run`: whose it is, where a study's arms have searches of their own."""
+
+
 @dataclass
 class TrialRecord:
     """Everything the ledger knows of one trial."""
@@ -93,6 +97,12 @@ class TrialRecord:
     """How often its failure was taken back, for it to run again."""
     mean: str | None = None
     """Name of the mean of several trials' weights that its own are in."""
+
+    @property
+    def arm(self) -> str | None:
+        """Of a study with arms whose it is; none if it is of no arm."""
+        arm = self.attributes.get(ARM)
+        return None if arm is None else str(arm)
 
     @property
     def ended(self) -> bool:

@@ -109,6 +109,8 @@ def trial_tags(config: StudyConfig, trial: TrialRecord) -> dict[str, str]:
     }
     if trial.control is not None:
         tags["control"] = trial.control
+    if trial.arm is not None:
+        tags["arm"] = trial.arm
     if trial.error is not None:
         tags["mlflow.note.content"] = f"```\n{trial.error[-MAX_TAG + 10 :]}\n```"
     return {name: _text(value)[:MAX_TAG] for name, value in tags.items()}
@@ -143,8 +145,8 @@ def _trial_kind(trial: TrialConfig) -> dict[str, Any]:
 
 
 def trial_name(trial: TrialRecord) -> str:
-    """Name of a child run: ``trial 3``, ``trial 0 baseline``, ``trial 12 confirm control b``."""
-    kind = "" if trial.kind in ("sampled", "design") else trial.kind
+    """Name of a child run: ``trial 3``, ``trial 4 adversarial`` of an arm, ``trial 12 confirm control b``."""
+    kind = trial.arm or "" if trial.kind in ("sampled", "design") else trial.kind
     phase = "" if trial.phase == "run" else trial.phase
     return " ".join(part for part in (f"trial {trial.number}", phase, kind, trial.control or "") if part)
 

@@ -17,6 +17,7 @@ looks                   null, or of a confirmation that looks at its seeds as th
                         verdict} for each look so far
 trials                  one entry per trial, in the order they were asked:
   number, phase, kind, control, state   state: asked, running, COMPLETE, PRUNED, FAIL
+  arm                   of a study with arms whose it is, or null
   attempts              executions so far
   retries               how often its failure was taken back (study retry)
   parameters            {dotted path: value}, laid over `config.trial`
@@ -101,6 +102,7 @@ def _trial_json(config: StudyConfig, trial: TrialRecord) -> dict[str, Any]:
         "phase": trial.phase,
         "kind": trial.kind,
         "control": trial.control,
+        "arm": trial.arm,
         "state": trial.state,
         "attempts": trial.attempts,
         "retries": trial.retries,

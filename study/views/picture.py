@@ -221,8 +221,9 @@ class View:
 
 
 def name(trial: TrialRecord) -> str:
-    """A trial's number, and what it is if it is no ordinary point."""
-    return str(trial.number) if trial.kind in ORDINARY else f"{trial.number} {trial.kind}"
+    """A trial's number, and what it is if it is no ordinary point, or whose."""
+    said = trial.kind if trial.kind not in ORDINARY else trial.arm or ""
+    return f"{trial.number} {said}".rstrip()
 
 
 def seconds(trial: TrialRecord, now: float) -> float:

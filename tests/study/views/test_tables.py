@@ -14,8 +14,9 @@ from study.question.config import StudyConfig
 from study.record.record import StudyRecord
 from study.reporting.source import from_ledger
 from study.suite import tables as lists
+from study.tracking import runs
 from study.views import document as views
-from study.views import tables
+from study.views import picture, tables
 from study.views.found import find, is_finished, planned
 from study.views.values import first_value, selection_words
 from tests.study.conftest import LANGUAGES
@@ -70,6 +71,19 @@ def test_the_table_has_every_trial_and_marks_the_best(write_study: Write, events
     assert line_of(text, "0 baseline")[1:4] == ["–", "–", "0.7750"]
     assert line_of(text, "2 *")[1:4] == ["0.2", "2", "0.8250"]
     assert line_of(text, "3  ")[-1] == "failed"
+
+
+def test_trials_are_named_by_their_arm(write_study: Write, events: list[Event]) -> None:
+    marks = {"attributes": {"arm": "words"}}
+    own = [e | marks if (e["event"], e.get("trial")) == ("asked", 1) else e for e in events]
+    assert line_of(text_of(write_study, own), "1 words")[1:3] == ["0.1", "1"]
+    found = find(write_study(own), "small")
+    assert [trial["arm"] for trial in views.as_json(found)["trials"]][:3] == [None, "words", None]
+    assert runs.trial_name(found.trials[1]) == "trial 1 words"
+    assert (runs.trial_tags(found.config, found.trials[1])["arm"], picture.name(found.trials[1])) == (
+        "words",
+        "1 words",
+    )
 
 
 def test_what_all_trials_share_has_no_column(write_study: Write, events: list[Event]) -> None:
