@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from study.tracking.server import QUIET
+from tests.ports import free_port
 
 Dump = dict[str, dict[str, Any]]
 
@@ -43,12 +44,6 @@ def store(tmp_path: Path, empty_store: Path) -> str:
     root.mkdir()
     shutil.copy(empty_store, root / "mlflow.db")
     return f"sqlite:///{root / 'mlflow.db'}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

@@ -16,8 +16,8 @@ import pytest
 
 from study.tracking.server import default_uri, serve_ui, validate_uri
 from study.tracking.tracker import rebuild
+from tests.ports import free_port
 from tests.study.conftest import place_of
-from tests.study.tracking.conftest import free_port
 from trainables.errors import UserError
 
 
