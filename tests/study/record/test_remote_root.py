@@ -277,7 +277,8 @@ def test_an_upload_that_hangs_does_not_hang_the_driver(
         opened.__exit__(None, None, None)
     assert time.monotonic() - begun < 60
     assert "thread mirror: has not ended within 0.2 s" in capsys.readouterr().err
-    released.set()
+    released.set()  # its upload arrives now, and not in the bucket of the next test, where it would be a stray segment
+    wait_for(lambda: all(each.name != "mirror" for each in threading.enumerate()), 60, "the upload that hung")
 
 
 def test_a_missing_segment_is_damage(machines: Machines, events: list[Event]) -> None:
