@@ -270,7 +270,8 @@ class MemberConfig(Config):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$")]
     """Its name within the suite; its study is called ``SUITE.MEMBER``."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Dotted path -> value, laid over what all members share: ``trial.task.name``, ``search.trials``, …"""
+    """Dotted path -> value, laid over what all members share: ``trial.task.name``, ``search.trials``, … As an argument:
+    ``suite.members.NAME.trial.task.name=xnli``, and so ``priority`` and ``at_once``."""
     priority: int = 0
     """Trials of a member with a higher one start first; among equals in the order of the list."""
     at_once: PositiveInt | None = None
