@@ -55,6 +55,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
         "task": plan.definition.name,
         "shape": plan.definition.shape,
         "labels": list(plan.shape.labels),
+        "unscored": list(plan.shape.unscored),
         "source": plan.source,
         "files": {split: list(_files(plan, split)) for split in splits},
         "absent": {split: _looked(plan, split) for split in absent},

@@ -55,12 +55,31 @@ class Plan:
         for split in SPLITS:
             for part in plan.parts(split):
                 plan.adoption(split, part)
+        _ = plan.shape  # which is refused where the training rows cannot teach it
         return plan
 
     @cached_property
     def shape(self) -> TaskShape:
-        """The task's shape."""
-        return shape_of(self.definition)
+        """The task's shape, without what its training rows cannot teach. Raises `UserError` where it needs that."""
+        whole, lacking = shape_of(self.definition), self._lacking()
+        try:
+            return whole.without(lacking) if lacking else whole
+        except ValueError as error:
+            raise UserError(f"task.name: {self.definition.name}: splits.train.{error}") from None
+
+    def _lacking(self) -> tuple[str, ...]:
+        """Labels that the training rows cannot have, since they are another task's, which has none such."""
+        known = self.definition.codes
+        parts = [p for p in self.parts("train") if p.task or not known or self._given_source in known]
+        if any(part.task is None for part in parts):
+            return ()
+        taught = {part.labels.get(each, each) for part in parts if part.task for each in catalogue()[part.task].labels}
+        return tuple(label for label in self.definition.labels if parts and label not in taught)
+
+    @property
+    def _given_source(self) -> str:
+        """Code of the source language, without a look at the data."""
+        return normalize(self.config.source_language)
 
     @cached_property
     def source(self) -> str:
@@ -92,14 +111,14 @@ class Plan:
         """What a split is made of."""
         splits = self.definition.splits
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
-        source = normalize(self.config.source_language)
-        return tuple(part for part in parts if not part.when_source or source in part.when_source)
+        return tuple(part for part in parts if not part.when_source or self._given_source in part.when_source)
 
     def adoption(self, split: Split, part: Part) -> Callable[[Row], Row]:
         """What makes a part's rows rows of this task. Raises `UserError` where they cannot be."""
-        other = shape_of(catalogue()[part.task]) if part.task else self.shape
+        ours = shape_of(self.definition)
+        other = shape_of(catalogue()[part.task]) if part.task else ours
         try:
-            return self.shape.adoption(other, part.labels)
+            return ours.adoption(other, part.labels)
         except ValueError as error:
             where = f"{self.definition.name}: splits.{split}[{self.parts(split).index(part)}]"
             raise UserError(f"task.name: {where}.{error}") from None
