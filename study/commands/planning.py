@@ -107,7 +107,8 @@ def methods(combine: bool) -> None:
     from study.views import layout
 
     if combine:
-        click.echo(layout.columns(catalogue.combinations()))
+        rows, notes = catalogue.combinations()
+        click.echo(f"{layout.columns(rows)}\n\n{layout.listed(notes, layout.width())}")
         return
     click.echo(layout.listed(catalogue.methods(), layout.width()))
 
