@@ -77,6 +77,8 @@ def _data(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
     task, evaluation = config.trial.task, config.trial.evaluation
     targets = "all its other languages" if task.target_languages == "all" else ", ".join(task.target_languages)
     yield f"task {task.title}: trained on {task.source_language}, evaluated on {targets} (validation only)"
+    if not objectives.sources(config) & set(languages):
+        yield f"no test rows in {task.source_language}: confirm scores the targets alone, and has no transfer gap"
     if shared := find(task.name)[0].searched({normalize(task.source_language), *languages}):
         yield (
             f"candidates of the evaluated languages only: an evaluation of test encodes {shared:,}, and what is meant "
