@@ -17,7 +17,8 @@ from study.commands.options import config_arguments, example, member_option, roo
 def describe(config: str, overrides: Sequence[str], member: str | None, root: Path) -> None:
     """Say in words what the study in CONFIG would do: what varies, what is held, who selects, what it takes.
 
-    Of a suite: its members, by what each is selected, what is claimed over all; --member has the rest of one.
+    Of a suite: its members, by what each is selected, what is claimed over all; --member has the rest of one, and paths
+    of one begin with suite.members.NAME.
     """
     from study.planning import describe, describe_suite
     from study.question import suites
