@@ -81,6 +81,8 @@ def _data(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
     yield f"task {task.title}: trained on {task.source_language}, evaluated on {targets} (validation only)"
     if lacking := Plan.of(task).shape.unscored:
         yield unscored(lacking)
+    if not objectives.sources(config) & set(languages):
+        yield f"no test rows in {task.source_language}: confirm scores the targets alone, and has no transfer gap"
     if shared := find(task.name)[0].searched({normalize(task.source_language), *languages}):
         yield (
             f"candidates of the evaluated languages only: an evaluation of test encodes {shared:,}, and what is meant "

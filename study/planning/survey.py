@@ -59,6 +59,7 @@ def survey(config: TrialConfig, shown: int = 3) -> dict[str, Any]:
         "source": plan.source,
         "files": {split: list(_files(plan, split)) for split in splits},
         "absent": {split: _looked(plan, split) for split in absent},
+        "source_is_tested": plan.source in task.rows.get("test", {}),
         "languages": told,
         "in_no_group": [code for code, known in told.items() if not known["groups"]],
         "rows": {split: {code: len(rows) for code, rows in found.items()} for split, found in task.rows.items()},

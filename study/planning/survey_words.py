@@ -34,6 +34,8 @@ def _head(survey: Survey) -> str:
     for split, parts in survey["files"].items():
         lines += [f"{split}: {_origin(part)}" for part in parts]
     lines += [f"{split}: no files; looked for {where}" for split, where in survey["absent"].items()]
+    if "test" in survey["rows"] and not survey["source_is_tested"]:
+        lines.append(f"test: no rows in {survey['source']}, which is not scored on it; its mean is that of the others")
     return "\n".join(lines)
 
 

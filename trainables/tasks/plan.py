@@ -159,14 +159,19 @@ class Plan:
         return rows if split == "train" else dict(self.shape.assemble(rows))
 
     def sources(self, split: Split) -> dict[str, list[Part]]:
-        """Language -> the parts that have its rows. Raises `UserError` where a language that is needed has none."""
+        """Language -> the parts that have its rows. Raises `UserError` where a language that is needed has none.
+
+        The source need not have test rows where others do: then it is not scored on test.
+        """
         if not self.parts(split):
             raise UserError(f"task.name: {self.definition.name} has no {split} split (got {self.config.name!r})")
         there = [(part, self.store(part.task).languages(part.split)) for part in self.parts(split)]
         available = sorted({code for _, codes in there for code in codes})
-        wanted, needed = self._languages(split, available)
+        wanted, named = self._languages(split, available)
         sources = self._of_languages(there, wanted)
-        missing = [code for code in needed if code not in sources]
+        is_of_source = any(part.languages != "targets" for part in self.parts(split))
+        needs_source = is_of_source and not (split == "test" and sources)
+        missing = [code for code in ([self.source] * needs_source + named) if code not in sources]
         if missing:
             raise UserError(self._missing(split, missing[0], available))
         if split != "train":
@@ -204,13 +209,12 @@ class Plan:
             )
 
     def _languages(self, split: Split, available: Sequence[str]) -> tuple[set[str], list[str]]:
-        """(languages to read, those of them without which the split is of no use: the source, and what is named)."""
-        needed = [] if all(part.languages == "targets" for part in self.parts(split)) else [self.source]
+        """(languages to read, those of them that are asked for by their names)."""
         if split == "train":
-            return {self.source}, needed
+            return {self.source}, []
         targets = self.config.target_languages
         if targets == "all":
-            return {self.source, *(self.definition.codes or available)}, needed
+            return {self.source, *(self.definition.codes or available)}, []
         named = [self.code_of(name) for name in targets if not name.startswith(_GROUP)]
         members = [
             code
@@ -219,8 +223,8 @@ class Plan:
             for code in group(name[len(_GROUP) :], available, own=self.config.own, source=self.source)
         ]
         untested = self.definition.without_validation if split == "validation" else ()
-        if any(part.languages != "source" for part in self.parts(split)):
-            needed += [code for code in named if not self.definition.named(code, untested)]
+        has_targets = any(part.languages != "source" for part in self.parts(split))
+        needed = [code for code in named if not self.definition.named(code, untested)] if has_targets else []
         return {self.source, *named, *members}, needed
 
     def _missing(self, split: Split, code: str, available: Sequence[str]) -> str:
