@@ -101,7 +101,9 @@ def spaces(name: str | None) -> None:
 
 
 @click.command(epilog=example("study methods --combine"))
-@click.option("--combine", is_flag=True, help="Which of them go together, joined as adversarial+sam.")
+@click.option(
+    "--combine", is_flag=True, help="Which of them go together, joined as adversarial+sam, and why others do not."
+)
 def methods(combine: bool) -> None:
     """List the robust training methods."""
     from study.question import catalogue
