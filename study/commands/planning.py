@@ -101,14 +101,17 @@ def spaces(name: str | None) -> None:
 
 
 @click.command(epilog=example("study methods --combine"))
-@click.option("--combine", is_flag=True, help="Which of them go together, joined as adversarial+sam.")
+@click.option(
+    "--combine", is_flag=True, help="Which of them go together, joined as adversarial+sam, and why others do not."
+)
 def methods(combine: bool) -> None:
     """List the robust training methods."""
     from study.question import catalogue
     from study.views import layout
 
     if combine:
-        click.echo(layout.columns(catalogue.combinations()))
+        rows, notes = catalogue.combinations()
+        click.echo(f"{layout.columns(rows)}\n\n{layout.listed(notes, layout.width())}")
         return
     click.echo(layout.listed(catalogue.methods(), layout.width()))
 
@@ -172,7 +175,9 @@ def data(task: str, overrides: Sequence[str], rows: int, as_json: bool, write_ya
     if write_yaml is None and Path(task).is_dir() and task not in catalogue():
         raise click.UsageError(f"{task} is a folder: --write-yaml FILE.yaml proposes a task's file for it")
     if write_yaml is not None:
-        proposal.write(Path(task), write_yaml)
-        task = str(write_yaml)
+        source, left = proposal.write(Path(task), write_yaml)
+        task, overrides = str(write_yaml), [f"task.source_language={source}", *overrides]
+        if left:
+            click.echo(proposal.left_words(left), err=True)
     found = survey.survey(load_config(TrialConfig, None, [f"task.name={json.dumps(task)}", *overrides]), rows)
     click.echo(survey_words.document(found) if as_json else survey_words.words(found, layout.width()))

@@ -98,8 +98,11 @@ def test_an_interrupted_one_is_shown_and_reported(interrupted: Path, capsys: pyt
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_interrupted_one_goes_on(interrupted: Path) -> None:
-    """Really trained up to its second report; the rest by a trainable without training."""
+    """Really trained up to its second report, on small batches; the rest by a trainable without training."""
     ledger = interrupted / NAME / LEDGER
+    written = ledger.read_text(encoding="utf-8")
+    assert written.count('"batch_size":32') == 1
+    ledger.write_text(written.replace('"batch_size":32', '"batch_size":4'), encoding="utf-8")
     before = read_study(ledger)
     with command("resume", NAME, "--root", str(interrupted), "--plain") as process:
         wait_for(lambda: _again(ledger) == 2, 600, "both trials report")

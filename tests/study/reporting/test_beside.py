@@ -10,7 +10,7 @@ import pytest
 
 from study.analysis.frames import language_scores, seed_table
 from study.question.config import Published
-from study.reporting import beside, files, tables
+from study.reporting import beside, files, pooling, tables
 from study.reporting.beside import Beside
 from study.reporting.findings import Findings, find
 from study.reporting.source import Source
@@ -107,5 +107,5 @@ def test_a_suite_s_table_counts_languages_and_averages_over_no_tasks(told: Findi
     assert [row[0] for row in table.rows] == ["one"] * 4 + ["three"]
     assert table.rows[0][4] == f"3 ({len(told.published[0].ours_alone)} ours, 1 theirs alone)"
     assert beside.suite_table({"two": none}) is None
-    files.write_suite({"one": told}, None, tmp_path)
+    files.write_suite({"one": told}, pooling.together({}, None), None, tmp_path)
     assert set(pd.read_csv(tmp_path / "reference.csv")["member"]) == {"one"}

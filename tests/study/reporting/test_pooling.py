@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from study.analysis.frames import language_scores
 from study.question.config import Published
-from study.reporting import benchmark, beside, pooling
+from study.reporting import benchmark, beside, files, pooling
 from study.reporting.findings import Findings, find
 from study.reporting.source import from_ledger
+from study.reporting.words import points
 from tests.study.reporting.conftest import LANGUAGES, LOW, build, configured
 
 
@@ -39,6 +42,17 @@ def test_the_gain_over_tasks_is_the_mean_of_the_members_own(members: Mapping[str
     assert [row for row, _ in pooling.tables(answers)] == ["first", "second"]
     topics = dict.fromkeys(topic for topic, _ in answers.words)
     assert list(topics) == ["Gain", "Resources", "Distance", "Fertility"]
+
+
+def test_slopes_stand_beside_the_claims_on_what_nobody_claims(members: Mapping[str, Findings], tmp_path: Path) -> None:
+    answers = pooling.together(members, "low_resource_mean")
+    files.write_suite(members, answers, None, tmp_path)
+    rows = pd.read_csv(tmp_path / "gain_slopes.csv")
+    assert set(rows["fact"]) == {"resource_class", "distance", "log_pretraining_size", "other_script", "fertility"}
+    plain = rows[~rows["adjusted"]].set_index("fact")["slope"]
+    assert plain["resource_class"] < 0 and plain["log_pretraining_size"] < 0  # as was planted: few resources gain more
+    shown = {row[1]: row[3] for row in pooling.slope_table(answers).rows}
+    assert shown["resource class"] == points(plain["resource_class"])
 
 
 def test_a_gap_that_narrows_is_a_gain(members: Mapping[str, Findings]) -> None:
