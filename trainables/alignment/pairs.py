@@ -11,8 +11,8 @@ A folder or file is known by its names. `S` is the source language, `L` another,
 =========================================== ============================================================================
 
 Any of them may end in ``.gz``. Two packages hold translated texts of programs: `home-assistant-frontend` (Apache-2.0)
-has pairs of English with 62 languages (20250109.2), `django` (BSD-3-Clause) with 97 (5.2). Both are read as they lie, if
-they are installed; none is imported.
+has pairs of English with 62 languages (20250109.2), `django` (BSD-3-Clause) with 97 (5.2). Both are read as they lie,
+if they are installed; none is imported.
 """
 
 from __future__ import annotations
