@@ -1,18 +1,22 @@
 """How well words are linked, and what alignment does to translations that it was not trained on.
 
-    python benchmarks/alignment.py links FOLDER       # awesome-align's gold pairs, PAIR.src-tgt and PAIR.gold
-    python benchmarks/alignment.py margin [OBJECTIVE] [STEPS]   # needs home-assistant-frontend
-
 `links` prints the alignment error rate of the built-in aligner with the embedded encoder, by layer, before links are
 made one to one. `margin` aligns the embedded encoder, and prints by language how far the mean cosine of held-out
-translations is above that of sentences shifted by one, before and after.
+translations is above that of sentences shifted by one, before and after; it needs home-assistant-frontend. Without
+either, the margin is measured as its defaults say, where that package is installed.
+
+    python benchmarks/alignment.py links FOLDER     # awesome-align's gold pairs, PAIR.src-tgt and PAIR.gold
+    python benchmarks/alignment.py margin word_contrastive 100 --languages all
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -21,9 +25,12 @@ from trainables.alignment.sentences import Sentences
 from trainables.alignment.training import Corpus
 from trainables.alignment.words import Links, error_rate, mutual
 from trainables.config import AlignmentConfig, EncoderConfig
+from trainables.errors import UserError
 from trainables.model.encoder import Encoder, load_encoder, load_tokenizer
 from trainables.model.families import number_of
 
+PACKAGE = "home-assistant-frontend"
+OBJECTIVES = [each for each in get_args(AlignmentConfig.model_fields["objective"].annotation) if each != "none"]
 LAYERS = (6, 8, 10)
 LANGUAGES = ("cy", "de", "fi", "fr", "ga", "ja", "ko", "ru", "tr", "vi")
 HELD_OUT, TRAINED = 40, 200
@@ -83,13 +90,15 @@ def _linked(encoder: Encoder, one: Sentences, two: Sentences) -> list[list[Links
     return found
 
 
-def margin(objective: str, steps: int) -> None:
-    """A line for each language, and what it took."""
+def margin(objective: str, steps: int, languages: Sequence[str] | None) -> None:
+    """A line for each of some languages, or of all that have enough pairs, the spread over them, and what it took."""
     config = EncoderConfig()
-    encoder, tokenizer = load_encoder(config, False), load_tokenizer(config)
-    settings = {"pairs": "home-assistant-frontend", "steps": steps, "batch_size": 16, "learning_rate": 1e-4}
+    settings = {"pairs": PACKAGE, "steps": steps, "batch_size": 16, "learning_rate": 1e-4}
     alignment = AlignmentConfig.model_validate({"objective": objective, **settings})
-    found = pairs.load("home-assistant-frontend", "en", LANGUAGES)
+    found = pairs.load(PACKAGE, "en", languages)
+    few = {code: len(each) for code, each in found.items() if len(each) < 2 * HELD_OUT}
+    found = {code: each for code, each in found.items() if code not in few}
+    encoder, tokenizer = load_encoder(config, False), load_tokenizer(config)
     apart = {code: each[-HELD_OUT:] for code, each in found.items()}
     tested = {pairs.normalised(text) for each in apart.values() for p in each for text in (p.source, p.target)}
     kept, _ = pairs.without({code: each[:-HELD_OUT] for code, each in found.items()}, tested)
@@ -114,12 +123,47 @@ def margin(objective: str, steps: int) -> None:
     for code in sorted(before):
         size = len(corpora[code].source.ids)
         print(f"{code:>9}{size:>7}{before[code]:>8.3f}{after[code]:>8.3f}{after[code] - before[code]:>8.3f}")
+    for name, spread in (("least", min), ("median", statistics.median), ("most", max)):
+        cells = (spread(values) for values in (before.values(), after.values(), [after[c] - before[c] for c in before]))
+        print(f"{name:>9}{'':>7}" + "".join(f"{cell:>8.3f}" for cell in cells))
+    print(f"not risen: {', '.join(code for code in sorted(before) if after[code] <= before[code]) or 'none'}")
+    if few:
+        print(f"left out, fewer than {2 * HELD_OUT} pairs: {', '.join(f'{code} {n}' for code, n in few.items())}")
     print(f"{time.process_time() - began:.0f} s of CPU")
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", metavar="links | margin")
+    linking = parts.add_parser("links", help="error rate of the word aligner on gold links")
+    linking.add_argument("folder", type=Path, metavar="FOLDER", help="with PAIR.src-tgt and PAIR.gold")
+    rising = parts.add_parser("margin", help="what an alignment does to held-out translations")
+    rising.add_argument("objective", nargs="?", choices=OBJECTIVES, default="sentence_contrastive", metavar="OBJECTIVE")
+    rising.add_argument("steps", nargs="?", type=int, default=30, metavar="STEPS")
+    rising.add_argument("--languages", nargs="+", default=LANGUAGES, metavar="CODE", help="or all")
+    return parser
+
+
+def main() -> None:
+    """What was asked for; without a part what can be done here, and what is missing for the rest."""
+    parser = _parser()
+    options = parser.parse_args()
+    if options.part == "links":
+        if not list(options.folder.glob("*.src-tgt")):
+            parser.error(f"FOLDER: must have files PAIR.src-tgt (got {str(options.folder)!r})")
+        links(options.folder)
+        return
+    if options.part is None:
+        parser.print_usage()
+        print("links is left out: needs a folder of gold links")
+        options = parser.parse_args(["margin"])
+    try:
+        pairs.check(PACKAGE)
+    except UserError as missing:
+        print(f"margin is left out: {missing.lines[0]}")
+        return
+    margin(options.objective, options.steps, None if "all" in options.languages else options.languages)
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "links":
-        links(Path(sys.argv[2]))
-    else:
-        name, *count = sys.argv[2:] or ["sentence_contrastive"]
-        margin(name, int(count[0]) if count else 30)
+    main()

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from coverage import CELLS, differences
 
-from benchmarks.coverage import CELLS, differences
 from study.analysis import sequential
 from study.analysis.differences import Decomposition, decompose
 from study.analysis.power import Spread

@@ -10,8 +10,9 @@ A folder or file is known by its names. `S` is the source language, `L` another,
 ``*.tmx``                                   translation units of any languages (TMX 1.4)
 =========================================== ============================================================================
 
-Any of them may end in ``.gz``. Two packages hold translated texts of programs: `home-assistant-frontend` (Apache-2.0,
-65 languages) and `django` (BSD-3-Clause, 98). Both are read as they lie, if they are installed; none is imported.
+Any of them may end in ``.gz``. Two packages hold translated texts of programs: `home-assistant-frontend` (Apache-2.0)
+has pairs of English with 62 languages (20250109.2), `django` (BSD-3-Clause) with 97 (5.2). Both are read as they lie,
+if they are installed; none is imported.
 """
 
 from __future__ import annotations

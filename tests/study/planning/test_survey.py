@@ -61,6 +61,14 @@ def test_all_that_is_understood_of_a_task(task: Path, capsys: pytest.CaptureFixt
     assert 'sw test: text "three"; label "a"' in text
 
 
+def test_a_source_that_is_not_tested_is_said(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "test: no rows in en, which is not scored on it; its mean is that of the others"
+    assert said not in looked(capsys, task)
+    (task.parent / "test.en.jsonl").unlink()
+    text = looked(capsys, task)
+    assert said in text and "sw test: " in text
+
+
 def test_whose_trees_are_known_is_said(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"text": "one two", "label": "a", "heads": heads} for heads in ("2 0", "_ _")]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
