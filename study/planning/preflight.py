@@ -23,7 +23,9 @@ from trainables.materials import weights
 from trainables.storage.scratch import socket_folder
 
 METHODS = ("perturbation.method", "augmentation.method")
-"""Paths that name methods."""
+"""Paths that name methods …"""
+FITTED = (*METHODS, "syntax.kind")
+"""… and all treatments that a task or an encoder may not go with."""
 
 LEAST_DISK = 2 * 2**30
 """Bytes asked for where the size of the encoder, or the number of trials at a time, is not known here."""
@@ -80,7 +82,6 @@ def tested(config: StudyConfig) -> tuple[str, ...]:
     problems += _methods(config)
     problems += _alignments(config)
     problems += _lengths(config)
-    problems += [f"trial.{line}" for line in _lines(partial(weights.check_syntax, config.trial))]
     if tested is None or problems:
         raise UserError(*dict.fromkeys(problems))
     return tested
@@ -189,11 +190,14 @@ def _mismatches(config: StudyConfig) -> list[str]:
     """Methods that do not go with the augmentation, the encoder, or another part of the base that they would meet."""
     from trainables.materials import fitting
 
+    def fits(trial: TrialConfig) -> list[str]:
+        return [line for check in (fitting.check, weights.check_syntax) for line in _lines(partial(check, trial))]
+
     points = [point for space in _spaces(config) for point in _choices(space)]
     if not any(points):
-        return [f"trial.{line}" for line in _lines(lambda: fitting.check(config.trial))]
+        return [f"trial.{line}" for line in fits(config.trial)]
     trials = [apply_point(trial, point) for trial in _trials(config)[0] for point in points]
-    lines = [line for trial in trials for line in _lines(partial(fitting.check, trial))]
+    lines = [line for trial in trials for line in fits(trial)]
     return [f"search.space: {line}" for line in dict.fromkeys(lines)]
 
 
@@ -203,10 +207,8 @@ def _searched_methods(config: StudyConfig) -> list[tuple[str, Any]]:
 
 
 def _choices(space: Space) -> list[Point]:
-    """Every combination of methods of a space, those apart that depend on other things."""
-    return Space(
-        "", "", tuple(d for d in space.dimensions if d.path in METHODS and d.when.keys() <= set(METHODS))
-    ).grid()
+    """Every combination of a space's treatments, those apart that depend on other things."""
+    return Space("", "", tuple(d for d in space.dimensions if d.path in FITTED and d.when.keys() <= set(FITTED))).grid()
 
 
 def _spaces(config: StudyConfig) -> list[Space]:

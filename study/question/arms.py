@@ -108,10 +108,14 @@ def _passes(trial: TrialConfig) -> float:
 
 
 def without_missing(config: StudyConfig) -> StudyConfig:
-    """The same, those of the optional arms left out whose words or sentence pairs are not here, and why."""
+    """The same, those of the optional arms left out whose words, sentence pairs or trees are not here, and why.
+
+    Also those with syntax that does not go with the study's task or encoder: members of a suite have different ones.
+    """
     if not config.search.optional_arms:
         return config
     from trainables import augmentation
+    from trainables.materials.parsed import check_heads
 
     missing: dict[str, str] = {}
     for name in config.search.optional_arms:
@@ -123,6 +127,9 @@ def without_missing(config: StudyConfig) -> StudyConfig:
             augmentation.check_resource(trial.augmentation, trial.task.source_language)
             if trial.alignment.objective != "none":
                 alignment.check(trial.alignment)
+            if trial.syntax.kind != "none":
+                check_heads(trial)
+                weights.check_syntax(trial)
         except UserError as error:
             missing[name] = "; ".join(error.lines)
     search = config.search.model_copy(update={"left_out": {**config.search.left_out, **missing}})

@@ -63,7 +63,8 @@ class SearchConfig(Config):
     """Treatments to be compared, by name: the values of the space's dimensions that each has (`search` only). Each has
     a search of its own over what that leaves of the space, other treatments off; the best of each is confirmed."""
     optional_arms: tuple[str, ...] = ()
-    """Arms that are left out where their words or sentence pairs are not installed, in place of refusing the study."""
+    """Arms that are left out, in place of refusing the study, where their words or sentence pairs are not installed, or
+    where syntax is theirs and the training rows have no heads, or task or encoder cannot take it."""
     left_out: dict[str, str] = Field(default_factory=dict)
     """Those that were, and why: filled in when the study begins."""
     max_hours: Positive | None = None

@@ -8,7 +8,11 @@ from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.tasks.base import TaskShape
 from trainables.tasks.heads import parsed
+from trainables.tasks.plan import Plan
 from trainables.tasks.task import Task
+
+LOOKED_AT = 200
+"""Training rows by which a task is said to have heads, or none."""
 
 
 def has_syntax(config: TrialConfig) -> bool:
@@ -37,19 +41,33 @@ def parsed_languages(task: Task, split: str) -> dict[str, list[str | int]]:
     return {code: [*parsed(rows, task.shape), len(rows)] for code, rows in task.rows[split].items()}
 
 
+def check_heads(config: TrialConfig) -> None:
+    """Raise `UserError` where a trial's syntax does not go with its task, or the first training rows have no heads.
+
+    Data that is not in files here is not fetched, and has none.
+    """
+    plan = Plan.of(config.task, reads_heads=True)
+    if problems := syntax_problems(config, plan.shape):
+        raise UserError(*problems)
+    if not parsed(plan.first("train", LOOKED_AT), plan.shape)[1]:
+        raise UserError(_headless(plan.shape, f"the first training rows of {plan.source} in files"))
+
+
 def check_parsed(task: Task) -> None:
     """Warn of evaluated languages without trees, for which a method falls back to no syntax.
 
     Raises `UserError` where there is none to train on.
     """
     if not parsed(task.rows["train"][task.source_language], task.shape)[1]:
-        columns = " and ".join(task.shape.head_columns.values())
-        raise UserError(
-            f"syntax.kind: needs dependency heads of the training texts, in CoNLL-U files or in a column {columns} "
-            f"(got none in the training rows of {task.source_language})"
-        )
+        raise UserError(_headless(task.shape, f"the training rows of {task.source_language}"))
     splits = [split for split in task.rows if split != "train"]
     bare = sorted({c for split in splits for c, found in parsed_languages(task, split).items() if not found[1]})
     if bare:
         words = "syntax.kind: no trees of %s, which are scored without syntax"
         logging.getLogger(__name__).warning(words, ", ".join(bare))
+
+
+def _headless(shape: TaskShape, where: str) -> str:
+    columns = " and ".join(shape.head_columns.values())
+    needs = f"needs dependency heads of the training texts, in CoNLL-U files or in a column {columns}"
+    return f"syntax.kind: {needs} (got none in {where})"

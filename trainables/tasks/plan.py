@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from trainables.tasks.formats.reading import MOST_PROBLEMS, Raw, sound
 from trainables.tasks.heads import HOW, with_heads, without_heads
 from trainables.tasks.rows import collect
 from trainables.tasks.shapes import shape_of
-from trainables.tasks.store import Store, open_store
+from trainables.tasks.store import Files, Store, open_store
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -157,6 +158,11 @@ class Plan:
         if problems:
             raise UserError(*dict.fromkeys(problems))
         return rows if split == "train" else dict(self.shape.assemble(rows))
+
+    def first(self, split: Split, most: int) -> list[Row]:
+        """At most so many rows of the source language, of the files that are here: nothing is fetched for them."""
+        parts = [part for part in self.sources(split)[self.source] if isinstance(self.store(part.task), Files)]
+        return list(islice((row for part in parts for row in self._rows(part, split, self.source)), most))
 
     def sources(self, split: Split) -> dict[str, list[Part]]:
         """Language -> the parts that have its rows. Raises `UserError` where a language that is needed has none.

@@ -113,6 +113,10 @@ def test_syntax_is_described_and_encoders_that_cannot_take_it_are_refused(tmp_pa
     config = validate(TrialConfig, {"encoder": {"name_or_path": str(tmp_path)}, "syntax": {"kind": "augmented"}})
     with pytest.raises(UserError, match=r"syntax.kind: augmented adds to the keys and values .*\(got modernbert\)"):
         weights.check_syntax(config)
+    trial = {"encoder": {"name_or_path": str(tmp_path)}}
+    searched = validate(StudyConfig, {"name": "x", "trial": trial, "search": {"space": {"syntax.kind": ["augmented"]}}})
+    (line,) = preflight._mismatches(searched)
+    assert line.startswith("search.space: syntax.kind: augmented adds to the keys and values")
 
 
 def test_every_alignment_that_a_space_offers_is_looked_for_and_those_without_end_are_said(tmp_path: Path) -> None:

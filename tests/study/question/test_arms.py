@@ -1,7 +1,8 @@
-"""Arms as data: what they hold of a space, what is refused, and which are left out where words or pairs are missing."""
+"""Arms as data: what they hold of a space, what is refused, and which are left out where words, pairs or trees lack."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,40 @@ def test_an_optional_arm_without_its_words_or_pairs_is_left_out_and_says_why(tmp
     pairs.mkdir()
     assert loaded(["synonyms", "aligned"]).search.left_out == {}
     assert arms.names(loaded([])) == list(named)
+
+
+@pytest.mark.parametrize(
+    ("shape", "heads", "kind", "left_out"),
+    [
+        ("tagging", True, "bert", {}),
+        ("tagging", True, "modernbert", {"augmented": "syntax.kind: augmented adds to the keys and values"}),
+        ("tagging", False, "bert", dict.fromkeys(["augmented", "gate"], "syntax.kind: needs dependency heads of the")),
+        ("span", True, "bert", dict.fromkeys(["augmented", "gate"], "syntax.kind: only for tagging and for")),
+    ],
+)
+def test_an_optional_arm_with_syntax_is_left_out_where_rows_task_or_encoder_do_not_serve(
+    shape: str, heads: bool, kind: str, left_out: dict[str, str], tmp_path: Path
+) -> None:
+    """Named as an arm that is not optional, it is kept: the study is refused then."""
+    head = "2\t_\t_\t_" if heads else "_\t_\t_\t_"
+    (tmp_path / "train.en.conllu").write_text(
+        f"1\tab\t_\tX\t_\t_\t{head}\n2\tc\t_\tX\t_\t_\t{head.replace('2', '0')}\n\n"
+    )
+    (tmp_path / "task.yaml").write_text(
+        json.dumps({"shape": shape} | ({"labels": ["X", "Y"]} if shape == "tagging" else {}))
+    )
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    both = {"augmented": {"syntax.kind": "augmented"}, "gate": {"syntax.kind": "gate"}}
+    trial = {"task": {"name": str(tmp_path / "task.yaml")}, "encoder": {"name_or_path": str(tmp_path)}}
+    space = {**SPACE, "syntax.kind": ["none", "augmented", "gate"]}
+
+    def loaded(optional: list[str]) -> StudyConfig:
+        return in_full(study({**RADIUS, **both}, trial=trial, search={"space": space, "optional_arms": optional}))
+
+    found = loaded(list(both)).search.left_out
+    assert found.keys() == left_out.keys(), found
+    assert all(found[name].startswith(words) for name, words in left_out.items())
+    assert arms.names(loaded([])) == ["radius", "augmented", "gate"]
 
 
 def test_what_a_trial_of_an_arm_costs() -> None:

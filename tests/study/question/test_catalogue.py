@@ -69,6 +69,20 @@ def test_the_quickstart_is_the_first_of_a_family() -> None:
     assert family | {"xtreme_r_xcopa", "xtreme_r_panx"} <= set(RECIPES)
 
 
+def test_the_alternatives_are_the_same_in_one_study_and_in_the_suite_but_for_syntax() -> None:
+    """Which only some tasks of the suite can have, each for itself; here none, for want of heads."""
+    arms = STUDIES["alternatives_intents"].search.arms
+    suite = {name: study for name, study in STUDIES.items() if name.startswith("alternatives_xtreme_r.")}
+    syntax = {"syntax_augmented": {"syntax.kind": "augmented"}, "syntax_gate": {"syntax.kind": "gate"}}
+    assert len(suite) == 7 and {"segmentation", "sharpness", "dropout"} <= arms.keys()
+    assert all(study.search.arms == {**arms, **syntax} for study in suite.values())
+    left_out = {name: study.search.left_out["syntax_gate"] for name, study in suite.items()}
+    assert left_out["alternatives_xtreme_r.udpos"].startswith(
+        "syntax.kind: needs dependency heads of the training texts"
+    )
+    assert left_out["alternatives_xtreme_r.xquad"].startswith("syntax.kind: only for tagging")
+
+
 def test_a_space_in_a_file_becomes_part_of_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text("perturbation.epsilon: [0.1, 0.2]\n")
     (tmp_path / "study.yaml").write_text("name: mine\nsearch: {space: space.yaml}\n")
