@@ -195,7 +195,8 @@ class Case:
 def mistakes(draw: st.DrawFn, content: bytes) -> bytes:
     """Content with a few mistakes: bytes cut out, put in, changed or repeated, lines joined or left out."""
     for _ in range(draw(st.integers(0, 3))):
-        start = draw(st.integers(0, len(content)))
+        begins = [0, *(i + 1 for i, byte in enumerate(content) if byte == ord("\n"))]  # lines may be put in and cut out
+        start = draw(st.sampled_from(begins) | st.integers(0, len(content)))
         end = min(len(content), start + draw(st.integers(0, 8)))
         put = draw(
             st.sampled_from(
