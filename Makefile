@@ -40,6 +40,7 @@ bench: setup
 chaos: setup
 	$(BIN)/python -m tests.chaos.seam --seed 1 --faults 1000 --kills 50
 	$(BIN)/python -m tests.chaos.cluster --seed 1
+	$(BIN)/python -m tests.chaos.autoscaler
 	$(BIN)/python -m tests.chaos.formats --seed 1 --cases 10000
 
 mutants: setup

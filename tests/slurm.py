@@ -25,6 +25,12 @@ MISSING = [name for name in NEEDED if not shutil.which(name, path=PATH)]
 NODES = {"one": "127.0.0.1", "two": "127.0.0.2"}
 """Nodes by name, and where each is reached."""
 
+URGENT = "urgent"
+"""The partition whose jobs take the nodes of all others, which are told so and queued again."""
+
+GRACE_SECONDS = 120
+"""Time that a preempted job has from the signal to its end."""
+
 
 class Slurm:
     """Started when it is made; `end` ends every process that has to do with its folder, and no other."""
@@ -46,7 +52,7 @@ class Slurm:
         for node in NODES:
             self._start("slurmd", "-D", "-f", str(self.configuration), "-N", node)
         try:
-            wait_for(lambda: self.asked("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(NODES), 60, "nodes")
+            wait_for(lambda: {*self.asked("sinfo", "-h", "-N", "-o", "%T").split()} == {"idle"}, 60, "nodes")
         except AssertionError as error:
             self.end()
             raise AssertionError(f"{error}\n{self.logs()}") from error
@@ -57,6 +63,7 @@ class Slurm:
 
     def _configure(self) -> None:
         user, controller, folder = getpass.getuser(), free_port(), self.folder
+        nodes = ",".join(NODES)
         lines = [
             "ClusterName=test",
             f"SlurmctldHost={socket.gethostname()}(127.0.0.1)",
@@ -86,7 +93,11 @@ class Slurm:
                 "CPUs=1 Gres=gpu:1 State=UNKNOWN"
                 for node, address in NODES.items()
             ),
-            f"PartitionName=all Nodes={','.join(NODES)} Default=YES MaxTime=INFINITE State=UP",
+            "PreemptType=preempt/partition_prio",
+            "PreemptMode=REQUEUE",
+            "SlurmctldParameters=preempt_send_user_signal",
+            f"PartitionName=all Nodes={nodes} Default=YES State=UP PriorityTier=1 GraceTime={GRACE_SECONDS}",
+            f"PartitionName={URGENT} Nodes={nodes} State=UP PriorityTier=2 PreemptMode=OFF",
         ]
         self.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "gres.conf").write_text(

@@ -25,6 +25,7 @@ from study.cli import commands as study_commands
 from study.execution.concurrency import GROWING, concurrency
 from study.question.config import ScalingConfig
 from tests.conftest import REPOSITORY
+from tests.kuberay import extract, problems
 from trainables.errors import UserError
 
 Cluster = dict[str, Any]
@@ -103,36 +104,58 @@ def kuberay() -> Cluster:
     return job
 
 
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every path of a document and what is there, with [] for the items of lists."""
-    yield path, value
-    if isinstance(value, dict):
-        for key, each in value.items():
-            yield from flat(each, f"{path}.{key}".lstrip("."))
-    elif isinstance(value, list):
-        for each in value:
-            yield from flat(each, f"{path}[]")
-
-
 def test_the_job_on_kubernetes_is_one_by_kuberays_schema() -> None:
-    schema = content("tests/data/rayjob.yaml")
-    types: dict[str, Any] = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
-    job = content("cluster/kuberay.yaml")
-    unknown = []
-    for path, value in flat(job):
-        if not path or path.startswith("metadata."):
-            continue
-        kind = schema["fields"].get(
-            path, schema["fields"].get(re.sub(r"(rayStartParams|limits|requests)\..*", r"\1.*", path))
-        )
-        fits = isinstance(value, types.get(kind, (int, str))) if isinstance(kind, str) else kind and value in kind
-        if not fits:
-            unknown.append((path, value, kind))
-    assert unknown == []
-    paths = {path for path, _ in flat(job)}
-    for required in schema["required"]:
-        above = required.rpartition(".")[0].removesuffix("[]")
-        assert required in paths or above not in paths, required
+    assert problems(content("tests/data/rayjob.yaml"), content("cluster/kuberay.yaml")) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "named"),
+    [
+        ("maxReplicas: 8", "maxReplica: 8", ["maxReplica", "maxReplicas"]),
+        ("maxReplicas: 8", "maxReplicas: eight", ["maxReplicas"]),
+        ("mode: token", "mode: tokens", ["mode"]),
+        ("restartPolicy: Never", "restartPolicies: Never", ["restartPolicies"] * 2),
+        ("operator: Equal", "operators: Equal", ["operators"] * 2),
+        ("- name: ray-worker", "- names: ray-worker", ["name", "names"]),
+    ],
+)
+def test_a_mistake_in_the_job_on_kubernetes_is_seen(right: str, wrong: str, named: list[str]) -> None:
+    job = yaml.safe_load(text("cluster/kuberay.yaml").replace(right, wrong))
+    found = problems(content("tests/data/rayjob.yaml"), job)
+    assert sorted(path.rpartition(".")[2] for path in found) == named
+
+
+def test_what_the_file_uses_is_taken_out_of_a_published_schema() -> None:
+    inner = {
+        "type": "object",
+        "required": ["size"],
+        "properties": {
+            "size": {"type": "integer"},
+            "mode": {"type": "string", "enum": ["a", "b"]},
+            "limits": {"type": "object", "additionalProperties": {"anyOf": [], "x-kubernetes-int-or-string": True}},
+            "unused": {"type": "string"},
+        },
+    }
+    names = {"apiVersion": {"type": "string"}, "spec": {"type": "array", "items": inner}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": names}}
+    published = {"spec": {"names": {"kind": "RayJob"}, "versions": [{"name": "v1", "schema": schema}]}}
+    job = {"apiVersion": "ray.io/v1", "spec": [{"size": 1}, {"mode": "a", "limits": {"example.com/gpu": "1"}}]}
+    found = extract(published, job)
+    assert found == {
+        "fields": {
+            "apiVersion": "string",
+            "spec": "array",
+            "spec[]": "object",
+            "spec[].limits": "object",
+            "spec[].limits.*": "integer or string",
+            "spec[].mode": ["a", "b"],
+            "spec[].size": "integer",
+        },
+        "required": ["spec[].size"],
+    }
+    assert problems(found, job) == ["spec[].size"]  # of the second
+    with pytest.raises(ValueError, match=r"no fields of a RayJob: spec\[\]\.sizes"):
+        extract(published, {"apiVersion": "ray.io/v1", "spec": [{"sizes": 1}]})
 
 
 def test_what_clusters_share_is_the_same_for_all_of_them() -> None:

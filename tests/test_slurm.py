@@ -1,4 +1,4 @@
-"""`study submit` for real: one study as one job on two nodes, whose time is up, which loses a node, and which ends."""
+"""`study submit` for real: one study as one job on two nodes, which is preempted, loses a node, and ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import yaml
 
 from study.record.lines import read_events, read_study
 from tests.conftest import REPOSITORY
-from tests.slurm import MISSING, Slurm
+from tests.slurm import MISSING, URGENT, Slurm
 from tests.study.execution.test_runner import study
 from tests.waiting import wait_for
 
@@ -33,15 +33,17 @@ STEPS, EVERY = 20, 2
 @pytest.fixture
 def slurm() -> Iterator[Slurm]:
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # sockets have short names only
-    slurm = Slurm(folder)
     try:
-        yield slurm
+        slurm = Slurm(folder)
+        try:
+            yield slurm
+        finally:
+            slurm.end()
     finally:
-        slurm.end()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_one_job_goes_on_after_its_time_limit_and_after_a_lost_node(slurm: Slurm, tmp_path: Path) -> None:
+def test_one_job_goes_on_after_a_preemption_and_after_a_lost_node(slurm: Slurm, tmp_path: Path) -> None:
     begun = time.monotonic()
 
     def say(words: str) -> None:
@@ -87,12 +89,14 @@ def test_one_job_goes_on_after_its_time_limit_and_after_a_lost_node(slurm: Slurm
         until(lambda: "run 1: study tiny" in log(), 120, "the job runs")
         until(lambda: events("report"), 300, "a trial reports")
         assert "2 trials at a time, each 1 worker of 1 CPU, 1 GPU" in log()
-        # As Slurm itself does before the time limit; when exactly depends on its own rounds of half a minute.
-        slurm.asked("scancel", "--batch", "--signal=USR1", "1")
-        until(lambda: "queued again" in log(), 240, "the time is up, and the job queues itself again")
+        # Slurm sends the signal that it sends before a time limit, and the job has its time of grace.
+        slurm.asked("sbatch", f"--partition={URGENT}", "--output=/dev/null", "--wrap=true")
+        until(lambda: "queued again" in log(), 240, "the job that is preempted queues itself again")
+        assert "Slurm takes the nodes for another job" in log()
         assert "the study has ended with status 130" in log()
         assert not events("finished")
-        until(lambda: "run 2: study tiny" in log(), 120, "the job runs again")
+        until(lambda: "run 2: study tiny" in log(), 120, "the other job has run, and this one runs again")
+        assert "JobState=COMPLETED" in slurm.asked("scontrol", "show", "job", "2")
         until(lambda: log().count("waiting for Ray") == 2, 300, "the study goes on")
         slurm.asked("scontrol", "update", "NodeName=two", "State=DOWN", "Reason=lost")
         until(lambda: job()["JobState"] == "PENDING", 90, "Slurm queues the job of the lost node again")

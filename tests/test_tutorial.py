@@ -114,6 +114,7 @@ def test_the_tutorial(folder: Path) -> None:
     assert (folder / "first_data" / "scores.parquet").is_file()
     assert re.search(r"\[\{'label': '\w+', 'score': ", output)
     assert "removed the checkpoints of the study first" in output
+    assert "study intents_suite.areas" in output and re.search(r"^areas +intents_areas ", output, re.MULTILINE)
     mine = read_study(folder / "studies" / "mine" / "ledger.jsonl")
     assert {number: trial.state for number, trial in mine.trials.items()} == {0: "COMPLETE", 1: "COMPLETE"}
     assert mine.trials[1].reports[-1].evaluation.primary.languages == ("en",)

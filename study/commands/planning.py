@@ -17,7 +17,8 @@ from study.commands.options import config_arguments, example, member_option, roo
 def describe(config: str, overrides: Sequence[str], member: str | None, root: Path) -> None:
     """Say in words what the study in CONFIG would do: what varies, what is held, who selects, what it takes.
 
-    Of a suite: its members, by what each is selected, what is claimed over all; --member has the rest of one.
+    Of a suite: its members, by what each is selected, what is claimed over all; --member has the rest of one, and paths
+    of one begin with suite.members.NAME.
     """
     from study.planning import describe, describe_suite
     from study.question import suites
@@ -100,14 +101,17 @@ def spaces(name: str | None) -> None:
 
 
 @click.command(epilog=example("study methods --combine"))
-@click.option("--combine", is_flag=True, help="Which of them go together, joined as adversarial+sam.")
+@click.option(
+    "--combine", is_flag=True, help="Which of them go together, joined as adversarial+sam, and why others do not."
+)
 def methods(combine: bool) -> None:
     """List the robust training methods."""
     from study.question import catalogue
     from study.views import layout
 
     if combine:
-        click.echo(layout.columns(catalogue.combinations()))
+        rows, notes = catalogue.combinations()
+        click.echo(f"{layout.columns(rows)}\n\n{layout.listed(notes, layout.width())}")
         return
     click.echo(layout.listed(catalogue.methods(), layout.width()))
 
@@ -171,7 +175,9 @@ def data(task: str, overrides: Sequence[str], rows: int, as_json: bool, write_ya
     if write_yaml is None and Path(task).is_dir() and task not in catalogue():
         raise click.UsageError(f"{task} is a folder: --write-yaml FILE.yaml proposes a task's file for it")
     if write_yaml is not None:
-        proposal.write(Path(task), write_yaml)
-        task = str(write_yaml)
+        source, left = proposal.write(Path(task), write_yaml)
+        task, overrides = str(write_yaml), [f"task.source_language={source}", *overrides]
+        if left:
+            click.echo(proposal.left_words(left), err=True)
     found = survey.survey(load_config(TrialConfig, None, [f"task.name={json.dumps(task)}", *overrides]), rows)
     click.echo(survey_words.document(found) if as_json else survey_words.words(found, layout.width()))

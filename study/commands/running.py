@@ -40,7 +40,8 @@ def run(
 
     A study that is finished already shows its result; one that was interrupted says how to go on. With --from the
     ended trials of another study of the same data and base settings are known to the sampler from the start. A CONFIG
-    with a key suite runs its members, which share workers; each is a study of its own, SUITE.MEMBER.
+    with a key suite runs its members, which share workers; each is a study of its own, SUITE.MEMBER. Paths of one
+    member begin with suite.members.NAME: suite.members.mewslix.trial.task.data_dir=FOLDER.
     """
     from study.question import catalogue, suites
     from study.question.config import SuiteConfig

@@ -8,6 +8,7 @@ from pathlib import Path
 import search_spaces
 from study.execution.concurrency import on_a_card
 from study.planning import needs, preflight
+from study.planning.survey_words import unscored
 from study.question import alignments, arms, encoders, literature, objectives
 from study.question.config import ProtocolConfig, ScalingConfig, StudyConfig
 from study.views.found import planned
@@ -21,6 +22,7 @@ from trainables.materials import weights
 from trainables.materials.materials import parsed_of
 from trainables.model import catalogue
 from trainables.tasks.definition import find
+from trainables.tasks.plan import Plan
 
 UNKNOWN = "?"
 """In the place of what is not known before something has run, or is here."""
@@ -81,6 +83,10 @@ def _data(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
     task, evaluation = config.trial.task, config.trial.evaluation
     targets = "all its other languages" if task.target_languages == "all" else ", ".join(task.target_languages)
     yield f"task {task.title}: trained on {task.source_language}, evaluated on {targets} (validation only)"
+    if lacking := Plan.of(task).shape.unscored:
+        yield unscored(lacking)
+    if not objectives.sources(config) & set(languages):
+        yield f"no test rows in {task.source_language}: confirm scores the targets alone, and has no transfer gap"
     if shared := find(task.name)[0].searched({normalize(task.source_language), *languages}):
         yield (
             f"candidates of the evaluated languages only: an evaluation of test encodes {shared:,}, and what is meant "

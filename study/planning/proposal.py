@@ -1,32 +1,29 @@
 """A task's file for a folder of data: what its files' names and rows seem to say, to be read over by a person.
 
-Files vote: the pattern that names most of them by split and language wins. Columns are told by their names, else by
-what is in them.
+Files vote: the pattern that names most of them by split and language wins, and those beside it that name others with
+the same columns, of which one may lack the language. Columns are told by their names, else by what is in them. What is
+written loads, and says which files it leaves out.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from study.planning.placing import SOURCE, SPLITS, Placed, place, said_of_files, splits_of
+from trainables.config import TaskConfig
 from trainables.errors import UserError
-from trainables.languages import normalize, table
 from trainables.tasks.formats.reading import Reading, sound
-from trainables.tasks.formats.registry import ENDINGS, Piece, ending_of, read_piece, recognise
+from trainables.tasks.formats.registry import Piece, read_piece, recognise
 from trainables.tasks.formats.source import Source
-
-SPLITS: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "testa"), "validation"),
-    **dict.fromkeys(("test", "testb"), "test"),
-}
-"""What files call a split -> which it is."""
+from trainables.tasks.plan import SPLITS as SPLIT_NAMES
+from trainables.tasks.plan import Plan
 
 LABELS = ("label", "gold_label", "category", "class", "sentiment", "intent", "relevance_label", "topic")
 TOKENS, TAGS = ("tokens", "words"), ("tags", "ner_tags", "pos_tags", "upos")
@@ -41,99 +38,105 @@ _LINES = 400
 _FILES = 60
 """Files whose rows are looked at."""
 
+MOST_NAMED = 8
+"""Files that a proposal leaves out and names."""
+
 
 def propose(folder: Path) -> dict[str, Any]:
     """The keys of a task's file. Raises `UserError` where files tell neither split nor language, or rows no task."""
-    pattern, named = _pattern(folder)
-    first = named.get(("train", "en")) or next(iter(named.values()))
-    shape, reading = _read_as(first)
-    files = sorted(named.values(), key=lambda path: path != first)[:_FILES]
-    rows = [row for path in files for _, row in islice(sound(read_piece(Piece(path), reading)), _ROWS)]
-    if not rows:
-        raise UserError(f"{first}: has no rows to tell a task by")
-    about = _columns(shape, rows, str(first))
-    said: dict[str, Any] = {"header": list(reading.header)} if reading.header else {}
-    said |= {"encoding": reading.encoding} if reading.encoding != "utf-8" else {}
-    return {"shape": about.pop("shape"), "files": pattern, **said, **about, **_splits(named)}
+    return _proposed(folder, place(folder, _kind))
 
 
-def write(folder: Path, target: Path) -> None:
-    """Write a task's file for a folder. Raises `UserError` where there is one already."""
+def write(folder: Path, target: Path) -> tuple[str, tuple[str, ...]]:
+    """Write a task's file for a folder: (the language that it trains on, files that it does not name).
+
+    Raises `UserError` where there is one already, and, nothing being left behind, where what the folder says would not
+    load.
+    """
     if not folder.is_dir():
         raise UserError(f"TASK: must be a folder where a task's file is to be proposed (got {folder})")
     if target.suffix not in (".yaml", ".yml"):
         raise UserError(f"--write-yaml: must end with .yaml (got {target})")
     if target.exists():
         raise UserError(f"--write-yaml: is there already, name another file (got {target})")
-    proposal, here = propose(folder), target.resolve().parent
+    placed = place(folder, _kind)
+    proposal, here = _proposed(folder, placed), target.resolve().parent
     within = folder.resolve().is_relative_to(here)
     base = (folder.resolve().relative_to(here) if within else folder.resolve()).as_posix()
-    proposal["files"] = proposal["files"] if base == "." else f"{base}/{proposal['files']}"
-    target.write_text(as_yaml(proposal, folder.resolve()), encoding="utf-8")
+    if base != ".":
+        files = proposal["files"]
+        proposal["files"] = f"{base}/{files}" if isinstance(files, str) else [f"{base}/{each}" for each in files]
+    target.write_text(as_yaml(proposal, folder.resolve(), placed), encoding="utf-8")
+    try:
+        plan = Plan.of(TaskConfig(name=str(target), source_language=placed.source))
+        there = [split for split in SPLIT_NAMES if plan.parts(split)]
+        for split in there:
+            plan.sources(split)
+        if there != ["train"]:
+            plan.require_targets()
+    except UserError as error:
+        target.unlink()
+        raise UserError(*(f"--write-yaml: what {folder} says does not load: {line}" for line in error.lines)) from None
+    return placed.source, placed.left
 
 
-def as_yaml(proposal: Mapping[str, Any], folder: Path) -> str:
+def as_yaml(proposal: Mapping[str, Any], folder: Path, placed: Placed) -> str:
     """The task's file."""
+    said = [f"Proposed from the files in {folder.name}: read it over, above all labels and their order."]
+    if placed.source != SOURCE:
+        said.append(f"Its training rows are in {placed.source}: task.source_language={placed.source}")
+    if "language" in proposal:
+        said.append(f"Files without a language in their names are taken for {SOURCE}.")
+    if placed.left:
+        said.append(left_words(placed.left))
     text = yaml.safe_dump(dict(proposal), sort_keys=False, allow_unicode=True, width=118)
-    return f"# Proposed from the files in {folder.name}: read it over, above all labels and their order.\n{text}"
+    return "".join(f"# {line}\n" for line in said) + text
 
 
-# Names of files
+def left_words(left: Sequence[str]) -> str:
+    """Which files a proposal does not name, in words."""
+    more = f" and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
+    return f"Not among its files: {', '.join(left[:MOST_NAMED])}{more}"
 
 
-def _pattern(folder: Path) -> tuple[str, dict[tuple[str, str], Path]]:
-    """The pattern that names most files, and those: (split as they call it, language) -> file."""
-    votes: dict[str, dict[tuple[str, str], Path]] = defaultdict(dict)
-    whole: dict[str, dict[tuple[str, str], Path]] = defaultdict(dict)
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder).as_posix()
-        if (
-            path.is_file()
-            and not relative.startswith(".")
-            and path.suffix not in (".md", ".yaml", ".yml", ".zip", ".py")
-        ):
-            for pattern, split, code in _candidates(relative, ending_of(path)):
-                (votes if "{split}" in pattern else whole)[pattern].setdefault((split, code), path)
-    votes = votes or whole
-    if not votes:
-        raise UserError(f"{folder}: no file has a language's code in its name")
-    pattern = max(votes, key=lambda each: (len(votes[each]), len({code for _, code in votes[each]}), -len(each)))
-    return pattern, votes[pattern]
+def _proposed(folder: Path, placed: Placed) -> dict[str, Any]:
+    paths = [file.path for file in placed.named.values()]
+    trained = [file.path for (split, code), file in placed.named.items() if _is_trained(split, code, placed)]
+    first = next(iter(trained), paths[0])
+    shape, reading = _read_as(first)
+    files = sorted(paths, key=lambda path: path != first)
+    rows = [row for path in files[:_FILES] for _, row in islice(sound(read_piece(Piece(path), reading)), _ROWS)]
+    if not rows:
+        raise UserError(f"{first}: has no rows to tell a task by")
+    about = _columns(shape, rows, str(first))
+    if "labels" in about and about["shape"] != "multiple_choice":
+        about["labels"] = _labels(about, files, reading)
+    said: dict[str, Any] = {"header": list(reading.header)} if reading.header else {}
+    said |= {"encoding": reading.encoding} if reading.encoding != "utf-8" else {}
+    return {"shape": about.pop("shape"), **said_of_files(folder, placed), **said, **about, **splits_of(placed)}
 
 
-def _candidates(relative: str, ending: str) -> Iterator[tuple[str, str, str]]:
-    """(pattern, split, language) in each way in which a path may have both; one without a split is a test file."""
-    words = re.split(r"([./]|_(?![A-Z])|-(?![A-Z]))", relative)
-    splits = {word for word in words if word.lower() in SPLITS}
-    spelt = {word for word in words if word not in splits and _is_language(word)}
-    for split in splits or {"test"}:
-        for language in spelt:
-            pieces = ["{split}" if w == split else "{language}" if w == language else w for w in words]
-            pattern = "".join(pieces)
-            if ending in ENDINGS:
-                pattern = f"{pattern[: pattern.rindex(ending)]}.*"
-            yield pattern, split, normalize(language)
+def _is_trained(split: str, code: str, placed: Placed) -> bool:
+    return SPLITS[split.lower()] == "train" and code == placed.source
 
 
-def _is_language(word: str) -> bool:
-    return (
-        re.fullmatch(r"[a-z]{2,3}([-_][A-Z][a-z]{3})?([-_][A-Z]{2})?", word) is not None and normalize(word) in table()
-    )
+def _labels(about: Mapping[str, Any], files: Sequence[Path], reading: Reading) -> list[str]:
+    """All that occur: a rare one that the first rows lack would be refused when the task is read."""
+    of_words = about["shape"] == "tagging"
+    column = about.get("columns", {}).get("tags" if of_words else "label", "tags" if of_words else "label")
+    given = (row.get(column) for path in files for _, row in sound(read_piece(Piece(path), reading)))
+    if of_words:
+        return _values(tag for tags in given if isinstance(tags, list) for tag in tags)
+    return _values(value for value in given if isinstance(value, str | int))
 
 
-def _splits(named: Mapping[tuple[str, str], Path]) -> dict[str, Any]:
-    """The `splits` of the task's file, where they are other than usual."""
-    called = {SPLITS[split.lower()]: split for split, _ in named}
-    parts: dict[str, Any] = {}
-    for split in ("train", "validation", "test"):
-        if split not in called:
-            parts[split] = []
-        elif called[split] != split:
-            parts[split] = [{"split": called[split], **({"languages": "source"} if split == "train" else {})}]
-    return {"splits": parts} if parts else {}
-
-
-# Rows
+def _kind(path: Path) -> tuple[str | None, tuple[str, ...]]:
+    """What a file is read as, and its columns; nothing where it has no sound row."""
+    shape, reading = _read_as(path)
+    try:
+        return shape, tuple(next(sound(read_piece(Piece(path), reading)))[1])
+    except (UserError, StopIteration):
+        return shape, ()
 
 
 def _read_as(path: Path) -> tuple[str | None, Reading]:

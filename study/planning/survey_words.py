@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from study.views import layout
@@ -34,6 +34,8 @@ def _head(survey: Survey) -> str:
     for split, parts in survey["files"].items():
         lines += [f"{split}: {_origin(part)}" for part in parts]
     lines += [f"{split}: no files; looked for {where}" for split, where in survey["absent"].items()]
+    if "test" in survey["rows"] and not survey["source_is_tested"]:
+        lines.append(f"test: no rows in {survey['source']}, which is not scored on it; its mean is that of the others")
     return "\n".join(lines)
 
 
@@ -99,8 +101,15 @@ def _labels(survey: Survey, room: int | None) -> str:
             fewer += [f"{code} ({split})"] if not all(counts.values()) else []
     rows = [["label", *sums], *([label, *(str(sums[split][label]) for split in sums)] for label in survey["labels"])]
     table, _, _ = layout.fit(rows, room)
-    note = f"without rows of some label: {', '.join(fewer)}" if fewer else "every language has rows of every label"
-    return f"{table}\n{note}"
+    notes = [f"without rows of some label: {', '.join(fewer)}" if fewer else "every language has rows of every label"]
+    if survey["unscored"]:
+        notes.append(unscored(survey["unscored"]))
+    return "\n".join([table, *notes])
+
+
+def unscored(labels: Sequence[str]) -> str:
+    """What becomes of labels that no training row can have."""
+    return f"unscored: {', '.join(labels)}, which no training row has"
 
 
 def _repeated(survey: Survey) -> str:

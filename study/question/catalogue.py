@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from study.question import arms, encoders
@@ -167,15 +168,39 @@ def _dose(name: str) -> str:
     return f"; dose: {name}{unit}" if name else ""
 
 
-def combinations() -> list[list[str]]:
-    """Which methods of the inputs go with what may stand around them: rows of cells, titles first."""
-    from trainables import perturbation
+def combinations() -> tuple[list[list[str]], Rows]:
+    """Which methods go with what may stand around one and with augmentations: rows of cells, titles first, and notes.
 
-    cells: dict[str, dict[str, str]] = {}
-    for method, around, combine in perturbation.combinations():
-        cells.setdefault(method, {})[around] = "yes" if combine else "–"
-    ways = list(next(iter(cells.values())))
-    return [["method", *(f"+{way}" for way in ways)], *([name, *row.values()] for name, row in cells.items())]
+    What stands around a method has rows too, of what else may stand there with it. Notes are by what is in the cells.
+    """
+    from trainables import augmentation, perturbation
+
+    rows: dict[str, list[str]] = {}
+    letters: dict[str, str] = {}
+    for method, _, why in perturbation.combinations():
+        rule = (why or "").partition(" (")[0]  # Without the names, which are the row's and the column's.
+        cell = f"– {letters.setdefault(rule, ascii_lowercase[len(letters)])}" if rule else "yes"
+        rows.setdefault(method, [method]).append(cell)
+    for method, row in rows.items():
+        row.append(_augmented(method))
+    titles = ["method", *(f"+{way.name}" for way in perturbation.around()), "augmentation"]
+    notes = [(letter, rule) for rule, letter in letters.items()]
+    notes += [
+        ("needed", f"copies are compared with their texts: by augmentation.method {', '.join(augmentation.METHODS)}"),
+        ("copies", "needed with perturbation.view.kind copies, else free"),
+        ("", "More than two go together where any two of them do; of two methods without a column none do."),
+    ]
+    return [titles, *rows.values()], notes
+
+
+def _augmented(method: str) -> str:
+    """Whether a method goes with augmentations: it does, but some cannot do without."""
+    from trainables.config import PerturbationConfig, ViewConfig
+    from trainables.perturbation import view_of
+
+    plain = PerturbationConfig(method=method)
+    asked = PerturbationConfig(method=method, view=ViewConfig(kind="copies"))
+    return "needed" if view_of(plain) == "copies" else "copies" if view_of(asked) == "copies" else "yes"
 
 
 def tasks() -> Rows:

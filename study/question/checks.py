@@ -38,6 +38,7 @@ def check(config: StudyConfig, languages: Sequence[str] | None = None, tested: S
     found += _search_problems(config, space)
     found += _pruner_problems(config)
     found += _metric_problems(config)
+    found += _twin_problems(config, tested)
     found += _scaling_problems(config.scaling)
     found += literature.problems(config)
     if found:
@@ -180,6 +181,14 @@ def _metric_problems(config: StudyConfig) -> Iterator[str]:
         if metric == "agreement" and _reads_source(reduction, config):
             rule = "agreement is with the source language, which has none of its own: reduce target languages"
             yield f"{of_reduction}: {rule} (got {reduction!r})"
+
+
+def _twin_problems(config: StudyConfig, tested: Sequence[str] | None) -> Iterator[str]:
+    """Answers that are to agree with those in the source language, where `confirm` would find none."""
+    source = objectives.sources(config)
+    if config.trial.evaluation.agreement and tested is not None and not source & set(tested):
+        rule = f"needs test rows in the source language, {config.trial.task.source_language}, which has none"
+        yield f"trial.evaluation.agreement: {rule} (got true)"
 
 
 def _reads_source(reduction: str, config: StudyConfig) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainables.config import Config, Positive, PositiveInt, TrialConfig
 from trainables.errors import NAME_PATTERN
@@ -195,8 +195,8 @@ class Published(Config):
     """What the report calls them."""
     where: str
     """Where they are from: paper, table, page."""
-    values: Annotated[dict[str, Annotated[float, Field(ge=0.0, le=100.0)]], Field(min_length=1)]
-    """Language -> score on test, in percent."""
+    values: dict[str, Annotated[float, Field(ge=0.0, le=100.0)]] = Field(default_factory=dict)
+    """Language -> score on test, in percent; none where only `average` is known."""
     task: str | None = None
     """Task of the catalogue; none: the study's (of a suite it must be named)."""
     encoder: str | None = None
@@ -207,12 +207,35 @@ class Published(Config):
     """Language trained on; none: the study's."""
     seeds: PositiveInt | None = None
     """Seeds that they are a mean over, where that is known."""
-    average: float | None = None
+    average: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
     """The mean as it was printed, the source counted; it stands beside no other set of languages."""
+    languages: tuple[str, ...] | None = None
+    """Languages that `average` is over, where there are no values of theirs."""
     confidence: str = ""
     """How surely the numbers are those of the source."""
     differs: tuple[str, ...] = ()
     """What is known to be otherwise than in this study, in words."""
+
+    @model_validator(mode="after")
+    def _values_or_an_average(self) -> Published:
+        if self.values and self.languages is not None:
+            raise ValueError(f"languages are those of values, where these are given (got {len(self.languages)} more)")
+        if not self.values and (self.average is None or not self.languages):
+            raise ValueError("give values by language, or an average and the languages that it is over (got neither)")
+        return self
+
+    @property
+    def mean_over(self) -> tuple[str, ...]:
+        """The languages of its mean."""
+        return tuple(self.values) or self.languages or ()
+
+    @property
+    def mean(self) -> float:
+        """Over these, in percent: of the values where they are known, since a printed one may be a slip."""
+        if self.values:
+            return sum(self.values.values()) / len(self.values)
+        assert self.average is not None, "one of both is given"
+        return self.average
 
 
 class StudyConfig(Config):
@@ -248,7 +271,8 @@ class MemberConfig(Config):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$")]
     """Its name within the suite; its study is called ``SUITE.MEMBER``."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Dotted path -> value, laid over what all members share: ``trial.task.name``, ``search.trials``, …"""
+    """Dotted path -> value, laid over what all members share: ``trial.task.name``, ``search.trials``, … As an argument:
+    ``suite.members.NAME.trial.task.name=xnli``, and so ``priority`` and ``at_once``."""
     priority: int = 0
     """Trials of a member with a higher one start first; among equals in the order of the list."""
     at_once: PositiveInt | None = None

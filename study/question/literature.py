@@ -55,8 +55,9 @@ def problems(config: StudyConfig) -> Iterator[str]:
         if isinstance(entry, Published):
             if differing := _differing(entry, config):
                 yield f"reference[{i}]: {entry.name} is of another {' and '.join(differing)} (got {_of(entry)})"
-            if max(entry.values.values()) <= 1:
-                yield f"reference[{i}].values: must be in percent, as tables print them (got none above 1)"
+            if max([entry.mean, *entry.values.values()]) <= 1:
+                which = "values" if entry.values else "average"
+                yield f"reference[{i}].{which}: must be in percent, as tables print them (got none above 1)"
         elif not _named(entry):
             yield _unknown(entry)
         elif not any(agrees(row, config) for row in _named(entry)):
@@ -98,7 +99,10 @@ def for_member(config: StudyConfig) -> StudyConfig:
 
 def words(config: StudyConfig) -> list[str]:
     """A line for each row that stands beside a study."""
-    return [f"{row.name}, {row.metric or 'primary metric'}: {row.where}" for row in of_study(config)]
+    return [
+        f"{row.name}, {row.metric or 'primary metric'}{'' if row.values else ', its mean alone'}: {row.where}"
+        for row in of_study(config)
+    ]
 
 
 def same_encoder(one: str, other: str) -> bool:

@@ -166,6 +166,11 @@ def members_of(name: str, available: Sequence[str], config: StudyConfig) -> tupl
     return tuple(sorted(set(chosen) & set(available)))
 
 
+def needs_source(name: str) -> bool:
+    """Whether a reduction has no value where the source language was not evaluated, whatever else was."""
+    return name in ("source", "transfer_gap", "mean_with_source")
+
+
 def membership(name: str, available: Sequence[str], config: StudyConfig) -> str | None:
     """Who is in the group of a reduction, in words, and of how many languages nobody knows; None for other reductions.
 

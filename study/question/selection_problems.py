@@ -128,6 +128,8 @@ def _is_floor(objective: Objective) -> bool:
 def _endpoint_problems(config: StudyConfig, tested: Sequence[str] | None) -> Iterator[str]:
     name = config.protocol.primary_endpoint
     problem = _reduction_problem(name, config, tested)
+    if objectives.needs_source(name) and tested is not None and not objectives.sources(config) & set(tested):
+        problem = f"needs test rows in the source language, {config.trial.task.source_language}, which has none"
     if name.startswith("cost:"):
         problem = "must be a reduction of scores"
     if problem:

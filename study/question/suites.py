@@ -14,11 +14,17 @@ from study.question import catalogue, literature
 from study.question.checks import check
 from study.question.config import MemberConfig, StudyConfig, SuiteConfig
 from trainables.errors import UserError, shown, suggestion
-from trainables.loading import anchored, apply_point, load_config, read_mapping, validate
+from trainables.loading import anchored, apply_point, load_config, parse_override, read_mapping, validate
 
 ENDPOINT, METRIC = "protocol.primary_endpoint", "protocol.primary_metric"
 SPACE = "search.space"
 REFERENCE = "reference"
+
+OF_MEMBER = "suite.members."
+"""How the path of an argument begins that is about one member: ``suite.members.NAME.trial.task.data_dir=FOLDER``."""
+
+HOW_IT_RUNS = ("priority", "at_once")
+"""What a member has beside the paths of its study."""
 
 NOT_A_MEMBERS = {
     "name": "a member's study is named SUITE.MEMBER",
@@ -34,13 +40,15 @@ def asked(source: str, overrides: Sequence[str] = ()) -> StudyConfig | SuiteConf
     """What a recipe's name or the path of a YAML file asks for, with ``a.b=value`` arguments laid over it.
 
     A file with a key ``suite`` is a suite: relative paths and search spaces in files of their own are resolved in what
-    its members override too. Raises `UserError` with every mistake that can be seen without its members.
+    its members override too. Of a suite an argument ``suite.members.NAME.a.b=value`` is about one member alone, over
+    what the file has for it. Raises `UserError` with every mistake that can be seen without its members.
     """
     path = catalogue.recipe_path(source)
     if not catalogue.is_suite(path):
         return catalogue.study_config(source, overrides)
-    config = load_config(SuiteConfig, path, overrides)
-    members = tuple(_resolved(member, path.resolve().parent) for member in config.suite.members)
+    for_one = [text for text in overrides if text.startswith(OF_MEMBER)]
+    config = load_config(SuiteConfig, path, [text for text in overrides if text not in for_one])
+    members = _laid_over([_resolved(member, path.resolve().parent) for member in config.suite.members], for_one)
     suite = config.suite.model_copy(update={"members": members})
     search = config.search.model_copy(update={"space": _space(config.search.space)})
     return config.model_copy(update={"suite": suite, "search": search})
@@ -51,6 +59,40 @@ def _resolved(member: MemberConfig, folder: Path) -> MemberConfig:
     if SPACE in values:
         values[SPACE] = _space(values[SPACE])
     return member.model_copy(update={"overrides": values})
+
+
+def _laid_over(members: list[MemberConfig], arguments: Sequence[str]) -> tuple[MemberConfig, ...]:
+    """The members with what arguments say of one of them. Raises `UserError` with every mistake."""
+    problems: list[str] = []
+    for text in arguments:
+        try:
+            path, value = parse_override(text)
+            name, _, own = path.removeprefix(OF_MEMBER).partition(".")
+            names = [member.name for member in members]
+            if name not in names:
+                near = suggestion(name, names) or f", known: {', '.join(names)}"
+                raise UserError(f"{path}: the suite has no such member{near} (got {name!r})")
+            if not own:
+                raise UserError(f"{path}: name a path of it, as {path}.trial.task.data_dir=… (got {shown(value)})")
+            at = names.index(name)
+            members[at] = _with_own(members[at], own, value)
+        except UserError as error:
+            problems += error.lines
+    if problems:
+        raise UserError(*problems)
+    return tuple(members)
+
+
+def _with_own(member: MemberConfig, path: str, value: Any) -> MemberConfig:
+    """A member with one thing of its own; the last that is said of a path counts."""
+    if path in HOW_IT_RUNS:
+        try:
+            return validate(MemberConfig, {**member.model_dump(mode="json"), path: value})
+        except UserError as error:
+            raise UserError(*(f"{OF_MEMBER}{member.name}.{line}" for line in error.lines)) from None
+    before = {key: given for key, given in member.overrides.items() if key != path}
+    mine = member.model_copy(update={"overrides": {path: value}})
+    return member.model_copy(update={"overrides": {**before, **_resolved(mine, Path.cwd()).overrides}})
 
 
 def _space(space: Any) -> Any:

@@ -9,7 +9,8 @@ suite_words  conclusions over many tasks, out of pooled gains and slopes
 tables     which ones the data allow; table: one description, three renderings; page: the HTML; files: what stands
            beside it; publishing: the command
 suite_page  the members of a suite side by side, with links to their own pages; pooling: what they say together;
-            pooled_doses: what their designs do; benchmark: tasks by score, languages by task
+            pooled_doses: what their designs do; slopes: which languages gain more; benchmark: tasks by score,
+            languages by task
 beside     ours beside what others have published
 figures    which ones the data allow: trial_figures, dose_figures, confirmation_figures, calibration_figures
 style      their look

@@ -1,11 +1,13 @@
 """Ours beside what others have published: by language, and the mean over the languages that both have.
 
 A published score has no interval here (papers print means), so that an interval of a difference is that of ours, over
-seeds, alone. A mean is over no other languages than both have: the mean that a paper prints is over its own.
+seeds, alone. A mean is over no other languages than both have: the mean that a paper prints is over its own. Where it
+prints nothing else, ours is over the same languages, or there is no difference.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -38,7 +40,8 @@ class Beside:
     configuration: str
     scores: pd.DataFrame
     """One row per language that both have, and MEAN over them: language, theirs, ours, low, high, difference,
-    difference_low, difference_high (fractions), seeds."""
+    difference_low, difference_high (fractions), seeds. Of a row that is an average alone there is MEAN alone, over its
+    own languages; ours is NaN where one of these is not scored here."""
     ours_alone: tuple[str, ...]
     """Languages that are not published."""
     theirs_alone: tuple[str, ...]
@@ -47,7 +50,12 @@ class Beside:
     @property
     def languages(self) -> int:
         """How many both have."""
-        return len(self.scores) - 1
+        return len(self.row.mean_over) - len(self.theirs_alone)
+
+    @property
+    def alike(self) -> bool:
+        """Whether ours has all languages of theirs, so that `mean` is over the whole of these."""
+        return not self.theirs_alone
 
     @property
     def mean(self) -> Mapping[str, float]:
@@ -78,22 +86,20 @@ def _configurations(source: Source) -> list[str]:
 def _beside(source: Source, row: Published, configuration: str) -> Beside | None:
     metric = row.metric or source.metric
     table = _seeds(source, metric, configuration)
-    theirs = {code: value / 100 for code, value in row.values.items()}
-    named = {code: str(ours) for code in theirs for ours in table.columns if str(ours) in objectives.spellings([code])}
+    spelled = {code: objectives.spellings([code]) for code in row.mean_over}
+    named = {code: str(ours) for code, known in spelled.items() for ours in table.columns if str(ours) in known}
     if not named or not len(table):
         return None
-    both = {ours: theirs[code] for code, ours in named.items()}
-    ours = table[list(both)]
-    rows = [_row(language, ours[language], value) for language, value in sorted(both.items())]
-    rows.append(_row(MEAN, ours.mean(axis=1), sum(both.values()) / len(both)))
-    return Beside(
-        row,
-        metric,
-        configuration,
-        pd.DataFrame(rows),
-        tuple(sorted(str(code) for code in table.columns if code not in both)),
-        tuple(sorted(code for code in theirs if code not in named)),
-    )
+    lacking = tuple(sorted(code for code in row.mean_over if code not in named))
+    ours = table[list(named.values())].mean(axis=1)
+    if row.values:
+        both = {mine: row.values[code] / 100 for code, mine in named.items()}
+        rows = [_row(language, table[language], value) for language, value in sorted(both.items())]
+        rows.append(_row(MEAN, ours, sum(both.values()) / len(both)))
+    else:
+        rows = [_row(MEAN, ours * math.nan if lacking else ours, row.mean / 100)]
+    ours_alone = tuple(sorted(str(code) for code in table.columns if code not in named.values()))
+    return Beside(row, metric, configuration, pd.DataFrame(rows), ours_alone, lacking)
 
 
 def _seeds(source: Source, metric: str, configuration: str) -> pd.DataFrame:
@@ -122,6 +128,9 @@ def _row(language: str, ours: pd.Series[float], theirs: float) -> dict[str, str 
 def sentences(found: Sequence[Beside]) -> Iterator[str]:
     """What each says of the mean over the languages that both have."""
     for each in found:
+        if not each.row.values and not each.alike:
+            yield _not_subtracted(each)
+            continue
         mean = each.mean
         ours, theirs = (f"{100 * mean[whose]:.1f}" for whose in ("ours", "theirs"))
         yield (
@@ -130,6 +139,14 @@ def sentences(found: Sequence[Beside]) -> Iterator[str]:
             f"(95 % interval {words.span(_interval(mean))}, of ours over {mean['seeds']:.0f} seeds alone; "
             f"{_seeds_words(each.row)})."
         )
+
+
+def _not_subtracted(each: Beside) -> str:
+    return (
+        f"{each.row.name}, {each.metric.replace('_', ' ')}: {each.row.mean:.1f} published as a mean over "
+        f"{len(each.row.mean_over)} languages, of which {each.configuration} has {each.languages}: not subtracted "
+        f"(not scored: {' '.join(each.theirs_alone)})."
+    )
 
 
 def _counted(each: Beside) -> str:
@@ -184,7 +201,8 @@ def _origin(each: Beside) -> str:
     row = each.row
     told = [f"{row.name}: {row.where}", _seeds_words(row), *([row.confidence] if row.confidence else []), *row.differs]
     if row.average is not None:
-        told.append(f"it prints a mean of {row.average:g} over its {len(row.values)} languages")
+        only = "" if row.values else " and no more: " + " ".join(row.mean_over)
+        told.append(f"it prints a mean of {row.average:g} over its {len(row.mean_over)} languages{only}")
     return "; ".join(told)
 
 
@@ -199,27 +217,34 @@ def table(source: Source, found: Sequence[Beside]) -> Table:
     """Every published score beside ours of each configuration."""
     configurations = list(dict.fromkeys(each.configuration for each in found))
     rows = []
-    for _, alike in groupby(found, lambda each: (each.row, list(each.scores["language"]))):  # of one mean
+    for _, alike in groupby(found, lambda each: (each.row, list(each.scores["language"]), each.theirs_alone)):
+        # All of these are of one mean.
         group = list(alike)
         published = group[0].row.name, group[0].metric.replace("_", " ")
         for language in group[0].scores["language"]:
             cells = {e.configuration: e.scores.set_index("language").loc[language].to_dict() for e in group}
             theirs = next(iter(cells.values()))["theirs"]
-            label = f"mean of {group[0].languages}" if language == MEAN else str(language)
+            label = _mean_of(group[0]) if language == MEAN else str(language)
             mine = [cell for name in configurations for cell in _cells(cells.get(name))]
             rows.append((*published, label, f"{100 * theirs:.1f}", *mine))
     origins = ". ".join(dict.fromkeys(map(_origin, found)))
     text = (
         f"Published scores beside ours, test, in percent; differences (ours − theirs) in points with the 95 % interval "
         f"of ours over seeds, since theirs has none. {origins}. Ours: {settings(source.config)}. What of this differs "
-        "from theirs is part of the difference. A mean is over the languages that both have. Exploratory."
+        "from theirs is part of the difference. A mean is over the languages that both have; where it is all that is "
+        "published, it is over its own, or nothing is subtracted, where one of these is not scored here. Exploratory."
     )
     titles = [title for name in configurations for title in (name, "ours − theirs", "95 %")]
     return Table("reference", text, ("published", "metric", "language", "theirs", *titles), tuple(rows), (0, 1, 2))
 
 
+def _mean_of(each: Beside) -> str:
+    own = not each.row.values and not each.alike
+    return f"mean of {len(each.row.mean_over)}, {each.languages} here" if own else f"mean of {each.languages}"
+
+
 def _cells(row: Mapping[str, float] | None) -> tuple[str, str, str]:
-    if row is None:
+    if row is None or math.isnan(row["ours"]):
         return "–", "–", "–"
     return f"{100 * row['ours']:.1f}", words.points(row["difference"]), words.span(_interval(row))
 
@@ -236,7 +261,8 @@ def suite_table(found: Mapping[str, Sequence[Beside]]) -> Table | None:
         return None
     origins = ". ".join(dict.fromkeys(_origin(each) for some in found.values() for each in some))
     text = (
-        "Published scores beside ours: means over the languages that both have, whose number is given; test, percent, "
+        "Published scores beside ours: means over the languages that both have, whose number is given (where a mean is "
+        "all that is published, over its own, or not at all); test, percent, "
         f"differences in points, 95 % intervals of ours over seeds, since theirs has none. {origins}. What differs in "
         "the protocols is in the members' reports, as are the languages. Nothing is averaged over tasks, which have "
         "different languages."
@@ -260,7 +286,7 @@ def frame(found: Sequence[Beside]) -> pd.DataFrame:
     parts = [
         each.scores.assign(
             published=each.row.name, metric=each.metric, configuration=each.configuration,
-            language=[*each.scores["language"][:-1], f"mean of {each.languages}"], where=each.row.where,
+            language=[*each.scores["language"][:-1], _mean_of(each)], where=each.row.where,
             confidence=each.row.confidence, their_seeds=each.row.seeds,
         )
         for each in found

@@ -9,10 +9,11 @@ import pandas as pd
 
 from study.analysis.differences import Difference
 from study.analysis.dose import Response
-from study.reporting import beside, page, pooled_doses
+from study.reporting import beside, page, pooled_doses, slopes
 from study.reporting.dose_figures import sampled
 from study.reporting.findings import ALL_UNIT, Findings
 from study.reporting.pooled_doses import Doses
+from study.reporting.pooling import Together
 from trainables.storage.files import replaced
 
 
@@ -34,16 +35,21 @@ def write_compared(all_findings: Sequence[Findings], folder: Path) -> None:
     _tabulate(compared_frames(all_findings), folder)
 
 
-def write_suite(found: Mapping[str, Findings], doses: Doses | None, folder: Path) -> None:
+def write_suite(found: Mapping[str, Findings], answers: Together, doses: Doses | None, folder: Path) -> None:
     """CSV files of the numbers of a suite's own tables, beside its page."""
-    _tabulate(suite_frames(found, doses), folder)
+    _tabulate(suite_frames(found, answers, doses), folder)
 
 
-def suite_frames(found: Mapping[str, Findings], doses: Doses | None) -> Iterator[tuple[str, pd.DataFrame]]:
-    """What is published of the members' tasks beside ours (members with none are not in it), and the design pooled."""
+def suite_frames(
+    found: Mapping[str, Findings], answers: Together, doses: Doses | None
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """What is published of the members' tasks beside ours (members with none are not in it), which languages gain more,
+    and the design pooled."""
     published = [beside.frame(each.published).assign(member=name) for name, each in found.items() if each.published]
     if published:
         yield "reference", pd.concat(published, ignore_index=True)
+    if answers.slopes:
+        yield "gain_slopes", slopes.frame(answers.slopes)
     if doses is not None:
         yield from pooled_doses.frames(doses)
 

@@ -13,19 +13,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from study.analysis import crossed, pooled
-from study.analysis.crossed import Covariate, Slope
 from study.analysis.frames import Reduction
 from study.analysis.pooled import Claim, Pooled
 from study.question.objectives import UnscoredError
-from study.reporting import dose_figures, suite_words, words
+from study.reporting import dose_figures, slopes, suite_words, words
 from study.reporting.findings import Findings
 from study.reporting.pooling import QUESTIONS, variants, with_facts
+from study.reporting.slopes import Both
 from study.reporting.table import Table
-
-FACTS: tuple[Covariate, ...] = (
-    "resource_class", "distance", "log_pretraining_size", "other_script", "fertility",
-)  # fmt: skip
-"""Facts that slopes are told of."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +31,8 @@ class Doses:
     points: tuple[tuple[float, Pooled, float], ...]
     """By rising dose: mean over members of a point's dose, its pooled gain, and Holm's p-value, over
     the points, of the gain on tasks like these."""
-    slopes: tuple[tuple[Slope, Slope], ...]
-    """Of each point, and of the gain per unit of dose where that is one, on each fact: as languages are, and at equal
-    baseline score."""
+    slopes: tuple[Both, ...]
+    """Of each point, and of the gain per unit of dose where that is one, on each fact."""
     units: tuple[str, ...]
     """What the doses are: ``achieved relative norm``, …"""
 
@@ -58,8 +52,8 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Doses | Non
     points = [(float(dose[g.configuration]), g, c.p_adjusted) for g, c in zip(gains, adjusted, strict=True)]
     points.sort(key=lambda point: (point[0], point[1].configuration))
     units = dose_figures.units(s for each in designed.values() if each.dosed for s in each.dosed.gains["series"])
-    slopes = _slopes(designed, trials, [g.configuration for _, g, _ in points], is_one_unit=len(units) == 1)
-    return Doses(name, tuple(points), tuple(slopes), units)
+    found_slopes = _slopes(designed, trials, [g.configuration for _, g, _ in points], is_one_unit=len(units) == 1)
+    return Doses(name, tuple(points), tuple(found_slopes), units)
 
 
 def _trials(findings: Findings) -> pd.DataFrame:
@@ -87,18 +81,15 @@ def _endpoint(member: str, rows: pd.DataFrame, reduction: Reduction) -> pd.DataF
 
 def _slopes(
     found: Mapping[str, Findings], trials: Mapping[str, pd.DataFrame], points: Sequence[str], is_one_unit: bool
-) -> Iterator[tuple[Slope, Slope]]:
+) -> Iterator[Both]:
     frames = []
     for member, rows in trials.items():
         targets = rows[rows["language"].isin(found[member].source.targets(rows["language"].unique()))]
         frames.append(with_facts(targets, found[member]).assign(task=member))
     cells = crossed.cells(pd.concat(frames, ignore_index=True), variants(found.values()))
     cells = crossed.per_dose(cells) if is_one_unit else cells
-    known = cells[list(FACTS)].notna().any()  # of a fact that nothing is known of, nothing is asked
-    for point in (*points, *([crossed.PER_DOSE] if crossed.PER_DOSE in set(cells["configuration"]) else [])):
-        for fact in filter(known.get, FACTS):
-            plain, adjusted = (crossed.slope(cells, point, fact, adjusted) for adjusted in (False, True))
-            yield plain, adjusted
+    per_dose = [crossed.PER_DOSE] if crossed.PER_DOSE in set(cells["configuration"]) else []
+    return slopes.find(cells, [*points, *per_dose])
 
 
 # In words
@@ -149,14 +140,6 @@ def tables(doses: Doses) -> Iterator[Table]:
         "another",
     )
     yield Table("pooled_doses", text, columns, points)
-    lines = tuple(
-        (
-            plain.configuration, crossed.COVARIATES[plain.covariate], f"{plain.languages} in {plain.tasks}",
-            words.points(plain.estimate), words.span(plain.interval), words.points(adjusted.estimate),
-            words.span(adjusted.interval),
-        )
-        for plain, adjusted in doses.slopes
-    )  # fmt: skip
     per_dose = (
         f"“{crossed.PER_DOSE}”: of the gain per unit of {doses.units[0]}, the interaction of dose and fact."
         if len(doses.units) == 1
@@ -168,8 +151,7 @@ def tables(doses: Doses) -> Iterator[Table]:
         f"languages in these tasks. {per_dose} Exploratory: validation, not corrected for their "
         "number; what goes together is no cause. – : too few languages, or too much alike."
     )
-    titles = ("point", "per", "languages in tasks", "slope", "95 %", "at equal baseline", "95 %")
-    yield Table("dose_slopes", text, titles, lines, (0, 1))
+    yield slopes.table("dose_slopes", text, "point", doses.slopes)
 
 
 def _tasks(gain: Pooled) -> str:
@@ -195,13 +177,4 @@ def frames(doses: Doses) -> Iterator[tuple[str, pd.DataFrame]]:
         for dose, g, p in doses.points
     ]  # fmt: skip
     yield "pooled_doses", pd.DataFrame(rows)
-    lines = [
-        {
-            "point": each.configuration, "fact": each.covariate, "adjusted": each.adjusted, "slope": each.estimate,
-            "low": each.interval.low, "high": each.interval.high, "p": each.p, "languages": each.languages,
-            "tasks": each.tasks, "dropped": " ".join(each.dropped),
-        }
-        for both in doses.slopes
-        for each in both
-    ]  # fmt: skip
-    yield "dose_slopes", pd.DataFrame(lines)
+    yield "dose_slopes", slopes.frame(doses.slopes)

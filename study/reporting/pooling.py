@@ -15,9 +15,11 @@ from study.analysis import crossed, pooled
 from study.analysis.frames import language_scores, reduce_seeds, seed_table
 from study.analysis.pooled import Claim, Pooled
 from study.question.objectives import UnscoredError
-from study.reporting import suite_words
+from study.reporting import slopes, suite_words
 from study.reporting.findings import Confirmed, Findings
+from study.reporting.slopes import Both
 from study.reporting.suite_words import CUT_FINE, DISTANT, LOW_RESOURCE, Question
+from study.reporting.table import Table
 
 HEADLINES = "The members' headlines over their strongest controls"
 """What is pooled: each member has a configuration of its own."""
@@ -36,6 +38,8 @@ class Together:
     """Topic and sentence, in the order in which they are to be read."""
     table: pd.DataFrame
     """One row per member: task, gain (points), seeds."""
+    slopes: tuple[Both, ...] = ()
+    """On every fact that is known, those that no question is about too."""
 
 
 def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
@@ -48,25 +52,25 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
     (gain,) = pooled.pool(frame)
     cells = _cells(confirmed)
     questions = {topic: each for topic, each in QUESTIONS.items() if cells[each.covariate].notna().any()}
-    slopes = {
+    asked = {
         (topic, kind): crossed.slope(cells, HEADLINES, question.covariate, adjusted, over_tasks)
         for topic, question in questions.items()
         for kind, adjusted, over_tasks in (("plain", False, False), ("adjusted", True, False), ("alike", False, True))
     }
     claims = [Claim("gain", gain.alike.estimate, gain.alike.interval, gain.alike.p)] if endpoint else []
-    claims += [Claim(t, s.estimate, s.interval, s.p) for (t, kind), s in slopes.items() if kind == "plain"]
+    claims += [Claim(t, s.estimate, s.interval, s.p) for (t, kind), s in asked.items() if kind == "plain"]
     holm = {claim.name: claim.p_adjusted for claim in pooled.adjust(claims)}
     said = [*suite_words.pooled(gain, holm.get("gain", float("nan"))), *suite_words.fall(name)]
     words = [("Gain", text) for text in said]
     if early := [m for m, f in confirmed.items() if f.source.looks and f.source.looks[-1]["verdict"] == "crossed"]:
         words.append(("Gain", suite_words.stopped_early(early)))
     for topic, question in questions.items():
-        plain, adjusted, alike = (slopes[topic, kind] for kind in ("plain", "adjusted", "alike"))
+        plain, adjusted, alike = (asked[topic, kind] for kind in ("plain", "adjusted", "alike"))
         said = suite_words.slope(question, plain, adjusted, alike, holm.get(topic, float("nan")))
         told = {text for _, text in words}
         words += [(topic.capitalize(), text) for text in said if text not in told]
     table = gain.tasks[["task", "gain", "seeds"]].assign(gain=100 * gain.tasks["gain"])
-    return Together(name, gain, tuple(words), table)
+    return Together(name, gain, tuple(words), table, tuple(slopes.find(cells, [HEADLINES])))
 
 
 def sides(findings: Findings, confirmed: Confirmed) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -119,6 +123,16 @@ def variants(found: Iterable[Findings]) -> dict[str, str]:
     """Regional variant -> the language that it counts in."""
     facts = [row for each in found for row in each.source.facts.itertuples()]
     return {str(row.language): str(row.variant_of) for row in facts if row.variant_of}
+
+
+def slope_table(answers: Together) -> Table:
+    """Which languages gain more, by fact."""
+    text = (
+        "Which languages gain more: slope of the gain in points per unit of a fact of the language, over languages and "
+        "tasks (REML, Kenward and Roger), as languages are and at equal baseline score; 95 % about new languages in "
+        "these tasks. What is claimed of them is said above, corrected; every other row is exploratory."
+    )
+    return slopes.table("gain_slopes", text, "gain", answers.slopes)
 
 
 def tables(answers: Together) -> Iterator[tuple[str, str]]:

@@ -51,7 +51,7 @@ def publish_suite(name: str, root: Path, out: Path | None = None) -> None:
     It is in `out`, or in the suite's own folder, and each member's in a folder below. Raises `UserError` where no
     member has anything to report; what others lack is said on the page.
     """
-    from study.reporting import files, findings, pooled_doses, suite_page, write
+    from study.reporting import files, findings, pooled_doses, pooling, suite_page, write
 
     suite = find(root, name)
     folder, found = out or suite.place.report, {}
@@ -65,9 +65,9 @@ def publish_suite(name: str, root: Path, out: Path | None = None) -> None:
     if not found:
         raise UserError(f"{name}: no member has anything to report")
     page = folder / "report.html"
-    doses = pooled_doses.together(found, suite.config.suite.endpoint)
-    files.replace_text(page, suite_page.written(suite, found, {m: f"{m}/report.html" for m in found}, doses))
-    files.write_suite(found, doses, folder)
+    answers, doses = (each.together(found, suite.config.suite.endpoint) for each in (pooling, pooled_doses))
+    files.replace_text(page, suite_page.written(suite, found, {m: f"{m}/report.html" for m in found}, answers, doses))
+    files.write_suite(found, answers, doses, folder)
     print(page)
     for member_name in found:
         _track(suite.members[member_name].place, folder / member_name)

@@ -12,14 +12,18 @@ from datetime import UTC, datetime
 from study.reporting import benchmark, beside, page, pooled_doses, pooling, tables
 from study.reporting.findings import Findings
 from study.reporting.pooled_doses import Doses
+from study.reporting.pooling import Together
 from study.suite.found import FoundSuite
 from study.views.values import selection_words
 
 EXPLORATORY = "No endpoint over all members was declared: the mean over target languages is shown, and nothing claimed."
 
 
-def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str, str], doses: Doses | None) -> str:
-    """The whole document; `links`: member -> its own page, relative to this one's; `doses`: the members' designs."""
+def written(
+    suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str, str], answers: Together, doses: Doses | None
+) -> str:
+    """The whole document; `links`: member -> its own page, relative to this one's; `answers` and `doses`: what is said
+    of all members, and of their designs."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     parts = [f"<h1>{html.escape(suite.name)}</h1>"]
     if suite.config.question:
@@ -27,7 +31,6 @@ def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str
     parts.append(f'<p class="meta">Report of {now}: {len(found)} of {len(suite.members)} members.</p>')
     parts.append(f"<nav>{''.join(_links(links))}</nav>")
     parts.append(page.facts(list(_footing(suite))))
-    answers = pooling.together(found, suite.config.suite.endpoint)
     if answers.words:
         parts.append("<h2>All members together</h2>")
         if suite.label:
@@ -35,7 +38,7 @@ def written(suite: FoundSuite, found: Mapping[str, Findings], links: Mapping[str
         if suite.config.suite.endpoint is None:
             parts.append(f"<p>{EXPLORATORY}</p>")
         parts += [f"<p><strong>{html.escape(topic)}.</strong> {html.escape(text)}</p>" for topic, text in answers.words]
-        parts.append(page.facts(list(pooling.tables(answers))))
+        parts += [page.facts(list(pooling.tables(answers))), pooling.slope_table(answers).html()]
     if doses is not None:
         parts.append("<h2>The design over all members</h2>")
         parts += [f"<p>{html.escape(text)}</p>" for text in pooled_doses.sentences(doses)]

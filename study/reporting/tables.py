@@ -89,7 +89,10 @@ def headline(source: Source, confirmed: Confirmed) -> Table:
 
 def scores(source: Source, confirmed: Confirmed) -> Table:
     """Every confirmed configuration: reductions as mean ± SD over seeds."""
-    reductions = [r for r in dict.fromkeys((*REDUCTIONS, source.endpoint)) if r in set(confirmed.scores["reduction"])]
+    there = {*confirmed.scores["reduction"]}
+    if len(source.summary):  # of results without a study nobody knows the source
+        there |= set(filter(objectives.needs_source, REDUCTIONS))
+    reductions = [r for r in dict.fromkeys((*REDUCTIONS, source.endpoint)) if r in there]
     cells = {(r["configuration"], r["reduction"]): r for r in confirmed.scores.to_dict("records")}
     names = list(dict.fromkeys(confirmed.scores["configuration"]))
     names.sort(key=lambda name: (name != confirmed.headline, not name.startswith("control"), name))
@@ -107,6 +110,8 @@ def scores(source: Source, confirmed: Confirmed) -> Table:
     text = (
         f"What was confirmed: test {source.claimed} in points, mean ± standard deviation over seeds. {caption(source)} "
         "Supervision: what the method uses beside the labels of the source language."
+        + " –: the source language has no test rows."
+        * (not there <= set(confirmed.scores["reduction"]))
     )
     titles = tuple(f"{SHORT.get(r, r)}{' (primary)' if r == source.endpoint else ''}" for r in reductions)
     return Table("scores", text, ("configuration", "what it is", "supervision", "seeds", *titles), rows, (0, 1, 2))

@@ -3,6 +3,8 @@
 Whatever is sent twice is there once: runs are found by their tags (`store`), and points carry the ledger's times.
 Trials that have ended before their run was begun become rows of MLflow's own file, where that can be done (`whole`);
 for all else `MlflowClient` is used, in batches, its own retries off, since a repeated request may create a run twice.
+A server gets several trials at once, the requests of each in their order (`together`). While there is more to be read,
+trials that have not ended yet are put off: most of them end a few lines on.
 MLflow can't take back a point: a run that holds one which the ledger no longer counts is deleted and written anew.
 """
 
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import yaml
@@ -29,6 +32,7 @@ from study.tracking.replicates import Aggregates, Replicates
 from study.tracking.runs import AGGREGATE, PARENT, PHASE, POINT, STATUS, STUDY, TRIAL, UUID, Point, milliseconds
 from study.tracking.server import public
 from study.tracking.store import Key, Run, Store
+from study.tracking.together import together
 from study.tracking.whole import Whole
 from trainables.scores import Split
 
@@ -73,6 +77,7 @@ class Mirror:
         self.uri = self.store.uri
         self._say = say
         self._said: set[str] = set()
+        self._saying = Lock()
         self._forget()
 
     def _forget(self) -> None:
@@ -82,6 +87,7 @@ class Mirror:
         self._tail = Tail(self.ledger)
         self._read = self.sent = 0
         self._pending: dict[int | None, None] = {}
+        self._put_off: dict[int | None, None] = {}
         self._due: dict[int, Replicates] = {}
         self._is_behind = False
         self._config: StudyConfig | None = None
@@ -97,7 +103,7 @@ class Mirror:
     def advance(self) -> bool:
         """Read and send the next chunk of events. False if there was none. Raises whatever MLflow raises."""
         if not self._pending and self.ledger.exists():
-            before = self._read
+            before, self._pending, self._put_off = self._read, self._put_off, {}
             for event in islice(self._tail.poll(), CHUNK):
                 self.record.apply(event)
                 self._read += 1
@@ -167,13 +173,20 @@ class Mirror:
         pending = [trials[number] for number in self._pending if number in trials]
         for trial in pending:
             self._views.note(trial, self._aggregates.of(trial.number) is not None)
+            if self._is_behind and not trial.ended:  # how it goes on, and whether its run agrees, is further down
+                del self._pending[trial.number]
+                self._put_off[trial.number] = None
+        pending = [trial for trial in pending if trial.number in self._pending]
         self._write_whole(pending)
-        for number in [n for n in self._pending if n is not None]:
-            if number in trials and not self._takes(f"trial {number}", partial(self._write_trial, trials[number])):
-                self._children[number] = _Trial("", {}, ended=True)
-            del self._pending[number]
+        together(self._send_trial, pending, self.store.threads)
         self._write_views()
         self._pending.clear()
+
+    def _send_trial(self, trial: TrialRecord) -> None:
+        """All requests of one trial, in their order; not of two at once of the same one."""
+        if not self._takes(f"trial {trial.number}", partial(self._write_trial, trial)):
+            self._children[trial.number] = _Trial("", {}, ended=True)
+        del self._pending[trial.number]
 
     def _takes(self, what: str, write: Callable[[bool], None]) -> bool:
         """Whether MLflow takes a run. One that it refuses is written anew once: what comes after it is not held up."""
@@ -192,9 +205,10 @@ class Mirror:
         return True
 
     def _say_once(self, kind: str, line: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
-            self._say(line)
+        with self._saying:
+            if kind not in self._said:
+                self._said.add(kind)
+                self._say(line)
 
     # The parent run
 
@@ -281,9 +295,10 @@ class Mirror:
         `_write_trial` finds them ended, as it does those that are there and agree.
         """
         assert self._parent is not None
-        there, wholes = {} if self._is_new else self.store.there(), []
-        for trial in trials:
-            if trial.number in self._children or not trial.ended or trial.finished is None:
+        new = [trial for trial in trials if trial.number not in self._children and trial.ended]
+        there, wholes = {} if self._is_new else self.store.there([trial.asked for trial in new]), []
+        for trial in new:
+            if trial.finished is None:
                 continue
             if trial.number not in there:
                 with suppress(Exception):  # whatever it is, `_write_trial` meets it too, and says so

@@ -6,19 +6,25 @@ to fail has created after all is deleted later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from study.tracking import database, whole
-from study.tracking.runs import STATUS, UUID, Point, milliseconds
+from study.tracking.runs import PARENT, STATUS, TRIAL, UUID, Point, milliseconds
 from study.tracking.server import artifact_folder, default_uri
 from study.tracking.whole import There, Whole
 
 LARGEST_BATCH, SMALLEST_BATCH = 1000, 50
 """Metric points a request: MLflow's limit, and what even a slow server takes within the time-out."""
+
+PAGE = 100
+"""Runs that a search brings at once, each with all that it holds."""
+
+THREADS = 4
+"""Requests at once to a server, which waits for its database in most of their time."""
 
 Key = tuple[str, str]
 """Tag and value by which a run is found among those of its study."""
@@ -44,6 +50,7 @@ class Store:
     def __init__(self, uri: str | None, root: Path, experiment: str) -> None:
         self.uri = uri or default_uri(root)
         self.root, self.name = root, experiment
+        self.by_server = self.uri.startswith(("http:", "https:", "databricks"))
         self._batch = LARGEST_BATCH
         self.forget()
 
@@ -63,6 +70,11 @@ class Store:
         return MlflowClient(self.uri)
 
     @property
+    def threads(self) -> int:
+        """How many may write runs at once."""
+        return THREADS if self.by_server else 1
+
+    @property
     def experiment(self) -> str:
         """Identifier of the experiment, which is created if need be."""
         if self._experiment_id is None:
@@ -73,8 +85,7 @@ class Store:
             if found is not None:
                 self._experiment_id = str(found.experiment_id)
             else:
-                by_server = self.uri.startswith(("http:", "https:", "databricks"))
-                folder = None if by_server else (artifact_folder(self.root) / self.name).as_uri()
+                folder = None if self.by_server else (artifact_folder(self.root) / self.name).as_uri()
                 self._experiment_id = str(self.client.create_experiment(self.name, artifact_location=folder))
         return self._experiment_id
 
@@ -124,9 +135,30 @@ class Store:
             self._unsure.discard(key)
         return run
 
-    def there(self) -> dict[int, There]:
-        """Runs that `write_whole` would leave alone, by trial's number, as far as that can be known at once."""
-        return whole.there(self.uri, self.uuid)
+    def there(self, begun: Sequence[float]) -> dict[int, There]:
+        """The runs of trials that were begun then (Unix seconds), by number, as far as they can be known at once."""
+        if self.uri.startswith("sqlite:"):
+            return whole.there(self.uri, self.uuid)
+        found: dict[int, There] = {}
+        if begun:
+            first, last = milliseconds(min(begun)), milliseconds(max(begun))
+            times = f"attributes.start_time >= {first} and attributes.start_time <= {last}"
+            for run in self._search(f"tags.`{UUID}` = '{self.uuid}' and {times}"):
+                if (number := run.data.tags.get(TRIAL)) is not None:
+                    info, parent = run.info, run.data.tags.get(PARENT)
+                    one = There(info.run_id, info.status, (info.start_time, info.end_time), parent)
+                    found[int(number)] = one if int(number) not in found else replace(one, id="", status="")
+        return found
+
+    def _search(self, query: str) -> Iterator[Any]:
+        """All runs of the experiment that a query finds, page by page: each has everything of its runs."""
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment], query, max_results=PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
 
     def write_whole(self, parent: Run, runs: Sequence[Whole]) -> dict[int, Run]:
         """Those of `runs` that could be written at once, by trial's number: none that was there, none to a server."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from hypothesis import HealthCheck, given, seed, settings
 
-from tests.trainables.tasks.formats.mistaken import check, files
+from tests.trainables.tasks.formats.mistaken import Case, check, files
 
 
 def main() -> None:
@@ -20,8 +19,8 @@ def main() -> None:
     @seed(arguments.seed)
     @settings(max_examples=arguments.cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(files())
-    def cases(case: tuple[str, bytes, bytes, Any]) -> None:
-        check(*case)
+    def cases(case: Case) -> None:
+        check(case)
 
     cases()
     print(f"{arguments.cases} files with mistakes: rows, or lines about them")

@@ -321,6 +321,15 @@ def test_lists_have_a_description_of_everything(name: str, capsys: Any) -> None:
     assert all(re.fullmatch(r"\S+ {2,}\S.{10,}", line) for line in lines)
 
 
+def test_what_combines_is_printed_with_reasons(capsys: Any) -> None:
+    assert study("methods", "--combine") == 0
+    table, notes = capsys.readouterr().out.split("\n\n")
+    assert re.search(r"^freelb +– a +– b +yes", table, re.MULTILINE) and re.search(
+        r"^sam +yes +yes +– d", table, re.MULTILINE
+    )
+    assert re.search(r"^a +rdrop needs a method that trains at one point$", notes, re.MULTILINE)
+
+
 def test_describe(tmp_path: Path, capsys: Any) -> None:
     assert study("describe", "quickstart", "--root", tmp_path) == 0
     text = capsys.readouterr().out

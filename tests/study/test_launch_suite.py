@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from study import launch_suite
 from study.execution import suite as executed
 from study.execution.members import Listener, Member, Members
 from study.execution.simulation import Simulated
+from study.execution.trials import Proposal
 from study.launch import Options
 from study.planning import preflight
 from study.question.config import StudyConfig, SuiteConfig
@@ -38,6 +39,8 @@ class Bench:
     """Study -> what forbids it to start."""
     killed_after: int | None = None
     """Trials after which the driver is killed."""
+    predict: Callable[[Member, Proposal], None] = lambda member, proposal: None
+    """What workers leave of a confirmed trial beside its scores."""
 
     @property
     def options(self) -> Options:
@@ -58,6 +61,8 @@ class Bench:
             for evaluation in SIMULATED.evaluations(proposal.trial):
                 scored = replace(evaluation, split=member.trials.final_split)
                 member.trials.report(proposal.number, proposal.attempt, scored)
+            if proposal.phase == "confirm":
+                self.predict(member, proposal)
             member.finish(proposal.number, None)
 
     def made_from(self, config: StudyConfig, splits: Sequence[str] = ()) -> dict[str, str]:
@@ -69,9 +74,9 @@ class Bench:
         return (self.root / f"many.{member}" / "ledger.jsonl").read_bytes()
 
 
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    bench = Bench(tmp_path / "studies")
+def simulated(root: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A root under which suites run, from now on, as the bench says."""
+    bench = Bench(root)
     monkeypatch.setattr(executed, "execute", bench.execute)
     monkeypatch.setattr(executed, "made_from", bench.made_from)
     monkeypatch.setattr("study.execution.confirm.made_from", bench.made_from)
@@ -81,6 +86,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(preflight, "shared_problems", lambda *_: [])
     monkeypatch.setattr(preflight, "disk", lambda *_: None)
     return bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return simulated(tmp_path / "studies", monkeypatch)
 
 
 def suite(trials: int = 4, **more: Any) -> SuiteConfig:

@@ -59,6 +59,7 @@ __all__ = [
     "around",
     "combinations",
     "create",
+    "refusal",
     "supervision",
     "view_of",
     "with_inputs",
@@ -119,11 +120,32 @@ def around() -> list[type[RDrop] | type[Bregman] | type[MovedWeights]]:
     return [RDrop, Bregman, *WEIGHTS.values()]
 
 
-def combinations() -> Iterator[tuple[str, str, bool]]:
-    """Of every method and everything that may stand around one: both names, and whether they combine."""
-    for name, method in METHODS.items():
-        for way in around():
-            yield name, way.name, issubclass(method, NEEDS.get(way.name, (Perturbation, ""))[0])
+def combinations() -> Iterator[tuple[str, str, str | None]]:
+    """Of every method, and everything that may stand around one, with each of the latter: both names, and `refusal`."""
+    ways = [way.name for way in around()]
+    for name in (*METHODS, *ways):
+        for way in ways:
+            yield name, way, refusal(f"{name}+{way}")
+
+
+def refusal(name: str) -> str | None:
+    """Why what is joined in the name of a method does not combine; None if it does.
+
+    Raises `UserError` for an unknown name. All conflicts are between two: three combine if any two of them do.
+    """
+    names, ways = name.split("+"), [way.name for way in around()]
+    inputs = [each for each in names if each not in ways]
+    methods = [_find(each, name) for each in inputs] or [none.Clean]
+    of_the_weights = [each for each in names if each in WEIGHTS]
+    alike = [[each for each in names if each == way] for way in NEEDS]
+    kinds = ((inputs, "of the inputs"), (of_the_weights, "of the weights"), *((found, "of a kind") for found in alike))
+    for found, what in kinds:
+        if len(found) > 1:
+            return f"at most one method {what} ({', '.join(found)})"
+    for way, (base, words) in NEEDS.items():
+        if way in names and not issubclass(methods[0], base):
+            return f"{way} needs a method that {words}"
+    return None
 
 
 NEEDS: dict[str, tuple[type[Perturbation], str]] = {
@@ -144,26 +166,15 @@ class Parts:
 
     @classmethod
     def of(cls, name: str) -> Parts:
-        names = name.split("+")
-        ways = [each for each in names if each in WEIGHTS]
-        masks, outputs = ([each for each in names if each == way.name] for way in (RDrop, Bregman))
-        inputs = [each for each in names if each not in (*ways, *masks, *outputs)]
-        methods = [_find(each, name) for each in inputs] or [none.Clean]
-        kinds = ((inputs, "of the inputs"), (ways, "of the weights"), (masks, "of a kind"), (outputs, "of a kind"))
-        for found, what in kinds:
-            if len(found) > 1:
-                raise UserError(_refusal(name, f"at most one method {what} ({', '.join(found)})"))
-        for each in (*masks, *outputs):
-            base, words = NEEDS[each]
-            if not issubclass(methods[0], base):
-                raise UserError(_refusal(name, f"{each} needs a method that {words}"))
+        if (why := refusal(name)) is not None:
+            raise UserError(f"perturbation.method: does not combine, {why} (got {shown(name)})")
+        names, ways = name.split("+"), [way.name for way in around()]
         return cls(
-            methods[0], RDrop if masks else None, Bregman if outputs else None, WEIGHTS[ways[0]] if ways else None
+            next((_find(each, name) for each in names if each not in ways), none.Clean),
+            RDrop if RDrop.name in names else None,
+            Bregman if Bregman.name in names else None,
+            next((WEIGHTS[each] for each in names if each in WEIGHTS), None),
         )
-
-
-def _refusal(name: str, why: str) -> str:
-    return f"perturbation.method: does not combine, {why} (got {shown(name)})"
 
 
 def _find(name: str, whole: str) -> type[Perturbation]:

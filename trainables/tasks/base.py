@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,8 @@ class TaskShape(ABC):
     """Column of texts -> that of the dependency heads of their words, of shapes that syntax can serve."""
     columns: tuple[str, ...]
     """Columns that it reads of a file, which `TaskDefinition.columns` may give other names."""
+    unscored: tuple[str, ...] = ()
+    """Labels that no training row has, and that count in no score; see `without`."""
     options: tuple[str, ...] = ()
     """Settings that it takes from `TaskDefinition.options`."""
     auto_class: str
@@ -97,6 +99,13 @@ class TaskShape(ABC):
             theirs, ours = (f"{type(s).__name__} of {' and '.join(s.text_columns)}" for s in (other, self))
             raise ValueError(f"task: must be of this task's shape, {ours} (got {theirs})")
         return lambda row: row
+
+    def without(self, labels: Sequence[str]) -> Self:
+        """This shape where no training row has some of its labels, which cannot be learned.
+
+        Raises ValueError, as ``key: rule``, for a shape that would count each of their rows as a mistake.
+        """
+        return self
 
     def check_languages(self, codes: Sequence[str]) -> None:  # noqa: B027 - most shapes score any language
         """Raise `UserError` where evaluated languages cannot be scored as the options say."""

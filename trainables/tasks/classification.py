@@ -9,7 +9,7 @@ such a pair of languages is named ``de.sw`` (first text German).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,9 @@ class Classification(TaskShape):
         super().adoption(other, names)
         numbers = renumbered(self.labels, other.labels, names)
         return lambda row: {**row, "label": numbers[row["label"]]}
+
+    def without(self, labels: Sequence[str]) -> Self:
+        raise ValueError(f"labels: no training row can be {' or '.join(map(repr, labels))}, which evaluated rows are")
 
     def assemble(self, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Sequence[Row]]:
         return _cross(rows) if self.crossed else rows

@@ -56,12 +56,31 @@ class Plan:
         for split in SPLITS:
             for part in plan.parts(split):
                 plan.adoption(split, part)
+        _ = plan.shape  # which is refused where the training rows cannot teach it
         return plan
 
     @cached_property
     def shape(self) -> TaskShape:
-        """The task's shape."""
-        return shape_of(self.definition)
+        """The task's shape, without what its training rows cannot teach. Raises `UserError` where it needs that."""
+        whole, lacking = shape_of(self.definition), self._lacking()
+        try:
+            return whole.without(lacking) if lacking else whole
+        except ValueError as error:
+            raise UserError(f"task.name: {self.definition.name}: splits.train.{error}") from None
+
+    def _lacking(self) -> tuple[str, ...]:
+        """Labels that the training rows cannot have, since they are another task's, which has none such."""
+        known = self.definition.codes
+        parts = [p for p in self.parts("train") if p.task or not known or self._given_source in known]
+        if any(part.task is None for part in parts):
+            return ()
+        taught = {part.labels.get(each, each) for part in parts if part.task for each in catalogue()[part.task].labels}
+        return tuple(label for label in self.definition.labels if parts and label not in taught)
+
+    @property
+    def _given_source(self) -> str:
+        """Code of the source language, without a look at the data."""
+        return normalize(self.config.source_language)
 
     @cached_property
     def source(self) -> str:
@@ -93,14 +112,14 @@ class Plan:
         """What a split is made of."""
         splits = self.definition.splits
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
-        source = normalize(self.config.source_language)
-        return tuple(part for part in parts if not part.when_source or source in part.when_source)
+        return tuple(part for part in parts if not part.when_source or self._given_source in part.when_source)
 
     def adoption(self, split: Split, part: Part) -> Callable[[Row], Row]:
         """What makes a part's rows rows of this task. Raises `UserError` where they cannot be."""
-        other = shape_of(catalogue()[part.task]) if part.task else self.shape
+        ours = shape_of(self.definition)
+        other = shape_of(catalogue()[part.task]) if part.task else ours
         try:
-            return self.shape.adoption(other, part.labels)
+            return ours.adoption(other, part.labels)
         except ValueError as error:
             where = f"{self.definition.name}: splits.{split}[{self.parts(split).index(part)}]"
             raise UserError(f"task.name: {where}.{error}") from None
@@ -146,14 +165,19 @@ class Plan:
         return list(islice((row for part in parts for row in self._rows(part, split, self.source)), most))
 
     def sources(self, split: Split) -> dict[str, list[Part]]:
-        """Language -> the parts that have its rows. Raises `UserError` where a language that is needed has none."""
+        """Language -> the parts that have its rows. Raises `UserError` where a language that is needed has none.
+
+        The source need not have test rows where others do: then it is not scored on test.
+        """
         if not self.parts(split):
             raise UserError(f"task.name: {self.definition.name} has no {split} split (got {self.config.name!r})")
         there = [(part, self.store(part.task).languages(part.split)) for part in self.parts(split)]
         available = sorted({code for _, codes in there for code in codes})
-        wanted, needed = self._languages(split, available)
+        wanted, named = self._languages(split, available)
         sources = self._of_languages(there, wanted)
-        missing = [code for code in needed if code not in sources]
+        is_of_source = any(part.languages != "targets" for part in self.parts(split))
+        needs_source = is_of_source and not (split == "test" and sources)
+        missing = [code for code in ([self.source] * needs_source + named) if code not in sources]
         if missing:
             raise UserError(self._missing(split, missing[0], available))
         if split != "train":
@@ -191,13 +215,12 @@ class Plan:
             )
 
     def _languages(self, split: Split, available: Sequence[str]) -> tuple[set[str], list[str]]:
-        """(languages to read, those of them without which the split is of no use: the source, and what is named)."""
-        needed = [] if all(part.languages == "targets" for part in self.parts(split)) else [self.source]
+        """(languages to read, those of them that are asked for by their names)."""
         if split == "train":
-            return {self.source}, needed
+            return {self.source}, []
         targets = self.config.target_languages
         if targets == "all":
-            return {self.source, *(self.definition.codes or available)}, needed
+            return {self.source, *(self.definition.codes or available)}, []
         named = [self.code_of(name) for name in targets if not name.startswith(_GROUP)]
         members = [
             code
@@ -206,8 +229,8 @@ class Plan:
             for code in group(name[len(_GROUP) :], available, own=self.config.own, source=self.source)
         ]
         untested = self.definition.without_validation if split == "validation" else ()
-        if any(part.languages != "source" for part in self.parts(split)):
-            needed += [code for code in named if not self.definition.named(code, untested)]
+        has_targets = any(part.languages != "source" for part in self.parts(split))
+        needed = [code for code in named if not self.definition.named(code, untested)] if has_targets else []
         return {self.source, *named, *members}, needed
 
     def _missing(self, split: Split, code: str, available: Sequence[str]) -> str:

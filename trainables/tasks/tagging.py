@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,8 @@ class Tagging(TaskShape):
         if score not in SCORES:
             raise UserError(f"options.score: must be {' or '.join(SCORES)} (got {shown(score)})")
         self.metrics = SCORES[score]
+        self._unscored: frozenset[int] = frozenset()
+        """Numbers of the tags that count as ``O`` in chunks, and whose words are in no token accuracy."""
 
     def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
         name = columns.get("tokens", "tokens")
@@ -71,6 +74,14 @@ class Tagging(TaskShape):
         super().adoption(other, names)
         numbers = renumbered(self.labels, other.labels, names)
         return lambda row: {**row, "tags": [numbers[tag] for tag in row["tags"]]}
+
+    def without(self, labels: Sequence[str]) -> Self:
+        """Leaves words and chunks of a type unscored if none of its tags can be learned."""
+        learned = {after_hyphen(tag) for tag in self.labels if tag not in labels}
+        made = copy(self)
+        made.unscored = tuple(tag for tag in self.labels if after_hyphen(tag) not in learned)
+        made._unscored = frozenset(map(self.labels.index, made.unscored))
+        return made
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
         ids, special, labels = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)], [np.zeros(0, np.int64)]
@@ -152,8 +163,9 @@ class Tagging(TaskShape):
         self, rows: Sequence[Row], encoded: Encoded, predictions: Sequence[Any], language: str
     ) -> dict[str, tuple[float, int]]:
         gold, found = self._tags(rows, encoded, predictions)
-        right = sum(a == b for g, f in zip(gold, found.values(), strict=True) for a, b in zip(g, f, strict=True))
-        values = {"token_accuracy": right / sum(map(len, gold))}
+        scored = [(a, b) for g, f in zip(gold, found.values(), strict=True) for a, b in zip(g, f, strict=True)
+                  if a not in self._unscored]  # fmt: skip
+        values = {"token_accuracy": sum(a == b for a, b in scored) / max(1, len(scored))}
         values["f1"] = sum(self._counts(gold, found, "f1"), ChunkCounts()).f1
         if "chunk_precision" in self.metrics:
             values["chunk_precision"] = sum(self._counts(gold, found, "chunk_precision"), ChunkCounts()).precision
@@ -183,7 +195,7 @@ class Tagging(TaskShape):
         return count_chunks([self._names(g) for g in gold], [self._names(f) for f in found.values()], type_of)
 
     def _names(self, tags: Sequence[int]) -> list[str]:
-        return [self.labels[tag] for tag in tags]
+        return ["O" if tag in self._unscored else self.labels[tag] for tag in tags]
 
 
 _Item = tuple[int, bytes, bytes, npt.NDArray[np.int64], Sequence[int | None]]

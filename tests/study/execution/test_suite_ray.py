@@ -1,4 +1,4 @@
-"""The shipped suite on a real local Ray: run, killed, resumed, confirmed, shown; a ledger for each member."""
+"""The shipped suite on a real local Ray: run, killed, resumed, confirmed, reported; a ledger for each member."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from study.cli import commands, execute
 from study.record.lines import read_study
 from study.record.record import StudyRecord
 from tests.study.execution.test_runner import assert_consistent, command, family, finished
@@ -44,7 +45,9 @@ def tracked(root: Path, study: str) -> int:
     return sum("study.trial" in run.data.tags for run in client.search_runs([experiment.experiment_id]))
 
 
-def test_a_suite_is_run_killed_resumed_confirmed_and_shown(tmp_path: Path) -> None:
+def test_a_suite_is_run_killed_resumed_confirmed_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "studies"
     place = ["--root", str(root)]
     with command("run", "intents_suite", *SMALL, *place, "--plain") as process:
@@ -82,9 +85,15 @@ def test_a_suite_is_run_killed_resumed_confirmed_and_shown(tmp_path: Path) -> No
         assert (root / f"intents_suite.{name}" / "results.parquet").exists()
         assert tracked(root, f"intents_suite.{name}") == len(record.trials)
 
-    status, output = finished("show", "intents_suite", *place)
-    assert status == 0
+    assert execute(commands, "study", ["show", "intents_suite", *place]) == 0
+    output = capsys.readouterr().out
     assert "finished, 2 members: 2 finished" in output
     assert "Confirmed on the test split" in output
-    shown = json.loads(finished("show", "intents_suite", "--member", "areas", "--json", *place)[1])
-    assert shown["config"]["trial"]["task"]["name"] == "intents_areas"
+    assert execute(commands, "study", ["show", "intents_suite", "--member", "areas", "--json", *place]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["trial"]["task"]["name"] == "intents_areas"
+
+    assert execute(commands, "study", ["report", "intents_suite", *place]) == 0
+    page = Path(capsys.readouterr().out.strip())
+    text = page.read_text(encoding="utf-8")
+    assert "All members together" in text and "Missing" not in text
+    assert {link.parent.name for link in page.parent.glob("*/report.html")} == {"intents", "areas"}

@@ -204,3 +204,28 @@ def test_a_metric_that_the_evaluation_does_not_have_is_one_line() -> None:
     for metric in ("noise_accuracy_character_0.2", "noise_accuracy_character_area", "calibration_eror", "accuracies"):
         (line,) = lines(metric)
         assert line.startswith("protocol.primary_metric: is not measured by trial.evaluation"), line
+
+
+def test_a_source_without_test_rows_is_said_and_only_what_needs_them_is_refused(tmp_path: Path) -> None:
+    for name in ("train.en", "validation.en", "test.sw", "test.yo", "test.zu"):
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "x", "label": "a"}\n{"text": "y", "label": "b"}\n')
+    (tmp_path / "own.yaml").write_text('{"shape": "classification", "labels": ["a", "b"]}')
+
+    def study(**changes: Any) -> StudyConfig:
+        trial = {"task": {"name": str(tmp_path / "own.yaml")}, "evaluation": changes.pop("evaluation", {})}
+        return validate(StudyConfig, {"name": "x", "trial": trial, **changes})
+
+    assert preflight.tested(study()) == ("sw", "yo", "zu")
+    words = describe.words(study(), tmp_path)
+    assert "no test rows in en: confirm scores the targets alone, and has no transfer gap" in words
+    why = "needs test rows in the source language, en, which has none"
+    for endpoint in ("source", "transfer_gap", "mean_with_source"):
+        with pytest.raises(UserError) as caught:
+            preflight.tested(study(protocol={"primary_endpoint": endpoint}))
+        assert caught.value.lines == [f"protocol.primary_endpoint: {why} (got {endpoint!r})"]
+    with pytest.raises(UserError) as caught:
+        preflight.tested(study(evaluation={"agreement": True}))
+    assert caught.value.lines == [f"trial.evaluation.agreement: {why} (got true)"]
+    (tmp_path / "test.en.jsonl").write_text('{"text": "x", "label": "a"}\n')
+    assert preflight.tested(study(protocol={"primary_endpoint": "transfer_gap"})) == ("en", "sw", "yo", "zu")
+    assert "no test rows" not in describe.words(study(), tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from study.planning import proposal
 from trainables.config import TaskConfig
 from trainables.errors import UserError
+from trainables.tasks.plan import SPLITS, Plan
 from trainables.tasks.task import load_task
 
 SENTENCES = "EU B-ORG\nrejects O\n\nLondon B-LOC\n\n"
@@ -98,3 +100,55 @@ def test_the_proposed_task_loads(tmp_path: Path) -> None:
 def test_what_says_nothing_is_refused(names: list[str], content: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=words):
         proposal.propose(tree(tmp_path, *names, content=content))
+
+
+TABLE, DEV = "text\tlabel\na b\tyes\nc d\tno\n", {"validation": [{"split": "dev"}]}
+
+
+@pytest.mark.parametrize(
+    ("names", "proposed", "left"),
+    [
+        (["train.tsv", "dev.tsv", "test.tsv", "sw/test.tsv"], {"language": "en", "splits": DEV}, []),
+        (["train.tsv", "dev.tsv", "test.sw.tsv", "test.yo.tsv"],
+         {"files": ["{split}.{language}.*", "{split}.tsv"], "language": "en", "splits": DEV}, []),
+        (["multinli.train.en.tsv", "en.dev", "sw.dev", "sw.test"], {"splits": DEV}, []),
+        (["train.sw.tsv", "test.sw.tsv", "test.yo.tsv"], {"splits": {"validation": []}}, []),
+        (["train.en.tsv", "dev.sw.tsv"],
+         {"splits": {"validation": [{"split": "dev", "languages": "targets"}], "test": []}}, []),
+        (["train.en.tsv", "dev.en.tsv", "test.en.tsv"], {"languages": ["en"]}, []),
+        (["train.en.tsv", "dev.en.tsv", "validation.sw.tsv"],
+         {"splits": {"validation": [{"split": "dev"}, {"split": "validation"}], "test": []}}, []),
+        (["en/train.tsv", "en/test.tsv", "sw/test.tsv", "notes/test.tsv"], {"languages": ["en", "sw"]},
+         ["notes/test.tsv"]),
+        (["en/train.tsv", "en/test.tsv", "sw/test.tsv", "test.tsv", "all.tsv"], {"files": "{language}/{split}.*"},
+         ["all.tsv", "test.tsv"]),
+        (["train.en.tsv.gz", "test.sw.tsv.gz", "dev.tsv.gz"], {"language": "en"}, []),
+    ],
+)  # fmt: skip
+def test_what_is_written_loads_and_says_what_it_leaves_out(
+    names: list[str], proposed: dict[str, Any], left: list[str], tmp_path: Path
+) -> None:
+    folder = tree(tmp_path / "data", *names, content=TABLE)
+    for path in (path for path in folder.rglob("*.gz")):
+        path.write_bytes(gzip.compress(TABLE.encode()))
+    source, told = proposal.write(folder, tmp_path / "own.yaml")
+    text = (tmp_path / "own.yaml").read_text()
+    said = yaml.safe_load(text)
+    assert sorted(told) == left and all(name in text for name in left)
+    if "files" in proposed:
+        said["files"] = [f.removeprefix("data/") for f in said["files"]] if isinstance(said["files"], list) else (
+            said["files"].removeprefix("data/"))  # fmt: skip
+    assert {key: said[key] for key in proposed} == proposed
+    plan = Plan.of(TaskConfig(name=str(tmp_path / "own.yaml"), source_language=source))
+    task = load_task(plan.config, [split for split in SPLITS if plan.parts(split)])
+    assert sum(len(rows) for found in task.rows.values() for rows in found.values()) == 2 * (len(names) - len(left))
+
+
+def test_a_rare_label_is_proposed_and_what_cannot_load_leaves_no_file(tmp_path: Path) -> None:
+    many = "text\tlabel\n" + "a\tyes\nb\tno\n" * 1500 + "c\trare\n"
+    folder = tree(tmp_path / "data", "train.en.tsv", "test.sw.tsv", content=many)
+    assert proposal.propose(folder)["labels"] == ["no", "rare", "yes"]
+    tree(folder, "test.swh.tsv", content=TABLE)
+    with pytest.raises(UserError, match=r"what .* says does not load: .*a second file of test in 'sw'"):
+        proposal.write(folder, tmp_path / "own.yaml")
+    assert not (tmp_path / "own.yaml").exists()

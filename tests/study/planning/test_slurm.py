@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from study.planning import slurm
 from study.question.config import ScalingConfig
 from tests.conftest import REPOSITORY
+from tests.waiting import wait_for
 from trainables.errors import UserError
 
 GPU = ScalingConfig(gpus_per_worker=1)
@@ -83,3 +89,65 @@ def test_cpus_are_the_users_affair_where_they_are_named() -> None:
 
 def test_the_file_beside_the_other_clusters_is_the_one_that_is_submitted() -> None:
     assert (REPOSITORY / "cluster" / "slurm.sbatch").resolve() == slurm.SCRIPT.resolve()
+
+
+STANDS_IN = {
+    "scontrol": """
+        case "$1 $2" in
+          "show node") echo NodeAddr=127.0.0.1 ;;
+          "show job") printf 'JobState=%s Reason=None\n   PreemptTime=%s\n' "$STATE" "$PREEMPTED" ;;
+          requeue*) echo again >> requeued; (sleep 0.3; kill -TERM "$PPID") & ;;
+        esac""",
+    "srun": """
+        while [ "$1" != bash ]; do shift; done
+        echo $$ > step.number
+        SLURM_PROCID=0 exec "$@" """,
+    "scancel": "exit 1",
+    "python": '[ "$1" = - ] || echo 1 2 3',
+    "ray": "touch ray.runs; exec sleep 60",
+    "study": '[ "$1" != show ] || exit 1; touch study.runs; exec sleep 60',
+}
+"""What the job calls, as far as its end is concerned."""
+
+
+@pytest.mark.parametrize(
+    ("state", "preempted", "status", "requeued"),
+    [
+        pytest.param("RUNNING", "2026-01-31T12:00:00", 137, 1, id="GraceTime"),
+        pytest.param("COMPLETING", "2026-01-31T12:00:00", 143, 0, id="no GraceTime"),
+        pytest.param("COMPLETING", "None", 143, 0, id="scancel"),
+    ],
+)
+def test_a_job_whose_nodes_are_taken_is_queued_again_by_itself_where_slurm_does_not(
+    state: str, preempted: str, status: int, requeued: int, tmp_path: Path
+) -> None:
+    for name, text in STANDS_IN.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin", "STUDY_BIN": str(tmp_path), "STATE": state, "PREEMPTED": preempted,
+        "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "one",
+        "SLURMD_NODENAME": "one", "SLURM_NODEID": "0", "SLURM_CPUS_ON_NODE": "1",
+    }  # fmt: skip
+    output = tmp_path / "output.txt"
+    with output.open("w") as log:
+        job = subprocess.Popen(
+            ["bash", str(slurm.SCRIPT), "first", "first.yaml"],
+            cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_for(lambda: all((tmp_path / name).exists() for name in ("ray.runs", "study.runs")), 20, "the study runs")
+        # Slurm tells the steps, and where it ends the job at once, the script too, at no set order.
+        os.kill(int((tmp_path / "step.number").read_text()), signal.SIGTERM)
+        if state != "RUNNING":
+            time.sleep(0.5)
+            job.send_signal(signal.SIGTERM)
+        job.wait(20)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+    said = output.read_text(encoding="utf-8")
+    assert f"the study has ended with status {status}" in said
+    again = tmp_path / "requeued"
+    assert (again.read_text().count("again") if again.exists() else 0) == requeued
+    assert ("Slurm takes the nodes for another job: queued again" in said) == bool(requeued)

@@ -13,6 +13,8 @@ from study.planning import survey_words
 from tests.trainables import tarball
 from tests.trainables.tiny import characters
 
+TAGS = {"shape": "tagging"}
+
 
 @pytest.fixture(autouse=True)
 def _small_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +61,14 @@ def test_all_that_is_understood_of_a_task(task: Path, capsys: pytest.CaptureFixt
     assert "without rows of some label: toba_batak (validation)" in text
     assert "en: 1 rows of test have the words of a row of validation" in text
     assert 'sw test: text "three"; label "a"' in text
+
+
+def test_a_source_that_is_not_tested_is_said(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "test: no rows in en, which is not scored on it; its mean is that of the others"
+    assert said not in looked(capsys, task)
+    (task.parent / "test.en.jsonl").unlink()
+    text = looked(capsys, task)
+    assert said in text and "sw test: " in text
 
 
 def test_whose_trees_are_known_is_said(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +149,34 @@ def test_what_is_malformed_is_lines(task: Path, capsys: pytest.CaptureFixture[st
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("test.sw.tsv:2: must have as many cells as the header, 2 (got 1)")
     assert second.endswith('test.sw.tsv:3: label must be one of a, b, or a number below 2 (got "c")')
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "about", "expected"),
+    [
+        ("train.en.jsonl", b'{"text": "x", "label": "a"\n', {}, ":1: must be one JSON object (got "),
+        ("train.en.json", b'[{"text": "x", "label": "a"}', {}, ": must be JSON (got "),
+        ("train.en.tsv", b"a\ta\nb\n", {"header": ["text", "label"]}, ":2: must have as many cells as the header, 2"),
+        ("train.en.csv", b'text,label\n"x,a\n', {}, ":2: not valid CSV (got "),
+        ("train.en.jsonl.gz", b"\x1f\x8b\x08\x00", {}, ": cannot be read (got "),
+        ("train.en.parquet", b"PAR1", {}, ": must be a Parquet file (got "),
+        ("train.en.conll", b"one NN a\ntwo a\n", TAGS, ":2: must have as many columns as the first line, 3 (got 2)"),
+        ("train.en.conllup", b"# global.columns = ID FORM UPOS\n1\tone\n", TAGS, ":2: must have the 3 columns named"),
+    ],
+)
+def test_a_file_with_a_mistake_is_one_line_and_exit_status_2(
+    name: str, content: bytes, about: dict[str, Any], expected: str, task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (task.parent / "train.en.jsonl").unlink()
+    (task.parent / name).write_bytes(content)
+    if about is TAGS:  # its other splits are no sentences
+        for path in task.parent.glob("[vt][ae][ls]*.*"):
+            path.unlink()
+    task.write_text(json.dumps({"shape": "classification", "labels": ["a", "b"], **about}))
+    assert execute(commands, "study", ["data", str(task)]) == USER_ERROR == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert f"{task.parent / name}{expected}" in line and captured.out == ""
 
 
 def test_a_folder_is_looked_at_by_the_task_proposed_for_it(task: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,6 +103,42 @@ def test_files_that_members_name_lie_beside_the_suites_own(tmp_path: Path) -> No
     assert asked.trial.training.seed == 7
 
 
+def test_an_argument_can_be_about_one_member_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laid over what the file has for it; its relative paths are the caller's, and so are files of spaces."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "narrow.yaml").write_text("perturbation.epsilon: {log_uniform: [0.1, 0.2]}")
+    of_areas = "suite.members.areas."
+    arguments = ["search.trials=5", "trial.task.data_dir=all", f"{of_areas}trial.task.data_dir=areas"]
+    arguments += [f"{of_areas}search.trials=2", f"{of_areas}search.trials=1", f"{of_areas}priority=3"]
+    asked = suites.asked("intents_suite", [*arguments, f"{of_areas}search.space=./narrow.yaml"])
+    intents, areas = asked.suite.members if isinstance(asked, SuiteConfig) else ()
+    assert (intents.overrides, intents.priority, areas.priority) == ({}, 0, 3)
+    assert areas.overrides == {
+        "trial.task.name": "intents_areas",
+        "trial.task.data_dir": str(tmp_path / "areas"),
+        "search.trials": 1,
+        "search.space": {"perturbation.epsilon": {"log_uniform": [0.1, 0.2]}},
+    }
+    short = suites.asked("intents_suite", ["search.trials=5", f"{of_areas}search.trials=2"])
+    assert isinstance(short, SuiteConfig)
+    assert {name: config.search.trials for name, config in suites.expand(short).items()} == {"intents": 5, "areas": 2}
+
+
+def test_what_is_wrong_with_such_arguments_comes_at_once() -> None:
+    arguments = ["suite.members.arias.search.trials=1", "suite.members.areas=3", "suite.members.areas.at_once=0"]
+    with pytest.raises(UserError) as error:
+        suites.asked("intents_suite", arguments)
+    assert error.value.lines == [
+        "suite.members.arias.search.trials: the suite has no such member, did you mean 'areas'? (got 'arias')",
+        "suite.members.areas: name a path of it, as suite.members.areas.trial.task.data_dir=… (got 3)",
+        "suite.members.areas.at_once: must be at least 1 (got 0)",
+    ]
+    asked = suites.asked("intents_suite", ["suite.members.areas.search.trails=1", "suite.members.areas.name=b"])
+    assert isinstance(asked, SuiteConfig)
+    with pytest.raises(UserError, match=r"areas: name: a member's study is named SUITE\.MEMBER"):
+        suites.expand(asked)
+
+
 @pytest.mark.parametrize("name", [n for n, _ in catalogue.recipes() if catalogue.is_suite(catalogue.recipe_path(n))])
 def test_shipped_suites_ask_for_what_there_is(name: str) -> None:
     """Every member a study of its own, on a task of the catalogue and languages that this has."""

@@ -24,21 +24,27 @@ import torch
 from moto.server import ThreadedMotoServer
 from torch import nn
 
-from study import cli
+from study import cli, launch_suite
 from study.execution import confirm
+from study.execution import suite as executed
 from study.execution.checkpoints import Checkpoints
+from study.execution.members import Member
 from study.execution.retry import reopen
+from study.execution.simulation import LANGUAGES
+from study.execution.trials import Proposal
 from study.question import suites
 from study.question.config import StudyConfig, SuiteConfig
 from study.record import manifest, roots, segments
 from study.record.ledger import Ledger
 from study.record.lines import LEDGER, Reading, read_events, read_study
-from study.record.place import RESULTS, Place
+from study.record.place import MANIFEST, RESULTS, Place
 from study.record.record import StudyRecord
 from study.views import following, models
 from study.views.found import find
 from tests.study.conftest import Event, evaluation, place_of
 from tests.study.reporting.conftest import build, configured
+from tests.study.test_launch_suite import simulated
+from tests.study.test_launch_suite import suite as many
 from tests.waiting import wait_for
 from trainables.errors import UserError
 from trainables.loading import validate
@@ -714,3 +720,46 @@ def test_a_suite_is_shown_watched_and_reported_from_another_machine(
     assert "go on with study resume many" in capsys.readouterr().out
     assert study("report", "many", *there) == 0
     assert "1 of 2 members" in (root / "many" / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_suite_is_run_resumed_and_confirmed_on_one_machine_after_the_other(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Interrupted in its run and in its confirmation, and gone on with where nothing of it is but in the store."""
+
+    def predict(member: Member, proposal: Proposal) -> None:
+        """As workers do, who bring predictions to the store themselves."""
+        place, right = member.checkpoints.place, proposal.trial.training.seed % 3
+        rows = [(k, i, float(i < 2 + right)) for k in LANGUAGES[:4] for i in range(6)]
+        frame = pd.DataFrame(rows, columns=["language", "example", "score"]).assign(confidence=0.5, prediction="0")
+        frame.assign(split="test", metric="accuracy").to_parquet(tmp_path / "predictions.parquet")
+        there = place.stored(place.predictions(proposal.number))
+        assert there is not None
+        there.upload(tmp_path / "predictions.parquet")
+
+    bench = simulated(machines["one"], monkeypatch)
+    bench.predict = predict
+    monkeypatch.setattr(executed, "keep_results", confirm.keep_results)
+    monkeypatch.setattr(executed.measuring, "_measured", lambda *_: {})  # or each cache builds data and encoder
+    store = Store(machines.uri)
+    bench.killed_after = 4
+    with pytest.raises(KeyboardInterrupt):
+        launch_suite.run(many(members=[{"name": "a"}, {"name": "b"}]), bench.options)
+    assert MANIFEST in (store / "many").sizes()
+    bench.root, bench.killed_after = machines["two"], None
+    assert launch_suite.resume("many", bench.options) == 0
+    bench.root, bench.killed_after = machines["three"], 2
+    with pytest.raises(KeyboardInterrupt):
+        launch_suite.confirm("many", bench.options)
+    bench.root, bench.killed_after = machines["four"], None
+    assert launch_suite.confirm("many", bench.options) == 0
+    root = machines["five"]
+    there = ["--root", machines.uri]
+    capsys.readouterr()
+    assert study("ls", *there) == study("show", "many", *there) == 0
+    assert re.search(r"many +finished .*suite of 2", capsys.readouterr().out)
+    for name, attempts in {"a": [1, 1, 1], "b": [1, 2, 1]}.items():
+        assert roots.place(root, f"many.{name}").results.exists(), "what a report is made of is here"
+        record = read_study(roots.place(root, f"many.{name}").ledger)
+        assert [t.attempts for t in record.trials.values() if t.phase == "run"] == attempts
+        assert all(t.state == "COMPLETE" for t in record.trials.values())

@@ -10,7 +10,7 @@ import pytest
 
 from study.analysis.frames import language_scores, seed_table
 from study.question.config import Published
-from study.reporting import beside, files, tables
+from study.reporting import beside, files, pooling, tables
 from study.reporting.beside import Beside
 from study.reporting.findings import Findings, find
 from study.reporting.source import Source
@@ -68,6 +68,32 @@ def test_rows_named_alike_and_configurations_of_other_languages_stand_apart(plan
     assert [cell == "–" for cell in rows[3][4::3]] == [False, True]
 
 
+def average(*languages: str) -> Published:
+    return Published(name="mean2020", where="a README", average=58.0, languages=languages)
+
+
+def test_an_average_alone_is_subtracted_over_its_own_languages_or_not_at_all(planted: Source, tmp_path: Path) -> None:
+    fits, wider = average("en", "swa", "de"), average("en", "de", "nv")
+    told = find(replace(planted, published=(fits, wider)))
+    same, _, lacking, _ = told.published
+    assert planted.results is not None
+    mine = seed_table(language_scores(planted.results), same.configuration)[["en", "sw", "de"]].mean(axis=1)
+    assert list(same.scores["language"]) == [beside.MEAN]
+    assert (same.alike, same.languages) == (True, 3)
+    assert same.mean["difference"] == pytest.approx(mine.mean() - 0.58)
+    assert (lacking.alike, lacking.languages, lacking.theirs_alone) == (False, 2, ("nv",))
+    assert lacking.scores[["ours", "difference"]].isna().all(axis=None)
+    rows = beside.table(told.source, told.published).rows
+    assert [row[2:4] for row in rows] == [("mean of 3", "58.0"), ("mean of 3, 2 here", "58.0")]
+    assert set(rows[1][4:]) == {"–"} and "–" not in rows[0][4:6]
+    said = [text for topic, text in told.conclusions if topic == "Published"]
+    assert "control a has 2: not subtracted (not scored: nv)" in said[2]
+    suite = beside.suite_table({"one": told.published})
+    assert suite is not None and suite.rows[2][5:] == ("58.0", "–", "–", "–")
+    files.write(told, tmp_path)
+    assert pd.read_csv(tmp_path / "reference.csv")["difference"].isna().tolist() == [False, False, True, True]
+
+
 def test_nothing_stands_there_before_the_confirmation_or_without_a_common_language(planted: Source) -> None:
     unconfirmed = replace(planted, published=(ROW,), results=None, further=pd.DataFrame())
     assert beside.find(unconfirmed) == ()
@@ -81,5 +107,5 @@ def test_a_suite_s_table_counts_languages_and_averages_over_no_tasks(told: Findi
     assert [row[0] for row in table.rows] == ["one"] * 4 + ["three"]
     assert table.rows[0][4] == f"3 ({len(told.published[0].ours_alone)} ours, 1 theirs alone)"
     assert beside.suite_table({"two": none}) is None
-    files.write_suite({"one": told}, None, tmp_path)
+    files.write_suite({"one": told}, pooling.together({}, None), None, tmp_path)
     assert set(pd.read_csv(tmp_path / "reference.csv")["member"]) == {"one"}

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from study.analysis.crossed import PER_DOSE
-from study.reporting import files, pooled_doses, suite_words
+from study.reporting import files, pooled_doses, pooling, slopes, suite_words
 from study.reporting.findings import Findings
 from study.reporting.pooled_doses import Doses
 
@@ -29,7 +29,7 @@ def members(found: Findings) -> Mapping[str, Findings]:
 @pytest.fixture(scope="module")
 def doses(members: Mapping[str, Findings]) -> Doses:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooled_doses, "FACTS", ("resource_class",))
+        patch.setattr(slopes, "FACTS", ("resource_class",))
         answers = pooled_doses.together(members, "low_resource_mean")
     assert answers is not None
     return answers
@@ -72,7 +72,7 @@ def test_doses_of_several_kinds_have_no_slope_in_common(
     one = members["one"]
     assert one.dosed is not None
     other = replace(one, dosed=replace(one.dosed, gains=one.dosed.gains.assign(series="rdrop")))
-    monkeypatch.setattr(pooled_doses, "FACTS", ("resource_class",))
+    monkeypatch.setattr(slopes, "FACTS", ("resource_class",))
     mixed = pooled_doses.together({"one": one, "other": other}, None)
     assert mixed is not None and mixed.units == ("achieved relative norm", "weight")
     assert PER_DOSE not in {plain.configuration for plain, _ in mixed.slopes}
@@ -86,7 +86,7 @@ def test_one_design_or_searches_are_not_pooled(members: Mapping[str, Findings], 
 
 
 def test_the_numbers_are_beside_the_page(doses: Doses, tmp_path: Path) -> None:
-    files.write_suite({}, doses, tmp_path)
+    files.write_suite({}, pooling.together({}, None), doses, tmp_path)
     assert len(pd.read_csv(tmp_path / "pooled_doses.csv")) == 8
     assert set(pd.read_csv(tmp_path / "dose_slopes.csv")["fact"]) == {"resource_class"}
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from study.analysis.frames import language_scores
-from study.reporting import benchmark, pooling
+from study.question.config import Published
+from study.reporting import benchmark, beside, files, pooling
 from study.reporting.findings import Findings, find
 from study.reporting.source import from_ledger
+from study.reporting.words import points
 from tests.study.reporting.conftest import LANGUAGES, LOW, build, configured
 
 
@@ -38,6 +42,17 @@ def test_the_gain_over_tasks_is_the_mean_of_the_members_own(members: Mapping[str
     assert [row for row, _ in pooling.tables(answers)] == ["first", "second"]
     topics = dict.fromkeys(topic for topic, _ in answers.words)
     assert list(topics) == ["Gain", "Resources", "Distance", "Fertility"]
+
+
+def test_slopes_stand_beside_the_claims_on_what_nobody_claims(members: Mapping[str, Findings], tmp_path: Path) -> None:
+    answers = pooling.together(members, "low_resource_mean")
+    files.write_suite(members, answers, None, tmp_path)
+    rows = pd.read_csv(tmp_path / "gain_slopes.csv")
+    assert set(rows["fact"]) == {"resource_class", "distance", "log_pretraining_size", "other_script", "fertility"}
+    plain = rows[~rows["adjusted"]].set_index("fact")["slope"]
+    assert plain["resource_class"] < 0 and plain["log_pretraining_size"] < 0  # as was planted: few resources gain more
+    shown = {row[1]: row[3] for row in pooling.slope_table(answers).rows}
+    assert shown["resource class"] == points(plain["resource_class"])
 
 
 def test_a_gap_that_narrows_is_a_gain(members: Mapping[str, Findings]) -> None:
@@ -106,3 +121,34 @@ def test_the_benchmark_s_own_table_averages_over_nothing_that_is_missing(members
     assert all(row[3:] == ("–", "–", "–") for row in scores.rows)
     assert all(row[3:] == ("–", "–") for row in languages.rows)
     assert list(benchmark.tables({"third": members["third"]}, ["third"])) == []
+
+
+def test_published_averages_stand_below_and_are_subtracted_over_the_same_languages_alone(
+    members: Mapping[str, Findings],
+) -> None:
+    """Of the first member theirs are over three of our languages, of the second over one that is not ours."""
+    over = {"first": ("en", "sw", "de"), "second": ("en", "nv")}
+    average = Published(name="mean2020", where="a README", average=58.0, languages=over["first"])
+    values = Published(name="mean2020", where="a README", values={"en": 60.0, "nv": 56.0})
+
+    def beside_it(name: str) -> Findings:
+        row = average if name == "first" else values
+        source = replace(members[name].source, published=(row, row.model_copy(update={"metric": "brier"})))
+        return replace(members[name], source=source, published=beside.find(source))
+
+    scores, _ = benchmark.tables({name: beside_it(name) for name in over}, list(over))
+    rows = {cells[0]: cells[1:] for cells in scores.rows}
+    assert list(rows)[4:] == ["mean2020, published", "control a − mean2020", "headline − mean2020"]
+    assert rows["mean2020, published"] == ("58.0 (3)", "58.0 (2)", "–")
+    results = members["first"].source.results
+    assert results is not None
+    tested = results[(results["control"] == "a") & results["language"].isin(over["first"])]
+    ours = tested.groupby(["seed", "language"])["score"].mean().unstack().mean(axis=1)
+    ends = stats.ttest_1samp(ours, 0).confidence_interval()
+    difference, low, high = (f"{100 * (v - 0.58):+.1f}".replace("-", "−") for v in (ours.mean(), ends.low, ends.high))
+    assert rows["control a − mean2020"] == (f"{difference} [{low}, {high}]", "–", "–")
+    assert rows["headline − mean2020"][1:] == ("–", "–")
+    assert "mean2020: first, 3 languages (de en sw), of ours not in the difference: " in scores.caption
+    assert "mean2020: second, 2 languages (en nv), not subtracted since ours lack nv" in scores.caption
+    plain, _ = benchmark.tables({name: members[name] for name in over}, list(over))
+    assert len(plain.rows) == 4 and "ublished" not in plain.caption

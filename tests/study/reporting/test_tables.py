@@ -168,3 +168,14 @@ def test_trials_stand_below_the_baseline_from_the_best_on(planted: Source, direc
     assert len(baselines) == 3 and table.rows[:3] == tuple(baselines)
     assert len(set(values)) > 10
     assert values == sorted(values, reverse=direction == "maximize")
+
+
+def test_a_source_that_was_not_tested_is_missing_cells(found: Findings) -> None:
+    assert found.confirmed is not None
+    scores = found.confirmed.scores
+    untested = replace(found.confirmed, scores=scores[~scores["reduction"].isin(["source", "transfer_gap"])])
+    both = [tables.scores(found.source, each) for each in (found.confirmed, untested)]
+    cells = [dict(zip(table.columns, zip(*table.rows, strict=True), strict=True)) for table in both]
+    assert list(cells[0]) == list(cells[1])
+    assert [{c for c, column in each.items() if "–" in column} for each in cells] == [set(), {"source", "gap"}]
+    assert [table.caption.endswith("–: the source language has no test rows.") for table in both] == [False, True]

@@ -99,9 +99,18 @@ def test_a_study_is_there_number_for_number(
     assert mirror.unsent() == 0
 
 
+@pytest.mark.parametrize("chunk", [mirror_module.CHUNK, 3])
 def test_rebuilding_again_changes_nothing(
-    store: str, ledger: Ledger, tmp_path: Path, empty_store: Path, events: list[Event]
+    store: str,
+    ledger: Ledger,
+    tmp_path: Path,
+    empty_store: Path,
+    events: list[Event],
+    monkeypatch: pytest.MonkeyPatch,
+    chunk: int,
 ) -> None:
+    """However the ledger is cut: a trial that ends further down is no running one."""
+    monkeypatch.setattr(mirror_module, "CHUNK", chunk)
     append(ledger, [*events, {**events[1], "trial": 4, "time": 1400.0}])
     append(ledger, [{**events[2], "trial": 4}, {**events[3], "trial": 4, "time": 1450.0}])
     ledger.append("asked", trial=5, time=1460.0, phase="confirm", kind="control", control="b", point={})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ from study.tracking.tracker import Tracker, rebuild
 from tests.study.conftest import place_of
 from tests.study.tracking.conftest import Gate, Server, dump, glimpse, wait_for
 from tests.study.tracking.test_mirror import append, assert_equals_ledger
+from trainables.errors import UserError
 
 Event = dict[str, Any]
 
@@ -141,6 +143,56 @@ def test_an_outage_is_said_once_and_made_up_for(
     assert_equals_ledger(shown, ledger.path, config)
     created = [shown[run]["times"][0] for run in ("trial 0 baseline", "trial 1", "trial 2", "trial 3")]
     assert created == sorted(created)
+
+
+def test_catching_up_asks_a_server_for_little(
+    gate: Gate, server: Server, ledger: Ledger, study: list[Event], config: StudyConfig, name: str
+) -> None:
+    """For four requests a trial (MLflow takes a hundred parameters at once), several at a time; again, for none."""
+    asked: list[str] = []
+    meeting = threading.Barrier(2)
+
+    def fault(method: str, path: str) -> str:
+        asked.append(path.partition("/mlflow/")[2].partition("?")[0])
+        if asked.count("runs/create") in (2, 3) and asked[-1] == "runs/create":  # not the first, which is the study's
+            meeting.wait(60)
+        return ""
+
+    gate.fault = fault
+    append(ledger, study)
+    rebuild(place_of(ledger.path.parent), gate.uri, pytest.fail)
+    assert (asked.count("runs/create"), asked.count("runs/update"), asked.count("runs/search")) == (5, 5, 1)
+    assert asked.count("runs/log-batch") == 2 * 4 + 1
+    shown = dump(server.store, name, ids=True)
+    assert_equals_ledger(shown, ledger.path, config)
+    asked.clear()
+    rebuild(place_of(ledger.path.parent), gate.uri, pytest.fail)
+    assert not {"runs/create", "runs/delete", "runs/log-batch"} & set(asked)
+    assert asked.count("runs/search") == 3  # is the study there, which run is it, which are its trials
+    assert dump(server.store, name, ids=True) == shown
+
+
+def test_what_fails_among_several_is_there_once(
+    gate: Gate, server: Server, ledger: Ledger, study: list[Event], config: StudyConfig, name: str
+) -> None:
+    """Every third request loses its answer: what it asked for was done."""
+    asked: list[str] = []
+
+    def fault(method: str, path: str) -> str:
+        asked.append(path)
+        is_written = path.endswith(("/runs/create", "/runs/log-batch", "/runs/update"))
+        return "lost" if is_written and len(asked) % 3 == 0 else ""
+
+    gate.released.set()
+    gate.fault = fault
+    append(ledger, study)
+    said: list[str] = []
+    with suppress(UserError):  # its patience is a matter of its own
+        rebuild(place_of(ledger.path.parent), gate.uri, said.append)
+    gate.fault = lambda method, path: ""
+    rebuild(place_of(ledger.path.parent), gate.uri, said.append)
+    assert said == []
+    assert_equals_ledger(dump(server.store, name), ledger.path, config)
 
 
 def test_a_slow_server_gets_everything(

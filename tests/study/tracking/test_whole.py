@@ -109,10 +109,10 @@ def parent(store: str) -> tuple[Store, Run]:
 def test_what_is_there_is_left_alone(parent: tuple[Store, Run]) -> None:
     store, study = parent
     first = store.write_whole(study, [run(0), run(1)])
-    assert first.keys() == store.there().keys() == {0, 1} and first[0].ended
+    assert first.keys() == store.there([]).keys() == {0, 1} and first[0].ended
     assert store.write_whole(study, [run(0), run(2)]).keys() == {2}
     store.client.delete_run(first[1].id)
-    assert store.there().keys() == {0, 2}
+    assert store.there([]).keys() == {0, 2}
     found = store.client.get_run(first[0].id)
     assert (found.info.status, found.info.end_time, found.data.metrics) == ("FINISHED", 3000, {"a/b": 0.25})
     assert [p.value for p in store.client.get_metric_history(first[0].id, "a/b")] == [0.5, 0.25]
@@ -123,7 +123,7 @@ def test_what_mlflow_would_refuse_is_left_to_it(parent: tuple[Store, Run]) -> No
     for key in ("a@b", "/a", "a//b", "../a", "a" * 251):
         assert store.write_whole(study, [replace(run(0), points=[Point(key, 0.5, 1, 1)])]) == {}
         assert store.write_whole(study, [replace(run(0), parameters={key: "1"})]) == {}
-    assert store.there() == {}
+    assert store.there([]) == {}
 
 
 def test_another_file_is_left_alone(parent: tuple[Store, Run], tmp_path: Path, empty_store: Path) -> None:
@@ -148,7 +148,7 @@ def test_what_agrees_is_not_asked_for_again(
         append(ledger, events)
     mirror = Mirror(place_of(root / "small"), None, pytest.fail)
     send(mirror)
-    first, client = mirror.store.there(), mirror.store.client
+    first, client = mirror.store.there([]), mirror.store.client
     asked: list[Any] = []
     find = Store.find
     monkeypatch.setattr(Store, "find", lambda self, key=None: asked.append(key) or find(self, key))
@@ -159,5 +159,5 @@ def test_what_agrees_is_not_asked_for_again(
     client.create_run(mirror.store.experiment, tags=tags, run_name="twice")
     send(Mirror(place_of(root / "small"), None, pytest.fail))
     assert {key[1] for key in asked if key is not None and key[0] == TRIAL} == {"0", "1"}
-    again = mirror.store.there()
+    again = mirror.store.there([])
     assert [again[n].status for n in range(4)] == [first[n].status for n in range(4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from study.question import catalogue
 from tests.trainables.perturbation.conftest import Setting, kl
 from trainables.config import PerturbationConfig, TrialConfig
 from trainables.errors import UserError
-from trainables.perturbation import Parts, combinations, create, supervision, view_of, with_inputs
+from trainables.perturbation import Parts, around, combinations, create, supervision, view_of, with_inputs
 from trainables.perturbation.base import METHODS
 
 Make = Callable[..., Setting]
@@ -79,12 +80,12 @@ def test_what_rdrop_costs(method: str, passes: float) -> None:
     ],
 )
 def test_moved_weights_go_twice_through_whatever_they_stand_around(method: str, inner: str) -> None:
-    around, within = (created(name, start="uniform", ascent_steps=2) for name in (method, inner))
-    assert around.forward_equivalents == 2 * within.forward_equivalents
-    assert around.weight_gradients == 2 * within.weight_gradients
+    moved, within = (created(name, start="uniform", ascent_steps=2) for name in (method, inner))
+    assert moved.forward_equivalents == 2 * within.forward_equivalents
+    assert moved.weight_gradients == 2 * within.weight_gradients
     assert created(method, start="uniform", ascent_steps=2, rho=0.0).forward_equivalents == within.forward_equivalents
-    assert (around.strength, around.view) == (within.strength, within.view)
-    assert around.dose == (within.dose or "relative_weight_norm")
+    assert (moved.strength, moved.view) == (within.strength, within.view)
+    assert moved.dose == (within.dose or "relative_weight_norm")
 
 
 def test_what_is_true_of_a_method_is_true_of_what_stands_around_it() -> None:
@@ -121,18 +122,42 @@ def test_what_does_not_combine_is_refused_in_one_line(method: str, message: str)
     assert method in line
 
 
+def refused(method: str) -> str:
+    """Why `create` does not make it; empty where it does."""
+    try:
+        created(method, start="uniform")
+        return ""
+    except UserError as error:
+        return error.lines[0]
+
+
 def test_the_printed_matrix_is_what_create_does() -> None:
-    shown = {
-        row[0]: dict(zip(catalogue.combinations()[0][1:], row[1:], strict=True)) for row in catalogue.combinations()[1:]
-    }
-    assert len(list(combinations())) == sum(map(len, shown.values()))
-    for method, row in shown.items():
-        for around, cell in row.items():
-            try:
-                created(method + around, start="uniform")
-                assert cell == "yes", (method, around)
-            except UserError:
-                assert cell == "–", (method, around)
+    """Of every method, and of what stands around one, with each of the latter; and why not."""
+    (titles, *rows), notes = catalogue.combinations()
+    ways = titles[1:-1]
+    assert [row[0] for row in rows] == [*METHODS, *(way.removeprefix("+") for way in ways)]
+    assert len(list(combinations())) == len(rows) * len(ways)
+    for method, *cells, _ in rows:
+        for way, cell in zip(ways, cells, strict=True):
+            mark, _, letter = cell.partition(" ")
+            why = refused(method + way)
+            assert mark == ("–" if why else "yes"), (method, way)
+            assert not why or dict(notes)[letter] in why, (method, way)
+
+
+def test_more_than_two_combine_where_any_two_do() -> None:
+    ways = [way.name for way in around()]
+    pairs = {(method, way): why is None for method, way, why in combinations()}
+    for method in METHODS:
+        for joined in itertools.chain.from_iterable(itertools.combinations(ways, n) for n in (2, 3)):
+            fit = all(pairs[pair] for pair in itertools.combinations((method, *joined), 2))
+            assert (refused("+".join((method, *joined))) == "") == fit, (method, joined)
+
+
+def test_the_printed_matrix_says_what_needs_an_augmentation() -> None:
+    (_, *rows), notes = catalogue.combinations()
+    found = {row[0]: row[-1] for row in rows if row[-1] != "yes"}
+    assert found == {"ear": "needed", "xtune": "copies"} and set(found.values()) < set(dict(notes))
 
 
 @pytest.mark.parametrize(

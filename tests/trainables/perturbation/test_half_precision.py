@@ -11,6 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from trainables.config import PerturbationConfig
 from trainables.perturbation import ascent, create
+from trainables.perturbation.carried import Start
 
 METHODS = ("adversarial", "freelb")
 
@@ -54,6 +55,24 @@ def test_sequences_whose_gradient_overflows_stay_where_they_are(
         found = moved(confident(make, 0.0), "adversarial")
     assert found.isfinite().all()
     assert (found == 0).all(dim=1).any()
+
+
+def test_overflowing_gradients_that_train_leave_what_is_carried_where_it_was(make: Callable) -> None:
+    """FreeAT moves by the very gradient that has the loss scale, too large while that is still being found."""
+    s = confident(make, 0.0)
+    freeat = create(PerturbationConfig(method="freeat", relative=False, epsilon=0.3, step_size=0.5), 1.0)
+    assert freeat.carries is not None
+    size = s.encoder.embed(s.ids).shape[2]
+    freeat.carries.begin(Start({}, torch.arange(60), size, sequences=len(s.ids), longest=s.ids.shape[1], seed=0))
+    found = []
+    for scale in (1.0, 1e9):
+        freeat.carries.forget()
+        with torch.autocast("cpu", dtype=torch.float16):
+            freeat.backward(s.view(), 1.0, scale)
+        freeat.carries.update({}, 1.0)
+        found.append(freeat.carries.tensors["rows"].clone())
+    assert found[0].any()
+    torch.testing.assert_close(found[1], found[0])
 
 
 def test_other_precisions_are_left_alone(make: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

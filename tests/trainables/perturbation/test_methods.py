@@ -33,6 +33,9 @@ IN_BALL = {
 }
 """Methods whose perturbation lies in a ball of radius epsilon, and what they need for it."""
 
+NOISED = {"view": {"kind": "noise"}}
+"""What `xtune` needs where a batch has no second view."""
+
 BALLS = [(norm, scope) for norm in ("l2", "linf") for scope in ("token", "sentence")]
 
 
@@ -122,6 +125,8 @@ def test_the_ascent_raises_its_objective_in_every_shape(make, kind, shape, name,
         ("freelb", {"epsilon": 0.0, "ascent_steps": 1}),
         ("freeat", {"epsilon": 0.0}),
         ("tavat", {"epsilon": 0.0, "ascent_steps": 1}),
+        ("villa", {"epsilon": 0.0, "ascent_steps": 3}),
+        ("xtune", NOISED | {"example_weight": 0.0}),
     ],
 )
 def test_magnitude_zero_is_clean_training_bit_for_bit(make, kind, name, options):
@@ -132,10 +137,16 @@ def test_magnitude_zero_is_clean_training_bit_for_bit(make, kind, name, options)
     assert all(torch.equal(a, b) for a, b in zip(warming_up, clean_gradients(s), strict=True))
 
 
-@pytest.mark.parametrize("name", ["freelb", "creat", "smart", "tavat", "vat", "r3f"])
-def test_magnitude_zero_is_clean_training_to_1e_6(make, kind, name):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, IN_BALL[name] | {"epsilon": 0.0}) for name in ("freelb", "creat", "smart", "tavat", "vat", "r3f")),
+        ("xtune", NOISED | {"sigma": 0.0}),
+    ],
+)
+def test_magnitude_zero_is_clean_training_to_1e_6(make, kind, name, options):
     s = make(kind, dropout=0.2)
-    ours = step(s, in_ball(name, epsilon=0.0))[0]
+    ours = step(s, method(name, **options))[0]
     assert_same(ours, clean_gradients(s), rtol=1e-6, atol=1e-6)
 
 

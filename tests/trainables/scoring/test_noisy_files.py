@@ -179,3 +179,52 @@ def test_mistakes_in_the_configuration_are_one_line(given: str, message: str) ->
         load_config(TrialConfig, None, [f"evaluation.noise=[{given}]"])
     (line,) = caught.value.lines
     assert line.startswith(f"evaluation.noise[0]: {message}"), line
+
+
+PUBLISHED = {
+    "xnli": {"0.05": ("de", "en", "es", "fr", "hi", "tr")},
+    "panx": {"0.05": ("hi",), "0.1": ("es", "fr", "tr"), "0.2": ("de",)},
+}
+"""Test files with typing errors as their authors made them: task -> rate -> languages."""
+
+
+@pytest.mark.parametrize("task", PUBLISHED)
+def test_published_files_are_scored_in_all_their_languages(
+    task: str, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each language at the rate that it has files of, beside their clean twins, which are no rows of the task's."""
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
+    folder, rates = shared_data / "noise" / task, PUBLISHED[task]
+    typos = {
+        "rate": [float(rate) for rate in rates],
+        "files": f"{folder}/{{split}}_typos_{{rate}}.{{language}}.jsonl",
+        "clean": f"{folder}/{{split}}_clean.{{language}}.jsonl",
+        "examples_per_language": 10,
+    }
+    languages = sorted({code for codes in rates.values() for code in codes})
+    own = tmp_path / "data" / task
+    own.mkdir(parents=True)
+    for path in (shared_data / task).glob("*.jsonl"):  # some rows of the task's own, which are not what is looked at
+        if path.stem.partition(".")[2] in ("en", *languages):
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            (own / path.name).write_text("".join(lines[:20]), encoding="utf-8")
+    config = TrialConfig.model_validate(
+        {
+            "task": {"name": task, "data_dir": own.parent, "target_languages": [c for c in languages if c != "en"]},
+            "encoder": {"name_or_path": str(tiny.write(tmp_path / "encoder", "xlm-roberta"))},
+            "evaluation": {"noise": [noise(**typos)]},
+        }
+    )
+    materials = load(config, ("test",))
+    rows = materials.noisy_rows["test"]
+    changed = {key for key in rows if rows[key] != rows[f"typos_0/{key.partition('/')[2]}"]}
+    assert changed == {f"typos_{rate}/{code}" for rate, codes in rates.items() for code in codes}
+    model = start(config, materials, Group(), tmp_path).model
+    found = noise_scores(model, materials, "test", config.evaluation, Group())
+    by_rate: dict[str, list[LanguageScores]] = {}
+    for name, scores in found.items():
+        by_rate.setdefault(name.rpartition("_")[2], []).append(scores)
+    for rate, codes in {"0": tuple(languages), **rates}.items():
+        assert by_rate[rate]
+        for scores in by_rate[rate]:
+            assert scores.languages == codes and set(scores.counts.values()) == {10}

@@ -73,6 +73,28 @@ def test_several_patterns_and_names_without_an_ending(tmp_path: Path) -> None:
     assert texts(config) == {"en": ["b"], "sw": ["c"]} and texts(config, "train") == {"en": ["a"]}
 
 
+def test_a_source_without_test_rows_is_not_scored_on_test(tmp_path: Path) -> None:
+    """Of the two layouts that researchers have of a source language's training rows alone."""
+    shapes = {
+        "beside": ({"multinli.train.en.tsv": "a", "en.dev": "b", "sw.dev": "c", "sw.test": "d"},
+                   {"files": ["multinli.{split}.{language}.tsv", "{language}.{split}"]}),
+        "nameless": ({"train.tsv": "a", "dev.tsv": "b", "dev.sw.tsv": "c", "test.sw.tsv": "d"},
+                     {"files": ["{split}.tsv", "{split}.{language}.tsv"], "language": "en"}),
+    }  # fmt: skip
+    for name, (files, about) in shapes.items():
+        tree(tmp_path / name, {file: f"text\tlabel\n{text}\tother\n" for file, text in files.items()})
+        config = own_task(tmp_path / name, {**CLASSES, **about, "splits": {"validation": [{"split": "dev"}]}})
+        assert [texts(config, split) for split in ("train", "validation", "test")] == [
+            {"en": ["a"]}, {"en": ["b"], "sw": ["c"]}, {"sw": ["d"]}
+        ]  # fmt: skip
+        for targets in ((), ("en", "sw")):  # it is all there is to test, or asked for by name
+            (line,) = refusal(config.model_copy(update={"target_languages": targets}), "test")
+            assert line.startswith("task.source_language: own has test rows only in sw; looked for ")
+        (tmp_path / name / next(file for file, text in files.items() if text == "b")).unlink()
+        (line,) = refusal(config, "validation")
+        assert line.startswith("task.source_language: own has validation rows only in sw; looked for ")
+
+
 def test_names_may_lack_what_the_definition_says(tmp_path: Path) -> None:
     tree(tmp_path, {"train.jsonl": lines("a"), "test.jsonl": lines("b"), "test.sw.jsonl": lines("c")})
     config = own_task(tmp_path, {**CLASSES, "files": ["{split}.jsonl", "{split}.{language}.jsonl"], "language": "eng"})

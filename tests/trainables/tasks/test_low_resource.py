@@ -153,3 +153,77 @@ def test_a_loading_script_is_never_run() -> None:
         "task.data_dir: the hub has masakhaner2 as a loading script (masakhane/masakhaner2), which is never run; name "
         "a folder that has its files, such as masakhaner2/train.en.jsonl (got none)"
     )
+
+
+def written(folder: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+XSID = (
+    "# id = 1\n# text = raining soon\n# intent = weather/find\n1\training\tweather/find\tB-weather/attribute\n"
+    "2\tsoon\tweather/find\tB-datetime\n\n# id = 2\n# text = \n1\t\tweather/find\tO\n\n"
+)
+
+
+@pytest.mark.parametrize("folder", ["data/xSID-0.7", "."])
+def test_xsid_is_read_as_it_is_published(folder: str, tmp_path: Path) -> None:
+    """Four columns, the words second; of the eight words of the release that are nothing each is one."""
+    names = ("en.train", "en.valid", "en.test", "de-ba.valid", "de-ba.test", "no.test")
+    data = written(tmp_path, {f"{folder}/{name}.conll": XSID for name in names})
+    written(data, {"data/xSID-0.4/de-ba.test.conll": "another release", "de.projectedTrain.conll": "no split"})
+    task = load("xsid", data)
+    labels = catalogue()["xsid"].labels
+    tags = [labels.index("B-weather/attribute"), labels.index("B-datetime")]
+    rows = [{"tokens": ["raining", "soon"], "tags": tags}, {"tokens": [""], "tags": [0]}]
+    assert task.rows["test"] == {"de-ba": rows, "en": rows, "nb": rows}
+    assert set(task.rows["validation"]) == {"de-ba", "en"}
+    # The usual names too, in CoNLL and in columns of the task's own.
+    one = {"tokens": ["raining", "soon"], "slots": ["B-weather/attribute", "B-datetime"]}
+    usual = written(tmp_path / "usual", {"test.en.conll": XSID, "test.de.jsonl": json.dumps(one)})
+    assert load("xsid", usual, "test").rows["test"] == {"de": rows[:1], "en": rows}
+
+
+NAMES, KINDS = "Ada B-PER\nnaa O\nRarraba B-DATE\n\nda O\n", "Ada PROPN\nnaa VERB\n\nda CCONJ\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "content", "beside"),
+    [
+        ("masakhaner2", "masakhane-ner/MasakhaNER2.0/data", NAMES, ["masakhane-ner/data"]),
+        ("masakhaner2", "MasakhaNER2.0/data", NAMES, ["data", "MasakhaNER2.0/transfer_corpus"]),
+        ("masakhaner2", ".", NAMES, []),
+        ("masakhapos", "masakhane-pos/data", KINDS, ["masakhane-pos/transfer_corpus"]),
+        ("masakhapos", "data", KINDS, ["transfer_corpus"]),
+        ("masakhapos", ".", KINDS, []),
+    ],
+)
+def test_masakhanes_repositories_are_read_as_they_are_cloned(
+    name: str, folder: str, content: str, beside: list[str], tmp_path: Path
+) -> None:
+    """Of their folders that one which has the data set: others hold an earlier one, or what transfer starts from."""
+    splits = ("train", "dev", "test")
+    files = {f"{folder}/{code}/{split}.txt": content for code in ("hau", "swa") for split in splits}
+    written(tmp_path, files | {f"{other}/hau/{split}.txt": "no O data\n" for other in beside for split in splits})
+    task = load(name, tmp_path, source_language="hau")
+    counts = {split: {code: len(rows) for code, rows in found.items()} for split, found in task.rows.items()}
+    assert counts == {"train": {"ha": 2}, "validation": {"ha": 2, "sw": 2}, "test": {"ha": 2, "sw": 2}}
+    assert task.rows["test"]["sw"][0]["tokens"][:2] == ["Ada", "naa"]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_indicxnli_is_read_as_it_is_published(wrapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays, which the authors' own scripts also read under the split's name; not the texts translated back."""
+    monkeypatch.setattr("trainables.tasks.store.read_hub", lambda *rest: iter([("hub:1", rows[0])]))
+    rows = [{"premise": "p", "hypothesis": "h", "label": label} for label in (2, 0)]
+    for split in ("dev", "test"):
+        content = json.dumps({"validation" if split == "dev" else split: rows} if wrapped else rows, indent=6)
+        written(tmp_path / "indicxnli" / "forward" / split, {f"xnli_{code}.json": content for code in ("as", "hi")})
+        written(tmp_path / "indicxnli" / "backward" / split, {"xnli_as.json": "[]"})
+    task = load("indicxnli", tmp_path, "validation", "test")
+    assert {split: {c: len(r) for c, r in found.items()} for split, found in task.rows.items()} == {
+        split: {"as": 2, "en": 1, "hi": 2} for split in ("validation", "test")
+    }
+    assert task.rows["test"]["hi"][0] == {"text": "p", "text_pair": "h", "label": 2}

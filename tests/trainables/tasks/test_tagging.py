@@ -26,6 +26,7 @@ from trainables.tasks.chunks import ChunkCounts, count_chunks
 from trainables.tasks.definition import catalogue, complete
 from trainables.tasks.formats.reading import Reading, sound
 from trainables.tasks.formats.registry import Piece, read_piece
+from trainables.tasks.plan import Plan
 from trainables.tasks.tagging import Tagging
 from trainables.tasks.task import load_task, task_key
 
@@ -112,6 +113,31 @@ def test_upos_f1_is_no_token_accuracy() -> None:
     """METHODS, defect 10: neighbours of one tag are one chunk."""
     (count,) = count_chunks([["NOUN", "NOUN", "VERB", "DET"]], [["NOUN", "VERB", "VERB", "DET"]])
     assert count.f1 == pytest.approx(1 / 3)
+
+
+def test_what_the_training_rows_cannot_teach_is_unscored() -> None:
+    """MasakhaNER's dates, where PAN-X's English is trained on; not where Hausa is."""
+    shape = Plan.of(TaskConfig(name="masakhaner2")).shape
+    assert shape.unscored == ("B-DATE", "I-DATE")
+    o, person, date, more = map(shape.labels.index, ("O", "B-PER", "B-DATE", "I-DATE"))
+    rows = [{"tokens": ["w"] * 5, "tags": [person, date, more, o, o]}]
+    found = [[person, o, o, date, o]]
+    assert shape.score(rows, one_item_per_row(rows), found, "ha") == {"f1": (1.0, 1), "token_accuracy": (2 / 3, 1)}
+    assert shape.row_scores(rows, one_item_per_row(rows), found, "ha") == {0: (1.0, 2)}
+    whole = Plan.of(TaskConfig(name="masakhaner2", source_language="ha")).shape
+    assert whole.unscored == ()
+    assert whole.score(rows, one_item_per_row(rows), found, "ha")["f1"][0] == pytest.approx(2 / 4)
+
+
+def test_a_class_that_the_training_rows_lack_is_refused_where_each_row_would_be_a_mistake(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "description: d\nshape: classification\ncolumns: {text_pair: other}\n"
+        "labels: [entailment, neutral, contradiction, nonsense]\n"
+        "splits: {train: [{task: xnli, split: train, languages: source}], validation: [{split: validation}]}\n"
+    )
+    with pytest.raises(UserError, match=r"mine: splits\.train\.labels: no training row can be 'nonsense', which eval"):
+        Plan.of(TaskConfig(name=str(mine)))
 
 
 def shares(total: ChunkCounts) -> dict[str, float]:

@@ -107,6 +107,23 @@ def test_compiled_layers_give_the_same(tmp_path: Path, monkeypatch: pytest.Monke
     assert all(module._compiled_call_impl for layer in layers for module in layer)
 
 
+@pytest.mark.parametrize("method", shaped.PERTURBING)
+def test_half_precision_trains_as_single_precision_does(method: str, tmp_path: Path) -> None:
+    """Its losses differ, or nothing was computed in it, and by no more than its rounding."""
+    found = {}
+    for precision in ("fp32", "bf16", "fp16"):
+        point = {"perturbation.method": method, "training.precision": precision}
+        trial = shaped.begun(apply_point(shaped.BASE, point), "classification", tmp_path / precision)
+        if precision == "fp16":  # The usual one is for longer training: its first steps overflow, and are left out.
+            trial.scaler.update(1024.0)
+        found[precision] = [stepped(trial)[0] for _ in range(3)]
+        assert trial.scaler.get_scale() == (1024.0 if precision == "fp16" else 1.0), "a step was left out"
+    exact = found.pop("fp32")
+    for precision, losses in found.items():
+        assert losses != exact
+        assert losses == pytest.approx(exact, rel={"bf16": 1e-2, "fp16": 1e-3}[precision]), precision
+
+
 class Casts(TorchDispatchMode):
     """Counts the casts of each parameter to half precision."""
 

@@ -3,8 +3,9 @@
 Columns stand between tabs, or between runs of blanks where the first line has no tab. They are ``column1`` and on; the
 first is also what the task calls its tokens, the last what it calls its tags, and ``header`` gives them other names:
 ``columns: {tags: column2}`` takes CoNLL-2003's parts of speech. Where it names two, between blanks, a word may have
-blanks itself: the tag is what follows the last (XGLUE's POS). Lines of ``-DOCSTART-`` and comments before a sentence
-are no words. Chunks in IOB1 and BIOES (also BILOU) become IOB2, unless the task's own labels have other prefixes.
+blanks itself: the tag is what follows the last (XGLUE's POS); where one is ``id`` a word may be nothing, since its
+number says that it is one (xSID). Lines of ``-DOCSTART-`` and comments before a sentence are no words. Chunks in IOB1
+and BIOES (also BILOU) become IOB2, unless the task's own labels have other prefixes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def read(source: Source, reading: Reading) -> Iterator[Raw]:
         return
     place, first = _first_word(source)
     tabs = "\t" in first
+    spare = _may_be_empty(reading)
     width = len(reading.header) or (len(cells_of(first, tabs)) if first else 0)
     if first and width < 2:
         yield place, DataError("must have at least two columns, a word and its tag (got 1)")
@@ -49,11 +51,17 @@ def read(source: Source, reading: Reading) -> Iterator[Raw]:
             cells = [text.strip(" \t").removesuffix(cells[-1]).rstrip(" \t"), cells[-1]]
         start = start if words else place
         words.append(cells)
-        if len(cells) != width or not all(cells):
+        if len(cells) != width or not all(cell or i == spare for i, cell in enumerate(cells)):
             broken = True
             yield place, RowError(_miscounted(cells, width))
     if words and not broken:
         yield start, _row(words, reading)
+
+
+def _may_be_empty(reading: Reading) -> int | None:
+    """The place of words that may be nothing, since another column counts them."""
+    word = reading.column("tokens")
+    return reading.header.index(word) if {"id", word} <= set(reading.header) else None
 
 
 def _first_word(source: Source) -> tuple[str, str]:

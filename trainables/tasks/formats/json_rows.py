@@ -1,4 +1,4 @@
-"""JSON lines, and a JSON array of objects."""
+"""JSON lines, and a JSON array of objects, by itself or under one key (``{"test": [...]}``)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ def read_lines(source: Source, reading: Reading, wanted: Callable[[str], bool] =
 
 
 def read_array(source: Source, reading: Reading) -> Iterator[Raw]:
-    """The objects of one array; a row's place is its number in it."""
+    """The objects of one array, which may be all that an object holds; a row's place is its number in it."""
     rows = document(source)
+    if isinstance(rows, dict) and len(rows) == 1 and isinstance(only := next(iter(rows.values())), list):
+        rows = only
     if isinstance(rows, RowError):
         yield str(source.path), rows
     elif not isinstance(rows, list):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import HealthCheck, given, settings
 
-from tests.trainables.tasks.formats.mistaken import check, files
+from tests.trainables.tasks.formats.mistaken import Case, check, files
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(files())
-def test_mistakes_are_lines(case: tuple[str, bytes, bytes, Any]) -> None:
-    check(*case)
+def test_mistakes_are_lines(case: Case) -> None:
+    check(case)
