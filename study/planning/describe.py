@@ -24,14 +24,18 @@ from trainables.model import catalogue
 from trainables.tasks.definition import find
 from trainables.tasks.plan import Plan
 
+UNKNOWN = "?"
+"""In the place of what is not known before something has run, or is here."""
+
 
 def words(config: StudyConfig, root: Path) -> str:
     """The whole description; raises `UserError` for a study that makes no sense."""
     tested = preflight.tested(config)
+    pace = needs.pace(config, root)
     sections = {
         "data": _data(config, tested),
         "encoder": _encoders(config, tested),
-        **({"alignment": found} if (found := list(_alignments(config))) else {}),
+        **({"alignment": found} if (found := list(_alignments(config, tested, pace))) else {}),
         **({"syntax": _syntax(config)} if config.trial.syntax.kind != "none" else {}),
         "training": _training(config),
         "varies": _varies(config),
@@ -43,7 +47,7 @@ def words(config: StudyConfig, root: Path) -> str:
         "groups": _groups(config, tested),
         **({"published": published} if (published := literature.words(config)) else {}),
         "workers": _workers(config.scaling),
-        "time": _time(config, root),
+        "time": _time(config, pace),
         "disk": [needs.disk(config, root)],
     }
     return "\n".join([f"study {config.name}", *([config.question] if config.question else []), "", *titled(sections)])
@@ -130,15 +134,15 @@ def _pretraining(config: StudyConfig, name: str, languages: Sequence[str]) -> st
     return f"pretrained on {len(seen)} of {len(targets)} target languages{those} ({whose}'s list)"
 
 
-def _alignments(config: StudyConfig) -> Iterator[str]:
+def _alignments(config: StudyConfig, tested: Sequence[str], pace: needs.Pace | None) -> Iterator[str]:
     """What is done before fine-tuning, once for all trials, and what is known of it: of all that the space offers."""
     for trial in alignments.choices(config):
-        yield from _alignment(trial)
+        yield from _alignment(trial, tested, pace)
     if found := alignments.endless(config):
         yield f"{', '.join(found)} has no list of values: encoders are aligned when a trial asks for one"
 
 
-def _alignment(trial: TrialConfig) -> Iterator[str]:
+def _alignment(trial: TrialConfig, tested: Sequence[str], pace: needs.Pace | None) -> Iterator[str]:
     alignment = trial.alignment
     pairs = f"sentence pairs of {alignment.pairs}"
     pairs += "" if alignment.control == "none" else f" (control: {alignment.control})"
@@ -150,9 +154,28 @@ def _alignment(trial: TrialConfig) -> Iterator[str]:
     paid, *per = aligned.cost_words(alignment).split(" ", 1) or [""]
     cost, label = " ".join([paid, "forward-equivalents", *per]), aligned.supervision(alignment)
     yield f"  {cost}, once for all trials that share it; supervision: {label}"
-    if (known := aligned.known(trial)) is not None:
-        pairs = ", ".join(f"{code} {count}" for code, count in known["pairs"].items())
+    each = "" if alignment.objective == "linear_map" else f"{aligned.passes(alignment)} a step; "
+    count = weights.whole(trial.encoder)
+    size = UNKNOWN if count is None else needs.size(count * needs.WEIGHTS)
+    known = aligned.known(trial)
+    counts = aligned.counted(trial, tested) if known is None else known["pairs"]
+    yield f"  {each}about {_aligning(trial, counts, pace)}; {size} in the cache"
+    yield f"  pairs of {alignment.pairs}, licence: {aligned.licence(alignment)}"
+    pairs = UNKNOWN if counts is None else ", ".join(f"{code} {number}" for code, number in counts.items())
+    if known is None:
+        yield f"  {pairs} pairs, those that are evaluated among them"
+    else:
         yield f"  it is in the cache: {pairs} pairs, {sum(known['dropped'].values())} left out that are evaluated"
+
+
+def _aligning(trial: TrialConfig, counts: Mapping[str, int] | None, pace: needs.Pace | None) -> str:
+    """How long an alignment takes by the pace of earlier trainings, whose texts have other lengths."""
+    alignment = trial.alignment
+    is_map = alignment.objective == "linear_map"
+    if pace is None or (is_map and counts is None):
+        return f"{UNKNOWN} minutes (known once a study of that encoder and task has run)"
+    pairs = sum((counts or {}).values()) if is_map else alignment.steps * alignment.batch_size
+    return f"{needs.duration(pace.training * aligned.passes(alignment) * pairs)} (by what earlier studies took)"
 
 
 def _syntax(config: StudyConfig) -> Iterator[str]:
@@ -235,10 +258,9 @@ def _workers(scaling: ScalingConfig) -> Iterator[str]:
         yield f"as many trials at a time as the cluster's GPUs hold{f', {shared} on each' if shared > 1 else ''}"
 
 
-def _time(config: StudyConfig, root: Path) -> Iterator[str]:
-    """From what the same encoder and task took in studies under this root."""
+def _time(config: StudyConfig, pace: needs.Pace | None) -> Iterator[str]:
+    """From what the same encoder and task took in earlier studies."""
     yield needs.length(config.trial)
-    pace = needs.pace(config, root)
     seconds = None if pace is None else pace.seconds(config.trial, pace.examples)
     if seconds is None:
         yield "how long that takes is known after the first trial"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from study.planning import dry_run, preflight
 from study.planning.describe import titled
-from study.question import literature, suites
+from study.question import alignments, literature, suites
 from study.question.config import StudyConfig, SuiteConfig
 from study.views.values import selection_words
 
@@ -32,4 +32,8 @@ def _member(config: StudyConfig) -> Iterator[str]:
     yield f"study {config.name}: task {task.title}, trained on {task.source_language}"
     yield selection_words(config)
     yield f"checkpoint of a trial: {checkpoint.replace('_', ' ')}"
+    if found := dict.fromkeys(f"{t.alignment.objective} ({t.alignment.pairs})" for t in alignments.choices(config)):
+        yield f"aligned before fine-tuning: {', '.join(found)}"
+    if config.search.left_out:
+        yield f"arms left out: {'; '.join(f'{name}, {why}' for name, why in config.search.left_out.items())}"
     yield from (f"published beside it: {told}" for told in literature.words(config))

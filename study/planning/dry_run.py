@@ -6,14 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from study.planning import needs, preflight
-from study.planning.describe import titled
+from study.planning.describe import UNKNOWN, titled
 from study.question import encoders, suites
 from study.question.config import StudyConfig, SuiteConfig
 from study.record import roots
 from study.views import layout
-
-UNKNOWN = "?"
-"""In the place of what is not known before something has run, or is here."""
 
 
 def words(asked: StudyConfig | SuiteConfig, root: Path) -> str:

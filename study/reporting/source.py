@@ -15,7 +15,7 @@ import yaml
 from study.analysis import intervals, sequential
 from study.analysis.frames import Reduction, language_facts, language_scores, of_languages
 from study.proposals import ranking
-from study.question import arms, encoders, literature, objectives
+from study.question import alignments, arms, encoders, literature, objectives
 from study.question.config import Published, StudyConfig
 from study.record.record import TrialRecord
 from study.reporting import words
@@ -405,6 +405,10 @@ def _protocol_rows(study: Study) -> Iterator[tuple[str, str]]:
     yield "trials", f"{asked} in {kind} ({config.search.sampler}): {ended}"
     if config.search.arms:
         yield "arms", f"{', '.join(arms.names(config))}, the best of each confirmed; {arms.effort(config)}"
+    for trial in alignments.choices(config):
+        aligned = trial.alignment
+        needed = f"supervision: {alignment.supervision(aligned)}; licence: {alignment.licence(aligned)}"
+        yield f"aligned: {aligned.objective}", f"sentence pairs of {aligned.pairs}; {needed}"
     yield from ((f"left out: {name}", why) for name, why in config.search.left_out.items())
     yield "score of a trial", f"one checkpoint for all languages: {config.trial.evaluation.checkpoint}"
     openings = study.record.openings

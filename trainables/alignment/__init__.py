@@ -9,6 +9,26 @@ maps       without steps: a rotation of each language's states
 
 from __future__ import annotations
 
-from trainables.alignment.aligned import alignment_key, check, cost_words, known, load_pristine, passes, supervision
+from trainables.alignment.aligned import (
+    alignment_key,
+    check,
+    cost_words,
+    counted,
+    known,
+    licence,
+    load_pristine,
+    passes,
+    supervision,
+)
 
-__all__ = ["alignment_key", "check", "cost_words", "known", "load_pristine", "passes", "supervision"]
+__all__ = [
+    "alignment_key",
+    "check",
+    "cost_words",
+    "counted",
+    "known",
+    "licence",
+    "load_pristine",
+    "passes",
+    "supervision",
+]

@@ -15,6 +15,7 @@ from trainables.alignment import pairs as of_pairs
 from trainables.alignment.pairs import Pair, Pairs
 from trainables.config import AlignmentConfig, TrialConfig
 from trainables.errors import UserError
+from trainables.languages import normalize
 from trainables.model.content import key_of, stamps
 from trainables.progress import told
 from trainables.seeds import derive
@@ -33,6 +34,9 @@ ENCODER, META = "encoder", "meta.json"
 
 TESTED = 0.05
 """Share of the pairs that may be sentences of the evaluated splits: with more, the pairs are a test set."""
+
+COUNTED = 32 * 2**20
+"""Most bytes of files that are read for the number of their pairs alone."""
 
 UNREAD = {
     "linear_map": {"pooling", "temperature", "steps", "learning_rate", "anchor", "anchor_weight"},
@@ -62,6 +66,31 @@ def cost_words(config: AlignmentConfig) -> str:
     if config.objective == "linear_map":
         return f"{passes(config)} for every {config.batch_size} pairs"
     return f"{config.steps * passes(config):,}"
+
+
+def licence(config: AlignmentConfig) -> str:
+    """Of the sentence pairs; ``unknown`` of files, which say nothing of it."""
+    return of_pairs.LICENCES.get(str(config.pairs), "unknown")
+
+
+def counted(config: TrialConfig, languages: Iterable[str]) -> dict[str, int] | None:
+    """Language -> sentence pairs that there are for it; None of files too large to be read for a number.
+
+    `languages` are those that are evaluated. Pairs that are evaluated themselves, or that words are not linked in, are
+    counted too. Raises `UserError` where the pairs cannot be had.
+    """
+    alignment, source = config.alignment, normalize(config.task.source_language)
+    assert alignment.pairs is not None
+    if str(alignment.pairs) not in of_pairs.PACKAGES and _bytes(Path(alignment.pairs)) > COUNTED:
+        return None
+    wanted = set(languages) - {source} if alignment.languages == "targets" else alignment.languages
+    most = alignment.pairs_per_language
+    return {code: len(each[:most]) for code, each in of_pairs.load(alignment.pairs, source, wanted).items()}
+
+
+def _bytes(place: Path) -> int:
+    files = place.rglob("*") if place.is_dir() else [place]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def check(config: AlignmentConfig) -> None:
@@ -154,7 +183,7 @@ def _build(config: TrialConfig, folder: Path) -> None:
     meta = {
         "pairs": result.pairs,
         "dropped": dropped,
-        "licence": of_pairs.LICENCES.get(str(alignment.pairs), "unknown"),
+        "licence": licence(alignment),
         "loss": [result.first, result.last],
     }
     (folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")

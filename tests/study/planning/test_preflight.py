@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from study.planning import describe, needs, preflight
+from study.planning import describe, describe_suite, needs, preflight
 from study.question import alignments, encoders
 from study.question.config import StudyConfig
+from study.reporting import source
 from tests.trainables.model import tiny_families
+from trainables.alignment import aligned
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import validate
@@ -146,7 +149,9 @@ def test_every_alignment_that_a_space_offers_is_looked_for_and_those_without_end
     assert "alignment.temperature has no list of values: encoders are aligned when" in describe.words(endless, tmp_path)
 
 
-def test_alignment_is_described_and_its_pairs_are_looked_for(tmp_path: Path) -> None:
+def test_alignment_is_described_and_its_pairs_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "de.tsv").write_text("turn on the light\tmach das Licht an\n")
+
     def study(**alignment: Any) -> StudyConfig:
         data = {"objective": "sentence_contrastive", "steps": 1000, "pairs": str(tmp_path), **alignment}
         return validate(StudyConfig, {"name": "x", "trial": {"alignment": data}})
@@ -154,6 +159,13 @@ def test_alignment_is_described_and_its_pairs_are_looked_for(tmp_path: Path) -> 
     words = describe.words(study(anchor="source_states"), tmp_path)
     assert f"alignment   sentence_contrastive, 1000 steps of 32 sentence pairs of {tmp_path}" in words
     assert "8,000 forward-equivalents, once for all trials that share it; supervision: parallel" in words
+    assert "8 a step; about ? minutes (known once a study" in words and "in the cache" in words
+    assert f"pairs of {tmp_path}, licence: unknown" in words and "de 1 pairs, those that are evaluated among" in words
+    monkeypatch.setattr(needs, "pace", lambda config, root: needs.Pace(0.001, 0.1, 1, 1))
+    assert "about 4 minutes (by what earlier studies took)" in describe.words(study(anchor="source_states"), tmp_path)
+    assert "about 0 seconds (by what" in describe.words(study(objective="linear_map"), tmp_path)
+    monkeypatch.setattr(aligned, "COUNTED", 3)
+    assert "  ? pairs, those that are evaluated among them" in describe.words(study(), tmp_path)
     assert "alignment " not in describe.words(validate(StudyConfig, {"name": "x"}), tmp_path)
     for alignment, rule in (
         ({"pairs": str(tmp_path / "absent")}, r"trial\.alignment\.pairs: must be a folder or file of sentence pairs"),
@@ -161,6 +173,17 @@ def test_alignment_is_described_and_its_pairs_are_looked_for(tmp_path: Path) -> 
     ):
         with pytest.raises(UserError, match=rule):
             preflight.tested(study(**alignment))
+
+
+def test_a_suite_and_a_report_name_alignments_and_what_was_left_out() -> None:
+    search = {"arms": {"a": {}, "b": {}}, "left_out": {"b": "no words"}}
+    trial = {"alignment": {"objective": "word_l2", "pairs": "django"}}
+    config = validate(StudyConfig, {"name": "x", "trial": trial, "search": search})
+    lines = list(describe_suite._member(config))
+    assert {"aligned before fine-tuning: word_l2 (django)", "arms left out: b, no words"} <= set(lines)
+    reported = SimpleNamespace(config=config, trials=[], record=SimpleNamespace(openings=[]))
+    rows = dict(source._protocol_rows(reported))  # type: ignore[arg-type]
+    assert rows["aligned: word_l2"] == "sentence pairs of django; supervision: parallel; licence: BSD-3-Clause"
 
 
 def test_a_metric_that_the_evaluation_does_not_have_is_one_line() -> None:
