@@ -1,10 +1,11 @@
 """Operations that a training step dispatches: an accelerator's time, where its kernels are shorter than their launch.
 
-Counted are those that are no views, of the forward and backward passes over 8 texts, dropout 0.1, nothing frozen; the
-update is left out. The library's step is its own encoder over the padded batch, by `scaled_dot_product_attention`, with
-the same head and loss. On the CPU the texts are of the data's own lengths. An *accelerator* is stood in for by a device
-whose tensors have no values: dropout and attention take the ways that they take there, but for fused attention kernels,
-which such a device lacks on both sides; there the texts are 12 tokens long each.
+Counted are those that are no views, of a whole step over 8 texts, dropout 0.1, nothing frozen: the batch's way to the
+device, all passes, clipping and the update, which is plain SGD's for all. The library's step is its own encoder over
+the padded batch, by `scaled_dot_product_attention`, with the same head and loss, and brings there what it needs. On the
+CPU the texts are of the data's own lengths. An *accelerator* is stood in for by a device whose tensors have no values:
+dropout and attention take the ways that they take there, but for fused attention kernels, which such a device lacks on
+both sides; there the texts are 12 tokens long each.
 
     python benchmarks/operations.py [--layers 12]
 """
@@ -122,7 +123,7 @@ def _even(encoded: Encoded) -> Encoded:
 
 
 def step(point: dict[str, Any], device: torch.device, layers: int) -> int:
-    """Operations of a step, of which the update's are few and the same for all."""
+    """Operations of a step."""
     trial = begun(point, device, layers)
     train_step(trial)  # the first one allocates
     with Counted(device) as counted:
@@ -154,13 +155,13 @@ def library(device: torch.device, layers: int) -> int:
     optimizer = torch.optim.SGD(parameters, lr=0.0, foreach=True)
     shape, items = trial.materials.shape, trial.batches.at(0).tolist()
     with Counted(device) as counted:
-        batch = collate(shape, trial.materials.train, items, trial.materials.pad_id).to(device)
+        batch = collate(shape, trial.materials.train, items, trial.materials.pad_id)
+        ids, tokens, labels = (each.to(device) for each in (batch.input_ids, batch.attention_mask, batch.labels))
         # Without a mask where nothing is padded: the library would read it back to see that.
-        mask = None if batch.layout.is_full else batch.attention_mask
-        states = model(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state
-        weights = batch.attention_mask.to(states.dtype)[..., None]
+        states = model(input_ids=ids, attention_mask=None if batch.layout.is_full else tokens).last_hidden_state
+        weights = tokens.to(states.dtype)[..., None]
         logits = head((states * weights).sum(1) / weights.sum(1))
-        functional.cross_entropy(logits, batch.labels).backward()
+        functional.cross_entropy(logits, labels).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()

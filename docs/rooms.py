@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 VOCABULARY = (
     "errors lazy seeds schedule background progress environment machine devices config fields loading pretraining "
-    "languages typology conditions scores layout batch distributed"
+    "languages typology conditions scores transfer layout batch distributed"
 )
 DOORS = "launch launch_suite submission removal cached commands cli notebook __main__"
 

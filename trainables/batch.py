@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from trainables.layout import Layout, Paths
 from trainables.lazy import torch
+from trainables.transfer import move
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,12 +112,20 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, with its layout, which is computed before."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        layout = self.layout.to(device)
-        tensors = {n: v.to(device, non_blocking=True) for n, v in given.items() if isinstance(v, torch.Tensor)}
-        moved = Batch(**tensors, paths=layout.paths)
-        vars(moved)["layout"] = layout
+        own, where, lengths = move(device, vars(self), vars(self.layout), vars(self.paths) if self.paths else {})
+        paths = replace(self.paths, **lengths) if self.paths else None
+        moved = replace(self, **own, paths=paths)
+        vars(moved)["layout"] = replace(self.layout, **where, paths=paths, _hidden={})
         return moved
+
+    def times(self, copies: int) -> Batch:
+        """All sequences so many times, one copy of the batch after the other; nothing is read back from the device."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        repeated = {n: v.repeat(copies, *[1] * (v.dim() - 1)) for n, v in own.items() if isinstance(v, torch.Tensor)}
+        layout = self.layout.times(copies)
+        found = replace(self, **repeated, paths=layout.paths)
+        vars(found)["layout"] = layout
+        return found
 
 
 @dataclass(frozen=True)
@@ -153,14 +162,7 @@ class View:
 
     def to(self, device: torch.device) -> View:
         """The same on a device."""
-
-        def moved(each: Tensor) -> Tensor:
-            return each.to(device, non_blocking=True)
-
-        return View(
-            self.batch.to(device),
-            moved(self.there),
-            None if self.places is None else (moved(self.places[0]), moved(self.places[1])),
-            self.width,
-            None if self.labels is None else moved(self.labels),
-        )
+        first, other = self.places or (None, None)
+        own, places = move(device, vars(self), {"first": first, "other": other})
+        there = (places["first"], places["other"]) if places else None
+        return replace(self, **own, batch=self.batch.to(device), places=there)

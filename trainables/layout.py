@@ -10,8 +10,8 @@ Suffixes: s sequences, t tokens of the longest, n tokens of all without padding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from trainables.lazy import torch
 
@@ -28,10 +28,6 @@ class Paths:
     depths: Tensor
     """(s, t), of the path from the uppermost token."""
 
-    def to(self, device: torch.device) -> Paths:
-        """The same on a device."""
-        return Paths(self.between.to(device, non_blocking=True), self.depths.to(device, non_blocking=True))
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -39,6 +35,8 @@ class Layout:
 
     mask: Tensor
     """(s, t), true where there is a token."""
+    ordinary: Tensor
+    """(s, t), true where there is one that is not special."""
     seen: Tensor
     """(s, t), what is attended to: the tokens, or all where there is none, since attention to nothing is no number."""
     ranks: Tensor
@@ -76,6 +74,7 @@ class Layout:
         bounds[1:] = lengths.cumsum(0)
         return cls(
             mask=mask,
+            ordinary=mask & ~special,
             seen=mask | ~mask.any(1, keepdim=True),
             ranks=(mask.cumsum(1) - 1).clamp_min(0),
             segments=(before >= 2).long(),
@@ -88,14 +87,27 @@ class Layout:
             paths=paths,
         )
 
-    def to(self, device: torch.device) -> Layout:
-        """The same on a device."""
-        moved: dict[str, Any] = {
-            each.name: value.to(device, non_blocking=True)
-            for each in fields(self)
-            if isinstance(value := getattr(self, each.name), torch.Tensor)
-        }
-        return replace(self, _hidden={}, paths=self.paths and self.paths.to(device), **moved)
+    def times(self, copies: int) -> Layout:
+        """Of a batch that has all of this one's sequences so many times, one copy after the other."""
+        s, t = self.mask.shape
+        n = len(self.places)
+        copy = torch.arange(copies, device=self.mask.device)[:, None]
+        ends = torch.full((1,), copies * n, dtype=self.bounds.dtype, device=self.bounds.device)
+        paths = self.paths and Paths(self.paths.between.repeat(copies, 1, 1), self.paths.depths.repeat(copies, 1))
+        return Layout(
+            mask=self.mask.repeat(copies, 1),
+            ordinary=self.ordinary.repeat(copies, 1),
+            seen=self.seen.repeat(copies, 1),
+            ranks=self.ranks.repeat(copies, 1),
+            segments=self.segments.repeat(copies, 1),
+            places=(self.places + copy * s * t).flatten(),
+            sources=(self.sources + copy * n).flatten(),
+            bounds=torch.cat([(self.bounds[:-1] + copy * n).flatten(), ends]),
+            longest=self.longest,
+            is_full=self.is_full,
+            languages=None if self.languages is None else self.languages.repeat(copies),
+            paths=paths,
+        )
 
     @property
     def attention_mask(self) -> Tensor | None:

@@ -21,6 +21,7 @@ from trainables.perturbation import METHODS, view_of
 from trainables.tasks.base import IGNORED, TaskShape
 from trainables.tasks.choice import MultipleChoice
 from trainables.tasks.classification import Classification
+from trainables.tasks.relevance import Relevance
 from trainables.tasks.retrieval import Retrieval
 from trainables.tasks.span import SpanAnswering
 from trainables.tasks.tagging import Tagging
@@ -60,10 +61,15 @@ SHAPES: dict[str, tuple[TaskShape, Callable[[int], Item]]] = {
     "retrieval": (Retrieval("pairs", "accuracy"), lambda i: Item((words(i), words(i + 1, 1)), (0, 0, i), i)),
 }
 
+TASKS = SHAPES | {
+    "relevance": (Relevance(("no", "yes")), lambda i: Item((words(i),), (i % 2,), i)),
+}
+"""And those that train as one of them does."""
+
 
 def resegmented(shape: str) -> Callable[[int, int], Encoded | None]:
     """Second views: a token more after the first of each text, which depends on the epoch; of item 3 there is none."""
-    _task, make = SHAPES[shape]
+    _task, make = TASKS[shape]
 
     def view(epoch: int, number: int) -> Encoded | None:
         item = make(number)
@@ -99,7 +105,7 @@ def encoder() -> Encoder:
 
 def materials(shape: str) -> Materials:
     """Seven items of a shape, which train and are scored."""
-    task, make = SHAPES[shape]
+    task, make = TASKS[shape]
     train = [make(row) for row in range(ITEMS)]
     return texts.write(task, {"en": train}, {"en": [{"label": item.labels[0]} for item in train]}, train, 0.5)
 

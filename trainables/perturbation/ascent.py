@@ -26,14 +26,14 @@ gradients of a confident model lie there. The direction is normalised, so the fa
 
 @dataclass(frozen=True)
 class Ascent:
-    """Where an ascent ended (s, t, d), how many balls its last projection pulled back, and what it saw at its start.
+    """Where an ascent ended (s, t, d), the norms from which its last projection pulled back, and what it saw at first.
 
     `start` are the objective (n,) and the logits there, detached; none where no step was taken.
     """
 
     ball: Ball
     delta: Tensor
-    clipped: Tensor
+    size: Tensor
     start: tuple[Tensor, Tensor] | None
 
 
@@ -76,13 +76,13 @@ def ascend(
     (Madry et al. 2018, arXiv 1706.06083, section 2.1; for l2 the steepest direction is gradient over norm.) `step_size`
     is relative to the radius.
     """
-    delta, clipped = ball.project(start)
+    delta, size = ball.project(start)
     first: tuple[Tensor, Tensor] | None = None
     for _ in range(steps):
         gradient, values, logits = gradient_at(batch, delta, objective, differentiate)
         first = first or (values, logits)
-        delta, clipped = ball.project(delta + step_size * ball.step(gradient))
-    return Ascent(ball, delta, clipped, first)
+        delta, size = ball.project(ball.step(delta, gradient, step_size))
+    return Ascent(ball, delta, size, first)
 
 
 def gradient_at(
@@ -104,7 +104,7 @@ def describe(batch: Perturbable, delta: Tensor) -> Measured:
 
 def describe_ascent(batch: Perturbable, ascent: Ascent, values: Tensor, logits: Tensor) -> Measured:
     """Norms, clipping, and what the ascent did: `values` (n,) and `logits` are objective and logits at its end."""
-    sums = [*_norms(batch, ascent.delta), ascent.clipped, ascent.ball.count]
+    sums = [*_norms(batch, ascent.delta), *_clipping(ascent.ball, ascent.size)]
     if ascent.start is not None:
         before, logits_before = ascent.start
         changed = batch.answers(logits_before) != batch.answers(logits.detach())
@@ -114,10 +114,16 @@ def describe_ascent(batch: Perturbable, ascent: Ascent, values: Tensor, logits: 
     return _collect(sums)
 
 
-def describe_step(batch: Perturbable, ball: Ball, delta: Tensor, clipped: Tensor, rise: Tensor, items: int) -> Measured:
+def describe_step(batch: Perturbable, ball: Ball, delta: Tensor, size: Tensor, rise: Tensor, items: int) -> Measured:
     """Norms of where a pass was, clipping of the step from there, and by how much it raises the objective of the items,
     as far as its gradient says."""
-    return _collect([*_norms(batch, delta), clipped, ball.count, rise.detach(), rise.new_full((), items)])
+    sums = [*_norms(batch, delta), *_clipping(ball, size)]
+    return _collect([*sums, rise.detach(), rise.new_full((), items)])
+
+
+def _clipping(ball: Ball, size: Tensor) -> list[Tensor]:
+    """How many balls were left by perturbations of some norms, of how many."""
+    return [ball.left(size), ball.count]
 
 
 def _norms(batch: Perturbable, delta: Tensor) -> list[Tensor]:

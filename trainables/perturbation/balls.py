@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from trainables.lazy import torch
@@ -35,8 +36,8 @@ class Norm:
     """A uniform draw from the unit ball, from sequence keys (s,) and the draw's seed."""
     normalise: Callable[[Tensor, tuple[int, ...]], Tensor]
     """The direction of norm one in which a function with this gradient rises fastest; zero where the gradient is."""
-    project: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """The nearest point (l2) of the ball, from x, its norm and the radius."""
+    project: Callable[[Ball, Tensor, Tensor], Tensor]
+    """The nearest point (l2) of the ball, from x and its norm."""
 
 
 def _measure_l2(x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -51,10 +52,11 @@ def _measure_linf(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 def _start_l2(ball: Ball, keys: Tensor, draw: int) -> Tensor:
     """Uniform direction times U^(1/n): the volume inside radius r grows with r^n, n the ball's dimension."""
     s, _, d = ball.shape
-    direction = _normalise_l2(noise.normal(keys, draw, ball.mask, d), ball.dims)
     if ball.scope == "token":
-        return direction * noise.per_token(keys, draw, ball.mask).pow(1.0 / d)
+        normal, share = noise.normal_and_per_token(keys, draw, ball.mask, d)
+        return _normalise_l2(normal, ball.dims) * share.pow(1.0 / d)
     n = (ball.mask.sum(1) * d).clamp(min=1).view(s, 1, 1)
+    direction = _normalise_l2(noise.normal(keys, draw, ball.mask, d), ball.dims)
     return direction * noise.per_sequence(keys, draw).pow(1.0 / n)
 
 
@@ -71,12 +73,12 @@ def _normalise_linf(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     return x.sign()
 
 
-def _project_l2(x: Tensor, size: Tensor, radius: Tensor) -> Tensor:
-    return x * (radius / size.clamp(min=_TINY)).clamp(max=1.0)
+def _project_l2(ball: Ball, x: Tensor, size: Tensor) -> Tensor:
+    return x * ball.share(size)
 
 
-def _project_linf(x: Tensor, size: Tensor, radius: Tensor) -> Tensor:
-    return torch.minimum(torch.maximum(x, -radius), radius)
+def _project_linf(ball: Ball, x: Tensor, size: Tensor) -> Tensor:
+    return torch.clamp(x, -ball.reach, ball.reach)
 
 
 NORMS: dict[NormName, Norm] = {
@@ -105,26 +107,48 @@ class Ball:
         """Number of balls that hold anything."""
         return self.mask.sum() if self.scope == "token" else self.mask.any(dim=1).sum()
 
+    # What each step asks for is computed once: on an accelerator a number costs a launch, like a tensor.
+
+    @cached_property
+    def reach(self) -> Tensor:
+        """How far projection lets a perturbation go (s, 1, 1): a little less than the radius."""
+        return self.radius * (1.0 - _MARGIN)
+
+    @cached_property
+    def _least(self) -> Tensor:
+        return self.reach.clamp(min=_TINY)
+
+    @cached_property
+    def _untouched(self) -> Tensor:
+        return ~self.mask.unsqueeze(2)
+
+    def share(self, size: Tensor) -> Tensor:
+        """By what a perturbation of this norm is multiplied to stay within reach: 1 where it is there."""
+        return self.reach / torch.maximum(size, self._least)
+
     def uniform(self, keys: Tensor, draw: int) -> Tensor:
         """A uniform draw from each ball, (s, t, d)."""
-        return self.norm.start(self, keys, draw) * (self.radius * (1.0 - _MARGIN))
+        return self.norm.start(self, keys, draw) * self.reach
 
-    def step(self, gradient: Tensor) -> Tensor:
-        """The step as long as the radius in which the objective rises fastest, (s, t, d)."""
-        masked = gradient.float().masked_fill(~self.mask.unsqueeze(2), 0.0)
-        return self.norm.normalise(masked, self.dims) * self.radius
+    def step(self, delta: Tensor, gradient: Tensor, size: float) -> Tensor:
+        """`delta` (s, t, d) moved by `size` radii in the direction in which the objective rises fastest."""
+        masked = gradient.float().masked_fill(self._untouched, 0.0)
+        return torch.addcmul(delta, self.norm.normalise(masked, self.dims), self.radius, value=size)
 
     def project(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """`delta` moved into the balls, and the number of balls that it had left."""
+        """`delta` moved into the balls, and its norm in each before."""
         size = self.norm.measure(delta, self.dims)
-        outside = size > self.radius * (1.0 + _MARGIN)
-        return self.norm.project(delta, size, self.radius * (1.0 - _MARGIN)), outside.sum()
+        return self.norm.project(self, delta, size), size
 
     def project_together(self, *parts: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Parts, each shortened alike so that their sum is in the balls, and the number of balls that it had left."""
+        """Parts, each shortened alike so that their sum is in the balls, and its norm in each before."""
         size = self.norm.measure(torch.stack(parts).sum(dim=0), self.dims)
-        share = (self.radius * (1.0 - _MARGIN) / size.clamp(min=_TINY)).clamp(max=1.0)
-        return tuple(part * share for part in parts), (size > self.radius * (1.0 + _MARGIN)).sum()
+        share = self.share(size)
+        return tuple(part * share for part in parts), size
+
+    def left(self, size: Tensor) -> Tensor:
+        """How many balls a perturbation of this norm had left."""
+        return (size > self.radius * (1.0 + _MARGIN)).sum()
 
 
 def ball(
@@ -147,7 +171,7 @@ def ball(
 
 
 def gaussian(
-    sigma: float, reference_norm: float | None, keys: Tensor, draw: int, mask: Tensor, embeddings: Tensor
+    sigma: float, reference_norm: float | None, keys: Tensor, draw: int | Tensor, mask: Tensor, embeddings: Tensor
 ) -> Tensor:
     """Gaussian noise (s, t, d) of scale sigma per coordinate; with a reference norm m, of scale sigma m / sqrt(d)."""
     d = embeddings.shape[2]

@@ -107,6 +107,13 @@ def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
     return batch.divergence(p, q) + batch.divergence(q, p)
 
 
+def accumulate(loss: Tensor, scale: float | Tensor) -> None:
+    """Accumulate the gradient of ``scale * sum(loss)`` in the leaves; `loss` is (n,)."""
+    # Asked for as such, not by way of the sum, which nobody needs and whose own gradient would be computed first.
+    factors = scale.expand_as(loss) if isinstance(scale, torch.Tensor) else torch.full_like(loss, scale)
+    torch.autograd.backward(loss, factors)
+
+
 @dataclass
 class Diagnostics:
     """Sums over sequences or items, so that steps and workers can be added up."""
@@ -306,7 +313,7 @@ class Perturbation(ABC):
         Methods whose weight gradients come from several points (FreeLB) override this.
         """
         loss, diagnostics = self.loss(batch, magnitude)
-        torch.autograd.backward(loss.sum() * scale)
+        accumulate(loss, scale)
         return loss.detach(), diagnostics
 
     @property

@@ -65,32 +65,45 @@ def certified_radius(successes: npt.ArrayLike, draws: int, sigma: float, alpha: 
 
 
 def certify(
-    answers: Callable[[int], Tensor], classes: int, selection_draws: int, draws: int, sigma: float, alpha: float
+    answers: Callable[[range], Tensor],
+    classes: int,
+    selection_draws: int,
+    draws: int,
+    sigma: float,
+    alpha: float,
+    at_once: int = 1,
 ) -> Certificates:
     """Certificates of a batch of items (Cohen et al., CERTIFY).
 
-    `answers(i)` are the base classifier's answers (n,) under the i-th noise draw, integers below `classes`. The first
-    `selection_draws` choose the answer, the `draws` after them estimate its probability: the same draws for both would
-    bias the bound upwards. Sigma, an absolute standard deviation per coordinate, sets the unit of the radii.
+    `answers(numbers)` are the base classifier's answers under the noise draws of those numbers, `at_once` of them at
+    most: (draws, n), integers below `classes`. The first `selection_draws` choose the answer, the `draws` after them
+    estimate its probability: the same draws for both would bias the bound upwards. Sigma, an absolute standard
+    deviation per coordinate, sets the unit of the radii.
     """
-    selected = _votes(answers, range(selection_draws), classes).argmax(axis=1)
-    votes = _votes(answers, range(selection_draws, selection_draws + draws), classes)
+    selected = _votes(answers, range(selection_draws), classes, at_once).argmax(axis=1)
+    votes = _votes(answers, range(selection_draws, selection_draws + draws), classes, at_once)
     successes = np.take_along_axis(votes, selected[:, None], axis=1)[:, 0]
     radius = certified_radius(successes, draws, sigma, alpha)
     return Certificates(selected, radius, lower_bound(successes, draws, alpha) <= 0.5)
 
 
-def _votes(answers: Callable[[int], Tensor], draws: range, classes: int) -> Integers:
+def _votes(answers: Callable[[range], Tensor], draws: range, classes: int, at_once: int) -> Integers:
     """How often each class was answered, (n, classes)."""
-    votes = sum((one_hot(answers(i), classes) for i in draws[1:]), start=one_hot(answers(draws[0]), classes))
+    parts = [draws[begin : begin + at_once] for begin in range(0, len(draws), at_once)]
+    votes = torch.stack([one_hot(answers(part), classes).sum(dim=0) for part in parts]).sum(dim=0)
     return np.asarray(votes.cpu().numpy(), dtype=np.int64)
 
 
 @torch.no_grad()
-def noisy_answers(batch: Perturbable, sigma: float, draw: int) -> Tensor:
-    """The base classifier's answers (n,) under one draw of Gaussian noise, sigma absolute per coordinate."""
-    noise = gaussian(sigma, None, batch.keys, derive(batch.draw, "smoothing", draw), batch.mask, batch.embeddings)
-    return batch.answers(batch.forward(batch.embeddings + noise))
+def noisy_answers(batch: Perturbable, sigma: float, draws: range) -> Tensor:
+    """The base classifier's answers (draws, n) under draws of Gaussian noise, sigma absolute per coordinate.
+
+    `batch` has the items once for each draw, one copy of all after the other.
+    """
+    seeds = torch.tensor([derive(batch.draw, "smoothing", draw) for draw in draws], device=batch.keys.device)
+    each = seeds.repeat_interleave(len(batch.keys) // len(draws), output_size=len(batch.keys))
+    noise = gaussian(sigma, None, batch.keys, each, batch.mask, batch.embeddings)
+    return batch.answers(batch.forward(batch.embeddings + noise)).view(len(draws), -1)
 
 
 @torch.no_grad()

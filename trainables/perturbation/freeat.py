@@ -9,7 +9,7 @@ from trainables.lazy import torch
 from trainables.perturbation import noise
 from trainables.perturbation.ascent import AscentMethod, describe_step, without_overflows
 from trainables.perturbation.balls import Ball
-from trainables.perturbation.base import Measured, Perturbable, register
+from trainables.perturbation.base import Measured, Perturbable, accumulate, register
 from trainables.perturbation.carried import Rows, Start
 
 if TYPE_CHECKING:
@@ -35,23 +35,23 @@ class FreeAT(AscentMethod):
         self.carries = self._rows = Rows(_still)
 
     def loss(self, batch: Perturbable, magnitude: float) -> tuple[Tensor, Measured]:
-        around, delta, clipped = self._carried(batch, magnitude)
+        around, delta, size = self._carried(batch, magnitude)
         loss = batch.loss(batch.forward(batch.embeddings + delta))
-        return loss, describe_step(batch, around, delta, clipped, loss.new_zeros(()), len(loss))
+        return loss, describe_step(batch, around, delta, size, loss.new_zeros(()), len(loss))
 
     def backward(self, batch: Perturbable, magnitude: float, scale: float | Tensor) -> tuple[Tensor, Measured]:
         around, delta, _ = self._carried(batch, magnitude)
         point = (batch.embeddings.detach() + delta).requires_grad_()
         loss = batch.loss(batch.forward(point))
-        torch.autograd.backward(loss.sum() * scale)
+        accumulate(loss, scale)
         assert point.grad is not None
         if batch.embeddings.requires_grad:
             torch.autograd.backward(batch.embeddings, point.grad)
         gradient = without_overflows(point.grad, point)
-        moved, clipped = around.project(delta + self.config.step_size * around.step(gradient))
+        moved, size = around.project(around.step(delta, gradient, self.config.step_size))
         self._rows.write(self._numbers(batch), batch.mask, moved)
         rise = (gradient.float() * (moved - delta)).sum() / scale
-        return loss.detach(), describe_step(batch, around, delta, clipped, rise, len(loss))
+        return loss.detach(), describe_step(batch, around, delta, size, rise, len(loss))
 
     def _carried(self, batch: Perturbable, magnitude: float) -> tuple[Ball, Tensor, Tensor]:
         around = self._ball(batch, magnitude)

@@ -9,7 +9,7 @@ from trainables.config import PerturbationConfig
 from trainables.errors import UserError
 from trainables.lazy import torch
 from trainables.perturbation.ascent import AscentMethod, Objective, describe_ascent, inputs_only
-from trainables.perturbation.base import Measured, Perturbable, register, symmetric
+from trainables.perturbation.base import Measured, Perturbable, accumulate, register, symmetric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ class FreeLB(AscentMethod):
         to_embeddings = torch.zeros_like(inner.embeddings)
 
         def differentiate(values: Tensor, point: Tensor) -> Tensor:
-            torch.autograd.backward(values.sum() * (scale / points))
+            accumulate(values, scale / points)
             assert point.grad is not None
             losses.append(values.detach())
             to_embeddings.add_(point.grad)

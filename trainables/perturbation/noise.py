@@ -20,14 +20,22 @@ _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # SplitMix64's increment; int64 arithmetic
 _MIX1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX2 = 0x94D049BB133111EB - 2**64
 
-_COORDINATES = 1
-_BALLS = 2
+
+def normal(keys: Tensor, draw: int | Tensor, mask: Tensor, dim: int) -> Tensor:
+    """Standard normal noise (s, t, dim), float32, zero where `mask` (s, t) is false; `draw` may be each sequence's."""
+    coordinates, _ = _streams(keys, draw)
+    return _normal(coordinates, ranks(mask), mask, dim)
 
 
-def normal(keys: Tensor, draw: int, mask: Tensor, dim: int) -> Tensor:
-    """Standard normal noise (s, t, dim), float32, zero where `mask` (s, t) is false."""
+def normal_and_per_token(keys: Tensor, draw: int, mask: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """`normal` and `per_token`, which begin alike: on an accelerator each number of a sequence costs a launch."""
+    (coordinates, balls), numbers = _streams(keys, draw), ranks(mask)
+    return _normal(coordinates, numbers, mask, dim), _per_token(balls, numbers)
+
+
+def _normal(streams: Tensor, numbers: Tensor, mask: Tensor, dim: int) -> Tensor:
     half = -(-dim // 2)
-    bits = _bits(keys, draw, mask, half)
+    bits = _bits(streams, numbers, half)
     # Box-Muller, a pair of numbers from the two ends of each 64-bit word.
     radius = (((bits >> 33) & 0x7FFFFFFF).float().add_(0.5).mul_(2.0**-31)).log_().mul_(-2.0).sqrt_()
     angle = (bits & 0xFFFFFF).float().mul_(2.0 * math.pi * 2.0**-24)
@@ -37,18 +45,25 @@ def normal(keys: Tensor, draw: int, mask: Tensor, dim: int) -> Tensor:
 
 def uniform(keys: Tensor, draw: int, mask: Tensor, dim: int) -> Tensor:
     """Uniform noise in [-1, 1), (s, t, dim), float32, zero where `mask` (s, t) is false."""
-    noise = _unit(_bits(keys, draw, mask, dim)).mul_(2.0).sub_(1.0)
+    coordinates, _ = _streams(keys, draw)
+    noise = _unit(_bits(coordinates, ranks(mask), dim)).mul_(2.0).sub_(1.0)
     return noise.masked_fill_(~mask.unsqueeze(2), 0.0)
 
 
 def per_token(keys: Tensor, draw: int, mask: Tensor) -> Tensor:
     """One uniform number in [0, 1) per token, (s, t, 1), independent of the coordinates' noise."""
-    return _unit(_mix(_streams(keys, draw, _BALLS)[:, None] + (ranks(mask) + 1) * _GOLDEN)).unsqueeze(2)
+    _, balls = _streams(keys, draw)
+    return _per_token(balls, ranks(mask))
+
+
+def _per_token(streams: Tensor, numbers: Tensor) -> Tensor:
+    return _unit(_mix(streams[:, None] + (numbers + 1) * _GOLDEN)).unsqueeze(2)
 
 
 def per_sequence(keys: Tensor, draw: int) -> Tensor:
     """One uniform number in [0, 1) per sequence, (s, 1, 1), independent of the coordinates' noise."""
-    return _unit(_mix(_streams(keys, draw, _BALLS)))[:, None, None]
+    _, balls = _streams(keys, draw)
+    return _unit(_mix(balls))[:, None, None]
 
 
 def ranks(mask: Tensor) -> Tensor:
@@ -56,15 +71,16 @@ def ranks(mask: Tensor) -> Tensor:
     return mask.cumsum(1) - 1
 
 
-def _bits(keys: Tensor, draw: int, mask: Tensor, width: int) -> Tensor:
+def _bits(streams: Tensor, numbers: Tensor, width: int) -> Tensor:
     """64 random bits for each of `width` numbers of each token, (s, t, width), int64."""
-    tokens = _streams(keys, draw, _COORDINATES)[:, None] + ranks(mask) * width * _GOLDEN
-    counters = torch.arange(1, width + 1, device=keys.device) * _GOLDEN
+    tokens = streams[:, None] + numbers * width * _GOLDEN
+    counters = torch.arange(1, width + 1, device=streams.device) * _GOLDEN
     return _mix(tokens.unsqueeze(2) + counters)
 
 
-def _streams(keys: Tensor, draw: int, purpose: int) -> Tensor:
-    """One independent stream per sequence (s,)."""
+def _streams(keys: Tensor, draw: int | Tensor) -> Tensor:
+    """Two independent streams of each sequence (2, s): of its tokens' coordinates, and of its balls."""
+    purpose = torch.arange(1, 3, device=keys.device)[:, None]
     return _mix(_mix(keys * _GOLDEN + draw) + purpose)
 
 

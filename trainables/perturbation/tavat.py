@@ -57,18 +57,18 @@ class Tavat(FreeLB):
         assert batch.words is not None, "whoever trains says which words these are"
         around = self._ball(batch, magnitude)
         of_tokens = self._ball(batch, magnitude, "token")
-        (own, shared), clipped = around.project_together(
+        (own, shared), size = around.project_together(
             self._rows.read(batch.words, batch.mask), self._start(batch, around)
         )
         first: tuple[Tensor, Tensor] | None = None
         for _ in range(steps):
             gradient, values, logits = gradient_at(batch, own + shared, objective, differentiate)
             first = first or (values, logits)
-            own = own + self.config.step_size * of_tokens.step(gradient)
+            own = of_tokens.step(own, gradient, self.config.step_size)
             lengths = torch.linalg.vector_norm(own, dim=2, keepdim=True)
             own = own * (lengths / lengths.amax(dim=1, keepdim=True).clamp(min=torch.finfo(lengths.dtype).tiny))
-            shared = shared + self.config.step_size * around.step(gradient)
-            (own, shared), clipped = around.project_together(own, shared)
+            shared = around.step(shared, gradient, self.config.step_size)
+            (own, shared), size = around.project_together(own, shared)
         if steps:  # in a ball that is a point, as at the start of a warm-up, there is nothing to learn
             self._rows.write(batch.words, batch.mask, own)
-        return Ascent(around, own + shared, clipped, first)
+        return Ascent(around, own + shared, size, first)

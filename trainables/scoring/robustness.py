@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -89,12 +90,13 @@ def _certified(
         view = _view(model, batch, shape)
         sigma = config.sigma * materials.reference_norm / math.sqrt(view.embeddings.shape[-1])
         certificates = certify(
-            lambda draw: noisy_answers(view, sigma, draw),
+            lambda draws: noisy_answers(_times(view, model, batch, shape, len(draws)), sigma, draws),
             classes,
             config.selection_draws,
             config.draws,
             sigma,
             config.alpha,
+            at_once=max(1, budget // batch.input_ids.numel()),
         )
         correct = certificates.correct(shape.gold(batch.labels).cpu().numpy())
         radius = np.where(correct, certificates.radius, 0.0) / materials.reference_norm
@@ -143,12 +145,29 @@ def _view(model: Model, batch: Batch, shape: TaskShape) -> Perturbable:
     return Perturbable(
         forward=lambda point: model.logits(point, batch),
         embeddings=embeddings,
-        mask=batch.attention_mask.bool() & ~batch.special,
+        mask=batch.layout.ordinary,
         loss=lambda logits: shape.loss(logits, batch.labels),
         divergence=lambda p, q: shape.divergence(p, q, batch.labels),
         answers=lambda logits: shape.answers(logits, batch.labels),
         keys=own_keys(batch),
         draw=derive(0, "robust evaluation"),
+    )
+
+
+def _times(view: Perturbable, model: Model, batch: Batch, shape: TaskShape, copies: int) -> Perturbable:
+    """What `view` is of a batch, of so many copies of it."""
+    if copies == 1:
+        return view
+    stacked = batch.times(copies)
+    return replace(
+        view,
+        forward=lambda point: model.logits(point, stacked),
+        embeddings=view.embeddings.repeat(copies, 1, 1),
+        mask=stacked.layout.ordinary,
+        loss=lambda logits: shape.loss(logits, stacked.labels),
+        divergence=lambda p, q: shape.divergence(p, q, stacked.labels),
+        answers=lambda logits: shape.answers(logits, stacked.labels),
+        keys=view.keys.repeat(copies),
     )
 
 

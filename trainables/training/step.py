@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from trainables.batch import Batch, View
 from trainables.config import TrainingConfig
 from trainables.model import dropout
-from trainables.perturbation.base import Diagnostics, Inside, Measured, Other, Perturbable
+from trainables.perturbation.base import Diagnostics, Inside, Measured, Other, Perturbable, accumulate
 from trainables.perturbation.base import read as diagnostics_of
 from trainables.perturbation.carried import Average, Weights
 from trainables.seeds import derive
@@ -25,6 +25,7 @@ from trainables.training.optimiser import learning_rate_factor
 from trainables.training.passes import Items
 from trainables.training.trial import Trial, Unread
 from trainables.training.views import longest
+from trainables.transfer import move
 
 Interrupted = Callable[[], bool]
 """Asked after every step; a true answer checkpoints the trial and ends the generator without a final evaluation."""
@@ -45,8 +46,10 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> None:
     scale = _scale(trial, len(items))
     with _moved_weights(trial, share, scale):
         loss, diagnostics = _accumulate(trial, share, scale)
-    flags = (loss.new_full((), float(flag())) for flag in (interrupted, trial.is_written))
-    trial.unread.sums.append(_update(trial, torch.stack([loss, *flags])))
+    flags = float(interrupted()), float(trial.is_written())
+    told = [] if trial.group.world == 1 else [loss.new_full((), flag) for flag in flags]
+    trial.unread.sums.append(_update(trial, torch.stack([loss, *told]) if told else loss.view(1)))
+    trial.unread.flags.append(flags)
     _carry(trial)
     trial.unread.items.append(len(items))
     trial.unread.diagnostics += diagnostics
@@ -63,6 +66,8 @@ def read(trial: Trial) -> tuple[float, bool]:
     """
     unread, trial.unread = trial.unread, Unread()
     sums, moved = torch.stack(unread.sums).tolist(), trial.meters.moved
+    if trial.group.world == 1:
+        sums = [[loss, *flags] for (loss,), flags in zip(sums, unread.flags, strict=True)]
     total, items = sum(loss for loss, _, _ in sums), sum(unread.items)
     trial.meters.diagnostics.add(diagnostics_of(unread.diagnostics))
     trial.meters.loss += total
@@ -153,11 +158,12 @@ def _accumulate(
     try:
         for part, following in zip_longest(parts, [*parts[1:], *parts[:1]] if comes_again else parts[1:]):
             loss, found = _backward(trial, part, scale * share.part, share.sizes, following)
-            losses.append(loss.sum() * share.part)
+            losses.append(loss.sum(dtype=torch.float64))
             if share.counts:
                 diagnostics.append(found)
-        none = torch.zeros((), dtype=torch.float64, device=trial.group.device)
-        return torch.stack(losses).double().sum() if losses else none, diagnostics
+        total = losses[0] if losses else torch.zeros((), dtype=torch.float64, device=trial.group.device)
+        total = sum(losses[1:], start=total)
+        return total if share.part == 1.0 else total * share.part, diagnostics
     except torch.OutOfMemoryError as error:
         smaller = None if trial.materials.shape.compares_items else trial.limits.half(len(share.items))
         if smaller is None:
@@ -207,8 +213,7 @@ def _backward(
         return model.logits(embeddings, part)
 
     def perturbed(part: Batch) -> Tensor:
-        mask = part.layout.mask
-        return mask if config.perturbation.perturb_special_tokens else mask & ~part.special
+        return part.layout.mask if config.perturbation.perturb_special_tokens else part.layout.ordinary
 
     def encoded(embeddings: Tensor) -> tuple[Tensor, Tensor]:
         model.masks.use(dropout_seed)
@@ -254,7 +259,7 @@ def _backward(
             draw=derive(config.training.seed, "perturbation", trial.step),
             forward_again=partial(forward, masks=again),
             words=batch.input_ids,
-            places=_places(trial, items),
+            places=None if carries is None else _places(trial, items),
             encoded=encoded,
             averaged=partial(averaged, carries.tensors) if isinstance(carries, Average) else None,
             reworded=None if view is None else lambda layer: (look(batch, layer), look(view.batch, layer)),
@@ -279,7 +284,7 @@ def _auxiliary(trial: Trial, batch: Batch, masks: int, scale: float | Tensor) ->
     added = trial.model.auxiliary(batch)
     if added is None:
         return None
-    torch.autograd.backward(added.sum() * scale)
+    accumulate(added, scale)
     return added.detach().view(-1, trial.materials.shape.sequences_per_item).sum(1)
 
 
@@ -289,7 +294,9 @@ def _places(trial: Trial, items: Items) -> Tensor:
     order = np.argsort(whole)
     found = order[np.searchsorted(whole, items, sorter=order)]
     places = torch.from_numpy((found[:, None] * each + np.arange(each)).ravel())
-    return places.to(trial.group.device, non_blocking=True)
+    (moved,) = move(trial.group.device, {"places": places})
+    there: Tensor = moved["places"]
+    return there
 
 
 def _first(trial: Trial) -> tuple[int, Items] | None:

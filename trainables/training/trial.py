@@ -75,7 +75,10 @@ class Unread:
     """Steps whose results are still on the device."""
 
     sums: list[Tensor] = field(default_factory=list)
-    """Of each step (3,), over all workers: losses, interrupted workers, and whether a checkpoint is on the disk."""
+    """Of each step (3,), over all workers: losses, interrupted workers, and whether a checkpoint is on the disk. Of a
+    worker alone, the losses (1,): its device need not know the rest."""
+    flags: list[tuple[float, float]] = field(default_factory=list)
+    """The same of this worker: 1 where it was interrupted, and where a checkpoint is on the disk."""
     diagnostics: list[Diagnostics | Measured] = field(default_factory=list)
     items: list[int] = field(default_factory=list)
     """Of the whole batches, all workers' shares."""

@@ -41,10 +41,17 @@ def trainer(
     # Ray Train's module for torch imports it, which is why it is not at the top.
     try:
         from trainables.workers.lean import LeanTrainer
-    except ImportError:  # a Ray that keeps these things elsewhere; its own trainer lets workers meet in any case
+    except ImportError:  # a Ray that keeps these things elsewhere
+        from ray.train.backend import Backend
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        return TorchTrainer(serve, torch_config=TorchConfig(backend=process_group), **options)
+        class Apart(TorchConfig):
+            """Has workers meet by themselves: Ray's trainer would do it by a store that listens beyond loopback."""
+
+            backend_cls = Backend
+
+        meeting = TorchConfig if meets else Apart
+        return TorchTrainer(serve, torch_config=meeting(backend=process_group), **options)
     if meets and options["scaling_config"].num_workers > 1:
         from ray.train.torch import TorchConfig
 

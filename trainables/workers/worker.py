@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import resource
 import sys
 import threading
@@ -50,6 +51,10 @@ MEMORY_KEYS = (
 
 BLIP_SECONDS = 300.0
 """Longest time that the network may be away before a worker gives up on its mailbox."""
+
+
+ALLOCATORS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+"""Variables that tell torch how to hand out a card's memory, of which it takes any."""
 
 
 def serve(config: dict[str, Any]) -> None:
@@ -108,7 +113,11 @@ def device(gpus: float) -> torch.device:
     """Where this worker computes: the accelerator of which it has `gpus`, or the CPU.
 
     Of one that it shares it takes no more memory than its part: what goes beyond fails here, not in another trial.
+    Memory grows in place unless somebody has said how it is to be handed out: batches are of a new size in each step,
+    and pieces of the former ones' sizes would lie about between them.
     """
+    if gpus and not any(name in os.environ for name in ALLOCATORS):  # read when torch first takes memory of a card
+        os.environ[ALLOCATORS[0]] = "expandable_segments:True"
     import torch
 
     if not gpus or not torch.cuda.is_available():

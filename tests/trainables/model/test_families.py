@@ -26,7 +26,6 @@ from trainables.batch import Batch
 from trainables.config import EncoderConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
-from trainables.layout import Layout
 from trainables.loading import apply_point
 from trainables.materials import weights
 from trainables.model import dropout
@@ -385,10 +384,3 @@ def test_the_language_is_used(folders: dict[str, Path]) -> None:
         one, two = (list(states(of, each).split(LENGTHS)) for each in (given, other))
         same = [torch.allclose(a, b) for a, b in zip(one, two, strict=True)]
         assert same == [False, True, True, True], name
-
-
-def test_layouts_move_with_their_languages() -> None:
-    mask = torch.ones(2, 3, dtype=torch.int64)
-    layout = Layout.of(mask, mask.bool(), torch.tensor([4, 5]))
-    moved = layout.to(torch.device("cpu"))
-    assert moved.languages is not None and moved.languages.tolist() == [4, 5]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -123,3 +126,28 @@ def test_a_layout_says_where_tokens_and_sequences_are() -> None:
     assert (layout.longest, layout.is_full, layout.bounds.tolist()) == (3, False, [0, 2, 2, 5])
     assert layout.places.tolist() == [1, 2, 6, 7, 8]
     assert layout.ranks.tolist() == [[0, 0, 1], [0, 0, 0], [0, 1, 2]]
+
+
+def test_half_precision_on_a_card_has_the_kernel_that_takes_all_in_one_row() -> None:
+    def runs(kind: str, dtype: torch.dtype) -> bool:
+        return attention.runs_packed(cast(Tensor, SimpleNamespace(device=SimpleNamespace(type=kind), dtype=dtype)))
+
+    assert runs("cuda", torch.bfloat16) and runs("cuda", torch.float16)
+    assert not runs("cuda", torch.float32) and not runs("cpu", torch.bfloat16)
+
+
+def test_that_kernel_is_told_of_dropout_and_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, float]] = []
+
+    def kernel(query: Tensor, key: Tensor, value: Tensor, **options: float) -> Tensor:
+        told.append(options)
+        return value
+
+    monkeypatch.setattr(attention, "runs_packed", lambda query: True)
+    monkeypatch.setattr(attention.functional, "scaled_dot_product_attention", kernel)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    q, k, v = torch.randn(3, 1, 2, 5, 4).unbind(0)
+    layout = Layout.of(mask, torch.zeros_like(mask).bool())
+    out, _ = attention.attention(torch.nn.Module(), q, k, v, None, dropout=0.3, scaling=0.7, layout=layout)
+    assert told == [{"dropout_p": 0.3, "scale": 0.7}]
+    assert torch.equal(out, v.transpose(1, 2))

@@ -39,7 +39,7 @@ def test_no_start_and_no_projection_ever_measures_above_epsilon(norm, scope, eps
     generator = torch.Generator().manual_seed(draw % 2**31)
     anything = torch.randn(b.shape, generator=generator) * scale * b.mask.unsqueeze(2)
     start = b.uniform(torch.arange(len(lengths)), draw)
-    for delta in (b.project(anything)[0], b.project(start + b.step(anything))[0], start):
+    for delta in (b.project(anything)[0], b.project(b.step(start, anything, 1.0))[0], start):
         assert (measured(norm, scope, delta) <= epsilon).all()
         assert not delta[~b.mask].any()
 
@@ -49,11 +49,11 @@ def test_projection_keeps_what_is_inside_and_moves_the_rest_to_the_nearest_point
     b = make(norm, scope, 2.0, [3, 5], 8)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(b.shape, generator=generator) * b.mask.unsqueeze(2)
-    inside, clipped = b.project(x * 0.01)
+    inside, size = b.project(x * 0.01)
     assert torch.equal(inside, x * 0.01)
-    assert clipped == 0
-    far, clipped = b.project(x * 100)
-    assert clipped == b.count == (8 if scope == "token" else 2)
+    assert b.left(size) == 0
+    far, size = b.project(x * 100)
+    assert b.left(size) == b.count == (8 if scope == "token" else 2)
     sizes = measured(norm, scope, far)
     torch.testing.assert_close(sizes[sizes > 0], torch.full_like(sizes[sizes > 0], 2.0), rtol=2e-5, atol=0)
     for _ in range(20):  # no other point of the ball is nearer
@@ -66,7 +66,7 @@ def test_the_step_is_the_longest_rise_of_a_linear_function_at_that_norm(norm, sc
     b = make(norm, scope, 0.5, [4, 2], 6)
     generator = torch.Generator().manual_seed(1)
     g = torch.randn(b.shape, generator=generator)
-    step = b.step(g)
+    step = b.step(torch.zeros_like(g), g, 1.0)
     sizes = measured(norm, scope, step)
     torch.testing.assert_close(sizes[sizes > 0], torch.full_like(sizes[sizes > 0], 0.5))
     gain = (step * g).sum((1, 2))
@@ -78,8 +78,9 @@ def test_the_step_is_the_longest_rise_of_a_linear_function_at_that_norm(norm, sc
 def test_directions_survive_gradients_that_would_underflow_when_squared(norm, scope):
     b = make(norm, scope, 1.0, [4], 6)
     g = torch.randn(b.shape, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(b.step(g * 1e-30), b.step(g))
-    assert not b.step(torch.zeros_like(g)).any()
+    zero = torch.zeros_like(g)
+    torch.testing.assert_close(b.step(zero, g * 1e-30, 1.0), b.step(zero, g, 1.0))
+    assert not b.step(zero, zero, 1.0).any()
 
 
 @pytest.mark.parametrize(("scope", "n"), [("token", 6), ("sentence", 30)])

@@ -69,7 +69,7 @@ def test_radii_of_a_half_space_reach_the_true_distance_and_rarely_beyond():
     """For a linear classifier the smoothed one is the same, so the true radius is the distance from the boundary."""
     sigma, alpha, items = 0.7, 0.05, 400
     view = half_space(torch.full((items,), 0.5))
-    found = certify(lambda i: noisy_answers(view, sigma, i), 2, 20, 500, sigma, alpha)
+    found = certify(lambda draws: noisy_answers(view, sigma, draws), 2, 20, 500, sigma, alpha)
     beyond = (found.radius > 0.5).sum()
     assert stats.binom.sf(beyond - 1, items, alpha) > 1e-3, "more certificates fail than alpha allows"
     assert beyond > 0, "the bound is too timid to be Clopper–Pearson's"
@@ -79,15 +79,17 @@ def test_radii_of_a_half_space_reach_the_true_distance_and_rarely_beyond():
     assert found.radius[settled].mean() == pytest.approx(0.43, abs=0.04)
 
 
-def test_selection_and_estimation_use_separate_draws():
+@pytest.mark.parametrize("at_once", [1, 7, 999])
+def test_selection_and_estimation_use_separate_draws(at_once):
     asked = []
 
-    def answers(i):
-        asked.append(i)
-        return torch.tensor([0, 1 if i < 5 else 0])
+    def answers(draws):
+        asked.append(list(draws))
+        return torch.tensor([[0, 1 if i < 5 else 0] for i in draws])
 
-    found = certify(answers, 2, 5, 100, 1.0, 0.001)
-    assert asked == list(range(105))
+    found = certify(answers, 2, 5, 100, 1.0, 0.001, at_once)
+    assert [i for each in asked for i in each] == list(range(105))
+    assert max(map(len, asked)) == min(at_once, 100)
     assert found.answers.tolist() == [0, 1]
     assert found.abstained.tolist() == [False, True]  # the chosen class never came up again
     assert found.radius.tolist() == pytest.approx([float(certified_radius(100, 100, 1.0, 0.001)), 0.0])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 import torch
 
 from tests.trainables import shaped
@@ -49,3 +51,30 @@ def test_an_accelerator_takes_larger_batches() -> None:
     config = EvaluationConfig(token_budget=64, accelerator_token_budget=128)
     assert token_budget(config, Group()) == 64
     assert token_budget(config, Group(device=torch.device("meta"))) == 128
+
+
+def test_what_is_elsewhere_is_waited_for_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    class There:
+        device = SimpleNamespace(type="cuda")
+
+        def to(self, where: str, non_blocking: bool) -> str:
+            happened.append(f"to {where}{' later' if non_blocking else ''}")
+            return "copy"
+
+    class Event:
+        def __init__(self, kind: str) -> None:
+            assert kind == "cuda"
+
+        def record(self) -> None:
+            happened.append("record")
+
+        def synchronize(self) -> None:
+            happened.append("synchronize")
+
+    monkeypatch.setattr(torch, "Event", Event)
+    wait = on_host(cast(torch.Tensor, There()))
+    assert happened == ["to cpu later", "record"]
+    assert wait() == ["copy"]
+    assert happened[2:] == ["synchronize"]

@@ -27,6 +27,7 @@ from trainables.errors import UserError
 from trainables.materials.materials import Materials
 from trainables.model.encoder import Model
 from trainables.scores import LanguageScores
+from trainables.scoring import robustness
 from trainables.scoring.robustness import robust_scores
 from trainables.tasks.base import TaskShape
 from trainables.tasks.choice import MultipleChoice
@@ -251,3 +252,35 @@ def test_tasks_with_several_answers_an_example_are_refused(kind: str) -> None:
     asked: dict[str, Any] = {"attack": None, "certify": None, kind: {}}
     with pytest.raises(UserError, match=rf"evaluation\.{kind}: only for tasks with one answer an example"):
         scored(found, **asked)
+
+
+@pytest.mark.parametrize(("budget", "passes"), [(64, 4), (4096, 2)])
+def test_draws_go_through_the_model_together_up_to_the_budget(
+    budget: int, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the five that choose the answer and the forty that count, where a batch is far smaller than the budget."""
+    sizes: list[int] = []
+    logits = Linear.logits
+
+    def seen(self: Linear, embeddings: Tensor, batch: Batch) -> Tensor:
+        sizes.append(batch.input_ids.numel())
+        assert len(embeddings) == len(batch.labels) == len(batch.layout.mask)
+        return logits(self, embeddings, batch)
+
+    monkeypatch.setattr(Linear, "logits", seen)
+    one = {language: [Item(((0, 3, 4, 2),), (0,), 0)] for language in LANGUAGES}
+    scored(written(CLASSES, one), None, {"sigma": 0.1, "draws": 40, "selection_draws": 5, "alpha": 0.05}, budget)
+    assert len(sizes) == passes and max(sizes) <= budget
+
+
+def test_an_accelerator_is_given_its_own_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets: list[int] = []
+    monkeypatch.setattr(robustness, "_attacked", lambda *given: budgets.append(given[4]) or {})
+    monkeypatch.setattr(robustness, "_certified", lambda *given: budgets.append(given[4]) or {})
+    config = EvaluationConfig(
+        token_budget=64, accelerator_token_budget=128, attack=AttackConfig(), certify=CertifyConfig()
+    )
+    model = cast(Model, Linear())
+    for device in ("cpu", "meta"):
+        robust_scores(model, cast(Materials, None), "validation", config, Group(device=torch.device(device)))
+    assert budgets == [64, 64, 128, 128]

@@ -7,6 +7,8 @@ import errno
 import os
 import resource
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -232,3 +234,23 @@ def test_only_what_is_asked_for_stays(tmp_path: Path) -> None:
     checkpoint.keep_weights_only(tmp_path)
     assert checkpoint.steps(tmp_path) == [3]
     assert checkpoint.latest(tmp_path / "nothing") is None
+
+
+def test_what_is_on_a_card_is_copied_to_pinned_memory_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[object] = []
+
+    class Room:
+        def copy_(self, tensor: object, non_blocking: bool) -> None:
+            happened.append(("copy", non_blocking))
+
+    def empty(shape: object, dtype: object, pin_memory: bool) -> Room:
+        happened.append(("room", pin_memory))
+        return Room()
+
+    card = SimpleNamespace(shape=(3,), dtype=torch.float32, is_cuda=True, device="cuda:1")
+    memory: dict[str, Any] = {}
+    monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: happened.append(("wait", device)))
+    for _ in range(2):
+        assert list(checkpoint._copied({"w": card}, memory)) == ["w"]  # type: ignore[dict-item]
+    assert happened == [("room", True), ("copy", True), ("wait", "cuda:1"), ("copy", True), ("wait", "cuda:1")]

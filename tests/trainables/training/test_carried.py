@@ -207,8 +207,8 @@ def test_parts_are_shortened_alike_until_their_sum_is_in_the_ball(norm: Any, sco
     a, b, mask = torch.randn(3, 4, 5), torch.randn(3, 4, 5), torch.ones(3, 4, dtype=torch.bool)
     a[0], b[0] = a[0] / 100, b[0] / 100
     around = balls.ball(norm, scope, 0.5, None, mask, a)
-    (p, q), clipped = around.project_together(a, b)
+    (p, q), size = around.project_together(a, b)
     assert (around.norm.measure(p + q, around.dims) <= 0.5).all()
-    assert clipped == around.count - (4 if scope == "token" else 1)
+    assert around.left(size) == around.count - (4 if scope == "token" else 1)
     torch.testing.assert_close(p * b, q * a)
     assert torch.equal(p[0], a[0]) and torch.equal(q[0], b[0])

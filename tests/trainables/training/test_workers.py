@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainables.shaped import BASE, PERTURBING, SHAPES, begun
+from tests.trainables.shaped import BASE, ITEMS, PERTURBING, SHAPES, TASKS, begun, words
 from tests.trainables.steps import stepped
 from tests.trainables.team import together
+from tests.trainables.texts import Item, encode
 from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
@@ -51,8 +53,9 @@ def assert_equal(found: Result, expected: Result, shape: str = "") -> None:
         torch.testing.assert_close(found[1][name], tensor, rtol=0, atol=5e-4, msg=name)
 
 
-def with_workers(config: TrialConfig, shape: str, folder: Path, world: int) -> Sequence[Result]:
-    trials = [begun(config, shape, folder) for _ in range(world)]  # heads are drawn from the process's generator
+def with_workers(config: TrialConfig, shape: str, folder: Path, world: int, **other: Any) -> Sequence[Result]:
+    # Not by the workers: heads are drawn from the process's generator.
+    trials = [begun(config, shape, folder, **other) for _ in range(world)]
 
     def work(group: Group) -> Result:
         trials[group.rank].group = group
@@ -61,8 +64,10 @@ def with_workers(config: TrialConfig, shape: str, folder: Path, world: int) -> S
     return together(world, work)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("method", PERTURBING)
+@pytest.mark.parametrize(
+    ("shape", "method"),
+    [*itertools.product(SHAPES, PERTURBING), ("relevance", "adversarial")],  # which trains as classification does
+)
 def test_workers_and_micro_batches_take_the_steps_of_one_worker(shape: str, method: str, tmp_path: Path) -> None:
     config = apply_point(BASE, {"perturbation.method": method})
     alone = trained(begun(config, shape, tmp_path))
@@ -70,9 +75,34 @@ def test_workers_and_micro_batches_take_the_steps_of_one_worker(shape: str, meth
     for world in (2, 3):
         for each in with_workers(config, shape, tmp_path, world):
             assert_equal(each, alone, shape)
-    if not SHAPES[shape][0].compares_items:
+    if not TASKS[shape][0].compares_items:
         parts = trained(begun(apply_point(config, {"training.micro_batch_size": 2}), shape, tmp_path))
         assert_equal(parts, alone, shape)
+
+
+def test_two_masks_of_a_text_are_compared_alike_by_any_workers(tmp_path: Path) -> None:
+    """Masks are a micro-batch's: where each has one text, any worker draws the same, and R-Drop adds the same."""
+    point = {"perturbation.method": "rdrop", "encoder.dropout": 0.3, "training.micro_batch_size": 1}
+    config = apply_point(BASE, point)
+    trial = begun(config, "classification", tmp_path)
+    alone = trained(trial)
+    assert trial.meters.diagnostics.apart > 0
+    for each in with_workers(config, "classification", tmp_path, 2):
+        assert_equal(each, alone)
+    more = trained(begun(apply_point(config, {"perturbation.weight": 50.0}), "classification", tmp_path))
+    assert more[0][0] > alone[0][0], "what is compared is in the loss"
+
+
+def test_copies_in_other_words_are_compared_alike_by_any_workers(tmp_path: Path) -> None:
+    point = {"perturbation.method": "ear", "perturbation.attention_layer": 0, "augmentation.copies": 1}
+    config = apply_point(BASE, point)
+    longer = encode([Item((words(row, 1),), (row % 2,), row) for row in range(ITEMS)])
+    trial = begun(config, "classification", tmp_path, originals=longer)
+    alone = trained(trial)
+    for each in with_workers(config, "classification", tmp_path, 2, originals=longer):
+        assert_equal(each, alone)
+    parts = apply_point(config, {"training.micro_batch_size": 2})
+    assert_equal(trained(begun(parts, "classification", tmp_path, originals=longer)), alone)
 
 
 def test_items_that_are_compared_are_not_taken_apart() -> None:

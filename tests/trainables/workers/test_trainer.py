@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from ray.train import ScalingConfig
+from ray.train.backend import Backend
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.worker_group import state, worker_group
@@ -104,6 +107,18 @@ def test_of_a_shared_card_a_worker_takes_no_more_than_its_part(gpus: float, card
     assert card == [("device", second), *([("memory", 0.25, second)] if gpus == 0.25 else [])]
 
 
+@pytest.mark.parametrize("chosen", [None, "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"])
+def test_memory_of_a_card_grows_in_place_unless_it_was_said_how(
+    chosen: str | None, card: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {} if chosen is None else {chosen: "max_split_size_mb:64"})
+    worker.device(0)
+    assert len(os.environ) == (chosen is not None)
+    worker.device(1)
+    expected = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} if chosen is None else {chosen: mock.ANY}
+    assert os.environ == expected
+
+
 def test_who_was_given_no_gpu_takes_none(card: list[tuple[Any, ...]]) -> None:
     """Ray hides them from such a worker, and warns that it will not for ever."""
     assert worker.device(0) == torch.device("cpu")
@@ -117,6 +132,17 @@ def test_workers_on_several_machines_meet_by_what_their_device_takes(gpus: bool,
     assert made.backend_config.backend == by
     alone = trainer(print, None, "slot", gpus=gpus, meets=True, run={}, scaling_config=ScalingConfig(num_workers=1))
     assert not hasattr(alone.backend_config, "backend"), "has nobody to meet"
+
+
+@pytest.mark.parametrize("meets", [True, False])
+def test_so_they_do_under_a_ray_whose_private_names_are_others(meets: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And on one machine they are left to meet at a file there too, so that nothing listens beyond loopback."""
+    monkeypatch.setitem(sys.modules, "trainables.workers.lean", None)
+    two = ScalingConfig(num_workers=2)
+    made = trainer(print, None, "slot", gpus=False, meets=meets, run={}, scaling_config=two)
+    assert not isinstance(made, LeanTrainer)
+    assert (made.backend_config.backend_cls is Backend) is not meets
+    assert made.backend_config.backend == "gloo"
 
 
 def test_a_trainer_that_cannot_be_made_ends_its_group_with_the_cause() -> None:
