@@ -14,12 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from coverage import CELLS, differences
 
 from study.analysis import sequential
 from study.analysis.differences import Decomposition, decompose
 from study.analysis.power import Spread
 from study.analysis.sequential import Floats, Plan
+
+if __package__:
+    from benchmarks.coverage import CELLS, differences
+else:  # as a script, which has its own folder on the path and not the one above it
+    from coverage import CELLS, differences
 
 MOST = 20
 EVERY = (20, 10, 7, 5, 4)

@@ -16,7 +16,7 @@ SCRIPTS = sorted((Path(__file__).resolve().parents[1] / "benchmarks").glob("*.py
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_scripts_need_no_folder_above_their_own(script: Path) -> None:
     """``python benchmarks/NAME.py`` has the script's folder on its path, and the repository not."""
-    found = ast.walk(ast.parse(script.read_text(encoding="utf-8")))
+    found = ast.parse(script.read_text(encoding="utf-8")).body  # not what is under a condition
     assert not [node for node in found if isinstance(node, ast.ImportFrom) and "benchmarks" in (node.module or "")]
 
 
