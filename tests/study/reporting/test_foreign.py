@@ -183,7 +183,7 @@ def test_two_metrics_are_a_choice() -> None:
         ("low_resorce_mean", "--endpoint: unknown reduction, did you mean 'low_resource_mean'? (got 'low_resorce"),
         ("low_resource_mean", "--endpoint: the mean of a group needs 3 languages, it has sw"),
         ("language:xx", "--endpoint: none of its languages is evaluated (got 'language:xx')"),
-        ("transfer_gap", "--endpoint: language 'en' was not evaluated (got 'transfer_gap')"),
+        ("transfer_gap", "--endpoint: needs test rows in the source language, en, which has none (got 'transfer_gap')"),
         ("cost:train_seconds", "--endpoint: must be a reduction of scores (got 'cost:train_seconds')"),
     ],
 )  # fmt: skip
