@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,6 +37,7 @@ from study.question.pages import put
 from trainables.config import TrialConfig
 from trainables.loading import apply_point, validate
 from trainables.materials.materials import load
+from trainables.perturbation import create
 from trainables.scores import Evaluation, LanguageScores
 from trainables.storage.cache import cache_root
 from trainables.training.loop import run_trial
@@ -113,12 +115,15 @@ class Run:
     axis: Axis | None
     dose: float
     seed: int
+    budget: float | None = None
+    """Forward-equivalents of clean training in as few steps as a dearer method has; none: as many as all have."""
 
     @property
     def point(self) -> dict[str, Any]:
         """What it sets beside the base, the budget and the sizes of the evaluation."""
         own = {} if self.axis is None else {**self.axis.fixed, self.axis.setting: self.dose}
-        return {**own, "training.seed": self.seed}
+        fewer = {} if self.budget is None else {"training.budget.forward_equivalents": self.budget}
+        return {**own, **fewer, "training.seed": self.seed}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -154,9 +159,22 @@ def base_of(budget: float, examples: int) -> TrialConfig:
 
 
 def planned(seeds: Sequence[int], base: TrialConfig) -> list[Run]:
-    """Clean training and all doses, seed by seed: what is there early compares what is whole."""
+    """Clean training, in fewer steps too, and all doses, seed by seed: what is there early compares what is whole."""
+    budgets = sorted({*map(partial(clean_budget, base), AXES)} - {base.training.budget.forward_equivalents})
     doses = [(axis, dose) for axis in AXES for dose in axis.doses]
-    return [Run(axis, dose, seed) for seed in seeds for axis, dose in [(None, 0.0), *doses]]
+    return [
+        *(Run(axis, dose, seed) for seed in seeds for axis, dose in [(None, 0.0), *doses]),
+        *(Run(None, 0.0, seed, budget) for seed in seeds for budget in budgets),
+    ]
+
+
+def clean_budget(base: TrialConfig, axis: Axis) -> float:
+    """Forward-equivalents of as many clean steps as an axis takes."""
+    whole = base.training.budget.forward_equivalents
+    assert whole is not None, "the base has one"
+    costs = (create(apply_point(base, point).perturbation).forward_equivalents for point in ({}, axis.fixed))
+    clean, own = costs
+    return whole * clean / own
 
 
 def key(base: TrialConfig, run: Run) -> str:
@@ -259,11 +277,18 @@ class Compared:
         return intervals.of_mean(self.differences).excludes_zero
 
 
-def compared(found: Found, study: StudyConfig) -> list[Compared]:
-    """Every dose by every score."""
-    clean = {run.seed: line for run, line in found.items() if run.axis is None}
+def clean_runs(found: Found, budget: float | None = None) -> dict[int, Mapping[str, Any]]:
+    """Seed -> clean training; in fewer steps where a `budget` is given."""
+    return {run.seed: line for run, line in found.items() if run.axis is None and run.budget == budget}
+
+
+def compared(found: Found, study: StudyConfig, at_equal_steps: bool = False) -> list[Compared]:
+    """Every dose by every score; `at_equal_steps` against clean training that took as few steps."""
+    whole = study.trial.training.budget.forward_equivalents
     rows = []
     for axis, (metric, mean) in product(AXES, COLUMNS):
+        budget = clean_budget(study.trial, axis) if at_equal_steps else whole
+        clean = clean_runs(found, None if budget == whole else budget)
         for dose in axis.doses:
             lines = {run.seed: line for run, line in found.items() if (run.axis, run.dose) == (axis, dose)}
             gains = (
@@ -290,17 +315,29 @@ def page(found: Found, study: StudyConfig) -> str:
     titles = ["axis", "method", "dose", "had", "steps", *(f"{SCORES[m]}: {MEANS[k]}" for m, k in COLUMNS)]
     lines = ["| " + " | ".join(titles) + " |", "|---|---|---|---:|---:|" + "---:|" * len(COLUMNS)]
     lines.append("| " + " | ".join(_clean_cells(found, study)) + " |")
+    budgets = sorted({run.budget for run in found if run.budget is not None}, reverse=True)
+    lines += ["| " + " | ".join(_fewer_cells(found, study, fewer)) + " |" for fewer in budgets]
     for axis in AXES:
         for dose in axis.doses:
             mine = [row for row in rows if (row.axis, row.dose) == (axis, dose)]
             lines.append("| " + " | ".join(_cells(axis, dose, found, mine)) + " |")
-    return "\n".join([head, "", *lines, "", *(f"- {text}" for text in said(rows))])
+    sentences = [*said(rows), *said_at_equal_steps(compared(found, study, at_equal_steps=True), study)]
+    return "\n".join([head, "", *lines, "", *(f"- {text}" for text in sentences)])
 
 
 def _clean_cells(found: Found, study: StudyConfig) -> list[str]:
-    clean = [line for run, line in found.items() if run.axis is None]
+    clean = [*clean_runs(found).values()]
     values = [[value(line, study, metric, mean) for line in clean] for metric, mean in COLUMNS]
     return ["clean", f"`{CLEAN}`", "", "", _mean_of(clean, "step", ".0f"), *(_spread(each, "") for each in values)]
+
+
+def _fewer_cells(found: Found, study: StudyConfig, budget: float) -> list[str]:
+    whole, fewer = clean_runs(found), clean_runs(found, budget)
+    cells = []
+    for metric, mean in COLUMNS:
+        gains = [value(fewer[s], study, metric, mean) - value(whole[s], study, metric, mean) for s in fewer]
+        cells.append(f"**{_spread(gains, '+')}**" if intervals.of_mean(gains).excludes_zero else _spread(gains, "+"))
+    return ["clean, fewer steps", f"`{CLEAN}`", "", "", _mean_of([*fewer.values()], "step", ".0f"), *cells]
 
 
 def _cells(axis: Axis, dose: float, found: Found, rows: Sequence[Compared]) -> list[str]:
@@ -352,6 +389,23 @@ def said(rows: Sequence[Compared]) -> Iterator[str]:
         parts = [_listed(part, verb) for part, verb in ((gains, "gains"), (losses, "loses")) if part]
         yield f"{axis.name} (`{axis.method}`): {'; '.join(parts) or 'nothing can be told from clean training'}."
     yield from _robust(rows)
+
+
+def said_at_equal_steps(rows: Sequence[Compared], study: StudyConfig) -> Iterator[str]:
+    """What is left of the axes that take fewer steps beside clean training that takes as few."""
+    whole = study.trial.training.budget.forward_equivalents
+    dear = [axis for axis in AXES if clean_budget(study.trial, axis) != whole]
+    if len(rows[0].differences) < 2 or not dear:
+        return
+    mine = [row for row in rows if row.axis in dear and row.metric == next(iter(SCORES))]
+    told = [row for row in mine if row.is_told]
+    words = (f"{row.axis.name} at {row.dose:g} {row.gain:+.1f} ({MEANS[row.mean]})".replace("-", "−") for row in told)
+    yield (
+        f"In as few steps as theirs clean training loses too (its rows above). Beside that, texts as they are, "
+        f"{len(told)} of {len(mine)} comparisons of {', '.join(axis.name for axis in dear)} lie outside their seeds' "
+        f"spread, of which {(1 - intervals.LEVEL) * len(mine):.0f} would by chance alone{': ' * bool(told)}"
+        f"{'; '.join(words)}."
+    )
 
 
 def _listed(rows: Sequence[Compared], verb: str) -> str:

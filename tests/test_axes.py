@@ -31,8 +31,11 @@ def line(run: Run, gain: float = 0.0) -> dict[str, Any]:
 
 def test_every_axis_is_dosed_by_what_its_method_reads_at_the_same_cost() -> None:
     runs = axes.planned(range(3), BASE)
-    assert len(runs) == 3 * (1 + 6 * 3) and len({axes.key(BASE, run) for run in runs}) == len(runs)
-    assert [run.axis for run in runs[:: 1 + 6 * 3]] == [None] * 3, "each seed begins with clean training"
+    assert len(runs) == 3 * (1 + 6 * 3 + 2) and len({axes.key(BASE, run) for run in runs}) == len(runs)
+    assert [run.budget for run in runs[-2:]] == [30.0, 36.0], "clean training in the steps of SAM, and of PGD-1"
+    assert [run.axis for run in runs[: 3 * (1 + 6 * 3) : 1 + 6 * 3]] == [None] * 3, (
+        "each seed begins with clean training"
+    )
     for axis in AXES:
         trials = [apply_point(BASE, Run(axis, dose, 0).point) for dose in axis.doses]
         assert len({trial.model_dump_json() for trial in trials}) == len(axis.doses) == 3
@@ -64,15 +67,17 @@ def test_what_is_in_the_record_is_not_run_again(
     assert page.read_text().split("\n")[2] == "old"
     monkeypatch.setattr(axes, "carried_out", carried_out)
     axes.main(asked)
-    assert len(done) == len(set(done)) == 57
+    assert len(done) == len(set(done)) == 63
     axes.main(asked)
-    assert len(done) == 57
+    assert len(done) == 63
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "\nold\n" not in text
     assert (tmp_path / "axes.png").stat().st_size > 1000
-    assert "57 runs of 60 forward-equivalents" in text and text.count("| `sam` |") == 3
+    assert "63 runs of 60 forward-equivalents" in text and text.count("| `sam` |") == 3
+    assert text.count("| clean, fewer steps | `none` |") == 2
+    assert "0 of 24 comparisons of inputs, weights, dropout, segmentation lie outside their seeds' spread" in text
     assert "\n- No axis differs from clean training by more than its seeds' spread, in any of 108" in text
-    assert "57 of them in" in capsys.readouterr().err
+    assert "63 of them in" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="has no <!--"):
         put(record, "text", axes.BEGIN, axes.END)
 
@@ -103,6 +108,19 @@ def test_sentences_follow_from_the_numbers() -> None:
     assert "1 of 108" in next(axes.said(few)) and "none of them is to be believed" in next(axes.said(few))
     (only,) = axes.said([Compared(r.axis, r.dose, r.metric, r.mean, (1.0,)) for r in few])
     assert only.startswith("One seed says nothing")
+
+
+def test_what_fewer_steps_lose_is_told_from_what_a_method_does() -> None:
+    """Thirty clean steps lose five points, and SAM no more than they do: at equal cost it loses, in equal steps not."""
+    runs = axes.planned(range(3), BASE)
+    short = {run: run.budget == 30.0 or (run.axis is not None and run.axis.name == "weights") for run in runs}
+    found = {run: line(run, gain=-0.05 * short[run]) for run in runs}
+    [sam] = {row.is_told for row in axes.compared(found, STUDY) if row.axis.name == "weights"}
+    equal = axes.compared(found, STUDY, at_equal_steps=True)
+    assert sam and not any(row.is_told for row in equal if row.axis.name == "weights")
+    (text,) = axes.said_at_equal_steps(equal, STUDY)
+    # R-Drop and two segmentations take as many steps, and lose nothing here.
+    assert "12 of 24 comparisons" in text and "dropout at 0.3 +5." in text and "weights at" not in text
 
 
 def test_noisy_texts_are_told_from_clean_ones_by_the_same_seeds() -> None:
