@@ -39,7 +39,8 @@ def names() -> list[str]:
 
 def agrees(row: Published, config: StudyConfig) -> bool:
     """Whether a row is of the study's task and source language, and of one of its encoders."""
-    return _differing(row, config) == []
+    is_of_task = row.task in (None, config.trial.task.name)  # asked first: which encoders there are is a look at a file
+    return is_of_task and _differing(row, config) == []
 
 
 def of_study(config: StudyConfig) -> tuple[Published, ...]:

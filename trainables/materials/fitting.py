@@ -7,6 +7,7 @@ from trainables.errors import UserError
 from trainables.materials import noised, noisy_files, teachers
 from trainables.materials.parsed import syntax_problems
 from trainables.perturbation import create
+from trainables.tasks.hub import unreachable
 from trainables.tasks.relevance import Relevance
 
 
@@ -63,6 +64,10 @@ def check(config: TrialConfig) -> None:
 
 def _segmentation_problems(encoder: EncoderConfig) -> list[str]:
     """Why an encoder's tokenizer cannot segment a text in several ways, as far as can be told from here."""
+    from trainables.materials import weights  # which reads what this module has checked
+
+    if not weights.is_here(encoder) and unreachable():  # the hub's client would try again for half a minute
+        return []
     from trainables.model.encoder import tokenizer_kind
     from trainables.model.segments import check_kind
 

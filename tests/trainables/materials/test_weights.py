@@ -16,7 +16,7 @@ from tests.trainables import tiny
 from trainables.config import EncoderConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
-from trainables.materials import weights
+from trainables.materials import fitting, weights
 from trainables.model.encoder import Model, load_encoder
 from trainables.syntax import added
 
@@ -151,3 +151,16 @@ def test_what_syntax_costs_is_told_from_outside_as_it_is_charged(kind: str, tmp_
     encoder = load_encoder(config.encoder, uses_segments=False)
     model = Model(encoder, torch.nn.Identity(), added.create(config.syntax, encoder.sizes, 0.0))
     assert weights.cost(config, 3.0) == pytest.approx(model.cost(3.0)) != 3.0
+
+
+def test_a_tokenizer_that_cannot_be_had_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's client would try again for half a minute, for each arm and member of a suite."""
+    asked: list[EncoderConfig] = []
+    monkeypatch.setattr("trainables.model.encoder.tokenizer_kind", asked.append)
+    config = apply_point(TrialConfig(), {"perturbation.method": "mvr", "encoder.name_or_path": "nobody/nothing"})
+    monkeypatch.setattr(fitting, "unreachable", lambda: "no address for the hub")
+    fitting.check(config)
+    assert not asked
+    monkeypatch.setattr(fitting, "unreachable", lambda: None)
+    fitting.check(config)
+    assert asked == [config.encoder]
