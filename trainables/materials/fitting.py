@@ -64,15 +64,12 @@ def check(config: TrialConfig) -> None:
 
 def _segmentation_problems(encoder: EncoderConfig) -> list[str]:
     """Why an encoder's tokenizer cannot segment a text in several ways, as far as can be told from here."""
-    from trainables.materials import weights  # which reads what this module has checked
-
-    if not weights.is_here(encoder) and unreachable():  # the hub's client would try again for half a minute
-        return []
     from trainables.model.encoder import tokenizer_kind
     from trainables.model.segments import check_kind
 
     try:
-        if (kind := tokenizer_kind(encoder)) is not None:
+        # A hub that cannot be reached is not asked: its client would try again for half a minute.
+        if (kind := tokenizer_kind(encoder, fetches=unreachable() is None)) is not None:
             check_kind(kind)
     except UserError as error:
         return error.lines

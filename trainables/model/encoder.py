@@ -467,9 +467,12 @@ def vocabulary_size(config: EncoderConfig) -> int:
     return int(_from_pretrained(AutoConfig, config).vocab_size)
 
 
-def tokenizer_kind(config: EncoderConfig) -> str | None:
-    """What kind of model an encoder's tokenizer has, as its file calls it; None where it has none, or is not here."""
-    file = _file(config, FAST)
+def tokenizer_kind(config: EncoderConfig, fetches: bool = True) -> str | None:
+    """What kind of model an encoder's tokenizer has, as its file calls it; None where it has none, or it is not here.
+
+    `fetches`: whether it is asked for where it is on the hub.
+    """
+    file = _file(config, FAST, fetches)
     return None if file is None else _kind_in(file)
 
 
@@ -481,10 +484,10 @@ def _kind_in(file: Path) -> str | None:
         return None
 
 
-def _file(config: EncoderConfig, name: str) -> Path | None:
+def _file(config: EncoderConfig, name: str, fetches: bool = True) -> Path | None:
     """A file of an encoder, fetched where it is on the hub; None where it has none of that name."""
     try:
-        found = cached_file(resolve(config), name, revision=config.revision or "main")
+        found = cached_file(resolve(config), name, revision=config.revision or "main", local_files_only=not fetches)
     except OSError:
         return None
     return None if found is None else Path(found)
