@@ -119,7 +119,7 @@ def test_freezing_leaves_the_upper_layers(offline: EncoderConfig) -> None:
 
 
 def test_an_encoder_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable was read at its import
     for name in (str(tmp_path), "nobody/no-such-encoder", "offline:e6"):
         with pytest.raises(UserError) as error:
             load_encoder(EncoderConfig(name_or_path=name), uses_segments=False)
