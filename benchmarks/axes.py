@@ -172,8 +172,7 @@ def clean_budget(base: TrialConfig, axis: Axis) -> float:
     """Forward-equivalents of as many clean steps as an axis takes."""
     whole = base.training.budget.forward_equivalents
     assert whole is not None, "the base has one"
-    costs = (create(apply_point(base, point).perturbation).forward_equivalents for point in ({}, axis.fixed))
-    clean, own = costs
+    clean, own = (create(apply_point(base, point).perturbation).forward_equivalents for point in ({}, axis.fixed))
     return whole * clean / own
 
 
@@ -336,7 +335,7 @@ def _fewer_cells(found: Found, study: StudyConfig, budget: float) -> list[str]:
     cells = []
     for metric, mean in COLUMNS:
         gains = [value(fewer[s], study, metric, mean) - value(whole[s], study, metric, mean) for s in fewer]
-        cells.append(f"**{_spread(gains, '+')}**" if intervals.of_mean(gains).excludes_zero else _spread(gains, "+"))
+        cells.append(_marked(gains))
     return ["clean, fewer steps", f"`{CLEAN}`", "", "", _mean_of([*fewer.values()], "step", ".0f"), *cells]
 
 
@@ -344,10 +343,15 @@ def _cells(axis: Axis, dose: float, found: Found, rows: Sequence[Compared]) -> l
     lines = [line for run, line in found.items() if (run.axis, run.dose) == (axis, dose)]
     had = _mean_of(lines, "reported", ".3g") if axis.reported else f"{dose:g}"
     by_column = {(row.metric, row.mean): row for row in rows}
-    cells = [(_spread(row.differences, "+"), row.is_told) for row in (by_column[column] for column in COLUMNS)]
+    cells = [_marked(by_column[column].differences) for column in COLUMNS]
     knob = axis.setting.partition(".")[2]
-    marked = [f"**{text}**" if is_told else text for text, is_told in cells]
-    return [axis.name, f"`{axis.method}`", f"`{knob}` {dose:g}", had, _mean_of(lines, "step", ".0f"), *marked]
+    return [axis.name, f"`{axis.method}`", f"`{knob}` {dose:g}", had, _mean_of(lines, "step", ".0f"), *cells]
+
+
+def _marked(gains: Sequence[float]) -> str:
+    """Differences from clean training, bold where their interval leaves zero out."""
+    text = _spread(gains, "+")
+    return f"**{text}**" if intervals.of_mean(gains).excludes_zero else text
 
 
 def _mean_of(lines: Sequence[Mapping[str, Any]], name: str, form: str) -> str:

@@ -4,8 +4,8 @@ The tests hold the file against ``tests/data/rayjob.yaml``; this makes that out 
 against what KubeRay publishes: a field of the file that the schema does not have is refused. After a change of the
 file, or for another release::
 
-    git clone --depth 1 --branch v1.7.0 https://github.com/ray-project/kuberay /tmp/kuberay
-    python -m tests.kuberay 1.7.0 /tmp/kuberay/helm-chart/kuberay-operator/crds/ray.io_rayjobs.yaml
+    git clone --depth 1 --branch v1.7.0 https://github.com/ray-project/kuberay
+    python -m tests.kuberay 1.7.0 kuberay/helm-chart/kuberay-operator/crds/ray.io_rayjobs.yaml
 """
 
 from __future__ import annotations
