@@ -63,6 +63,9 @@ def result_of(evaluations: Sequence[Evaluation], trial: TrialConfig) -> Evaluati
     return replace(final, step=best.step)
 
 
+ORDINARY = ("sampled", "design", "single")
+"""Kinds of trial that need no mention."""
+
 ARM = "arm"
 """Attribute of a trial of phase `run`: whose it is, where a study's arms have searches of their own."""
 
@@ -103,6 +106,11 @@ class TrialRecord:
         """Of a study with arms whose it is; none if it is of no arm."""
         arm = self.attributes.get(ARM)
         return None if arm is None else str(arm)
+
+    @property
+    def called(self) -> str:
+        """What it is beside its number: its kind if it is no ordinary point, or whose arm's; often nothing."""
+        return self.kind if self.kind not in ORDINARY else self.arm or ""
 
     @property
     def ended(self) -> bool:

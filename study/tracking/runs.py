@@ -146,9 +146,8 @@ def _trial_kind(trial: TrialConfig) -> dict[str, Any]:
 
 def trial_name(trial: TrialRecord) -> str:
     """Name of a child run: ``trial 3``, ``trial 4 adversarial`` of an arm, ``trial 12 confirm control b``."""
-    kind = trial.arm or "" if trial.kind in ("sampled", "design") else trial.kind
     phase = "" if trial.phase == "run" else trial.phase
-    return " ".join(part for part in (f"trial {trial.number}", phase, kind, trial.control or "") if part)
+    return " ".join(part for part in (f"trial {trial.number}", phase, trial.called, trial.control or "") if part)
 
 
 def trial_parameters(config: StudyConfig, trial: TrialRecord) -> dict[str, str]:

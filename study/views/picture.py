@@ -27,9 +27,6 @@ Score = Callable[[Evaluation], float | None]
 STATES = {"asked": "waiting", "COMPLETE": "complete", "PRUNED": "stopped", "FAIL": "failed"}
 """How the record's states are shown."""
 
-ORDINARY = ("sampled", "design", "single")
-"""Kinds of trial that need no mention."""
-
 
 class View:
     """The picture that a study's events give: its record, each trial's present value, and what is waited for."""
@@ -159,7 +156,7 @@ class View:
             case "stopped":
                 yield f"stopped: {event['cause']}"
             case "asked" if trial:
-                yield f"trial {name(trial)}: {describe_point(trial.point)}"
+                yield f"trial {trial.number} {trial.called}".rstrip() + f": {describe_point(trial.point)}"
             case "started":
                 yield f"trial {number} started" + (f", attempt {event['attempt']}" if event["attempt"] > 1 else "")
             case "report":
@@ -205,7 +202,7 @@ class View:
     def _cells(self, trial: TrialRecord, now: float) -> list[str]:
         value = f"{self.values[trial.number]:.4f}" if trial.number in self.values else ""
         return [
-            name(trial),
+            f"{trial.number} {trial.called}".rstrip(),
             STATES.get(trial.state, trial.state),
             str(trial.attempts or ""),
             str(trial.reports[-1].step) if trial.reports else "",
@@ -218,12 +215,6 @@ class View:
             self.record.trials.values(), key=lambda t: (t.state != "running", t.number != self.best, -t.number)
         )
         return sorted(ranked[:room], key=lambda t: t.number)
-
-
-def name(trial: TrialRecord) -> str:
-    """A trial's number, and what it is if it is no ordinary point, or whose."""
-    said = trial.kind if trial.kind not in ORDINARY else trial.arm or ""
-    return f"{trial.number} {said}".rstrip()
 
 
 def seconds(trial: TrialRecord, now: float) -> float:

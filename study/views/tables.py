@@ -183,8 +183,7 @@ def _trial_row(
     study: Study, trial: TrialRecord, paths: Sequence[str], titles: Sequence[str], best: Sequence[int]
 ) -> list[str]:
     config = study.config
-    said = trial.kind if trial.kind in ("baseline", "enqueued") else trial.arm or ""
-    name = f"{trial.number} {said}".rstrip()
+    name = f"{trial.number} {trial.called}".rstrip()
     cells = {"trial": name + (" *" if trial.number in best else "")}
     cells |= dict(zip(short(paths), (cell(trial.point.get(path)) for path in paths), strict=True))
     outcome = trial.result(config.trial) or trial.evaluation()

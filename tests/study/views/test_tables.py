@@ -16,7 +16,7 @@ from study.reporting.source import from_ledger
 from study.suite import tables as lists
 from study.tracking import runs
 from study.views import document as views
-from study.views import picture, tables
+from study.views import tables
 from study.views.found import find, is_finished, planned
 from study.views.values import first_value, selection_words
 from tests.study.conftest import LANGUAGES
@@ -80,10 +80,8 @@ def test_trials_are_named_by_their_arm(write_study: Write, events: list[Event]) 
     found = find(write_study(own), "small")
     assert [trial["arm"] for trial in views.as_json(found)["trials"]][:3] == [None, "words", None]
     assert runs.trial_name(found.trials[1]) == "trial 1 words"
-    assert (runs.trial_tags(found.config, found.trials[1])["arm"], picture.name(found.trials[1])) == (
-        "words",
-        "1 words",
-    )
+    assert (runs.trial_tags(found.config, found.trials[1])["arm"], found.trials[1].called) == ("words", "words")
+    assert [trial.called for trial in found.trials[:3]] == ["baseline", "words", ""]
 
 
 def test_what_all_trials_share_has_no_column(write_study: Write, events: list[Event]) -> None:
