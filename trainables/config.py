@@ -310,7 +310,7 @@ class AugmentationConfig(Config):
     """Chance that a word is considered for replacement; `character_noise`: that it changes (0.1 to 0.15 is usual)."""
     alphabet: str = "source"
     """`character_noise`: whose letters are inserted. `source`, or those of the task's languages in a group, such as
-    `script:Cyrl` or `low_resource`."""
+    `script:Cyrl` or `low_resource`, or one that its `facts` declare."""
     resource: Path | None = None
     """Word resource (JSON or TSV); none: an installed one."""
 

@@ -177,11 +177,14 @@ def _methods(config: StudyConfig) -> list[str]:
     from trainables import augmentation, perturbation
 
     found = _lines(lambda: perturbation.create(config.trial.perturbation))
-    found = [f"trial.{line}" for line in found + _lines(lambda: augmentation.check(config.trial.augmentation))]
+    found = [
+        f"trial.{line}"
+        for line in found + _lines(lambda: augmentation.check(config.trial.augmentation, config.trial.task.own))
+    ]
     for path, name in _searched_methods(config):
         trial = apply_point(config.trial, {path: name})
         lines = _lines(partial(perturbation.create, trial.perturbation))
-        lines += _lines(partial(augmentation.check, trial.augmentation))
+        lines += _lines(partial(augmentation.check, trial.augmentation, trial.task.own))
         found += [f"search.space: {line}" for line in lines if line.startswith(path.partition(".")[0])]
     return found or _mismatches(config)
 

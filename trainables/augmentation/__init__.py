@@ -15,7 +15,7 @@ from trainables.augmentation import character_noise, code_switching, synonyms
 from trainables.augmentation.base import METHODS, Augmentation, Corpus, Supervision, TextsByLanguage
 from trainables.config import AugmentationConfig
 from trainables.errors import UserError, shown, suggestion
-from trainables.languages import group
+from trainables.languages import NO_OWN, Own, group
 from trainables.seeds import derive
 from trainables.tasks.base import Row
 
@@ -24,14 +24,14 @@ __all__ = ["METHODS", "augment", "changed", "check", "check_resource", "supervis
 _SHIPPED = (character_noise, code_switching, synonyms)  # importing them registers their methods
 
 
-def check(config: AugmentationConfig) -> None:
-    """Raise `UserError` for an unknown method, or an alphabet of a group that there is not."""
+def check(config: AugmentationConfig, own: Own = NO_OWN) -> None:
+    """Raise `UserError` for an unknown method, or an alphabet of a group that there is not, nor in a task's `own`."""
     if config.method != "none" and config.method not in METHODS:
         near = suggestion(config.method, ["none", *METHODS]) or f", known: none, {', '.join(METHODS)}"
         raise UserError(f"augmentation.method: unknown method{near} (got {shown(config.method)})")
     if config.alphabet != character_noise.SOURCE:
         try:
-            group(config.alphabet, ())
+            group(config.alphabet, (), own=own)
         except UserError as error:
             rule = error.lines[0].partition(": ")[2]
             raise UserError(f"augmentation.alphabet: must be {character_noise.SOURCE}, or a group; {rule}") from None
@@ -55,24 +55,27 @@ def augment(
     language: str,
     seed: int,
     others: Callable[[], TextsByLanguage] = dict,
+    own: Own = NO_OWN,
 ) -> list[Row]:
     """`config.copies` copies of each row, the copies of one row together; the unchanged row is not among them.
 
     In the `columns`, texts or lists of texts, every word is changed by a draw of its own with chance
     `config.probability`; each text of a row has its own stream, so the sentences of a pair are independent. A copy
     depends on nothing but (seed, row number, copy, column). `language` is the rows' own; `others` reads unlabelled
-    texts of the task's other languages, and is called where an alphabet is to be theirs. With method ``none`` the rows
+    texts of the task's other languages, and is called where an alphabet is to be theirs; `own` is what
+    the task says of them. With method ``none`` the rows
     come back as they are. Raises `UserError` for an unknown method, a missing resource, one that knows none of the
     words, or a task shape without such columns.
     """
-    check(config)
+    check(config, own)
     if config.method == "none":
         return list(rows)
     if not columns:
         raise UserError(
             f"augmentation.method: this task's texts cannot be changed word by word (got {config.method!r})"
         )
-    method: Augmentation = METHODS[config.method](config, Corpus(language, list(texts_of(rows, columns)), others))
+    corpus = Corpus(language, list(texts_of(rows, columns)), others, own)
+    method: Augmentation = METHODS[config.method](config, corpus)
 
     def copied(row: Row, number: int, copy: int) -> Row:
         return changed(row, columns, lambda column, texts: method.copy(texts, derive(seed, number, copy, column)))

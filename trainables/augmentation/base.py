@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from trainables.augmentation.words import replace_words, words_of
 from trainables.config import AugmentationConfig
 from trainables.errors import UserError
+from trainables.languages import NO_OWN, Own
 
 Supervision = Literal["none", "monolingual", "bilingual", "parallel"]
 
@@ -29,6 +30,8 @@ class Corpus:
     """All that are to be changed."""
     others: Callable[[], TextsByLanguage] = dict
     """Reads unlabelled texts of the task's other languages."""
+    own: Own = field(default_factory=lambda: NO_OWN)
+    """What the task says of its languages."""
 
     @cached_property
     def words(self) -> frozenset[str]:

@@ -41,7 +41,7 @@ class CharacterNoise(Augmentation):
 
 def _of_group(name: str, corpus: Corpus) -> Iterable[str]:
     others = corpus.others()
-    members = group(name, others)
+    members = group(name, others, own=corpus.own, source=corpus.language)
     if not members:
         there = ", ".join(others) or "none"
         raise UserError(

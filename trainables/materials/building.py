@@ -127,7 +127,7 @@ def build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
 
     rows: Sequence[Row] = task.rows["train"][source]
     if has_copies(config):
-        rows = augment(config.augmentation, rows, columns, source, seed, others)
+        rows = augment(config.augmentation, rows, columns, source, seed, others, config.task.own)
     train = task.shape.encode(rows, tokenizer, config.task.max_length)
     train = train.with_trees() if has_syntax(config) else train
     _check_ids(encoder, {"train": {source: train}}, config.encoder.name_or_path)

@@ -52,6 +52,8 @@ def copies_key(config: TrialConfig, splits: Sequence[Split]) -> str:
         augmentation = config.augmentation.model_dump(mode="json")
         if augmentation["alphabet"] == SOURCE:
             del augmentation["alphabet"]  # as before there was one
+        elif config.task.facts:  # whose letters they are
+            augmentation["facts"] = config.task.model_dump(mode="json")["facts"]
         own = [augmentation, config.training.seed]
         words = config.augmentation.resource
         files = [] if words is None else sorted(words.iterdir()) if words.is_dir() else [words]

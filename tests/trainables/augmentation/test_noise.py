@@ -15,6 +15,7 @@ from trainables.augmentation.keyboards import neighbours
 from trainables.augmentation.noise import alphabet, edited, noised, plain, thinned, units
 from trainables.config import AugmentationConfig
 from trainables.errors import UserError
+from trainables.languages import own_languages
 
 TEXTS = {
     "en": ["Well, I wasn't thinking about THAT 3rd one (again).", "McDonald's: nothing-new, x_y CO2."],
@@ -195,6 +196,9 @@ def test_the_letters_of_a_group_are_those_of_its_languages() -> None:
     options = {"alphabet": "script:Cyrl", "copies": 60, "probability": 1.0}
     rows = augment(config(**options), ROWS[:1], ("text",), "en", 1, lambda: others)
     assert set("".join(row["text"] for row in rows)) - set(ROWS[0]["text"]) == set("жщыїґ")
+    own = own_languages({"de": {"groups": ("northern",)}})
+    rows = augment(config(alphabet="northern", copies=20), ROWS[:1], ("text",), "en", 1, lambda: others, own)
+    assert set("".join(row["text"] for row in rows)) - set(ROWS[0]["text"]) == {"ß"}
     with pytest.raises(UserError, match=r"augmentation\.alphabet: no target language .* there are ru, uk, de"):
         augment(config(alphabet="script:Thai"), ROWS, ("text",), "en", 1, lambda: others)
     with pytest.raises(UserError, match=r"augmentation\.alphabet: must be source, or a group; unknown group"):
