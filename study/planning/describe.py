@@ -136,13 +136,17 @@ def _pretraining(config: StudyConfig, name: str, languages: Sequence[str]) -> st
 
 def _alignments(config: StudyConfig, tested: Sequence[str], pace: needs.Pace | None) -> Iterator[str]:
     """What is done before fine-tuning, once for all trials, and what is known of it: of all that the space offers."""
+    read: dict[str, dict[str, int] | None] = {}
     for trial in alignments.choices(config):
-        yield from _alignment(trial, tested, pace)
+        yield from _alignment(trial, tested, pace, read)
     if found := alignments.endless(config):
         yield f"{', '.join(found)} has no list of values: encoders are aligned when a trial asks for one"
 
 
-def _alignment(trial: TrialConfig, tested: Sequence[str], pace: needs.Pace | None) -> Iterator[str]:
+def _alignment(
+    trial: TrialConfig, tested: Sequence[str], pace: needs.Pace | None, read: dict[str, dict[str, int] | None]
+) -> Iterator[str]:
+    """`read` are the numbers of pairs that have been said, to which it adds: a package takes seconds to be read."""
     alignment = trial.alignment
     pairs = f"sentence pairs of {alignment.pairs}"
     pairs += "" if alignment.control == "none" else f" (control: {alignment.control})"
@@ -158,8 +162,15 @@ def _alignment(trial: TrialConfig, tested: Sequence[str], pace: needs.Pace | Non
     count = weights.whole(trial.encoder)
     size = UNKNOWN if count is None else needs.size(count * needs.WEIGHTS)
     known = aligned.known(trial)
-    counts = aligned.counted(trial, tested) if known is None else known["pairs"]
+    place = alignment.model_dump_json(include={"pairs", "languages", "pairs_per_language"})
+    is_said = known is None and place in read
+    if known is None and not is_said:
+        read[place] = aligned.counted(trial, tested)
+    counts = read[place] if known is None else known["pairs"]
     yield f"  {each}about {_aligning(trial, counts, pace)}; {size} in the cache"
+    if is_said:
+        yield f"  pairs of {alignment.pairs}: as above"
+        return
     yield f"  pairs of {alignment.pairs}, licence: {aligned.licence(alignment)}"
     pairs = UNKNOWN if counts is None else ", ".join(f"{code} {number}" for code, number in counts.items())
     if known is None:

@@ -164,6 +164,12 @@ def test_alignment_is_described_and_its_pairs_are_looked_for(tmp_path: Path, mon
     monkeypatch.setattr(needs, "pace", lambda config, root: needs.Pace(0.001, 0.1, 1, 1))
     assert "about 4 minutes (by what earlier studies took)" in describe.words(study(anchor="source_states"), tmp_path)
     assert "about 0 seconds (by what" in describe.words(study(objective="linear_map"), tmp_path)
+    several = {"alignment.objective": ["sentence_contrastive", "word_l2"], "alignment.pairs_per_language": [1, 2]}
+    searched = validate(
+        StudyConfig, {"name": "x", "trial": {"alignment": {"pairs": str(tmp_path)}}, "search": {"space": several}}
+    )
+    said = describe.words(searched, tmp_path)
+    assert (said.count(f"pairs of {tmp_path}, licence"), said.count(f"pairs of {tmp_path}: as above")) == (2, 2)
     monkeypatch.setattr(aligned, "COUNTED", 3)
     assert "  ? pairs, those that are evaluated among them" in describe.words(study(), tmp_path)
     assert "alignment " not in describe.words(validate(StudyConfig, {"name": "x"}), tmp_path)
