@@ -4,7 +4,8 @@ Whatever is sent twice is there once: runs are found by their tags (`store`), an
 Trials that have ended before their run was begun become rows of MLflow's own file, where that can be done (`whole`);
 for all else `MlflowClient` is used, in batches, its own retries off, since a repeated request may create a run twice.
 A server gets several trials at once, the requests of each in their order (`together`). While there is more to be read,
-trials that have not ended yet are put off: most of them end a few lines on.
+trials that have not ended yet are put off: most of them end a few lines on; so are those that failed, which may have
+been retried further down.
 MLflow can't take back a point: a run that holds one which the ledger no longer counts is deleted and written anew.
 """
 
@@ -45,10 +46,16 @@ CHUNK = 200
 PARENT_KEY: Key = (PHASE, STUDY)
 
 
+Outcome = tuple[float | None, str] | None
+"""When a trial ended, and how; None while it has not. A retried trial has another one than before."""
+
+
 @dataclass
 class _Trial(Run):
     """The run of a trial."""
 
+    outcome: Outcome = None
+    """The trial's, as the run has it."""
     sent: dict[tuple[int, Split], int] = field(default_factory=dict)
     """(step, split) of the reports in it -> their attempt."""
     has_parameters: bool = False
@@ -86,8 +93,9 @@ class Mirror:
         self.record = StudyRecord()
         self._tail = Tail(self.ledger)
         self._read = self.sent = 0
-        self._pending: dict[int | None, None] = {}
-        self._put_off: dict[int | None, None] = {}
+        self._pending: dict[int | None, int] = {}
+        """Trials (None: what is about none) whose events were read -> how many of them are still to be sent."""
+        self._put_off: dict[int | None, int] = {}
         self._due: dict[int, Replicates] = {}
         self._is_behind = False
         self._config: StudyConfig | None = None
@@ -107,7 +115,8 @@ class Mirror:
             for event in islice(self._tail.poll(), CHUNK):
                 self.record.apply(event)
                 self._read += 1
-                self._pending[event.get("trial")] = None
+                number = event.get("trial")
+                self._pending[number] = self._pending.get(number, 0) + 1
                 if (changed := self._aggregates.hear(event, self.record)) is not None:
                     self._due[changed.first.number] = changed
             self._is_behind = self._read - before == CHUNK
@@ -121,7 +130,7 @@ class Mirror:
                 self._forget()
             raise
         self.store.fare(well=True)
-        self.sent = self._read
+        self.sent = self._read - sum(self._put_off.values())
         return True
 
     def finish(self) -> None:
@@ -173,9 +182,9 @@ class Mirror:
         pending = [trials[number] for number in self._pending if number in trials]
         for trial in pending:
             self._views.note(trial, self._aggregates.of(trial.number) is not None)
-            if self._is_behind and not trial.ended:  # how it goes on, and whether its run agrees, is further down
-                del self._pending[trial.number]
-                self._put_off[trial.number] = None
+            # How it goes on, and whether its run agrees, is further down; who failed may have been retried there.
+            if self._is_behind and (not trial.ended or trial.state == "FAIL"):
+                self._put_off[trial.number] = self._pending.pop(trial.number)
         pending = [trial for trial in pending if trial.number in self._pending]
         self._write_whole(pending)
         together(self._send_trial, pending, self.store.threads)
@@ -185,7 +194,7 @@ class Mirror:
     def _send_trial(self, trial: TrialRecord) -> None:
         """All requests of one trial, in their order; not of two at once of the same one."""
         if not self._takes(f"trial {trial.number}", partial(self._write_trial, trial)):
-            self._children[trial.number] = _Trial("", {}, ended=True)
+            self._children[trial.number] = _Trial("", {}, ended=True, outcome=_outcome(trial))
         del self._pending[trial.number]
 
     def _takes(self, what: str, write: Callable[[bool], None]) -> bool:
@@ -307,9 +316,9 @@ class Mirror:
                 status, times = STATUS[trial.state], (milliseconds(trial.asked), milliseconds(trial.finished))
                 found = there[trial.number]
                 if (found.status, found.times, found.parent) == (status, times, above.id):
-                    self._children[trial.number] = _Trial(found.id, {PARENT: above.id}, ended=True)
+                    self._children[trial.number] = _Trial(found.id, {PARENT: above.id}, True, _outcome(trial))
         for number, run in self.store.write_whole(self._parent, wholes).items():
-            self._children[number] = _Trial(run.id, run.tags, ended=True)
+            self._children[number] = _Trial(run.id, run.tags, True, _outcome(self.record.trials[number]))
 
     def _whole(self, trial: TrialRecord, ended: float) -> Whole:
         assert self._config is not None
@@ -329,12 +338,13 @@ class Mirror:
         config = self._config
         assert config is not None
         run = self._children.get(trial.number)
-        is_retried = run is not None and run.ended and not trial.ended
+        is_retried = run is not None and run.ended and not (trial.ended and run.outcome == _outcome(trial))
         if run is None or anew or is_retried:
             run = self._children[trial.number] = self._start(trial, anew or is_retried)
         if not run.ended:
             reports = [r for r in trial.reports if run.sent.get((r.step, r.split)) != r.attempt]
-            if any((r.step, r.split) in run.sent for r in reports):  # a later attempt repeated a step
+            kept = len(trial.reports) - len(reports)
+            if kept < len(run.sent):  # a later attempt repeated a step, or began from nothing
                 run = self._children[trial.number] = self._start(trial, anew=True)
                 reports = trial.reports
             parameters = {} if run.has_parameters else runs.trial_parameters(config, trial)
@@ -343,6 +353,7 @@ class Mirror:
             run.sent |= {(r.step, r.split): r.attempt for r in reports}
             if trial.ended and trial.finished is not None:
                 self.store.end((TRIAL, str(trial.number)), run, STATUS[trial.state], trial.finished)
+                run.outcome = _outcome(trial)
         if run.ended and trial.ended and trial.state != "FAIL":  # who failed may be retried
             trial.reports, trial.distributions, trial.attributes = [], {}, {}
 
@@ -359,7 +370,7 @@ class Mirror:
         if not trial.ended:
             for parent in (self._parent, above or self._parent):
                 self.store.reopen(parent)
-        return _Trial(found.id, found.tags, found.ended)
+        return _Trial(found.id, found.tags, found.ended, _outcome(trial) if found.ended else None)
 
     def _tags(self, trial: TrialRecord) -> dict[str, str]:
         """All but those by which it is found; a run above that is not there yet is named once it is."""
@@ -378,6 +389,10 @@ class Mirror:
         of = self._aggregates.of(number)
         above = self._parent if of is None else self._points.get(of.first.number)
         return self._parent if above is not None and above.left_out else above
+
+
+def _outcome(trial: TrialRecord) -> Outcome:
+    return (trial.finished, trial.state) if trial.ended else None
 
 
 def _is_first(report: Report, trial: TrialRecord) -> bool:

@@ -144,11 +144,17 @@ def test_following_and_rebuilding_show_the_same(
     assert dump(store, "small") == dump(f"sqlite:///{other}", "small")
 
 
-@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize(("fresh", "at_once"), [(False, False), (True, False), (True, True)])
 def test_a_retried_trial_is_there_with_its_new_outcome(
-    store: str, ledger: Ledger, events: list[Event], config: StudyConfig, fresh: bool
+    store: str,
+    ledger: Ledger,
+    events: list[Event],
+    config: StudyConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    fresh: bool,
+    at_once: bool,
 ) -> None:
-    """However the ledger was cut into chunks, and whoever sends it."""
+    """However the ledger was cut into chunks, and whoever sends it; the second outcome may be read with the retry."""
     first = {**events[3], "trial": 3, "attempt": 2, "time": 1315.0}
     failed = [*events[:-1], first, events[-1]]
     again: list[Event] = [
@@ -158,12 +164,14 @@ def test_a_retried_trial_is_there_with_its_new_outcome(
         {**events[5], "time": 1391.0, "trial": 3, "attempt": 3},
     ]
     mirror = Mirror(place_of(ledger.path.parent), None, pytest.fail)
-    for event in [*failed, *again]:
+    for event in failed:
         append(ledger, [event])
         mirror.advance()
-        if event is failed[-1]:
-            mirror.finish()
-            assert_equals_ledger(dump(store, "small"), ledger.path, config)
+    mirror.finish()
+    assert_equals_ledger(dump(store, "small"), ledger.path, config)
+    for events in [again] if at_once else [[event] for event in again]:
+        append(ledger, events)
+        mirror.advance()
     send(mirror)
     shown = dump(store, "small", ids=True)
     assert_equals_ledger(shown, ledger.path, config)
@@ -171,6 +179,34 @@ def test_a_retried_trial_is_there_with_its_new_outcome(
     assert "mlflow.note.content" not in shown["trial 3"]["tags"] and shown["small"]["status"] == "FINISHED"
     assert rebuild(place_of(ledger.path.parent)) == len(failed) + len(again) + 1
     assert dump(store, "small", ids=True) == shown
+    monkeypatch.setattr(mirror_module, "CHUNK", len(failed) + 1)  # the failure is the last event of the first
+    rebuild(place_of(ledger.path.parent))
+    assert dump(store, "small", ids=True) == shown
+
+
+def test_reports_that_no_longer_count_are_not_there(store: str, ledger: Ledger, events: list[Event]) -> None:
+    """Retried from nothing, and failed again before the first report, between two looks at the ledger."""
+    mirror = Mirror(place_of(ledger.path.parent), None, pytest.fail)
+    append(ledger, [*events[:-1], {**events[3], "trial": 3, "attempt": 2, "time": 1315.0}])
+    send(mirror)
+    assert dump(store, "small")["trial 3"]["points"]
+    retried = {"event": "retried", "time": 1330.0, "trial": 3, "attempt": 3, "fresh": True}
+    append(ledger, [events[-1], retried, {**events[-1], "time": 1340.0, "attempt": 3}])
+    send(mirror)
+    shown = dump(store, "small")["trial 3"]
+    assert (shown["status"], shown["points"]) == ("FAILED", {})
+
+
+def test_what_is_put_off_counts_as_not_sent(store: str, ledger: Ledger, events: list[Event]) -> None:
+    """A mirror that is closed while it catches up says how much is missing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mirror_module, "CHUNK", 5)
+        append(ledger, events)
+        mirror = Mirror(place_of(ledger.path.parent), None, pytest.fail)
+        mirror.advance()  # opened, study, and trial 0 without its last two events
+        assert "trial 0 baseline" not in dump(store, "small") and mirror.unsent() == len(events) + 1 - 2
+        send(mirror)
+    assert mirror.unsent() == 0
 
 
 def test_a_resumed_study_goes_on_in_its_runs(
