@@ -235,14 +235,19 @@ def parts(data: Paired, reduction: Reduction) -> Decomposition:
 def _seeds(data: Paired, reduction: Reduction) -> tuple[Floats, Floats, tuple[str, ...]]:
     """(S,) differences, (S, N) influence of the N examples that matter, and the languages that do."""
     table = data.language_scores()
-    values = np.apply_along_axis(lambda row: reduction(dict(zip(data.languages, row, strict=True))), -1, table)
-    return values[0] - values[1], *_influence(data, table, values, reduction)
+    values = _values(data.languages, table, reduction)
+    return values[0] - values[1], *_influence(data, table, reduction)
 
 
-def _influence(data: Paired, table: Floats, values: Floats, reduction: Reduction) -> tuple[Floats, tuple[str, ...]]:
+def _values(languages: tuple[str, ...], table: Floats, reduction: Reduction) -> Floats:
+    """The reduction of each row of scores: (2, S) of a `table` (2, S, L)."""
+    return np.apply_along_axis(lambda row: reduction(dict(zip(languages, row, strict=True))), -1, table)
+
+
+def _influence(data: Paired, table: Floats, reduction: Reduction) -> tuple[Floats, tuple[str, ...]]:
     """(S, N): derivative of each seed's difference with respect to the weight of each of the N examples that matter;
     and the languages that do."""
-    slopes = _slopes(data.languages, table, values, reduction)
+    slopes = _slopes(data.languages, table, reduction)
     result = np.zeros((len(data.seeds), data.size))
     matters, languages = np.zeros(data.size, dtype=bool), []
     for index, language in enumerate(data.languages):
@@ -254,18 +259,29 @@ def _influence(data: Paired, table: Floats, values: Floats, reduction: Reduction
     return result[:, matters], tuple(languages)
 
 
-def _slopes(languages: tuple[str, ...], table: Floats, values: Floats, reduction: Reduction) -> Floats:
-    """Gradient of the reduction at each row of scores: the shape of `table` (2, S, L)."""
+def _slopes(languages: tuple[str, ...], table: Floats, reduction: Reduction) -> Floats:
+    """Gradient of the reduction at each row of scores: the shape of `table` (2, S, L).
+
+    Differences are central, since scores are multiples of one over the number of examples and languages do tie: where
+    two are the worst, raising either changes nothing and lowering either does, so that one-sided differences would give
+    both a slope of 0, and examples no variance at all. Centrally each of the two has 1/2, as the mean of the slopes on
+    either side of the tie. Of three each has 1/2 as well, which errs towards longer intervals.
+    """
     step = 1e-6
 
     def gradient(row: Floats) -> Floats:
         scores = dict(zip(languages, map(float, row), strict=True))
-        here = reduction(scores)
-        return np.array([(reduction({**scores, k: scores[k] + step}) - here) / step for k in languages])
 
-    # Means are linear: one gradient serves all rows, which saves most of the time.
-    common = gradient(table[0, 0])
-    if np.allclose(table @ common, values, rtol=0, atol=1e-7):
+        def at(language: str, moved: float) -> float:
+            return reduction({**scores, language: scores[language] + moved})
+
+        return np.array([(at(k, step) - at(k, -step)) / (2 * step) for k in languages])
+
+    # Means are linear: one gradient serves all rows, which saves most of the time. The worst of two languages is not,
+    # though one of them be the worst in every row: where they tie, moving them apart tells.
+    common, apart = gradient(table[0, 0]), step * np.arange(1, len(languages) + 1)
+    near = (table - apart, table + apart)
+    if all(np.allclose(rows @ common, _values(languages, rows, reduction), rtol=0, atol=1e-7) for rows in near):
         return np.broadcast_to(common, table.shape)
     return np.apply_along_axis(gradient, -1, table)
 

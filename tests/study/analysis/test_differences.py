@@ -89,6 +89,23 @@ def test_example_influence_agrees_with_the_jackknife(reduction: Reduction) -> No
     assert got.languages == (("yo",) if reduction is worst else ("de", "sw", "yo"))
 
 
+@pytest.mark.parametrize("is_tied_under_every_seed", [True, False])
+def test_two_languages_that_tie_for_worst_count_half_each(is_tied_under_every_seed: bool) -> None:
+    """As the mean of the two does, which is the same score: raising one alone would not raise the worst."""
+    frame = results(np.random.default_rng(6), {"winner": {"sw": 0.2}}, ["sw", "de"], seeds=3, examples=30)
+    frame.loc[frame["language"] == "de", "score"] = 1.0
+    other = frame[frame["language"] == "sw"].assign(language="yo")
+    other["example"] = other["example"].str.replace("sw", "yo")  # as many right, of other sentences
+    if not is_tied_under_every_seed:
+        other.loc[other["seed"] == 100, "score"] = 1.0
+    data = differences.pair(check_results(pd.concat([frame, other])), "winner", "control a")
+    got = differences.difference(data, worst, "worst_language")
+    assert got.languages == ("sw", "yo") and got.examples == 60
+    if is_tied_under_every_seed:
+        both = differences.difference(data, mean_of(["sw", "yo"]), "mean")
+        assert (got.by_both.low, got.by_examples.low) == pytest.approx((both.by_both.low, both.by_examples.low))
+
+
 def test_corpus_f1_differences_carry_weights_that_differ_between_systems() -> None:
     generator = np.random.default_rng(0)
     base = results(generator, {"winner": 0.1}, ["sw"], seeds=3, examples=40).assign(metric="f1")
