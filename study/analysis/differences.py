@@ -306,17 +306,19 @@ def _difference(
     error, examples_error = np.sqrt(float(found.seed_variance)), np.sqrt(float(found.conditional_variance))
     total = float(found.seed_variance + found.example_variance)
     half = float(found.half_widths(level)[1])
+    # Where seeds say nothing of how they vary, neither does what includes them, however sentences vary.
+    by_seed = intervals.around(estimate, error, s - 1, level)
     p_seed = intervals.p_value(estimate, error, s - 1)
     p_both = intervals.p_value(estimate, np.sqrt(total), float(found.df_both))
     return Difference(
         name, data.treatment, data.control, estimate, tuple(map(float, per_seed)), data.seeds, languages,
         found.examples,
-        by_seed=intervals.around(estimate, error, s - 1, level),
-        by_both=Interval(estimate - half, estimate + half) if np.isfinite(half) else UNKNOWN,
+        by_seed=by_seed,
+        by_both=Interval(estimate - half, estimate + half) if by_seed.known else UNKNOWN,
         by_examples=intervals.around(estimate, examples_error, found.examples - 1),
         p_seed=p_seed,
         # The larger of the two, as the interval is the longer of the two.
-        p_both=float(np.fmax(p_seed, p_both)),
+        p_both=float(np.maximum(p_seed, p_both)),
         p_sign_flip=significance.sign_flip(per_seed),
         example_share=float(found.example_variance) / total if total > 0 else 0.0,
         unpaired=data.unpaired,

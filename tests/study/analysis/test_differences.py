@@ -160,6 +160,23 @@ def test_one_seed_leaves_only_the_sentences(frame: pd.DataFrame) -> None:
     assert got.by_examples.known
 
 
+@pytest.mark.parametrize("are_same_sentences", [True, False])
+def test_seeds_that_agree_to_the_last_digit_leave_only_the_sentences(are_same_sentences: bool) -> None:
+    """One sentence more is right under every seed: how seeds vary is not known, nor what includes it."""
+    rows = [
+        (name, letter, seed, str(example), float((example + seed * (not are_same_sentences)) % 40 < right))
+        for name, letter, right in (("winner", "", 21), ("control a", "a", 20))
+        for seed in range(3)
+        for example in range(40)
+    ]
+    frame = pd.DataFrame(rows, columns=["configuration", "control", "seed", "example", "score"])
+    data = differences.pair(check_results(frame.assign(study="s", language="sw")), "winner", "control a")
+    got = differences.difference(data, mean_of(), "endpoint")
+    assert got.estimate == pytest.approx(1 / 40) and got.by_examples.known
+    assert not got.by_seed.known and not got.by_both.known and np.isnan([got.p_seed, got.p_both]).all()
+    assert differences.language_differences(data)[["both_low", "both_high", "q_both"]].isna().all(axis=None)
+
+
 def test_pairs_are_made_over_common_seeds(frame: pd.DataFrame) -> None:
     fewer = frame[~((frame["configuration"] == "winner") & (frame["seed"] == 103))]
     assert differences.pair(fewer, "winner", "control a").seeds == (100, 101, 102, 104)
