@@ -12,7 +12,7 @@ from typing import Any
 from study.planning import doctor, needs, preflight
 from study.question.config import StudyConfig
 from study.record import roots
-from study.record.lines import Reading
+from study.record.lines import Reading, begun_as
 from study.record.place import Place
 from study.record.record import StudyRecord
 from study.views import layout, tables
@@ -60,7 +60,7 @@ def run(config: StudyConfig, options: Options, learn_from: Sequence[str] = ()) -
 def begun(config: StudyConfig, options: Options) -> Study | None:
     """The study of this name where there is one. Raises `UserError` where it is another one than `config`."""
     roots.refresh(options.root, config.name)
-    if not roots.place(options.root, config.name).ledger.exists():
+    if begun_as(roots.place(options.root, config.name).ledger) is None:
         return None
     existing = find(options.root, config.name)
     same_configuration(config, existing)

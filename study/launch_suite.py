@@ -13,7 +13,7 @@ from study.planning import doctor, needs, preflight
 from study.question import suites
 from study.question.config import StudyConfig, SuiteConfig
 from study.record import manifest, roots
-from study.record.lines import Reading
+from study.record.lines import Reading, begun_as
 from study.suite import tables
 from study.suite.found import FoundSuite, Member, begun_members, find
 from study.views import found as studies
@@ -201,7 +201,7 @@ def _take_on(members: Mapping[str, StudyConfig], options: Options) -> None:
     problems: list[str] = []
     for name, config in members.items():
         roots.refresh(options.root, config.name)
-        if roots.place(options.root, config.name).ledger.exists():
+        if begun_as(roots.place(options.root, config.name).ledger) is not None:
             existing = studies.find(options.root, config.name)
             problems += launch.differences(existing.config, config, f"{name}: ")
             if existing.condition == "running":

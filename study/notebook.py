@@ -11,6 +11,7 @@ from study import launch
 from study.question import catalogue
 from study.question.config import StudyConfig
 from study.record import roots
+from study.record.lines import begun_as
 from study.views.found import find
 from study.views.history import load_study
 
@@ -30,8 +31,8 @@ def run_study(
         study = catalogue.study_config(str(config), overrides)
     options = launch.Options(roots.folder(root), mode="quiet")
     roots.refresh(options.root, study.name)
-    is_there = roots.place(options.root, study.name).ledger.exists()
-    existing = find(options.root, study.name) if is_there else None
+    is_begun = begun_as(roots.place(options.root, study.name).ledger) is not None
+    existing = find(options.root, study.name) if is_begun else None
     if existing is not None and existing.condition == "unfinished":
         launch.same_configuration(study, existing)
         launch.resume(study.name, options, existing)

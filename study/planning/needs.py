@@ -15,7 +15,7 @@ from study.execution.concurrency import held
 from study.question import arms, encoders
 from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
-from study.record.lines import Tail
+from study.record.lines import begun_as
 from study.views.found import Study, find
 from trainables import machine
 from trainables.config import TrialConfig
@@ -256,8 +256,7 @@ def _comparable(config: StudyConfig, root: Path) -> Iterator[Study]:
     roots.refresh(root)
     for name in roots.names(root):
         try:
-            events = Tail(roots.place(root, name).ledger).poll()
-            began = next((e["config"] for e in events if e["event"] == "study"), None)
+            began = begun_as(roots.place(root, name).ledger)
             if began is None or not _is_comparable(config, validate(StudyConfig, began)):
                 continue
             study = find(root, name)

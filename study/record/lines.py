@@ -25,6 +25,17 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     return list(Tail(path).poll())
 
 
+def begun_as(path: Path) -> dict[str, Any] | None:
+    """The configuration that a ledger begins with; None where there is no ledger, or one that says nothing yet.
+
+    A driver opens a ledger before it writes what the study is: one that was killed in between has begun nothing. Reads
+    no further. Raises `UserError` for a file that is damaged before that.
+    """
+    if not path.is_file():
+        return None
+    return next((event["config"] for event in Tail(path).poll() if event["event"] == "study"), None)
+
+
 def read_study(path: Path) -> StudyRecord:
     """What the events of a ledger add up to."""
     return Reading(path).update()

@@ -8,6 +8,7 @@ from pathlib import Path
 from study.question import suites
 from study.question.config import MemberConfig, StudyConfig, SuiteConfig
 from study.record import manifest, roots
+from study.record.lines import begun_as
 from study.record.place import Place
 from study.views import found
 from study.views.found import Condition, Study
@@ -119,7 +120,7 @@ def study_of(root: Path, name: str, member: str | None) -> str:
 
 
 def begun_members(suite: FoundSuite) -> list[Member]:
-    """The members that have a ledger. Raises `UserError` where there is none."""
+    """The members whose ledger says what they are. Raises `UserError` where there is none."""
     found = [member for member in suite.members.values() if member.study is not None]
     if not found:
         raise UserError(f"{suite.name}: none of its members has begun; go on with study resume {suite.name}")
@@ -144,7 +145,7 @@ def _member(root: Path, config: SuiteConfig, how: MemberConfig) -> Member:
     place = roots.place(root, name)
     try:
         roots.refresh(root, name)
-        if place.ledger.is_file():
+        if begun_as(place.ledger) is not None:
             study = found.find(root, name)
             return Member(how, place, study, study.config)
         return Member(how, place, None, suites.one(config, how.name))

@@ -11,7 +11,7 @@ from study.proposals import ranking
 from study.question import rules
 from study.question.config import StudyConfig
 from study.record import manifest, roots
-from study.record.lines import Reading
+from study.record.lines import Reading, begun_as
 from study.record.place import Place
 from study.record.record import StudyRecord, TrialRecord
 from trainables.errors import UserError, suggestion
@@ -58,20 +58,20 @@ def find(root: Path, name: str, reading: Reading | None = None) -> Study:
     near name, where there is none."""
     place = roots.place(root, name)
     roots.refresh(root, name)
-    if not place.ledger.is_file():
+    if begun_as(place.ledger) is None:
         if place.manifest.is_file():
             words = ", ".join(_members(root, name))
             raise UserError(f"{name}: must be one study, this is a suite; its studies are {words}")
         roots.refresh(root)
         if (suite := name.rpartition(".")[0]) and name in _members(root, suite):
             raise UserError(f"{name}: has not begun; study resume {suite} begins it")
+        if place.ledger.is_file():
+            raise UserError(f"{name}: has not begun, its ledger does not say yet what is asked; study run begins it")
         known = roots.names(root)
         near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"
         raise UserError(f"{name}: no such study under {roots.shown(root)}{near}")
     reading = reading or Reading(place.ledger)
     record = reading.update()
-    if not record.config:
-        raise UserError(f"{place.folder}: its ledger has no study in it yet")
     config = validate(StudyConfig, record.config)
     condition: Condition = (
         "running" if roots.is_owned(place) else "finished" if is_finished(config, record) else "unfinished"

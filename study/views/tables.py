@@ -13,8 +13,9 @@ from study.proposals import ranking
 from study.question import encoders, objectives, rules
 from study.question.config import Objective, StudyConfig
 from study.question.points import short
-from study.record import faults
+from study.record import faults, roots
 from study.record.faults import last_line
+from study.record.lines import begun_as
 from study.record.record import TrialRecord
 from study.views import layout
 from study.views.found import Study, find, planned
@@ -72,8 +73,10 @@ def result(study: Study, every_trial: bool = False, room: int | None = None) -> 
 
 
 def entry(root: Path, name: str) -> list[str]:
-    """A study's row in a list; a damaged one's says so."""
+    """A study's row in a list; one says so that is damaged, or of which there is no more than an opened ledger."""
     try:
+        if begun_as(roots.place(root, name).ledger) is None:
+            return [name, "not begun", "", "", ""]
         return described(find(root, name))
     except UserError as error:
         return [name, "damaged", "", "", str(error)]

@@ -238,6 +238,23 @@ def test_an_unfinished_study_says_how_to_go_on(
     assert "Not finished: study resume small" in capsys.readouterr().out
 
 
+def test_a_study_whose_driver_was_killed_as_it_began_begins(
+    write_study: Callable[..., Path], same: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """It had opened the ledger, and written no more."""
+    begun: list[str] = []
+    monkeypatch.setattr(launch, "_execute", lambda config, *_, **__: begun.append(config.name) or 0)
+    root = write_study([])
+    assert study("run", same, "--root", root) == 0 and begun == ["small"]
+    assert study("resume", "small", "--root", root) == 2
+    assert "small: has not begun, its ledger does not say yet what is asked; study run begins it" in (
+        capsys.readouterr().err
+    )
+    assert study("ls", "--root", root) == 0
+    assert re.search(r"small +not begun", capsys.readouterr().out)
+    assert study("rm", "small", "--yes", "--root", root) == 0 and not (root / "small").exists()
+
+
 def test_max_failures_does_not_make_another_study(root: Path, same: Path) -> None:
     assert study("run", same, "search.max_failures=3", "--root", root) == 0
 

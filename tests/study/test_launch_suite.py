@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from study import launch_suite
+from study import launch, launch_suite
 from study.execution import suite as executed
 from study.execution.members import Listener, Member, Members
 from study.execution.simulation import Simulated
@@ -18,6 +18,7 @@ from study.launch import Options
 from study.planning import preflight
 from study.question.config import StudyConfig, SuiteConfig
 from study.record import manifest
+from study.record.ledger import Ledger
 from study.record.lines import read_study
 from study.suite.found import find
 from trainables.errors import UserError
@@ -131,6 +132,24 @@ def test_one_that_was_interrupted_goes_on_where_it_was(bench: Bench) -> None:
     assert bench.ledger("a") == finished
     record = read_study(bench.root / "many.b" / "ledger.jsonl")
     assert [t.attempts for t in record.trials.values()] == [1, 2, 1, 1]
+
+
+def test_members_whose_driver_was_killed_as_they_began_begin(bench: Bench) -> None:
+    """It had opened their ledgers, and written no more; nor has the manifest to be there by then."""
+    for name in "ab":
+        with Ledger.open(bench.root / f"many.{name}" / "ledger.jsonl"):
+            pass
+    bench.killed_after = 0
+    with pytest.raises(KeyboardInterrupt):
+        launch_suite.run(suite(), bench.options)
+    late = bench.root / "many.c" / "ledger.jsonl"
+    late.write_bytes(late.read_bytes().splitlines(keepends=True)[0])
+    assert [m.state for m in find(bench.root, "many").members.values()] == ["unfinished", "unfinished", "not begun"]
+    with pytest.raises(UserError, match=r"many\.c: has not begun; study resume many begins it"):
+        launch.resume("many.c", bench.options)
+    bench.killed_after = None
+    assert launch_suite.resume("many", bench.options) == 0
+    assert find(bench.root, "many").condition == "finished"
 
 
 def test_what_forbids_one_to_go_on_is_said_and_of_a_finished_one_it_is_not_asked(
