@@ -6,12 +6,16 @@ import sys
 import time
 from pathlib import Path
 
+from study.record import roots
+from study.record.lines import begun_as
+from study.record.place import Place
 from study.suite import tables
 from study.suite.found import FoundSuite, find
 from study.views import following, layout, progress
 from study.views import found as studies
 from study.views.chatter import Listener
 from study.views.following import FINISHED, NOT_FINISHED, News
+from study.views.found import Study
 from study.views.picture import View
 from study.views.progress import Mode
 from study.views.suite_picture import SuiteView
@@ -54,22 +58,34 @@ def _begun(suite: FoundSuite) -> float | None:
 
 
 def _show(suite: FoundSuite, view: SuiteView, show: Listener, pause: float) -> None:
-    """Pass on what happens until nobody runs any member any more; a member that begins meanwhile joins."""
-    root = suite.place.root
+    """Pass on what happens until nobody runs any member any more; a member that begins meanwhile joins.
+
+    One whose ledger cannot be read is said, once, and keeps nobody from watching the others.
+    """
+    said: set[str] = set()
     news = {name: News(member.study) for name, member in suite.members.items() if member.study is not None}
     while True:
         running = any(map(_runs, news.values()))  # asked first: what was written last is read after it
-        for name, member in suite.members.items():
-            if name not in news and member.place.ledger.is_file():
-                study = studies.find(root, member.place.name)
-                news[name] = News(study)
-                view.members[name].take_up(study.record.copied())
-        for name, each in news.items():
-            for event in each:
-                show({**event, "member": name})
+        for name in view.members:
+            try:
+                if name not in news and (study := _begun_as(suite.members[name].place)) is not None:
+                    news[name] = News(study)
+                    view.members[name].take_up(study.record.copied())
+                for event in news.get(name, ()):
+                    show({**event, "member": name})
+            except UserError as error:
+                if name not in said:
+                    said.add(name)
+                    following.note(show, f"{name}: {error}")
         if not running:
             return
         time.sleep(pause)
+
+
+def _begun_as(place: Place) -> Study | None:
+    """The study that a member is, once its ledger says so. Raises `UserError`."""
+    roots.refresh(place.root, place.name)
+    return None if begun_as(place.ledger) is None else studies.find(place.root, place.name)
 
 
 def _runs(news: News) -> bool:

@@ -11,10 +11,11 @@ import pytest
 
 from study import launch
 from study.cli import USER_ERROR, commands, execute
+from study.question import suites
 from study.record import roots
 from study.record.ledger import Ledger
 from study.suite import watching
-from study.suite.found import FoundSuite
+from study.suite.found import FoundSuite, find
 from study.views import following
 from tests.study.conftest import Event
 
@@ -103,3 +104,35 @@ def test_watching_shows_what_members_write_and_ends_with_them(
     shown = capsys.readouterr().out
     assert re.search(r"b: trial \d+ complete", shown)
     assert "suite many: " in shown
+
+
+def test_watching_goes_on_beside_members_that_are_damaged_or_just_beginning(
+    write_suite: Write, events: list[Event], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_suite(a=6, b=6)
+    (root / "many.b" / "ledger.jsonl").write_text("nonsense\nmore of it\n")
+    begin = {**events[0], "config": suites.expand(find(root, "many").config)["c"].model_dump(mode="json")}
+    # Between two looks: c's driver opens its ledger, writes what it is, and a trial; then a's ledger is damaged, and c
+    # goes on.
+    steps = iter([("c", []), ("c", [begin, *events[1:4]]), ("a", None), ("c", events[4:6])])
+    states = iter(["running"])
+    condition = FoundSuite.condition
+    monkeypatch.setattr(FoundSuite, "condition", property(lambda self: next(states, None) or condition.__get__(self)))
+
+    def owner(news: following.News) -> object:
+        for name, rows in steps:
+            path = roots.place(root, f"many.{name}").ledger
+            if rows is None:
+                path.write_bytes(path.read_bytes() + b"nonsense\nmore of it\n")
+                return object()
+            with Ledger.open(path) as ledger:
+                for row in rows:
+                    ledger.append(row["event"], **{k: v for k, v in row.items() if k != "event"})
+            return object()
+        return None
+
+    monkeypatch.setattr(following.News, "owner", owner)
+    assert watching.follow(root, "many", "plain", 0.01) == 1
+    shown = capsys.readouterr().out
+    assert re.search(r"c: trial 0 complete", shown)
+    assert len(re.findall(r"a: .*many\.a/ledger\.jsonl: line 8 is no event", shown)) == 2, "once, and in the table"
