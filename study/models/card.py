@@ -11,7 +11,7 @@ import yaml
 from study.analysis.intervals import Interval
 from study.models import hub_metadata, loading_words
 from study.models.hub_metadata import UNKNOWN_LICENCE, base_model
-from study.models.scored import SPLITS, Model, Score
+from study.models.scored import SPLITS, Model, Score, Seeds
 from study.reporting import words
 from study.views import history
 from study.views.values import selection_words
@@ -55,15 +55,21 @@ def _scores(model: Model) -> Iterator[str]:
         else:
             yield f"(there are none: {metric} is no share of examples, and phase run does not keep those one by one):\n"
         yield _score_table(scores)
-    seeds, scores = model.retrained()
-    if seeds:
-        yield f"The same configuration trained anew under {seeds} fresh seeds, on the test split: mean, and interval"
-        yield "over the seeds (95 %). Those are other models than this one.\n"
-        yield _score_table(scores)
-    else:
+    seeds = model.over_seeds()
+    if seeds is None:
         yield "There is one seed: how scores vary with it is not known.\n"
+    else:
+        yield f"The same configuration {_under(seeds)}, on the {seeds.split} split: mean, and interval"
+        yield f"over the seeds (95 %).{'' if seeds.are_ours else ' Those are other models than this one.'}\n"
+        yield _score_table(seeds.scores)
     if model.was_chosen:
         yield "This trial was chosen by validation scores: those that chose it are somewhat too good.\n"
+
+
+def _under(seeds: Seeds) -> str:
+    if seeds.are_ours:
+        return f"under {seeds.count} seeds, this model's among them"
+    return f"trained anew under {seeds.count} fresh seed{'s' * (seeds.count != 1)}"
 
 
 def _score_table(scores: Sequence[Score]) -> str:

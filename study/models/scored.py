@@ -36,6 +36,17 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Seeds:
+    """What a model's configuration scores under several training seeds."""
+
+    split: Split
+    count: int
+    are_ours: bool
+    """Whether this model is one of those: else they are fresh, and all of them others."""
+    scores: list[Score]
+
+
+@dataclass(frozen=True)
 class Model:
     """A trial of a study, as a model card tells of it."""
 
@@ -82,16 +93,35 @@ class Model:
         own = own[(own["split"] == split) & (own["metric"] != SHARE)]
         return {str(k): intervals.of_ratio(f["score"], f["weight"]) for k, f in own.groupby("language")}
 
-    def retrained(self) -> tuple[int, list[Score]]:
-        """The same configuration on the test split under fresh seeds: how many, and the mean with its t interval."""
-        confirmed = [t for t in self.study.trials if t.phase == "confirm" and t.kind == "winner"]
-        if self.results is None or not confirmed or not self.was_chosen:
-            return 0, []
-        scores = language_scores(self.results)
-        own = scores[
-            (scores["configuration"] == history.configuration_name(confirmed[0])) & (scores["split"] == "test")
-        ]
-        return own["seed"].nunique(), [
-            Score(str(k), float(f["score"].mean()), int(f["examples"].max()), intervals.of_mean(f["score"].dropna()))
-            for k, f in own.groupby("language")
-        ]
+    def over_seeds(self) -> Seeds | None:
+        """Its configuration under several training seeds: fresh ones of the confirmation, on the test split, or else
+        replicates of phase `run`, on validation. None where there is no other seed."""
+        own = self._unseeded(self.trial)
+        same = [t for t in self.study.trials if t.state == "COMPLETE" and self._unseeded(t) == own]
+        confirmed = [t for t in same if t.phase == "confirm"]
+        if self.results is not None and (self.trial.phase == "run" or len(confirmed) > 1):
+            scores = language_scores(self.results)
+            is_own = scores["configuration"].isin([history.configuration_name(t) for t in confirmed])
+            scores = scores[is_own & (scores["split"] == "test")]
+            if len(scores):
+                return Seeds("test", scores["seed"].nunique(), self.trial.phase == "confirm", _means(scores))
+        found = [e for t in same if t.phase == self.trial.phase == "run" and (e := t.result(self.config)) is not None]
+        if len(found) < 2:
+            return None
+        rows = [(k, e.primary[k], e.primary.counts[k]) for e in found for k in e.primary.languages]
+        scores = pd.DataFrame(rows, columns=["language", "score", "examples"])
+        return Seeds("validation", len(found), True, _means(scores))
+
+    def _unseeded(self, trial: TrialRecord) -> tuple[TrialConfig, bool]:
+        """What a trial trained, less its seed; and whether it is a mean of weights, which was not trained at all."""
+        config = ranking.trial_config(self.study.config, trial)
+        training = config.training.model_copy(update={"seed": 0})
+        return config.model_copy(update={"training": training}), "mean" in trial.attributes
+
+
+def _means(scores: pd.DataFrame) -> list[Score]:
+    """Mean over seeds, with its t interval, language by language."""
+    return [
+        Score(str(k), float(f["score"].mean()), int(f["examples"].max()), intervals.of_mean(f["score"].dropna()))
+        for k, f in scores.groupby("language")
+    ]

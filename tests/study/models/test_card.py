@@ -15,6 +15,7 @@ from study.analysis import intervals
 from study.models.card import card
 from study.models.hub_metadata import base_model
 from study.models.scored import Model
+from study.record.lines import Reading
 from study.views import history
 from study.views.found import find
 from tests.study.reporting.conftest import EXAMPLES, LANGUAGES
@@ -90,13 +91,32 @@ def test_a_confirmed_trial_has_its_own_test_scores(model: Model) -> None:
     assert (score.interval.low, score.interval.high) == pytest.approx((expected.low, expected.high))
 
 
+def test_a_model_that_is_one_of_several_seeds_says_so(model: Model) -> None:
+    """One of the confirmation's, and one of a design's replicates that was not chosen; nobody else has one seed."""
+    confirmed = next(t for t in model.study.trials if t.phase == "confirm" and t.kind == "winner")
+    assert model.results is not None
+    own = model.results[model.results["configuration"] == history.configuration_name(confirmed)]
+    of_confirmed = own[own["language"] == "sw"].groupby("seed")["score"].mean()
+    trials = [t for t in model.study.trials if t.kind == "design" and t.number not in model.study.choice.winner.numbers]
+    same = {k: v for k, v in trials[0].point.items() if k != "training.seed"}.items()
+    of_run = [t.evaluation().primary["sw"] for t in trials if same <= t.point.items()]  # type: ignore[union-attr]
+    for trial, split, values in ((confirmed, "test", of_confirmed), (trials[0], "validation", of_run)):
+        text = card(replace(model, trial=trial), EXPORTED)
+        words = f"under {len(values)} seeds, this model's among them, on the {split} split"
+        interval = intervals.of_mean(values)
+        span = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+        assert table(text, words)["sw"] == [f"{100 * np.mean(values):.1f}", span, str(EXAMPLES)]
+        assert "There is one seed" not in text and "Those are other models" not in text
+
+
 def test_a_metric_without_examples_has_no_interval(model: Model) -> None:
     packed = [
         replace(r, packed=json.dumps({**json.loads(r.packed), "scores": {"f1": _scores(r.packed)}}).encode())
         for r in model.trial.reports
     ]
     trial = replace(model.trial, reports=packed)
-    text = card(replace(model, trial=trial, results=None), EXPORTED)
+    alone = replace(model.study, reading=Reading(Path("nowhere")))
+    text = card(replace(model, study=alone, trial=trial, results=None), EXPORTED)
     assert "there are none: f1 is no share of examples" in text and "There is one seed" in text
     assert {cells[1] for cells in table(text, "This model on the validation split").values()} == {"–"}
 
