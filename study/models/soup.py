@@ -6,6 +6,7 @@ that scores have chosen.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -59,25 +60,34 @@ def cook(name: str, root: Path, to: Path | None) -> Iterator[str]:
 
 
 def _averaged(study: Study, mean: Path) -> list[TrialRecord]:
-    """Write the mean into a folder; the trials that it is of, the best first."""
+    """Write the mean into a folder; the trials that it is of, the best first.
+
+    Seeds, encoders and vocabularies may differ: of those that go together, the mean is of the set whose best ranks
+    highest, less those that nothing goes with.
+    """
     complete = [t for t in study.trials if t.phase == "run" and t.state == "COMPLETE"]
     there = [t for t in complete if t.number in models.kept(study.place)]
     order = [number for ranked in ranking.ranking(study.config, study.record) for number in ranked.numbers]
     there.sort(key=lambda t: order.index(t.number) if t.number in order else len(order))
-    first, averaged = "", []
+    kin: dict[str, list[TrialRecord]] = {}
     for trial in there:
         with models.weights(study, trial) as folder:
-            kin = checkpoint.kin(folder)
-            first = first or kin
-            if kin and kin == first and soup.add(mean, trial.number, folder):
-                averaged.append(trial)
-    if len(averaged) < soup.FEWEST:
-        known = ", ".join(str(t.number) for t in there) or "none"
-        raise UserError(
-            f"{study.name}: two trials at least must have kept their weights, with a seed, an encoder and a vocabulary "
-            f"in common, as written by this version (got weights of trials {known})"
-        )
-    return averaged
+            kin.setdefault(checkpoint.kin(folder), []).append(trial)
+    for together in (trials for name, trials in kin.items() if name and len(trials) >= soup.FEWEST):
+        averaged = [trial for trial in together if _added(study, trial, mean)]
+        if len(averaged) >= soup.FEWEST:
+            return averaged
+        shutil.rmtree(mean, ignore_errors=True)  # all but one have no whole weights
+    known = ", ".join(str(t.number) for t in there) or "none"
+    raise UserError(
+        f"{study.name}: two trials at least must have kept their weights, with a seed, an encoder and a vocabulary "
+        f"in common, as written by this version (got weights of trials {known})"
+    )
+
+
+def _added(study: Study, trial: TrialRecord, mean: Path) -> bool:
+    with models.weights(study, trial) as folder:
+        return soup.add(mean, trial.number, folder)
 
 
 def _table(study: Study, trials: Sequence[TrialRecord], scored: Evaluation) -> Iterator[tuple[str, ...]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -281,15 +282,24 @@ def test_a_study_goes_on_where_nothing_can_be_registered(
 def test_the_mean_of_the_weights_that_were_kept(
     tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Of those that go together, though the very best go with none."""
     config = find(tiny_root, NAME).config
     several = config.model_copy(update={"models": config.models.model_copy(update={"keep": "all"})})
     ran(tmp_path / "studies", several.model_copy(update={"search": config.search.model_copy(update={"trials": 3})}))
     capsys.readouterr()
+    found = find(tmp_path / "studies", NAME)
+    assert found.choice is not None
+    (best,) = found.choice.winner.numbers
+    (step,) = checkpoint.steps(found.place.checkpoints / str(best))
+    folder = found.place.checkpoints / str(best) / str(step)
+    checkpoint.write_meta(folder, {**checkpoint.read_meta(folder), "kin": "another seed's"})
     assert study("soup", NAME, "--root", tmp_path / "studies", "--to", tmp_path / "out") == 0
     said = capsys.readouterr().out
-    assert "mean of the kept best: the weights of trials" in said and "not control (e)" in said
-    found = find(tmp_path / "studies", NAME)
-    *_, scored = run_trial(config.trial, tmp_path / "by_hand", weights=mean_of(found.place.checkpoints, tmp_path))
+    others = [number for number in range(3) if number != best]
+    listed = re.search(r"mean of the kept best: the weights of trials (\d, \d) of", said)
+    assert listed and sorted(map(int, listed[1].split(", "))) == others and "not control (e)" in said
+    mean = mean_of([found.place.checkpoints / str(number) for number in others], tmp_path)
+    *_, scored = run_trial(config.trial, tmp_path / "by_hand", weights=mean)
     values = {line.split()[0]: line.split()[1] for line in said.splitlines()[2:-2]}
     assert values == {language: f"{value:.4f}" for language, value in scored.primary.values.items()}
     assert {"README.md", "config.json", "model.safetensors"} <= {path.name for path in (tmp_path / "out").iterdir()}
@@ -299,10 +309,10 @@ def test_the_mean_of_the_weights_that_were_kept(
     assert not (tmp_path / "none").exists()
 
 
-def mean_of(checkpoints: Path, folder: Path) -> Path:
-    """Of three trials' weights, as plainly as can be."""
-    states = [checkpoint.latest(checkpoints / str(number)) for number in range(3)]
+def mean_of(trials: Sequence[Path], folder: Path) -> Path:
+    """Of trials' weights, as plainly as can be."""
+    states = [checkpoint.latest(trial) for trial in trials]
     whole = [state for state in states if state is not None]
-    mean = {k: sum(state.weights[k].double() for state in whole) / 3 for k in whole[0].weights}
+    mean = {k: sum(state.weights[k].double() for state in whole) / len(whole) for k in whole[0].weights}
     checkpoint.write(folder / "mean", replace(whole[0], weights=mean, evaluations=()))
     return folder / "mean"
