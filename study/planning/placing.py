@@ -99,12 +99,13 @@ def _best(votes: Mapping[str, Named]) -> str:
 
 
 def _candidates(relative: str, ending: str) -> Iterator[tuple[str, str, str]]:
-    """(pattern, split, language as it is spelt) in each way in which a path may have both; one without a split is a
-    test file, and one without a language, of which the ending is named too, has nothing there."""
+    """(pattern, split, language as it is spelt) in each way in which a path may have both, by the order of its words;
+    one without a split is a test file, and one without a language, of which the ending is named too, has nothing there.
+    """
     words = re.split(r"([./]|_(?![A-Z])|-(?![A-Z]))", relative)
-    splits = {word for word in words if word.lower() in SPLITS}
-    spelt = {word for word in words if word not in splits and _is_language(word)}
-    for split in splits or {"test"}:
+    splits = list(dict.fromkeys(word for word in words if word.lower() in SPLITS))
+    spelt = list(dict.fromkeys(word for word in words if word not in splits and _is_language(word)))
+    for split in splits or ["test"]:
         for language in spelt:
             pieces = ["{split}" if w == split else "{language}" if w == language else w for w in words]
             pattern = "".join(pieces)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from study.planning import proposal
+from study.planning import placing, proposal
 from trainables.config import TaskConfig
 from trainables.errors import UserError
 from trainables.tasks.plan import SPLITS, Plan
@@ -77,6 +77,12 @@ def as_lines(*rows: dict[str, Any]) -> str:
 def test_what_a_folder_says(names: list[str], content: str, proposed: dict[str, Any], tmp_path: Path) -> None:
     found = proposal.propose(tree(tmp_path, *names, content=content))
     assert {key: found[key] for key in proposed} == proposed
+
+
+@pytest.mark.parametrize("pair", ["en-de", "de-en", "sw-fr", "fr-sw", "yo-ht", "ht-yo"])
+def test_of_two_languages_in_a_name_the_first_is_meant_whatever_order_a_set_has(pair: str, tmp_path: Path) -> None:
+    found = placing.place(tree(tmp_path, f"train.{pair}.tsv", f"test.{pair}.tsv", content="a\tb\n"), lambda path: "")
+    assert found.patterns == (f"{{split}}.{{language}}-{pair[3:]}.*",) and found.source == pair[:2]
 
 
 def test_the_proposed_task_loads(tmp_path: Path) -> None:
