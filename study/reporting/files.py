@@ -130,7 +130,7 @@ def _levels(responses: Sequence[Response]) -> pd.DataFrame:
 def _storable(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns of mixed types (parameters that are numbers here and words there, examples) as text."""
     mixed = [c for c in frame.columns if frame[c].dtype == object and frame[c].dropna().map(type).nunique() > 1]
-    return frame.assign(**{c: frame[c].map(lambda v: None if v is None else str(v)) for c in mixed})
+    return frame.assign(**{c: frame[c].map(str).where(frame[c].notna(), None) for c in mixed})
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 from study.analysis.frames import read_results
-from study.reporting import report
+from study.reporting import files, report
 from study.reporting.figures import all_figures
 from study.reporting.findings import Findings
 from study.reporting.foreign import from_results
@@ -78,6 +79,14 @@ def test_files_stand_beside_the_page(folder: Path, found: Findings) -> None:
     assert text.startswith("# planted")
     assert "**Claim.**" in text
     assert r"\begin{tabular}" in (folder / "tables.tex").read_text(encoding="utf-8")
+
+
+def test_what_is_missing_in_a_column_of_words_and_numbers_stays_missing(found: Findings, tmp_path: Path) -> None:
+    mixed = [value for value, _ in zip(cycle([np.nan, None, 0.5, "auto"]), found.source.trials.index, strict=False)]
+    trials = found.source.trials.assign(mixed=pd.Series(mixed, found.source.trials.index, dtype=object))
+    files.write(replace(found, source=replace(found.source, trials=trials)), tmp_path)
+    stored = pd.read_parquet(tmp_path / "trials.parquet")["mixed"]
+    assert stored.isna().tolist() == pd.isna(trials["mixed"]).tolist() and set(stored.dropna()) == {"0.5", "auto"}
 
 
 def test_every_figure_has_its_numbers_beside_it(
