@@ -85,8 +85,9 @@ def facts(
 
 def cells(frame: pd.DataFrame, variant_of: Mapping[str, str] | None = None) -> pd.DataFrame:
     """One row per configuration × task × language of a gains frame (`pooled`): gain and baseline (means over seeds),
-    dose and facts; variants averaged into their language."""
-    rows = check(frame).assign(language=lambda f: f["language"].map(lambda c: (variant_of or {}).get(c) or c))
+    dose and facts; variants averaged into their language. Languages without a gain are in none (`pooled.check`)."""
+    known = check(frame).dropna(subset="gain")
+    rows = known.assign(language=lambda f: f["language"].map(lambda c: (variant_of or {}).get(c) or c))
     values = ["gain", "baseline", *(c for c in ("dose", *COVARIATES) if c in rows.columns)]
     return rows.groupby(["configuration", "task", "language"], sort=True)[values].mean().reset_index()
 

@@ -39,7 +39,7 @@ class Pooled:
     tasks: pd.DataFrame
     """One row per task, as from `task_gains`."""
     missing: tuple[str, ...]
-    """Tasks of the frame that have no gain of this configuration: in no mean."""
+    """Tasks of the frame that have no gain of this configuration, for want of scores: in no mean."""
     here: float
     """Mean gain on these tasks."""
     here_interval: Interval
@@ -69,18 +69,19 @@ def adjust(claims: Sequence[Claim]) -> list[Claim]:
 
 
 def check(frame: pd.DataFrame) -> pd.DataFrame:
-    """The gains frame with a column gain; raises `UserError` where columns lack, rows repeat or a score is missing."""
+    """The gains frame with a column gain; raises `UserError` where columns lack or rows repeat.
+
+    A language that lacks a score, or a baseline, under one seed has no gain under any, in this task and configuration:
+    a mean over seeds is of the same languages under each.
+    """
     if lacking := [c for c in COLUMNS if c not in frame.columns]:
         raise UserError(*(f"gains.{c}: is a required column (got {', '.join(frame.columns)})" for c in lacking))
     keys = ["task", "language", "configuration", "seed"]
     if (twice := frame.duplicated(keys)).any():
         raise UserError(f"gains: one row per task x language x configuration x seed (got {int(twice.sum())} repeated)")
-    unknown = frame[["score", "baseline"]].isna().any(axis=1)
-    if unknown.any():
-        raise UserError(
-            f"gains.score: must have a value and a baseline in every row (got {int(unknown.sum())} without)"
-        )
-    return frame.assign(gain=frame["score"].astype(float) - frame["baseline"].astype(float))
+    gain = frame["score"].astype(float) - frame["baseline"].astype(float)
+    lacks = gain.isna().groupby([frame[key] for key in keys[:-1]]).transform("any")
+    return frame.assign(gain=gain.mask(lacks))
 
 
 def task_gains(frame: pd.DataFrame, variant_of: Mapping[str, str] | None = None) -> pd.DataFrame:

@@ -47,6 +47,8 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Doses | Non
     if frame.empty or frame["task"].nunique() < 2:
         return None
     gains = pooled.pool(frame)
+    if not gains:  # no point has its scores under all seeds
+        return None
     dose = frame.groupby(["configuration", "task"])["dose"].mean().groupby("configuration").mean()
     adjusted = pooled.adjust([Claim(g.configuration, g.alike.estimate, g.alike.interval, g.alike.p) for g in gains])
     points = [(float(dose[g.configuration]), g, c.p_adjusted) for g, c in zip(gains, adjusted, strict=True)]

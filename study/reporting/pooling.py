@@ -49,8 +49,10 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
     frame = pd.concat([pd.DataFrame(), *(_endpoint(m, f, name) for m, f in confirmed.items())], ignore_index=True)
     if frame.empty or frame["task"].nunique() < 2:
         return Together(name, None, (), pd.DataFrame())
-    (gain,) = pooled.pool(frame)
-    cells = _cells(confirmed)
+    gains = pooled.pool(frame)
+    if not gains:  # no member has its scores under all seeds
+        return Together(name, None, (), pd.DataFrame())
+    (gain,), (cells, lacking) = gains, _cells(confirmed)
     questions = {topic: each for topic, each in QUESTIONS.items() if cells[each.covariate].notna().any()}
     asked = {
         (topic, kind): crossed.slope(cells, HEADLINES, question.covariate, adjusted, over_tasks)
@@ -64,6 +66,8 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
     words = [("Gain", text) for text in said]
     if early := [m for m, f in confirmed.items() if f.source.looks and f.source.looks[-1]["verdict"] == "crossed"]:
         words.append(("Gain", suite_words.stopped_early(early)))
+    if lacking:
+        words.append(("Languages", suite_words.lacking(lacking)))
     for topic, question in questions.items():
         plain, adjusted, alike = (asked[topic, kind] for kind in ("plain", "adjusted", "alike"))
         said = suite_words.slope(question, plain, adjusted, alike, holm.get(topic, float("nan")))
@@ -97,8 +101,9 @@ def _endpoint(member: str, findings: Findings, endpoint: str) -> pd.DataFrame:
     return rows.assign(task=member, language=endpoint, configuration=HEADLINES)
 
 
-def _cells(found: Mapping[str, Findings]) -> pd.DataFrame:
-    """Every target language of every member, with what is known of it as a target of the member's source."""
+def _cells(found: Mapping[str, Findings]) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Every target language of every member, with what is known of it as a target of the member's source; and the
+    languages that are not in it, by member, since they lack a score under some seed."""
     frames: list[pd.DataFrame] = []
     for member, findings in found.items():
         assert findings.confirmed is not None
@@ -108,7 +113,10 @@ def _cells(found: Mapping[str, Findings]) -> pd.DataFrame:
             ["seed", "language"]
         )
         frames.append(with_facts(long.reset_index(), findings).assign(task=member, configuration=HEADLINES))
-    return crossed.cells(pd.concat(frames, ignore_index=True), variants(found.values()))
+    frame = pd.concat(frames, ignore_index=True)
+    unknown = frame[frame[["score", "baseline"]].isna().any(axis=1)]
+    lacking = {str(member): sorted(map(str, each.unique())) for member, each in unknown.groupby("task")["language"]}
+    return crossed.cells(frame, variants(found.values())), lacking
 
 
 def with_facts(rows: pd.DataFrame, findings: Findings) -> pd.DataFrame:

@@ -18,7 +18,7 @@ A claim that is made among several needs its Holm-adjusted p-value under `words.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from study.analysis.crossed import Covariate, Slope
@@ -65,13 +65,15 @@ def pooled(found: Pooled, p_adjusted: float = math.nan) -> list[str]:
     alike, count = found.alike, len(found.tasks)
     numbers = f"{points(found.here)} points over {count} task{'s' * (count != 1)}"
     if not found.here_interval.known:
-        said = [f"{found.configuration}: {numbers}; with one seed a task nothing is said of new seeds."]
+        why = "with one seed a task" if found.tasks["seeds"].max() < 2 else "since seeds agree to the last digit,"
+        said = [f"{found.configuration}: {numbers}; {why} nothing is said of new seeds."]
     else:
         said = [f"{found.configuration}: {numbers} (95 % interval {span(found.here_interval)} on these tasks)."]
     if found.missing:
-        said.append(f"Not in it, since there are no scores: {', '.join(found.missing)}.")
+        said.append(f"Not in it, for want of scores: {', '.join(found.missing)}.")
     if not alike.interval.known:
-        return [*said, "One task says nothing of tasks like it."]
+        agree = "Tasks that agree to the last digit say nothing of tasks like these."
+        return [*said, "One task says nothing of tasks like it." if count == 1 else agree]
     seen = alike.interval.excludes_zero and not p_adjusted >= ALPHA
     band = f"{points(alike.estimate)}, 95 % interval {span(alike.interval)}"
     if seen:
@@ -98,7 +100,9 @@ def stopped_early(members: Sequence[str]) -> str:
 def points_of_design(found: Sequence[tuple[float, Pooled, float]]) -> list[str]:
     """Which points of a design gain, and lose, over tasks: (dose, pooled gain, p-value corrected over the points)."""
     if not any(g.alike.interval.known for _, g, _ in found):
-        return ["With one task a point nothing is said of tasks like these."]
+        alone = all(len(g.tasks) == 1 for _, g, _ in found)
+        why = "With one task a point" if alone else "Since tasks are too few, or agree to the last digit,"
+        return [f"{why} nothing is said of tasks like these."]
     sure = [(g, p) for _, g, p in found if g.alike.interval.excludes_zero and p < ALPHA]
     said = []
     for verb, sign in (("gain", 1), ("lose", -1)):
@@ -152,7 +156,23 @@ def _carried(found: Pooled) -> str:
     held = (rows["alike_low"] > 0) if found.alike.estimate > 0 else (rows["alike_high"] < 0)
     if held.all():
         return "It holds whichever task is left out."
-    return f"It does not hold without {', or without '.join(map(str, rows.loc[~held, 'task']))}."
+    told = rows["alike_low"].notna()
+    said = []
+    if (told & ~held).any():
+        said.append(f"It does not hold without {_or_without(rows.loc[told & ~held, 'task'])}.")
+    if not told.all():
+        said.append(f"Whether it holds without {_or_without(rows.loc[~told, 'task'])} cannot be told.")
+    return " ".join(said)
+
+
+def _or_without(tasks: Iterable[object]) -> str:
+    return ", or without ".join(map(str, tasks))
+
+
+def lacking(languages: Mapping[str, Sequence[str]]) -> str:
+    """Languages that are left out, by member."""
+    those = "; ".join(f"{', '.join(codes)} of {member}" for member, codes in languages.items())
+    return f"Left out of what follows, since a score is missing under some seed: {those}."
 
 
 def slope(

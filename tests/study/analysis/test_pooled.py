@@ -63,12 +63,22 @@ def test_a_task_without_scores_is_named_and_in_no_mean() -> None:
     assert len(found.tasks) == 3
 
 
-def test_languages_that_not_every_seed_has_are_counted_and_in_no_mean() -> None:
+@pytest.mark.parametrize("column", ["score", "baseline", ""])
+def test_languages_that_not_every_seed_has_are_counted_and_in_no_mean(column: str) -> None:
+    """Whether their row lacks, or is there without a number."""
     frame = gains()
     lost = (frame["task"] == "ner") & (frame["language"] == "yo") & (frame["seed"] == 1)
-    table = pooled.task_gains(frame[~lost]).set_index(["configuration", "task"])
+    left = frame.assign(**{column: frame[column].mask(lost)}) if column else frame[~lost]
+    table = pooled.task_gains(left).set_index(["configuration", "task"])
     assert table.loc[("mild", "ner"), ["languages", "left_out"]].tolist() == [2, 1]
     assert table.loc[("mild", "qa"), ["languages", "left_out"]].tolist() == [3, 0]
+
+
+def test_a_task_without_a_whole_language_is_named_and_in_no_mean() -> None:
+    frame = gains()
+    lost = (frame["task"] == "ner") & (frame["seed"] == 1)
+    found = pooled.pool(frame.assign(score=frame["score"].mask(lost)))[0]
+    assert found.missing == ("ner",) and found.alike.interval.known
 
 
 def test_variants_count_once() -> None:
@@ -96,9 +106,6 @@ def test_faults_are_refused() -> None:
         pooled.check(frame.drop(columns="baseline"))
     with pytest.raises(UserError, match="4 repeated"):
         pooled.check(pd.concat([frame, frame.head(4)]))
-    frame.loc[3, "score"] = np.nan
-    with pytest.raises(UserError, match="1 without"):
-        pooled.check(frame)
 
 
 def test_holm_over_claims_of_a_suite() -> None:

@@ -50,6 +50,20 @@ def test_a_point_s_gain_is_the_mean_over_the_members_that_have_it(
         assert pooled.here == pytest.approx(np.mean(by_seed) - 0.005)
 
 
+def test_a_point_without_a_score_under_some_seed_is_in_no_mean_of_its_member(
+    members: Mapping[str, Findings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slopes, "FACTS", ())
+    one = members["one"]
+    assert one.dosed is not None
+    gains, point = one.dosed.gains, sorted(one.dosed.gains["point"].unique())[-1]
+    lost = (gains["point"] == point) & (gains["language"] == "sw") & (gains["seed"] == gains["seed"].min())
+    without = replace(one, dosed=replace(one.dosed, gains=gains.assign(score=gains["score"].mask(lost))))
+    answers = pooled_doses.together({**members, "one": without}, "low_resource_mean")
+    assert answers is not None
+    assert [g.missing for _, g, _ in answers.points if g.configuration == point] == [("one",)]
+
+
 def test_what_was_planted_is_seen_and_called_exploratory(doses: Doses) -> None:
     said = list(pooled_doses.sentences(doses))
     assert said[0].startswith("Exploratory, on validation: 8 points of the design")

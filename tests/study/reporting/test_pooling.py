@@ -71,7 +71,8 @@ def test_languages_of_few_resources_gain_more_as_was_planted(members: Mapping[st
     """Three times as much; and of a suite without an endpoint nothing but slopes is corrected for."""
     said = [text for topic, text in pooling.together(members, None).words if topic == "Resources"]
     assert said[0].startswith("Low-resource languages gain more, in these tasks: −")
-    cells = pooling._cells({name: each for name, each in members.items() if each.confirmed is not None})
+    cells, lacking = pooling._cells({name: each for name, each in members.items() if each.confirmed is not None})
+    assert not lacking
     assert len(cells) == 2 * len({language for language in LANGUAGES if language not in ("en", "de-CH")})
     results = members["first"].source.results
     assert results is not None and members["first"].confirmed is not None
@@ -95,6 +96,29 @@ def test_languages_that_are_cut_finer_gain_more_where_that_was_measured(members:
 
     topics = {topic for topic, _ in pooling.together({k: unmeasured(v) for k, v in members.items()}, None).words}
     assert topics == {"Gain", "Resources", "Distance"}
+
+
+def test_a_score_that_is_missing_under_a_seed_costs_its_language_or_the_member(members: Mapping[str, Findings]) -> None:
+    """And it is said; the others' answers are there. Swahili is in the endpoint, French nowhere."""
+    first = members["first"]
+    assert first.source.results is not None and first.confirmed is not None
+
+    def without(language: str) -> Mapping[str, Findings]:
+        rows = first.source.results
+        assert rows is not None and first.confirmed is not None
+        lost = (rows["language"] == language) & (rows["seed"] == rows["seed"].min())
+        lost &= rows["configuration"] == first.confirmed.headline
+        results = rows.assign(weight=rows["weight"].mask(lost, 0.0))
+        return {**members, "first": replace(first, source=replace(first.source, results=results))}
+
+    said = [text for _, text in pooling.together(without("sw"), "low_resource_mean").words]
+    assert "Not in it, for want of scores: first." in said and "One task says nothing of tasks like it." in said
+    assert "Left out of what follows, since a score is missing under some seed: sw of first." in said
+    high = pooling.together(without("ru"), "low_resource_mean")
+    assert high.gain is not None and list(high.gain.tasks["task"]) == ["first", "second"]
+    assert ("Languages", "Left out of what follows, since a score is missing under some seed: ru of first.") in (
+        high.words
+    )
 
 
 def test_one_member_says_nothing_of_others(members: Mapping[str, Findings]) -> None:

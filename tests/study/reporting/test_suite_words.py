@@ -15,12 +15,12 @@ from study.analysis.pooled import Pooled
 from study.reporting import suite_words
 
 
-def found(*effects: float, seeds: int = 3) -> Pooled:
+def found(*effects: float, seeds: int = 3, spread: float = 0.002) -> Pooled:
     """Pooled gains of tasks with these true gains, in points."""
     generator = np.random.default_rng(0)
     rows = [
         {"task": f"t{number}", "language": "de", "configuration": "mild", "seed": seed, "baseline": 0.5,
-         "score": 0.5 + effect / 100 + generator.normal(0, 0.002)}
+         "score": 0.5 + effect / 100 + generator.normal(0, spread)}
         for number, effect in enumerate(effects) for seed in range(seeds)
     ]  # fmt: skip
     return pooled.pool(pd.DataFrame(rows))[0]
@@ -57,9 +57,26 @@ def test_no_gain_is_said_as_a_range() -> None:
 
 
 def test_missing_tasks_single_seeds_and_a_single_task_are_said() -> None:
-    assert "Not in it, since there are no scores: qa." in suite_words.pooled(replace(found(1, 1), missing=("qa",)))
+    assert "Not in it, for want of scores: qa." in suite_words.pooled(replace(found(1, 1), missing=("qa",)))
     assert "with one seed a task nothing is said of new seeds" in suite_words.pooled(found(1, 2, seeds=1))[0]
     assert suite_words.pooled(found(1))[-1] == "One task says nothing of tasks like it."
+
+
+def test_seeds_and_tasks_that_agree_to_the_last_digit_are_not_called_one() -> None:
+    seeds = suite_words.pooled(found(1, 2, spread=0))
+    assert seeds[0].endswith("; since seeds agree to the last digit, nothing is said of new seeds.")
+    both = found(25, 25, spread=0)
+    assert suite_words.pooled(both)[-1] == "Tasks that agree to the last digit say nothing of tasks like these."
+    (said,) = suite_words.points_of_design([(0.1, both, np.nan)])
+    assert said == "Since tasks are too few, or agree to the last digit, nothing is said of tasks like these."
+    assert suite_words.points_of_design([(0.1, found(1), np.nan)])[0].startswith("With one task a point")
+
+
+def test_of_two_tasks_it_cannot_be_told_whether_one_carries_it() -> None:
+    """The one that is left has no interval on tasks like it: that is no sign against it."""
+    two = suite_words.pooled(found(10, 10.05, spread=0.0002))
+    assert two[1].startswith("On tasks like these it gains")
+    assert two[-1] == "Whether it holds without t0, or without t1 cannot be told."
 
 
 def fitted(estimate: float, low: float, high: float, **more: object) -> Slope:
