@@ -12,7 +12,7 @@ language's are searched for each.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,13 @@ class Retrieval(TaskShape):
             return _pair(query["text"], candidate["text"], candidate.get("context"))
         sentence = sentence_at(row["context"], row["answers"]["answer_start"][0])
         return _pair(row["question"], sentence, row["context"] if self.kind == "paragraphs" else None)
+
+    def texts(self, row: Row) -> Iterator[str]:
+        yield from (query["text"] for query in row["queries"])
+        for candidate in row["candidates"]:
+            yield candidate["text"]
+            if candidate.get("context"):
+                yield candidate["context"]
 
     def languages_of_item(self, language: str, source: str) -> tuple[str, ...]:
         """Candidates of pairs are in the source language."""
