@@ -246,13 +246,15 @@ def _interleaved(queries: Mapping[str, Any], candidates: Mapping[str, Any]) -> d
 
 
 def _similarities(logits: Tensor, labels: Tensor) -> Tensor:
-    """Scaled cosines (n, n) of each query with each candidate of the batch.
+    """Scaled cosines (n, n) of each query with each candidate of the batch, in the precision of the vectors.
 
     Another item's equal candidate, and an item's missing one, are no alternatives.
     """
     same = labels[:, None, 2] == labels[None, :, 2]
     barred = (same | (labels[None, :, 1] == _NONE)) & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    return (SCALE * logits[:, 0] @ logits[:, 1].T).masked_fill(barred, IMPOSSIBLE)
+    with torch.autocast(logits.device.type, enabled=False):  # near 20 numbers of half precision are an eighth apart
+        similar = SCALE * logits[:, 0] @ logits[:, 1].T
+    return similar.masked_fill(barred, IMPOSSIBLE)
 
 
 def _pair(query: str, candidate: str, context: str | None) -> Row:
