@@ -556,6 +556,10 @@ class EvaluationConfig(Config):
             )
         return noise
 
+    def tokens_on(self, device: str) -> int:
+        """Most tokens in one batch, on a kind of device."""
+        return self.token_budget if device == "cpu" else self.accelerator_token_budget
+
 
 class TrialConfig(Config):
     """One point, trained and evaluated once."""

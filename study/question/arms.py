@@ -110,20 +110,25 @@ def _passes(trial: TrialConfig) -> float:
 def without_missing(config: StudyConfig) -> StudyConfig:
     """The same, those of the optional arms left out whose words, sentence pairs or trees are not here, and why.
 
-    Also those with syntax that does not go with the study's task or encoder: members of a suite have different ones.
+    Also those whose method, or syntax, does not go with the study's task or encoder: members of a suite have different
+    ones.
     """
     if not config.search.optional_arms:
         return config
     from trainables import augmentation
+    from trainables.materials import fitting
     from trainables.materials.parsed import check_heads
 
     missing: dict[str, str] = {}
     for name in config.search.optional_arms:
         try:
             trial = apply_point(config.trial, {**rules.BASELINE, **config.search.arms.get(name, {})})
+            misfits = fitting.task_problems(trial)
         except UserError:
             continue  # reported by the checks
         try:
+            if misfits:
+                raise UserError(*misfits)
             augmentation.check_resource(trial.augmentation, trial.task.source_language)
             if trial.alignment.objective != "none":
                 alignment.check(trial.alignment)

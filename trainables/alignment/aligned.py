@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
@@ -20,20 +21,22 @@ from trainables.model.content import key_of, stamps
 from trainables.progress import told
 from trainables.seeds import derive
 from trainables.storage import cache
-from trainables.tasks.base import Row
 from trainables.tasks.plan import SPLITS, Plan
 
 if TYPE_CHECKING:  # its module loads torch
     from trainables.alignment.training import Corpus
     from trainables.model.encoder import Encoder
 
-FORMAT = 1
-"""Version of the folder's layout; part of its key."""
+FORMAT = 2
+"""Version of the folder's layout, and of which pairs are left out; part of its key."""
 
 ENCODER, META = "encoder", "meta.json"
 
 TESTED = 0.05
 """Share of the pairs that may be sentences of the evaluated splits: with more, the pairs are a test set."""
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…。！？।؟።])[\"”’»')\]]*\s*")
+"""Where a text of several sentences is taken apart. Too often, after an abbreviation, only leaves out a pair of it."""
 
 COUNTED = 32 * 2**20
 """Most bytes of files that are read for the number of their pairs alone."""
@@ -205,8 +208,9 @@ def _chosen(config: TrialConfig, plan: Plan) -> tuple[Pairs, dict[str, int]]:
     evaluated = {code for split in rows for code in split} - {plan.source}
     wanted = evaluated if alignment.languages == "targets" else alignment.languages
     found = of_pairs.load(alignment.pairs, plan.source, wanted, alignment.links)
-    texts = (text for split in rows for each in split.values() for row in each for text in _strings(row))
-    kept, lost = of_pairs.without(found, {of_pairs.normalised(text) for text in texts})
+    texts = {text for split in rows for each in split.values() for row in each for text in plan.shape.texts(row)}
+    evaluated_texts = {of_pairs.normalised(part) for text in texts for part in (text, *_SENTENCE_END.split(text))}
+    kept, lost = of_pairs.without(found, evaluated_texts - {""})
     if sum(lost.values()) > TESTED * sum(map(len, found.values())):
         worst, every = (
             ", ".join(f"{code} {count}" for code, count in lost.most_common(3)),
@@ -218,16 +222,6 @@ def _chosen(config: TrialConfig, plan: Plan) -> tuple[Pairs, dict[str, int]]:
         )
     most = alignment.pairs_per_language
     return {code: each[:most] for code, each in kept.items()}, dict(lost)
-
-
-def _strings(row: Row) -> Iterator[str]:
-    """Every text of a row, whatever its column; of words also the sentence that they make."""
-    for value in row.values():
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
-            yield " ".join(value)
-            yield from value
 
 
 def _corpus(

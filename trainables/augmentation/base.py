@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar, Literal
 
+from trainables.augmentation.resources import files_of
 from trainables.augmentation.words import replace_words, words_of
 from trainables.config import AugmentationConfig
 from trainables.errors import UserError
@@ -60,6 +61,12 @@ class Augmentation(ABC):
     def check_resource(cls, config: AugmentationConfig, language: str) -> None:
         """Raise `UserError` where words that it needs for a language are not here."""
         del config, language  # it needs none unless it says so
+
+    @classmethod
+    def files(cls, config: AugmentationConfig, language: str) -> list[Path]:
+        """Those that its words for a language would be read from, as far as they are here."""
+        del language  # unless what is installed is looked for
+        return files_of(config.resource)
 
     @classmethod
     def supervision_of(cls, config: AugmentationConfig) -> Supervision:

@@ -7,7 +7,8 @@ from pathlib import Path
 from random import Random
 
 from trainables.augmentation.base import WordReplacement, register
-from trainables.augmentation.resources import load_translations
+from trainables.augmentation.dictionaries import text_of
+from trainables.augmentation.resources import files_of, installed_dictionaries, load_translations
 from trainables.config import AugmentationConfig
 
 
@@ -22,6 +23,12 @@ class CodeSwitching(WordReplacement):
     @classmethod
     def check_resource(cls, config: AugmentationConfig, language: str) -> None:
         load_translations(config.resource, language, ())
+
+    @classmethod
+    def files(cls, config: AugmentationConfig, language: str) -> list[Path]:
+        if config.resource is not None:
+            return files_of(config.resource)
+        return [file for index in installed_dictionaries(language) for file in (index, text_of(index))]
 
     def read(self, resource: Path | None, language: str, words: Collection[str]) -> None:
         self._options: dict[str, list[tuple[str, ...]]] = {}

@@ -67,12 +67,17 @@ _BASE64 = {c: i for i, c in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmno
 _ANNOTATION = re.compile(r"<[^>]*>|\[[^\]]*\]|\([^)]*\)|^\d+\.")
 
 
+def text_of(index: Path) -> Path:
+    """The text that a dictionary's index is of."""
+    return index.with_suffix(".dict.dz")
+
+
 def freedict(index: Path, words: Collection[str]) -> Words:
     """A dictionary in dictd's format: index lines ``headword<TAB>offset<TAB>length`` in base 64, a gzipped text.
 
     An entry's first line names its headword; the next that is not empty holds translations, parted by commas.
     """
-    with gzip.open(index.with_suffix(".dict.dz")) as packed:
+    with gzip.open(text_of(index)) as packed:
         text = packed.read()
     found: dict[str, set[str]] = {}
     for line in _lines(index):

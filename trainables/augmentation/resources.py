@@ -33,8 +33,11 @@ def load_synonyms(path: Path | None, language: str, words: Collection[str]) -> W
 
     A folder is a WordNet database, a ``.dat`` file a MyThes thesaurus. Raises `UserError` where there is nothing.
     """
-    if path is None:
-        path = _installed_synonyms(language)
+    if path is None and (path := installed_synonyms(language)) is None:
+        package = "wordnet-base" if language == "en" else f"mythes-{language}"
+        raise UserError(
+            f"{_KEY}: no synonyms for {language} are installed, try apt-get install {package} or name a file (got null)"
+        )
     if path.is_dir():
         return wordnet(path, words)
     if path.suffix == ".dat":
@@ -45,9 +48,8 @@ def load_synonyms(path: Path | None, language: str, words: Collection[str]) -> W
 def load_translations(path: Path | None, language: str, words: Collection[str]) -> dict[str, Words]:
     """Translations of the wanted words into every language of a file, or of a folder of FreeDict dictionaries."""
     if path is None or path.is_dir():
-        folder = path or DICTIONARIES
-        start = f"freedict-{langcodes.get(language).to_alpha3()}-"
-        found = {normalize(p.stem.removeprefix(start)): p for p in sorted(folder.glob(f"{start}*.index"))}
+        start = _freedict(language)
+        found = {normalize(p.stem.removeprefix(start)): p for p in installed_dictionaries(language, path)}
         if not found:
             raise UserError(
                 f"{_KEY}: no dictionary from {language} is installed, try apt-get install dict-{start}deu, or name a "
@@ -72,16 +74,33 @@ def load_substitutes(path: Path | None, language: str, words: Collection[str]) -
     return _select(table.get(language, {}), words, f"{path}: {language}", _ATTACK)
 
 
-def _installed_synonyms(language: str) -> Path:
+def installed_synonyms(language: str) -> Path | None:
+    """The WordNet or the thesaurus of a language that is installed, if there is one."""
     if language == "en" and WORDNET.is_dir():
         return WORDNET
-    found = sorted(THESAURI.glob(f"th_{language}[_.]*dat"))
-    if not found:
-        package = "wordnet-base" if language == "en" else f"mythes-{language}"
-        raise UserError(
-            f"{_KEY}: no synonyms for {language} are installed, try apt-get install {package} or name a file (got null)"
-        )
-    return found[0]
+    return next(iter(sorted(THESAURI.glob(f"th_{language}[_.]*dat"))), None)
+
+
+def installed_dictionaries(language: str, folder: Path | None = None) -> list[Path]:
+    """The indices of the FreeDict dictionaries from a language in a folder, or where they are installed."""
+    return sorted((folder or DICTIONARIES).glob(f"{_freedict(language)}*.index"))
+
+
+def all_synonyms() -> list[Path]:
+    """The files of whatever is installed, of any language."""
+    return [*files_of(WORDNET), *sorted(THESAURI.glob("th_*dat"))]
+
+
+def files_of(place: Path | None) -> list[Path]:
+    """A file, or those of a folder, if there is one."""
+    if place is None or not place.exists():
+        return []
+    return sorted(place.iterdir()) if place.is_dir() else [place]
+
+
+def _freedict(language: str) -> str:
+    """How the names of its dictionaries begin."""
+    return f"freedict-{langcodes.get(language).to_alpha3()}-"
 
 
 def _own_file(path: Path, depth: int, key: str = _KEY) -> Any:

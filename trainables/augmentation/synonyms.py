@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from trainables.augmentation.base import WordReplacement, register
-from trainables.augmentation.resources import load_synonyms
+from trainables.augmentation.resources import files_of, installed_synonyms, load_synonyms
 from trainables.config import AugmentationConfig
 
 
@@ -22,6 +22,10 @@ class SynonymSubstitution(WordReplacement):
     @classmethod
     def check_resource(cls, config: AugmentationConfig, language: str) -> None:
         load_synonyms(config.resource, language, ())
+
+    @classmethod
+    def files(cls, config: AugmentationConfig, language: str) -> list[Path]:
+        return files_of(config.resource or installed_synonyms(language))
 
     def read(self, resource: Path | None, language: str, words: Collection[str]) -> None:
         self._synonyms = load_synonyms(resource, language, words)

@@ -56,11 +56,15 @@ class Batches:
         return [batches[i] for i in random.permutation(len(batches))]
 
 
+ROUNDED = 9
+"""Decimals of a number of steps that count: .07 of 100 batches are 7, and not a bit more."""
+
+
 def total_steps(budget: Budget, batches_per_epoch: int, forward_equivalents_per_step: float) -> int:
     """Optimiser steps that a budget pays for; at least one."""
     if budget.steps is not None:
         return budget.steps
     if budget.epochs is not None:
-        return max(1, math.ceil(budget.epochs * batches_per_epoch))
+        return max(1, math.ceil(round(budget.epochs * batches_per_epoch, ROUNDED)))
     assert budget.forward_equivalents is not None
-    return max(1, int(budget.forward_equivalents / forward_equivalents_per_step))
+    return max(1, int(round(budget.forward_equivalents / forward_equivalents_per_step, ROUNDED)))

@@ -37,29 +37,35 @@ def check(config: TrialConfig) -> None:
             problems.append(f"training.micro_batch_size: {rule} ({got})")
         if tokens is not None:
             problems.append(f"training.micro_batch_tokens: {rule} (got {tokens}, task {config.task.name!r})")
-    name = config.perturbation.method
+    problems += task_problems(config)
     if method.view == "segments":
-        if shape.compares_items:
-            problems.append(
-                f"perturbation.method: {name} compares an example with itself in another segmentation, not with the "
-                f"others of its batch; it serves all tasks but retrieval (got task {config.task.name!r})"
-            )
         problems += _segmentation_problems(config.encoder)
     if method.teacher is not None:
         problems += teachers.problems(method.teacher, shape, _rows_of(config.encoder))
-    if method.view == "copies":
-        if config.augmentation.method == "none":
-            problems.append(
-                f"perturbation.method: {name} compares examples with copies in other words and needs "
-                "augmentation.method synonyms (got 'none')"
-            )
-        if not shape.has_single_answers:
-            problems.append(
-                f"perturbation.method: {name} serves tasks with one answer an example, classification and multiple "
-                f"choice (got task {config.task.name!r})"
-            )
+    if method.view == "copies" and config.augmentation.method == "none":
+        problems.append(
+            f"perturbation.method: {config.perturbation.method} compares examples with copies in other words and needs "
+            "augmentation.method synonyms (got 'none')"
+        )
     if problems:
         raise UserError(*problems)
+
+
+def task_problems(config: TrialConfig) -> list[str]:
+    """Why the method serves no task of this shape, whatever else is set. Raises `UserError` for no method."""
+    from trainables.tasks.task import task_shape
+
+    view, shape, name = create(config.perturbation).view, task_shape(config.task), config.perturbation.method
+    if view == "segments" and shape.compares_items:
+        rule = (
+            "compares an example with itself in another segmentation, not with the others of its batch; it serves all "
+            "tasks but retrieval"
+        )
+    elif view == "copies" and not shape.has_single_answers:
+        rule = "serves tasks with one answer an example, classification and multiple choice"
+    else:
+        return []
+    return [f"perturbation.method: {name} {rule} (got task {config.task.name!r})"]
 
 
 def _segmentation_problems(encoder: EncoderConfig) -> list[str]:

@@ -8,7 +8,9 @@ from hashlib import blake2b
 from typing import Any
 
 from trainables.alignment import alignment_key
+from trainables.augmentation import METHODS
 from trainables.augmentation.character_noise import SOURCE
+from trainables.augmentation.resources import all_synonyms, files_of
 from trainables.config import TrialConfig
 from trainables.materials import noisy_files
 from trainables.model.content import key_of, stamps
@@ -40,7 +42,7 @@ def materials_key(config: TrialConfig, splits: Sequence[Split]) -> str:
         parts["noise"] = [noise.model_dump(mode="json") for noise in config.evaluation.noise]
         parts["noise"] += noisy_files.keys(config)
     if (attack := config.evaluation.attack) is not None and attack.kind == "words":
-        files = [attack.resource] if attack.resource is not None and attack.resource.exists() else []
+        files = all_synonyms() if attack.resource is None else files_of(attack.resource)
         parts["substitutes"] = [attack.examples_per_language, attack.candidates, *stamps(files)]
     return _key(parts)
 
@@ -55,8 +57,7 @@ def copies_key(config: TrialConfig, splits: Sequence[Split]) -> str:
         elif config.task.facts:  # whose letters they are
             augmentation["facts"] = config.task.model_dump(mode="json")["facts"]
         own = [augmentation, config.training.seed]
-        words = config.augmentation.resource
-        files = [] if words is None else sorted(words.iterdir()) if words.is_dir() else [words]
+        files = METHODS[config.augmentation.method].files(config.augmentation, config.task.source_language)
         parts["augmentation"] = own + stamps(file for file in files if file.exists())
     if view_of(config.perturbation) == "segments":  # else as before there were any
         parts["segments"] = True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from trainables.errors import UserError
 from trainables.tasks.base import Row
@@ -14,8 +16,9 @@ ByLanguage = Mapping[str, Sequence[Row]]
 def twins(rows: ByLanguage, source: str) -> dict[str, dict[int, int]]:
     """Language -> number of a row -> that of its twin in the source language; only languages that have some.
 
-    Rows with a `key` have the twin of equal key. Without keys a language is parallel where it has as many rows as the
-    source, each with the label of the one in its place; rows in another order are told by that.
+    Rows with a `key` have the twin of equal key, if it is of one row alone. Without keys a language is parallel where
+    it has as many rows as the source, each with the label of the one in its place; rows in another order are told by
+    that.
     """
     own = rows.get(source, ())
     found = {code: _pairs(theirs, own) for code, theirs in rows.items() if code != source}
@@ -42,8 +45,14 @@ def check(rows: ByLanguage, source: str, split: str) -> None:
 
 def _pairs(theirs: Sequence[Row], own: Sequence[Row]) -> dict[int, int]:
     if all("key" in row for rows in (theirs, own) for row in rows):
-        places = {row["key"]: number for number, row in enumerate(own)}
-        return {number: places[row["key"]] for number, row in enumerate(theirs) if row["key"] in places}
+        ours, others = _places(own), _places(theirs)
+        return {number: ours[key] for key, number in others.items() if key in ours}
     if len(theirs) != len(own) or any(one["label"] != two["label"] for one, two in zip(theirs, own, strict=True)):
         return {}
     return {number: number for number in range(len(theirs))}
+
+
+def _places(rows: Sequence[Row]) -> dict[Any, int]:
+    """Key -> number of its row; a key that several rows have names none of them."""
+    times = Counter(row["key"] for row in rows)
+    return {row["key"]: number for number, row in enumerate(rows) if times[row["key"]] == 1}

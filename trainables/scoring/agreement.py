@@ -12,7 +12,7 @@ from trainables.materials.materials import Materials
 from trainables.materials.twins import twins
 from trainables.model.encoder import Model
 from trainables.scores import LanguageScores, Split
-from trainables.scoring.evaluation import Predictions, answered, token_budget
+from trainables.scoring.evaluation import Predictions, answered
 from trainables.scoring.stream import Stream, stream_of
 
 
@@ -50,7 +50,7 @@ def _source_answers(
     model: Model, materials: Materials, split: Split, rows: set[int], config: EvaluationConfig, group: Group
 ) -> dict[int, Any]:
     """The model's answers to rows of the source language."""
-    source, budget = materials.source_language, token_budget(config, group)
+    source, budget = materials.source_language, config.tokens_on(group.device.type)
     numbers = materials.evaluation[split][source].rows
     items = {source: [int(item) for item in np.flatnonzero(np.isin(numbers, sorted(rows)))]}
     plan = stream_of(materials, split, items, budget)

@@ -110,11 +110,6 @@ def on_host(*tensors: Tensor) -> Callable[[], list[Tensor]]:
     return wait
 
 
-def token_budget(config: EvaluationConfig, group: Group) -> int:
-    """Most tokens in one batch of an evaluation, by device."""
-    return config.token_budget if group.device.type == "cpu" else config.accelerator_token_budget
-
-
 def score(materials: Materials, split: Split, plan: Stream, predictions: Predictions) -> dict[str, LanguageScores]:
     """Official scores per language, the primary metric first."""
     values: dict[str, dict[str, float]] = {m: {} for m in materials.shape.metrics}
@@ -132,7 +127,7 @@ def evaluate(
     model: Model, materials: Materials, split: Split, examples: int | None, config: EvaluationConfig, group: Group
 ) -> tuple[dict[str, LanguageScores], Found, Stream]:
     """Score every language of a split; `examples` rows each (None: all)."""
-    budget = token_budget(config, group)
+    budget = config.tokens_on(group.device.type)
     plan = planned(materials, split, examples, budget)
     found = answered(model, materials, split, plan, config, group, (examples, budget))
     scores = score(materials, split, plan, found["answers"]) | parsed_scores(materials, split, plan)
@@ -182,7 +177,7 @@ def answered(
         arrived = on_host(logits(batch))
         return lambda: {"vectors": [*arrived()[0].float().flatten(0, 1).numpy()]}
 
-    budget = token_budget(config, group)
+    budget = config.tokens_on(group.device.type)
     own = materials.remember(("sequences", split, *key), lambda: sequences(materials, split, plan.items, budget))
     return {"answers": search_sequences(model, materials, split, plan, own, group, embed)}
 

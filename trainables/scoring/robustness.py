@@ -21,7 +21,7 @@ from trainables.model.encoder import Model
 from trainables.perturbation.attack import attacked_logits
 from trainables.perturbation.base import Perturbable
 from trainables.scores import LanguageScores, Split
-from trainables.scoring.evaluation import predict_stream, score, token_budget
+from trainables.scoring.evaluation import predict_stream, score
 from trainables.scoring.noise import noise_scores
 from trainables.scoring.stream import planned
 from trainables.scoring.word_attack import word_attack_scores
@@ -34,7 +34,7 @@ def robust_scores(
 ) -> dict[str, LanguageScores]:
     """What `evaluation.attack`, `certify` and `noise` ask for, by metric name. Raises UserError for other shapes."""
     scores: dict[str, LanguageScores] = {}
-    budget = token_budget(config, group)
+    budget = config.tokens_on(group.device.type)
     if config.attack is not None and config.attack.kind == "words":
         scores |= word_attack_scores(model, materials, split, config.attack, budget, group)
     elif config.attack is not None:

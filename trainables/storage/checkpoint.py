@@ -54,6 +54,8 @@ class Checkpoint:
     kin: str = ""
     """Of a finished trial: what its weights must have in common with others' to be averaged with them
     (`trainables.training.average`); empty where it does not say."""
+    meters: Mapping[str, Any] = field(default_factory=dict)
+    """What was summed up since the last evaluation (`training.trial.Meters`); empty where it does not say."""
     numbering: int = NUMBERING
     """How the rows of its word embeddings are numbered (`trainables.training.rows`)."""
 
@@ -120,6 +122,7 @@ def write(directory: Path, checkpoint: Checkpoint) -> Path:
                 "seconds": (checkpoint.train_seconds, checkpoint.evaluation_seconds),
                 "scaler": dict(checkpoint.scaler),
                 "numbering": NUMBERING,
+                "meters": dict(checkpoint.meters),
                 "averaged": checkpoint.averaged,
                 "kin": checkpoint.kin,
                 "checksums": checksums,
@@ -158,6 +161,7 @@ def read(folder: Path) -> Checkpoint | None:
             averaged=meta.get("averaged", 0),
             carried=load_file(folder / CARRIED) if CARRIED in meta["checksums"] else {},
             kin=meta.get("kin", ""),
+            meters=meta.get("meters", {}),
             numbering=meta.get("numbering", 1),
         )
     except (OSError, ValueError, KeyError, SafetensorError):

@@ -29,7 +29,9 @@ class Probes(nn.Module):
         both = there[:, :, None] & there[:, None, :]
         mapped, deep = (self._map(each, states) for each in (self.between, self.depth))
         squares = mapped.square().sum(-1)
-        apart = (squares[:, :, None] + squares[:, None, :] - 2 * mapped @ mapped.transpose(1, 2)).clamp_min(0)
+        with torch.autocast(states.device.type, enabled=False):  # or what cancels would be rounded otherwise
+            products = mapped @ mapped.transpose(1, 2)
+        apart = (squares[:, :, None] + squares[:, None, :] - 2 * products).clamp_min(0)
         off = ((paths.between.to(apart.dtype) - apart).abs() * both).sum((1, 2)) / both.sum((1, 2)).clamp_min(1)
         depths = deep.square().sum(-1)
         wrong = ((paths.depths.to(depths.dtype) - depths).abs() * there).sum(1) / there.sum(1).clamp_min(1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -109,6 +109,12 @@ class TaskShape(ABC):
 
     def check_languages(self, codes: Sequence[str]) -> None:  # noqa: B027 - most shapes score any language
         """Raise `UserError` where evaluated languages cannot be scored as the options say."""
+
+    def texts(self, row: Row) -> Iterator[str]:
+        """All running texts of a row, as assembled: what must not be trained on where it is evaluated."""
+        for column in self.text_columns:
+            value = row[column]
+            yield from (value,) if isinstance(value, str) else value
 
     def assemble(self, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Sequence[Row]]:
         """The rows of all languages of an evaluated split, where those of one depend on the others."""

@@ -8,6 +8,7 @@ such a pair of languages is named ``de.sw`` (first text German).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -103,10 +104,17 @@ class Classification(TaskShape):
 def _cross(rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
     """First texts of each language with second texts of each; rows of equal key, else of equal number, are parallel.
 
-    Where two languages label a row differently the pair has no label and is left out.
+    Where two languages label a row differently the pair has no label and is left out. Raises `UserError` for rows that
+    are not parallel, or a key that several rows of a language have.
     """
     counts = {code: len(found) for code, found in rows.items()}
     keyed = {code: {row.get("key", i): row for i, row in enumerate(found)} for code, found in rows.items()}
+    for code, found in rows.items():
+        if len(keyed[code]) != len(found):
+            key, times = Counter(row["key"] for row in found).most_common(1)[0]
+            raise UserError(
+                f"task.name: crossed pairs need a key of its own for each row (got {key!r} {times} times in {code})"
+            )
     if len(set(counts.values())) != 1 and not all("key" in found[0] for found in rows.values()):
         told = ", ".join(f"{code} {n}" for code, n in counts.items())
         raise UserError(f"task.name: crossed pairs need the same rows in all languages (got {told})")

@@ -214,6 +214,11 @@ class Plan:
                 f"(got {shown(self.config.target_languages)})"
             )
 
+    @property
+    def chooses_groups(self) -> bool:
+        """Whether some target languages are named as a group."""
+        return any(name.startswith(_GROUP) for name in self.config.target_languages)
+
     def _languages(self, split: Split, available: Sequence[str]) -> tuple[set[str], list[str]]:
         """(languages to read, those of them that are asked for by their names)."""
         if split == "train":

@@ -65,7 +65,7 @@ class Relevance(Classification):
     def predict(self, logits: Tensor, labels: Tensor) -> list[Any]:
         """Of each item [the class, the expected grade]."""
         grades = torch.arange(logits.shape[-1], device=logits.device, dtype=torch.float32)
-        expected = self.probabilities(logits, labels) @ grades
+        expected = (self.probabilities(logits, labels) * grades).sum(-1)  # no product that autocast would round
         return [list(both) for both in zip(logits.argmax(-1).tolist(), expected.tolist(), strict=True)]
 
     def score(

@@ -12,7 +12,7 @@ language's are searched for each.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,13 @@ class Retrieval(TaskShape):
             return _pair(query["text"], candidate["text"], candidate.get("context"))
         sentence = sentence_at(row["context"], row["answers"]["answer_start"][0])
         return _pair(row["question"], sentence, row["context"] if self.kind == "paragraphs" else None)
+
+    def texts(self, row: Row) -> Iterator[str]:
+        yield from (query["text"] for query in row["queries"])
+        for candidate in row["candidates"]:
+            yield candidate["text"]
+            if candidate.get("context"):
+                yield candidate["context"]
 
     def languages_of_item(self, language: str, source: str) -> tuple[str, ...]:
         """Candidates of pairs are in the source language."""
@@ -239,13 +246,15 @@ def _interleaved(queries: Mapping[str, Any], candidates: Mapping[str, Any]) -> d
 
 
 def _similarities(logits: Tensor, labels: Tensor) -> Tensor:
-    """Scaled cosines (n, n) of each query with each candidate of the batch.
+    """Scaled cosines (n, n) of each query with each candidate of the batch, in the precision of the vectors.
 
     Another item's equal candidate, and an item's missing one, are no alternatives.
     """
     same = labels[:, None, 2] == labels[None, :, 2]
     barred = (same | (labels[None, :, 1] == _NONE)) & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    return (SCALE * logits[:, 0] @ logits[:, 1].T).masked_fill(barred, IMPOSSIBLE)
+    with torch.autocast(logits.device.type, enabled=False):  # near 20 numbers of half precision are an eighth apart
+        similar = SCALE * logits[:, 0] @ logits[:, 1].T
+    return similar.masked_fill(barred, IMPOSSIBLE)
 
 
 def _pair(query: str, candidate: str, context: str | None) -> Row:

@@ -65,6 +65,9 @@ class SpanAnswering(TaskShape):
         question = text_of(raw, columns.get("question", "question"))
         return {"question": question, "context": context, "answers": {"text": texts, "answer_start": starts}}
 
+    def texts(self, row: Row) -> Iterator[str]:
+        yield from (row["question"], row["context"])
+
     def check_languages(self, codes: Sequence[str]) -> None:
         for code in codes:
             normaliser(self.normalisation, code)

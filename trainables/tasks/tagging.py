@@ -60,6 +60,10 @@ class Tagging(TaskShape):
         self._unscored: frozenset[int] = frozenset()
         """Numbers of the tags that count as ``O`` in chunks, and whose words are in no token accuracy."""
 
+    def texts(self, row: Row) -> Iterator[str]:
+        """The sentence that its words make; a word of it is no text."""
+        yield " ".join(row["tokens"])
+
     def read(self, raw: Row, columns: Mapping[str, str]) -> Row:
         name = columns.get("tokens", "tokens")
         tokens = field(raw, name)

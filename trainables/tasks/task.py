@@ -76,7 +76,10 @@ def task_shape(config: TaskConfig) -> TaskShape:
 
 
 def task_key(config: TaskConfig) -> str:
-    """Names the content of all splits of a configured task without reading any, for caches."""
+    """Names the content of all splits of a configured task without reading any, for caches.
+
+    Which languages are read is named beside it, but for those of a group, which follow from what is said of them.
+    """
     plan = Plan.of(config)
     named: dict[str, str] = {}
     for split in SPLITS:
@@ -84,7 +87,8 @@ def task_key(config: TaskConfig) -> str:
             for task in (part.task, *(borrowed.task for borrowed in part.borrow)):
                 named[f"{task}/{part.split}"] = plan.store(task).key(part.split)
     said = plan.definition.model_dump(mode="json", exclude={"layouts"})  # where files lie follows from their own names
-    return _digest([said, sorted(named.items())])
+    facts = config.model_dump(mode="json")["facts"] if plan.chooses_groups else {}
+    return _digest([said, sorted(named.items()), *([facts] if facts else [])])
 
 
 def fingerprint(rows: Mapping[str, Sequence[Row]]) -> str:

@@ -14,7 +14,6 @@ from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
-from trainables.perturbation.base import Diagnostics
 from trainables.scores import Evaluation, Split
 from trainables.scoring.agreement import agreement_scores
 from trainables.scoring.evaluation import Found, evaluate
@@ -83,7 +82,7 @@ def fit(
     """
     yield from trial.resumed
     saving = Saving(trial, keep)
-    trial.is_written = saving.is_written
+    trial.is_written, trial.is_due = saving.is_written, saving.is_due
     try:
         yield from _fit(trial, saving, final_split, predicted, interrupted)
     finally:
@@ -121,7 +120,7 @@ def _fit(
         elif stop:
             saving.write([], final=False)
             return
-        elif saving.is_due():
+        elif trial.due:
             saving.begin()
 
 
@@ -192,12 +191,10 @@ def _evaluate(trial: Trial, split: Split, final: bool) -> tuple[Evaluation, tupl
 
 def _training_metrics(trial: Trial) -> dict[str, float]:
     """Diagnostics since the last evaluation, over all workers; empty where no step was taken."""
-    meters, norm = trial.meters, trial.materials.reference_norm
-    if meters.items == 0:
+    if trial.meters.items == 0:
         return {}
-    total = Diagnostics()
-    for part in trial.group.gather(meters.diagnostics):
-        total.add(part)
+    meters, norm = trial.meters.over(trial.group), trial.materials.reference_norm
+    total = meters.diagnostics
     metrics = {"loss": meters.loss / meters.items, "examples_per_second": meters.items / max(meters.seconds, 1e-9)}
     if total.tokens:
         rms = math.sqrt(total.squared_norm / total.tokens)

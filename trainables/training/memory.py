@@ -186,7 +186,7 @@ def needed(config: TrialConfig, network: Network, load: Load, *, device: str = "
     passes = Passes(config, network, load, device)
     moments = [passes.of_step()]
     if config.evaluation.attack is not None and config.evaluation.attack.kind == "embeddings":
-        scored = Load.of(max(1, config.evaluation.token_budget // load.longest), load.longest)
+        scored = Load.of(max(1, config.evaluation.tokens_on(device) // load.longest), load.longest)
         moments.append(Passes(config, replace(network, drops=False), scored, device).of_attack())
     most = max(moments, key=lambda each: sum(each.values()))
     parts = Parts.of(config.perturbation.method)

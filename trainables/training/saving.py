@@ -6,7 +6,7 @@ import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from trainables.scores import Evaluation
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
 from trainables.training import average
-from trainables.training.trial import Trial
+from trainables.training.trial import Meters, Trial
 
 Keep = Callable[[], object]
 """Called, by another thread, after each checkpoint is on the disk: brings it to where it survives this machine."""
@@ -40,11 +40,13 @@ class Saving:
         self._latest = time.monotonic()
 
     def begin(self, evaluations: Sequence[Evaluation] = ()) -> None:
-        """Let the trial's state be written as it is now, with evaluations that `reported` gives once it is."""
+        """Let the trial's state be written as it is now, with evaluations that `reported` gives once it is: on every
+        rank at once."""
         self._waiting = evaluations
+        meters = self._trial.meters.over(self._trial.group)
         if self._trial.group.rank == 0:
             self._join()
-            state = self._state(evaluations, final=False, memory=self._memory)
+            state = self._state(evaluations, meters, final=False, memory=self._memory)
             self._writing = self._thread.submit(self._write, state)
 
     def is_written(self) -> bool:
@@ -59,13 +61,14 @@ class Saving:
 
     def write(self, evaluations: Sequence[Evaluation], final: bool) -> None:
         """Write the trial's state before anything else is done: on every rank at once. `final`: weights alone."""
+        meters = self._trial.meters.over(self._trial.group)
         if self._trial.group.rank == 0:
             self._join()
-            self._write(self._state(evaluations, final))
+            self._write(self._state(evaluations, meters, final))
         self._trial.group.barrier()
 
     def is_due(self) -> bool:
-        """Whether rank 0 should `begin` one, since none was for as long as `training.checkpoint_minutes`."""
+        """Whether to `begin` one, since none was for as long as `training.checkpoint_minutes`; rank 0 alone knows."""
         minutes = self._trial.config.training.checkpoint_minutes
         if minutes is None or self._trial.group.rank != 0 or self._writing is not None:
             return False
@@ -78,7 +81,7 @@ class Saving:
         self._thread.shutdown(wait=False)
 
     def _state(
-        self, reported: Sequence[Evaluation], final: bool, memory: dict[str, Tensor] | None = None
+        self, reported: Sequence[Evaluation], meters: Meters, final: bool, memory: dict[str, Tensor] | None = None
     ) -> Checkpoint:
         trial, self._latest = self._trial, time.monotonic()
         state = checkpoints.state(
@@ -87,11 +90,12 @@ class Saving:
             None if final else trial.optimizer,
             reported,
             trial.best,
-            (trial.meters.train_seconds + trial.meters.seconds, trial.meters.evaluation_seconds),
+            (meters.train_seconds + meters.seconds, meters.evaluation_seconds),
             trial.scaler.state_dict(),
             memory,
             None if final or trial.perturbation.carries is None else trial.perturbation.carries.tensors,
         )
+        state = replace(state, meters=asdict(meters))
         if final:
             return replace(state, kin=average.kin(trial.config, trial.materials.kept, trial.model))
         return replace(state, mean=trial.mean, averaged=trial.averaged)

@@ -46,7 +46,7 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> None:
     scale = _scale(trial, len(items))
     with _moved_weights(trial, share, scale):
         loss, diagnostics = _accumulate(trial, share, scale)
-    flags = float(interrupted()), float(trial.is_written())
+    flags = float(interrupted()), float(trial.is_written()), float(trial.is_due())
     told = [] if trial.group.world == 1 else [loss.new_full((), flag) for flag in flags]
     trial.unread.sums.append(_update(trial, torch.stack([loss, *told]) if told else loss.view(1)))
     trial.unread.flags.append(flags)
@@ -56,7 +56,7 @@ def train_step(trial: Trial, interrupted: Interrupted = lambda: False) -> None:
     trial.meters.steps += 1
     trial.meters.magnitude += magnitude(trial)
     trial.step += 1
-    trial.all_written = False  # as far as is known before the next reading
+    trial.all_written = trial.due = False  # as far as is known before the next reading
 
 
 def read(trial: Trial) -> tuple[float, bool]:
@@ -68,7 +68,7 @@ def read(trial: Trial) -> tuple[float, bool]:
     sums, moved = torch.stack(unread.sums).tolist(), trial.meters.moved
     if trial.group.world == 1:
         sums = [[loss, *flags] for (loss,), flags in zip(sums, unread.flags, strict=True)]
-    total, items = sum(loss for loss, _, _ in sums), sum(unread.items)
+    total, items = sum(loss for loss, *_ in sums), sum(unread.items)
     trial.meters.diagnostics.add(diagnostics_of(unread.diagnostics))
     trial.meters.loss += total
     trial.meters.items += items
@@ -78,8 +78,9 @@ def read(trial: Trial) -> tuple[float, bool]:
         moved.norm += norm
         moved.relative += norm / whole
         moved.rise += (sums[step][0] - before) / unread.items[step]
-    trial.all_written = sums[-1][2] > 0
-    return total / items, any(interruptions > 0 for _, interruptions, _ in sums)
+    interrupted, written, due = zip(*(flags for _, *flags in sums), strict=True)
+    trial.all_written, trial.due = written[-1] > 0, due[-1] > 0
+    return total / items, any(interrupted)
 
 
 def _scale(trial: Trial, items: int) -> float | Tensor:

@@ -67,7 +67,26 @@ class Meters:
     seconds: float = 0.0
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     train_seconds: float = 0.0
+    """Before the last evaluation."""
     evaluation_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, first: bool) -> Meters:
+        """Those that a checkpoint has; the diagnostics, which are all workers', on the `first` of them alone."""
+        sums = dict(checkpoint.meters)
+        seconds = sums.get("seconds", 0.0)
+        sums["train_seconds"] = checkpoint.train_seconds - seconds
+        sums["evaluation_seconds"] = checkpoint.evaluation_seconds
+        sums["moved"] = Moved(**sums.get("moved", {}))
+        sums["diagnostics"] = Diagnostics(**(sums.get("diagnostics", {}) if first else {}))
+        return cls(**sums)
+
+    def over(self, group: Group) -> Meters:
+        """The same with the diagnostics of all workers, all else being of them all: called on every rank at once."""
+        total = Diagnostics()
+        for part in group.gather(self.diagnostics):
+            total.add(part)
+        return replace(self, diagnostics=total)
 
 
 @dataclass
@@ -75,10 +94,10 @@ class Unread:
     """Steps whose results are still on the device."""
 
     sums: list[Tensor] = field(default_factory=list)
-    """Of each step (3,), over all workers: losses, interrupted workers, and whether a checkpoint is on the disk. Of a
-    worker alone, the losses (1,): its device need not know the rest."""
-    flags: list[tuple[float, float]] = field(default_factory=list)
-    """The same of this worker: 1 where it was interrupted, and where a checkpoint is on the disk."""
+    """Of each step (4,), over all workers: losses, interrupted workers, and whether a checkpoint is on the disk, and
+    whether one is due. Of a worker alone, the losses (1,): its device need not know the rest."""
+    flags: list[tuple[float, float, float]] = field(default_factory=list)
+    """The same of this worker: 1 where it was interrupted, where a checkpoint is on the disk, and where one is due."""
     diagnostics: list[Diagnostics | Measured] = field(default_factory=list)
     items: list[int] = field(default_factory=list)
     """Of the whole batches, all workers' shares."""
@@ -120,8 +139,12 @@ class Trial:
     """Hears what the trial's user should know."""
     is_written: Callable[[], bool] = lambda: False
     """Whether a checkpoint that was begun is on the disk by now, as rank 0 knows."""
+    is_due: Callable[[], bool] = lambda: False
+    """Whether a checkpoint should be begun, as rank 0 knows."""
     all_written: bool = False
-    """The same as all workers have known it since the last step."""
+    """Whether it is on the disk, as all workers have known since the last step, if that was read."""
+    due: bool = False
+    """Whether one should be begun, likewise."""
     given: bool = False
     """Whether its weights are others' that it was given to score, at the end of a training that it never had."""
     lost: tuple[int, ...] = ()
@@ -250,7 +273,7 @@ def _resume(trial: Trial) -> None:
     trial.mean, trial.averaged = found.mean, found.averaged
     if trial.perturbation.carries is not None:
         checkpoints.load_carried(trial.perturbation.carries.tensors, found.carried)
-    trial.meters = Meters(train_seconds=found.train_seconds, evaluation_seconds=found.evaluation_seconds)
+    trial.meters = Meters.of(found, first=trial.group.rank == 0)
 
 
 def _take(trial: Trial, weights: Path) -> None:

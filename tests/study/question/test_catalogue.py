@@ -12,6 +12,7 @@ from study.planning import preflight
 from study.question import catalogue, checks, doses, suites
 from study.question.config import StudyConfig
 from tests.conftest import REPOSITORY
+from trainables import alignment, augmentation
 from trainables.config import TaskConfig
 from trainables.errors import UserError
 from trainables.loading import validate
@@ -62,6 +63,20 @@ def test_a_recipe_is_sound_with_its_task_and_every_space(name: str) -> None:
     assert preflight._methods(config) == []
     for space in search_spaces.names():
         checks.check(with_space(config, space), evaluated, tested)
+
+
+@pytest.mark.parametrize("recipe", ["alternatives_intents", "alternatives_xtreme_r"])
+def test_optional_arms_are_sound_where_all_is_installed(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And left out where the task cannot have them alone."""
+    monkeypatch.setattr(augmentation, "check_resource", lambda *_: None)
+    monkeypatch.setattr(alignment, "check", lambda *_: None)
+    for name, config in studies_of(recipe).items():
+        assert preflight._methods(config) == [], name
+        checks.check(config, languages_of(config, "validation"), languages_of(config, "test"))
+        reasons = {arm: why for arm, why in config.search.left_out.items() if not arm.startswith("syntax")}
+        single = config.trial.task.name in ("intents", "xnli", "xcopa")
+        assert reasons.keys() == (set() if single else {"ear"}), name
+        assert single or "serves tasks with one answer an example" in reasons["ear"]
 
 
 def test_the_quickstart_is_the_first_of_a_family() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -13,13 +14,15 @@ import torch
 from tests.trainables import tiny
 from trainables.alignment import aligned
 from trainables.alignment.aligned import alignment_key, known, load_pristine, supervision
-from trainables.config import TrialConfig
+from trainables.config import TaskConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import materials as materials_of
 from trainables.model.encoder import load_encoder
 from trainables.model.stock import stock
 from trainables.tasks.base import collate
+from trainables.tasks.plan import Plan
+from trainables.tasks.task import load_task
 from trainables.training.loop import run_trial
 from trainables.training.trial import build_model
 
@@ -154,6 +157,57 @@ def test_pairs_of_the_test_itself_are_refused(encoder: Path, tmp_path: Path) -> 
     (tmp_path / "pairs" / "de.txt").write_text("Sie liest.\nEs regnet.\n", encoding="utf-8")
     with pytest.raises(UserError, match="must be other sentences than those that are evaluated; of 2 pairs 2 are"):
         materials_of.prepare(config)
+
+
+TEXTS = {
+    "pairs": ("de", {"Sie liest ein Buch."}, set()),
+    "choices": ("et", {"Lamp kustus.", "Tuba oli pime.", "Ta kuulis nalja."}, {"effect"}),
+    "names": ("yo", {"Èkó tóbi ."}, {"Èkó", "tóbi"}),
+    "questions": ("th", {"แอนนาขายอะไร", "\ufeffแอนนาขายเรือสีแดงในปี 1990"}, {"เรือสีแดง"}),
+    "translations": ("sw", {"The book is new.", "Maji ni baridi."}, set()),
+    "paragraphs": (
+        "de",
+        {"Wer bellt?", "Die Katze schläft nachts.", "Der Hund bellt. Die Katze schläft nachts."},
+        {"q1"},
+    ),
+}
+"""Task -> a language, some texts that its rows show, and what they have that is none."""
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_shape_tells_the_texts_that_must_not_be_trained_on(name: str) -> None:
+    language, there, none = TEXTS[name]
+    task = load_task(TaskConfig(name=str(MINIATURES / f"{name}.yaml")), ("test",))
+    texts = {text for row in task.rows["test"][language] for text in task.shape.texts(row)}
+    assert there <= texts and not none & texts
+
+
+def test_sentences_of_what_is_evaluated_are_left_out_wherever_they_stand(encoder: Path, tmp_path: Path) -> None:
+    """As a whole test set of translations, whose rows are lists; within a paragraph; but no single word of a text."""
+    config = trial(encoder, tmp_path / "pairs")
+
+    def chosen(task: str, language: str, *pairs: tuple[str, str], data: Path = MINIATURES) -> dict[str, int]:
+        folder = tmp_path / task
+        folder.mkdir()
+        text = "".join(f"{source}\t{target}\n" for source, target in pairs)
+        (folder / f"{language}.tsv").write_text(text, encoding="utf-8")
+        point = {"task.name": str(data / f"{task}.yaml"), "task.target_languages": [language]}
+        asked = apply_point(config, {**point, "alignment.pairs": str(folder)})
+        return aligned._chosen(asked, Plan.of(asked.task))[1]
+
+    data = tmp_path / "data"
+    shutil.copytree(MINIATURES / "translations", data / "translations")
+    text = (MINIATURES / "translations.yaml").read_text(encoding="utf-8")
+    own = "{validation: [{split: train, languages: source}], test"
+    (data / "translations.yaml").write_text(text.replace("{test", own), encoding="utf-8")
+    with (data / "translations" / "test.sw.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"query": "\\"It is late!\\" We eat", "candidate": "-"}\n')
+    tested = [("x", "I am going home!"), ("The water is cold", "y"), ("Kitabu ni kipya", "z"), ("We eat.", "zz")]
+    with pytest.raises(UserError, match="of 4 pairs 4 are among them, sw 4"):
+        chosen("translations", "sw", *tested, data=data)
+    many = [(f"Number {i}.", f"Nọ́mbà {i}.") for i in range(20)]
+    assert chosen("names", "yo", ("big", "tóbi"), *many) == {}
+    assert chosen("questions", "th", ("a boat", "แอนนาขายอะไร"), *many) == {"th": 1}
 
 
 def test_what_makes_no_sense_is_refused() -> None:

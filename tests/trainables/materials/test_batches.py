@@ -56,3 +56,8 @@ def test_batches_know_nothing_of_length_unless_pooled(batches: Batches) -> None:
 )
 def test_budgets_become_steps(budget: Budget, steps: int) -> None:
     assert total_steps(budget, 21, forward_equivalents_per_step=5.0) == steps
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0.07, 7), (0.55, 55), (1.1, 110), (0.071, 8)])
+def test_a_part_of_an_epoch_is_no_step_more_for_a_rounding_error(epochs: float, steps: int) -> None:
+    assert total_steps(Budget(epochs=epochs), 100, forward_equivalents_per_step=1.0) == steps

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
 from tests.conftest import REPOSITORY
+from trainables.augmentation import resources
 from trainables.batch import Encoded
 from trainables.config import TrialConfig
 from trainables.errors import UserError
@@ -31,6 +32,7 @@ from trainables.materials.keys import copies_key, materials_key
 from trainables.materials.materials import Materials, added_rows, load, prepare, prepared
 from trainables.materials.weights import trained
 from trainables.model.encoder import extend, load_encoder, load_tokenizer
+from trainables.scores import Split
 from trainables.storage import cache
 
 ROWS: dict[str, list[tuple[str, str]]] = {
@@ -310,6 +312,23 @@ def test_other_words_in_the_same_file_make_other_copies(synonyms: TrialConfig) -
     missing = apply_point(synonyms, {"augmentation.resource": str(resource.with_name("nothing.json"))})
     with pytest.raises(UserError, match=r"augmentation\.resource: cannot be read"):
         load(missing)
+
+
+def test_words_that_are_installed_meanwhile_are_taken_up(
+    config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dictionary, a thesaurus: of a trial that names no file of its own."""
+    for name in ("WORDNET", "THESAURI", "DICTIONARIES"):
+        monkeypatch.setattr(resources, name, tmp_path)
+    switching = apply_point(config, {"augmentation.method": "code_switching", "augmentation.resource": None})
+    attacked = apply_point(config, {"evaluation.attack": {"kind": "words"}})
+    splits: tuple[Split, ...] = ("validation",)
+    keys = [(copies_key(switching, splits), materials_key(attacked, splits))]
+    for name in ("freedict-eng-deu.index", "th_de_DE_v2.dat"):
+        (tmp_path / name).write_text("UTF-8\n", encoding="utf-8")
+        keys.append((copies_key(switching, splits), materials_key(attacked, splits)))
+    first, second, third = keys
+    assert first[0] != second[0] and second[1] != third[1] and second[0] == third[0]
 
 
 def test_another_encoder_in_the_same_folder_is_another_key(config: TrialConfig, encoder: Path) -> None:

@@ -102,6 +102,8 @@ def test_rows_without_keys_are_twins_by_their_place_if_their_labels_say_so() -> 
     assert twins(given, "en") == {"de": {0: 0, 1: 1, 2: 2}}
     keyed = {"en": [{"label": 0, "key": "a"}], "de": [{"label": 1, "key": "b"}, {"label": 1, "key": "a"}]}
     assert twins(keyed, "en") == {"de": {1: 0}}
+    keyed["de"].append({"label": 1, "key": "a"})
+    assert twins(keyed, "en") == {}, "which of two rows is it?"
 
 
 def test_languages_without_twins_are_named_and_none_at_all_is_refused(caplog: pytest.LogCaptureFixture) -> None:

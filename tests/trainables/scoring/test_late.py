@@ -14,7 +14,7 @@ from trainables.batch import Batch
 from trainables.config import EvaluationConfig
 from trainables.distributed import Group
 from trainables.model.encoder import Model
-from trainables.scoring.evaluation import on_host, predict_stream, token_budget
+from trainables.scoring.evaluation import on_host, predict_stream
 from trainables.scoring.stream import planned
 
 
@@ -49,8 +49,8 @@ def test_what_is_on_a_cpu_is_there() -> None:
 
 def test_an_accelerator_takes_larger_batches() -> None:
     config = EvaluationConfig(token_budget=64, accelerator_token_budget=128)
-    assert token_budget(config, Group()) == 64
-    assert token_budget(config, Group(device=torch.device("meta"))) == 128
+    assert config.tokens_on("cpu") == 64
+    assert config.tokens_on("meta") == 128
 
 
 def test_what_is_elsewhere_is_waited_for_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

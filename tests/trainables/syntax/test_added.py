@@ -176,6 +176,17 @@ def test_probes_are_their_formulas_and_their_gradients_finite_differences() -> N
     assert torch.autograd.gradcheck(lambda x: probes(x, paths), (states,), eps=1e-6, atol=1e-5)
 
 
+def test_distances_cancel_in_whole_precision() -> None:
+    """Of equal states they are nothing, however long these are and whatever the passes are computed in."""
+    probes, paths = Probes(16), paths_of(*[TREES[0]] * 8, lengths=LENGTHS[:1] * 8)
+    states = 10 * torch.randn(8, 1, 16).expand(8, 6, 16)
+    apart = paths.between.float().sum((1, 2)) / 36
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        deep = probes.depth(states).float().square().sum(-1)
+        found = probes(states, paths) - (paths.depths.float() - deep).abs().mean(1)
+    torch.testing.assert_close(found, apart, atol=1e-2, rtol=0)
+
+
 def test_probes_weigh_and_weigh_nothing() -> None:
     layout, embeddings = layout_of(*TREES), torch.randn(3, 6, 16)
     one, two, off = (model(kind="augmented", probe_weight=w).syntax for w in (1.0, 2.0, 0.0))

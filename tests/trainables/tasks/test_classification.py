@@ -132,6 +132,9 @@ def test_crossed_pairs_need_parallel_rows(tmp_path: Path) -> None:
     row = {"a": "x", "b": "y", "label": 0}
     with pytest.raises(UserError, match=r"the same rows in all languages \(got de 2, en 1\)"):
         load_task(crossed_task(tmp_path, {"en": [row], "de": [row, row]}), ("validation",))
+    twice = [{**row, "id": name} for name in ("p1", "p2", "p2")]
+    with pytest.raises(UserError, match=r"a key of its own for each row \(got 'p2' 2 times in de\)"):
+        load_task(crossed_task(tmp_path, {"en": twice[:2], "de": twice}, key="id"), ("validation",))
 
 
 @pytest.mark.parametrize(("name", "languages"), [("xnli_crossed", 15), ("pawsx_crossed", 7)])

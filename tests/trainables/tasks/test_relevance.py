@@ -107,6 +107,8 @@ def test_scores_by_hand(tokenizer: Any) -> None:
     predictions = SHAPE.predict(logits, torch.zeros(5))
     assert [answer for answer, _ in predictions] == [2, 2, 0, 0, 0]
     assert [expected for _, expected in predictions] == pytest.approx([1.4, 1.6, 0.1, 0.5, 0.0], abs=1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert SHAPE.predict(logits, torch.zeros(5)) == predictions
     # By class the first two are equal; by expected grade the wrong one is before.
     second = 1 / math.log2(3)
     scores = SHAPE.score(rows, encoded, predictions, "en")

@@ -127,6 +127,16 @@ def test_each_query_must_pick_its_own_candidate() -> None:
     assert SHAPE.divergence(logits, logits, labels).tolist() == pytest.approx([0.0] * 3, abs=1e-6)
 
 
+def test_candidates_are_told_apart_in_whole_precision() -> None:
+    """Cosines of a space whose vectors are much alike: near 20 numbers of half precision are an eighth apart."""
+    torch.manual_seed(0)
+    logits = torch.nn.functional.normalize(torch.randn(16, 2, 8) + 6.0, dim=-1)
+    labels = torch.tensor([[0, 0, i] for i in range(16)])
+    expected = SHAPE.loss(logits, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(SHAPE.loss(logits, labels), expected)
+
+
 def test_miniature_pairs_by_hand(miniatures: Path, tokenizer: Any) -> None:
     task = load_task(TaskConfig(name=str(miniatures / "translations.yaml")), ("train", "test"))
     assert task.languages == ("en", "sw")

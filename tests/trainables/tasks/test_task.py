@@ -234,6 +234,18 @@ def test_the_key_follows_the_files_without_reading_them(tmp_path: Path) -> None:
     assert len({first, second, task_key(config), task_key(own_task(tmp_path, {**OWN, "labels": ["no", "yes"]}))}) == 4
 
 
+def test_the_key_of_groups_follows_what_is_said_of_languages(miniatures: Path) -> None:
+    """By which they are members; languages that are named are none of it."""
+
+    def key(targets: list[str], **groups: list[str]) -> str:
+        facts = {code: {"groups": names} for code, names in groups.items()}
+        given = {"name": str(miniatures / "names.yaml"), "target_languages": targets, "facts": facts}
+        return task_key(TaskConfig.model_validate(given))
+
+    assert len({key(["group:mine"], yo=["mine"]), key(["group:mine"], sw=["mine"]), key(["group:low_resource"])}) == 3
+    assert key(["yo"], yo=["mine"]) == key(["sw"], sw=["mine"]) == key(["yo"])
+
+
 def test_no_network_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")

@@ -125,13 +125,14 @@ def begun(point: dict[str, Any], size: str, kind: str, shape: str, dropout: floa
     return start(apply_point(BASE, point), materials, Group(), folder)
 
 
-def predicted(trial: Trial, load: Load | None = None) -> Memory:
+def predicted(trial: Trial, load: Load | None = None, device: str = "cpu") -> Memory:
     """By default for all texts at once."""
     model, pristine = trial.model, trial.materials.remember("encoder", lambda: None)
     shapes = {name: tuple(parameter.shape) for name, parameter in pristine.model.named_parameters()}
     network = Network.of(model.encoder.model.config.to_dict(), shapes, model.head, trial.config.encoder.dropout)
     lengths = [int(end - begin) for begin, end in itertools.pairwise(trial.materials.train.offsets)]
-    return memory.needed(trial.config, network, load or Load(len(lengths), max(lengths), sum(lengths)))
+    load = load or Load(len(lengths), max(lengths), sum(lengths))
+    return memory.needed(trial.config, network, load, device=device)
 
 
 def measured(trial: Trial, act: Callable[[Trial], object] = train_step) -> int:
@@ -227,6 +228,10 @@ def test_an_attack_in_the_end_that_takes_more_than_a_step(point: dict[str, Any],
     found = predicted(trial, Load.of(1, 90)).saved
     assert found > 1.2 * plain
     assert found == pytest.approx(measured(trial, attack), rel=TOLERANCE)
+    # An accelerator attacks as many tokens at once as it scores, and not as many as a CPU.
+    trial.config = apply_point(trial.config, {"evaluation.accelerator_token_budget": 192 * 16})
+    assert predicted(trial, Load.of(1, 90)).saved == found
+    assert predicted(trial, Load.of(1, 90), "cuda").saved > 10 * found
 
 
 @pytest.mark.parametrize(

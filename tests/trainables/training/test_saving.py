@@ -218,7 +218,35 @@ def test_long_trials_are_kept_between_evaluations(tmp_path: Path, world: int, mo
         assert_same(all_of(checkpoint.latest(tmp_path / "0")), expected[8])
 
 
-@pytest.mark.parametrize(("every", "minutes", "expected"), [(3, 2.5, [3, 6, 8]), (5, 2.0, [3, 5, 8])])
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("method", ["adversarial", "sam"])
+def test_what_is_said_of_training_is_of_all_steps(tmp_path: Path, method: str, world: int) -> None:
+    """Of those before an interruption, too: doses are compared by the norm of a perturbation."""
+    point = {"perturbation.method": method, "perturbation.warmup_fraction": 0.5, "perturbation.decay_fraction": 0.5}
+    config = apply_point(BASE, point)
+
+    def said(folder: str, stop: int | None = None) -> dict[str, float]:
+        # Not by the workers, unless they go on: heads are drawn from the process's generator.
+        trials = [begun(config, tmp_path / f"{folder}{rank or ''}", 4) for rank in range(world)]
+
+        def work(group: Group) -> list[Evaluation]:
+            trial = trials[group.rank]
+            if trials[0].step > 0:
+                trial = begun(config, trial.directory, 4, group)
+            trial.group = group
+            return list(fit(trial, interrupted=lambda: stop is not None and trial.step >= stop - 1))
+
+        first, *_ = together(world, work)
+        return {k: v for k, v in first[-1].training.items() if k != "examples_per_second"} if first else {}
+
+    whole = said("whole")
+    assert said("halves", stop=6) == {} and checkpoint.steps(tmp_path / "halves") == [6]
+    again = said("halves")
+    assert again == pytest.approx(whole, rel=1e-9) and len(again) > 2
+    assert world > 1 or again == whole
+
+
+@pytest.mark.parametrize(("every", "minutes", "expected"), [(3, 2.5, [3, 6, 8]), (5, 2.0, [4, 5, 8])])
 def test_the_clock_runs_from_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, minutes: float, expected: list[int]
 ) -> None:
@@ -226,7 +254,8 @@ def test_the_clock_runs_from_the_checkpoint_before(
     writes(monkeypatch, lambda state: written.append(state.step))
     point = {"training.checkpoint_minutes": minutes, "evaluation.every": every}
     trial = begun(apply_point(BASE, point), tmp_path, 4)
-    clock = SimpleNamespace(monotonic=lambda: 40.0 * trial.step)  # a step takes forty seconds
+    # A step takes forty seconds, and whether one is due is asked before it ends: workers tell each other with its loss.
+    clock = SimpleNamespace(monotonic=lambda: 40.0 * trial.step)
     monkeypatch.setattr("trainables.training.saving.time", clock)
     list(fit(trial))
     assert written == expected

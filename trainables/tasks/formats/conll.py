@@ -45,7 +45,7 @@ def read(source: Source, reading: Reading) -> Iterator[Raw]:
             words, broken = [], False
             continue
         cells = cells_of(text, tabs)
-        if not words and text.startswith("#") and len(cells) != width:  # a comment; else the word #
+        if not words and text.startswith("#") and _is_comment(text, cells, width, tabs, reading.labels):
             continue
         if len(reading.header) == 2 < len(cells) and not tabs:
             cells = [text.strip(" \t").removesuffix(cells[-1]).rstrip(" \t"), cells[-1]]
@@ -76,6 +76,15 @@ def _first_word(source: Source) -> tuple[str, str]:
 def cells_of(line: str, tabs: bool) -> list[str]:
     """The cells of a line, between tabs or between blanks."""
     return line.split("\t") if tabs else _BLANKS.split(line.strip(" \t"))
+
+
+def _is_comment(text: str, cells: Sequence[str], width: int, tabs: bool, labels: Sequence[str]) -> bool:
+    """Whether a line before a sentence is one, and not the word #: it has no tag, or is cut otherwise."""
+    if len(cells) != width:
+        return True
+    if not labels:
+        return ("\t" in text) != tabs
+    return not any(cell in labels or cell == "O" or _CHUNK.fullmatch(cell) for cell in cells[1:])
 
 
 def _miscounted(cells: Sequence[str], width: int) -> str:

@@ -285,6 +285,11 @@ def test_comments_are_told_from_words_by_their_columns(tmp_path: Path) -> None:
     (row,) = rows_of(written(tmp_path, "en.valid.conll", content), reading)
     assert row["word"] == ["show", "all"] and row["slot"] == ["O", "B-reference"]
     assert rows_of(written(tmp_path, "b.conll", "# nothing but comments\n"), TAGGING) == []
+    # As wide as the words, which are cut at blanks: by its tab, or by its last cell, which is no tag.
+    wide = "# id d4a1\tdomain=en\nits _ _ O\nParis _ _ B-LOC\n\n# _ _ O\na _ _ O\n"
+    for labels in ((), ("O", "B-LOC", "I-LOC")):
+        first, second = rows_of(written(tmp_path, "c.conll", wide), Reading(shape="tagging", labels=labels))
+        assert (first["tokens"], second["tokens"]) == (["its", "Paris"], ["#", "a"])
 
 
 def test_tabs_leave_blanks_to_words(tmp_path: Path) -> None:
