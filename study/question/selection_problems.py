@@ -52,7 +52,8 @@ def _pivot_problems(config: StudyConfig, languages: Sequence[str] | None) -> Ite
     elif outside := _outside(pivots, languages):
         some = config.trial.task.target_languages != "all"
         among = "among trial.task.target_languages, " if some else "languages "
-        yield f"protocol.pivots: must be {among}with a validation split (got {', '.join(map(repr, outside))})"
+        near = _near(outside, languages or (), config)
+        yield f"protocol.pivots: must be {among}with a validation split{near} (got {_listed(outside)})"
 
 
 def _rule_problems(config: StudyConfig, languages: Sequence[str] | None) -> Iterator[str]:
@@ -72,14 +73,24 @@ def _outside(names: Iterable[str], languages: Sequence[str] | None) -> list[str]
     return [] if languages is None else [k for k in names if not objectives.spellings([k]) & set(languages)]
 
 
+def _near(names: Iterable[str], evaluated: Sequence[str], config: StudyConfig) -> str:
+    return languages_.suggested(names, evaluated, config.trial.task.own)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
 def _group_problems(
     config: StudyConfig, languages: Sequence[str] | None, tested: Sequence[str] | None
 ) -> Iterator[str]:
     if languages is None or tested is None:
         return
     for name, members in config.protocol.groups.items():
-        if outside := _outside(members, (*languages, *tested)):
-            yield f"protocol.groups.{name}: must be languages the task evaluates (got {', '.join(map(repr, outside))})"
+        evaluated = (*languages, *tested)
+        if outside := _outside(members, evaluated):
+            near = _near(outside, evaluated, config)
+            yield f"protocol.groups.{name}: must be languages the task evaluates{near} (got {_listed(outside)})"
 
 
 def _seed_problems(config: StudyConfig) -> Iterator[str]:
@@ -186,7 +197,7 @@ def _reduction_problem(name: str, config: StudyConfig, languages: Sequence[str] 
     else:
         members = objectives.members_of(name, languages, config)
     if not members:
-        return NOT_EVALUATED
+        return NOT_EVALUATED + (_near([argument], languages or (), config) if kind == "language" else "")
     units = languages_.collapse_variants(dict.fromkeys(members, 0.0), config.trial.task.own)
     if not single and len(units) < objectives.SMALLEST_GROUP:
         return f"the mean of a group needs {objectives.SMALLEST_GROUP} languages, it has {', '.join(sorted(units))}"

@@ -105,6 +105,15 @@ def test_a_gap_beside_a_floor_is_an_objective() -> None:
         ({"selection": "pivot_validation"}, "protocol.pivots: pivot_validation needs"),
         ({"selection": "pivot_validation", "pivots": ["en"]}, "protocol.pivots: pivot_validation needs"),
         ({"selection": "pivot_validation", "pivots": ["xx"]}, "must be languages with a validation split (got 'xx')"),
+        (
+            {"selection": "pivot_validation", "pivots": ["german", "xx", "French"]},
+            "with a validation split, did you mean 'de', 'fr'? (got 'german', 'xx', 'French')",
+        ),
+        (
+            {"groups": {"g": ["de", "german"]}},
+            "must be languages the task evaluates, did you mean 'de'? (got 'german')",
+        ),
+        ({"primary_endpoint": "language:yoruba"}, "none of its languages is evaluated, did you mean 'yo'?"),
         ({"pivots": ["de"]}, "only pivot_validation has pivots, protocol.pivots=[] leaves"),
         ({"groups": {"g": ["de", "xx"]}}, "protocol.groups.g"),
         ({"primary_endpoint": "low_resource"}, "did you mean 'low_resource_mean'"),
