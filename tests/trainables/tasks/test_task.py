@@ -196,7 +196,8 @@ def test_targets_by_name_and_by_group(shared_data: Path) -> None:
             {"target_languages": ("german", "xx", "Swahilli", "jp", "german")},
             r"^task\.target_languages: xnli has no such language, did you mean 'de', 'sw'\? "
             r"\(got 'german', 'Swahilli'\)\n"
-            r"task\.target_languages: xnli has validation rows only in ar, .*; looked for .*\(got 'xx', 'jp' \(ja\?\)\)$",
+            r"task\.target_languages: xnli has validation rows only in ar, .*; looked for .*"
+            r"\(got 'xx', 'jp' \(ja\?\)\)$",
         ),
         (
             {"target_languages": ("group:low", "de", "group:klass:3")},
