@@ -14,7 +14,7 @@ from study.record import manifest, roots
 from study.record.lines import Reading
 from study.record.place import Place
 from study.record.record import StudyRecord, TrialRecord
-from trainables.errors import UserError, suggestion
+from trainables.errors import UserError
 from trainables.loading import validate
 
 Condition = Literal["running", "finished", "unfinished"]
@@ -65,8 +65,7 @@ def find(root: Path, name: str, reading: Reading | None = None) -> Study:
         roots.refresh(root)
         if (suite := name.rpartition(".")[0]) and name in _members(root, suite):
             raise UserError(f"{name}: has not begun; study resume {suite} begins it")
-        known = roots.names(root)
-        near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"
+        near = roots.known(root, name, roots.names(root))
         raise UserError(f"{name}: no such study under {roots.shown(root)}{near}")
     reading = reading or Reading(place.ledger)
     record = reading.update()
