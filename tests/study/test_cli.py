@@ -419,6 +419,12 @@ def test_listing_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_the_list_of_commands_cuts_none_in_mid_sentence(capsys: Any) -> None:
+    assert study("--help") == 0
+    listed = capsys.readouterr().out
+    assert "..." not in listed.partition("Run:")[2]
+
+
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     heavy = {"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "transformers", "datasets", "rich"}
     program = f"import sys; from study import cli; print(sorted({heavy!r} & set(sys.modules)))"
