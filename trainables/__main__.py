@@ -16,7 +16,7 @@ from trainables.config import TrialConfig
 from trainables.environment import write_anywhere
 from trainables.errors import UserError
 from trainables.languages import normalize
-from trainables.loading import load_config
+from trainables.loading import load_config, read_mapping
 from trainables.scores import Evaluation
 from trainables.tasks.definition import complete
 
@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The hub is asked only where a configuration names something that lives there.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        if options.config is not None and "trial" in read_mapping(options.config):
+            raise UserError(f"{options.config}: is a study, of which a trial is a part: study run {options.config}")
         config = load_config(TrialConfig, options.config, options.overrides)
         config = config.model_copy(update={"task": complete(config.task)})
         with _folder(options.directory) as directory:

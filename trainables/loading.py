@@ -32,7 +32,8 @@ def load_config(model: type[Model], source: Path | None, overrides: Sequence[str
     """A validated `model` from the YAML file `source` and, over it, ``a.b=value`` arguments.
 
     Relative paths in a file are relative to that file, those in arguments to the working directory. A mapping given as
-    an argument (``training.budget={epochs: 1}``) replaces the file's. Raises `UserError` with every mistake.
+    an argument (``training.budget={epochs: 1}``) replaces the file's; ``a[0].b`` is a key of a list's first entry.
+    Raises `UserError` with every mistake.
     """
     data = {} if source is None else _anchor(model, read_mapping(source), source.resolve().parent)
     problems: list[str] = []
@@ -209,16 +210,36 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 
 
 def _set(data: dict[str, Any], path: str, value: Any) -> None:
-    here = data
-    *parents, last = path.split(".")
-    for depth, name in enumerate(parents):
-        inner = here.setdefault(name, {})
-        if inner is None:  # an optional part that is switched on by setting one of its keys
-            inner = here[name] = {}
-        if not isinstance(inner, dict):
-            raise UserError(f"{path}: {'.'.join(parents[: depth + 1])} has no keys (got {shown(inner)})")
+    here: Any = data
+    steps = _STEP.findall(path)
+    for depth, (step, following) in enumerate(zip(steps, [*steps[1:], None], strict=True)):
+        name: Any = step
+        if step.startswith("["):
+            name = int(step[1:-1])
+            if name >= len(here):
+                whole = _joined(steps[:depth])
+                raise UserError(f"{path}: has {len(here)} entries here, give all: {whole}=[…] (got {step})")
+        if following is None:
+            here[name] = value
+            return
+        kind = list if following.startswith("[") else dict
+        inner = here[name] if isinstance(here, list) else here.get(name)
+        if inner is None:  # also an optional part that is switched on by setting one of its keys
+            inner = kind()
+            if kind is dict:
+                here[name] = inner
+        if not isinstance(inner, kind):
+            whole = _joined(steps[: depth + 1])
+            raise UserError(f"{path}: {whole} has no {'entries' if kind is list else 'keys'} (got {shown(inner)})")
         here = inner
-    here[last] = value
+
+
+_STEP = re.compile(r"\[\d+\]|[^.]+?(?=\[\d+\]|\.|$)")
+"""A key of a dotted path, or the number of a list's entry."""
+
+
+def _joined(steps: Sequence[str]) -> str:
+    return ".".join(steps).replace(".[", "[")
 
 
 def _anchor(model: type[BaseModel], data: Mapping[str, Any], folder: Path) -> dict[str, Any]:

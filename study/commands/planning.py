@@ -194,5 +194,6 @@ def data(task: str, overrides: Sequence[str], rows: int, as_json: bool, write_ya
         task, overrides = str(write_yaml), [f"task.source_language={source}", *overrides]
         if left:
             click.echo(proposal.left_words(left), err=True)
-    found = survey.survey(load_config(TrialConfig, None, [f"task.name={json.dumps(task)}", *overrides]), rows)
+    own = [text.removeprefix("trial.") for text in overrides]  # as a study's file has them
+    found = survey.survey(load_config(TrialConfig, None, [f"task.name={json.dumps(task)}", *own]), rows)
     click.echo(survey_words.document(found) if as_json else survey_words.words(found, layout.width()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import search_spaces
 from study.execution.concurrency import on_a_card
@@ -24,6 +26,14 @@ from trainables.model import catalogue
 from trainables.tasks.definition import find
 from trainables.tasks.plan import Plan
 
+HELD = {
+    "training": {"batch_size", "budget", "learning_rate", "head_learning_rate", "precision", "seed"},
+    "perturbation": set[str](),
+    "augmentation": set[str](),
+    "evaluation": {"every", "examples_per_language"},
+}
+"""Room of a trial's configuration -> its keys of which other sections tell."""
+
 UNKNOWN = "?"
 """In the place of what is not known before something has run, or is here."""
 
@@ -38,6 +48,7 @@ def words(config: StudyConfig, root: Path) -> str:
         **({"alignment": found} if (found := list(_alignments(config, tested, pace))) else {}),
         **({"syntax": _syntax(config)} if config.trial.syntax.kind != "none" else {}),
         "training": _training(config),
+        **({"held": held} if (held := list(_held(config))) else {}),
         "varies": _varies(config),
         **({"arms": _arms(config)} if config.search.arms else {}),
         "proposals": _proposals(config),
@@ -82,10 +93,16 @@ def _groups(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
 def _data(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
     task, evaluation = config.trial.task, config.trial.evaluation
     targets = "all its other languages" if task.target_languages == "all" else ", ".join(task.target_languages)
+    sources = objectives.sources(config)
+    validated = [code for code in Plan.of(task).sources("validation") if code not in sources]
+    if later := [code for code in languages if code not in {*validated, *sources}]:
+        targets = ", ".join(validated) or task.source_language
     yield f"task {task.title}: trained on {task.source_language}, evaluated on {targets} (validation only)"
+    if later:
+        yield f"without validation rows, scored by confirm alone: {', '.join(later)}"
     if lacking := Plan.of(task).shape.unscored:
         yield unscored(lacking)
-    if not objectives.sources(config) & set(languages):
+    if not sources & set(languages):
         yield f"no test rows in {task.source_language}: confirm scores the targets alone, and has no transfer gap"
     if shared := find(task.name)[0].searched({normalize(task.source_language), *languages}):
         yield (
@@ -104,7 +121,7 @@ def _encoders(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
     for point in encoders.settings(config):
         trial = apply_point(config.trial, point)
         name, revision = encoders.identity(trial)
-        yield ", ".join([encoders.label(trial), *_held(trial.encoder)])
+        yield ", ".join([encoders.label(trial), *_parts(trial.encoder)])
         pretrained = [_pretraining(config, name, languages), catalogue.licence_warning(name)]
         yield from (f"  {words}" for words in pretrained if words)
         if weights.is_hub_id(name) and not weights.is_here(trial.encoder):
@@ -114,7 +131,7 @@ def _encoders(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
                 yield f"  and encoder.revision {entry.revision}, since its main has no safetensors"
 
 
-def _held(encoder: EncoderConfig) -> Iterator[str]:
+def _parts(encoder: EncoderConfig) -> Iterator[str]:
     if encoder.freeze_embeddings:
         yield "embeddings frozen"
     if encoder.freeze_lower_layers:
@@ -228,6 +245,20 @@ def _budget(budget: Budget) -> str:
     if budget.epochs is not None:
         return f"{budget.epochs:g} epochs in batches"
     return f"{budget.forward_equivalents:g} forward-equivalents in batches"
+
+
+def _held(config: StudyConfig) -> Iterator[str]:
+    """What is set otherwise than by default, neither said elsewhere nor by the space: room by room."""
+    offered = {path for space in arms.spaces(config).values() for path in (d.path for d in space.dimensions)}
+    for room, known in HELD.items():
+        part = getattr(config.trial, room).model_dump(mode="json", exclude_defaults=True)
+        found = {key: value for key, value in part.items() if key not in known and f"{room}.{key}" not in offered}
+        if found:
+            yield f"{room}: {', '.join(f'{key} {_shown(value)}' for key, value in found.items())}"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _varies(config: StudyConfig) -> list[str]:

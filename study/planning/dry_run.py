@@ -48,6 +48,7 @@ def words(asked: StudyConfig | SuiteConfig, root: Path) -> str:
         "at once": [f"{at_once} trial{'s' * (at_once > 1)} here{', of whichever member has one left' * (not alone)}"],
         "time": list(_time(seconds, at_once, root)),
         "disk": [needs.disk(configs[0], root) if alone else IN_DISK],
+        **({"missing here": missing} if (missing := _missing(members, root)) else {}),
         **({} if suite is None else {"endpoint": list(_endpoint(suite, members))}),
     }
     return "\n".join([table, "", *titled(notes)])
@@ -66,6 +67,17 @@ def _time(seconds: Sequence[float | None], at_once: int, root: Path) -> Iterator
         yield f"about {needs.duration(sum(known) / at_once)} for all trials here (by what earlier studies took)"
     else:
         yield f"{UNKNOWN}: known once a study of that encoder and task has run under {roots.shown(root)}, however short"
+
+
+def _missing(members: Mapping[str, StudyConfig], root: Path) -> list[str]:
+    """Why a run would be refused on this machine, each line once, with the members that it is about."""
+    own = {name: preflight.absent(config) for name, config in members.items()}
+    scaling = next(iter(members.values())).scaling
+    lines = preflight.shared_problems(scaling, root, preflight.disk(list(members.values()), root))
+    for line in dict.fromkeys(line for each in own.values() for line in each):
+        those = [name for name, each in own.items() if line in each]
+        lines.append(line if len(those) == len(members) else f"{', '.join(those)}: {line}")
+    return lines
 
 
 def _endpoint(suite: SuiteConfig, members: Mapping[str, StudyConfig]) -> Iterator[str]:

@@ -62,7 +62,12 @@ def check_sense(members: Mapping[str, StudyConfig]) -> None:
 
 def own_problems(config: StudyConfig, root: Path) -> list[str]:
     """Why this study can run nowhere: its data, encoders, methods, rules, MLflow."""
-    return [*(_lines(lambda: tested(config)) + _encoders(config)), *_tracking(config, root)]
+    return [*_lines(lambda: tested(config)), *absent(config), *_tracking(config, root)]
+
+
+def absent(config: StudyConfig) -> list[str]:
+    """What this study needs and this machine lacks: encoders that cannot be fetched, words of other resources."""
+    return [*_encoders(config), *_words(config)]
 
 
 def shared_problems(scaling: ScalingConfig, root: Path, need: int | None, address: str | None = None) -> list[str]:
@@ -121,6 +126,21 @@ def _encoders(config: StudyConfig) -> list[str]:
     trials, found = _trials(config)
     lines = [line for trial in trials for line in _lines(partial(weights.check, trial.encoder))]
     return [*found, *(f"trial.{line}" for line in dict.fromkeys(lines))]
+
+
+def _words(config: StudyConfig) -> list[str]:
+    """Dictionaries and thesauri that are not here, of the base's augmentation and those that the space offers."""
+    from trainables import augmentation
+
+    found = []
+    trials = [("trial.", config.trial)]
+    for path, name in _searched_methods(config):
+        if path.startswith("augmentation."):
+            trials.append(("search.space: ", apply_point(config.trial, {path: name})))
+    for where, trial in trials:
+        check = partial(augmentation.check_resource, trial.augmentation, trial.task.source_language)
+        found += [f"{where}{line}" for line in _lines(check)]
+    return found
 
 
 def _lengths(config: StudyConfig) -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
 from study.question import arms, encoders
 from study.question.config import StudyConfig
-from trainables.errors import UserError, suggestion
+from trainables.config import TrialConfig
+from trainables.errors import UserError, shown, suggestion
 from trainables.languages import is_relative
 from trainables.loading import apply_point, load_config, parse_override, read_mapping, read_yaml
 from trainables.pretraining import XLM_R, words
@@ -30,7 +31,31 @@ def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
     path = recipe_path(source)
     if is_suite(path):
         raise UserError(f"CONFIG: must be one study, this is a suite of several (got {source!r})")
-    return in_full(load_config(StudyConfig, path, overrides))
+    if TrialConfig.model_fields.keys() & (given := read_mapping(path).keys()) and "trial" not in given:
+        raise UserError(
+            f"{path}: is what one trial is, not a study: run it with python -m trainables {path}, or put all of it "
+            "under a key trial"
+        )
+    config = in_full(load_config(StudyConfig, path, overrides))
+    if lost := list(_without_effect(config, overrides)):
+        raise UserError(*lost)
+    return config
+
+
+def _without_effect(config: StudyConfig, overrides: Sequence[str]) -> Iterator[str]:
+    """Arguments that no trial would have, since the space holds their setting at another value."""
+    import search_spaces
+
+    space = config.search.space
+    dimensions = () if space is None else search_spaces.load(space).dimensions
+    held = {f"trial.{d.path}": d.choices[0] for d in dimensions if d.kind == "fixed" and not d.when}
+    for path, value in map(parse_override, overrides):
+        # What is misspelt is said as such, where it is known which names there are.
+        if path in held and value != held[path] and not suggestion(str(value), [str(held[path])]):
+            rule = (
+                f"search.space holds it at {held[path]} in every trial; with search.space=null, or another, it counts"
+            )
+            yield f"{path}: {rule} (got {shown(value)})"
 
 
 def is_suite(path: Path) -> bool:

@@ -14,7 +14,8 @@ from trainables.fields import Field, fields_of, submodel
 
 HEAD = """# Configuration
 
-Every key of a study's file, by the dotted path that works on the command line as well (`study run CONFIG path=value`).
+Every key of a study's file, by the dotted path that works on the command line as well (`study run CONFIG path=value`;
+of a list's entries, `[]` below, by their number where the file has the list: `search.objectives[0].metric=f1`).
 In a search space, and in the file of a single trial (`python -m trainables`), paths begin after `trial.`.
 
 Generated from the models in `study/question/config.py` and `trainables/config.py` by `make docs`.

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -92,6 +93,14 @@ MISTAKES: list[tuple[str | None, Sequence[str], str]] = [
     (None, ["search.trials=1"], "search.trials: must be at least 2"),
     (None, ["trial.training.seed=1073741824"], "trial.training.seed: must be below 1073741824"),
     (None, ["trial.perturbation.method=adversarail"], "method: unknown method, did you mean 'adversarial'?"),
+    (None, ["trial.perturbation.method=smart"], "method: search.space holds it at adversarial in every trial; with"),
+    ("task: {name: intents}", [], "mine.yaml: is what one trial is, not a study: run it with python -m trainables"),
+    (None, ["search.objectives[1].metric=f1"], "search.objectives[1].metric: has 1 entries here, give all: search."),
+    (
+        None,
+        ["search.space=null", "trial.augmentation={method: code_switching, resource: nowhere.tsv}"],
+        "trial.augmentation.resource: cannot be read",
+    ),
     (None, ["trial.augmentation.method=synonym"], "augmentation.method: unknown method, did you mean 'synonyms'?"),
     (None, ["trial.task.name=intnts"], "trial.task.name: unknown task, did you mean 'intents'?"),
     (None, ["trial.task.name=mine.yaml"], "mine.yaml: no such file"),
@@ -362,8 +371,26 @@ def test_describe(tmp_path: Path, capsys: Any) -> None:
         "300 forward-equivalents each with the base settings",
         "GiB of checkpoints under",
         "known after the first trial",
+        "held        evaluation: intermediate_examples_per_language 10\n",
     ):
         assert words in text
+    held = ("trial.evaluation.attack={kind: words}", "trial.perturbation.norm=linf", "trial.perturbation.epsilon=0.5")
+    assert study("describe", "quickstart", *held, "--root", tmp_path) == 0
+    text = capsys.readouterr().out
+    assert "held        perturbation: norm linf\n" in text, "its radius is searched"
+    assert '            evaluation: intermediate_examples_per_language 10, attack {"kind": "words"}\n' in text
+
+
+def test_what_only_test_has_is_not_said_to_be_validated(tmp_path: Path, capsys: Any) -> None:
+    data = REPOSITORY / "tests" / "data"
+    shutil.copytree(data / "names", tmp_path / "names", ignore=lambda *_: ["validation.yo.jsonl"])
+    shutil.copy(data / "names.yaml", tmp_path)
+    text = "name: mine\ntrial: {task: {name: names.yaml}}\nprotocol: {primary_endpoint: 'language:yo'}\n"
+    (tmp_path / "mine.yaml").write_text(text + "search: {objectives: [{reduce: source}]}\n")
+    assert study("describe", tmp_path / "mine.yaml", "--root", tmp_path) == 0
+    text = capsys.readouterr().out
+    assert "trained on en, evaluated on en (validation only)" in text
+    assert "without validation rows, scored by confirm alone: yo" in text
 
 
 def test_describe_says_what_is_published_of_each_encoder(tmp_path: Path, capsys: Any) -> None:

@@ -118,6 +118,8 @@ MISTAKES: list[Mistake] = [
     ]),
     ("name: a\nscaling: {gpus_per_worker: -1}", (), ["scaling.gpus_per_worker: must be at least 0 (got -1)"]),
     argument("name.x=3", 'name has no keys (got "a")'),
+    argument("search.objectives[2].metric=f1", "has 0 entries here, give all: search.objectives=[…] (got [2])"),
+    argument("name[0]=3", 'name has no entries (got "a")'),
     argument("search.trials", 'an argument looks like path=value (got "search.trials")'),
     ("name: a", ("=3",), ['argument: an argument looks like path=value (got "=3")']),
     ("name: a", ("--fast 4=5", "a..b=1"), [
@@ -205,6 +207,13 @@ def test_a_mapping_as_argument_replaces(tmp_path: Path) -> None:
     source.write_text("training: {budget: {steps: 5}}\n")
     config = load_config(TrialConfig, source, ["training.budget={epochs: 1}"])
     assert (config.training.budget.steps, config.training.budget.epochs) == (None, 1)
+
+
+def test_an_argument_reaches_into_a_list(tmp_path: Path) -> None:
+    source = tmp_path / "trial.yaml"
+    source.write_text("evaluation: {noise: [{kind: character, rate: [0.1]}, {kind: word_drop, rate: [0.2]}]}\n")
+    config = load_config(TrialConfig, source, ["evaluation.noise[1].rate=[0.3]", "evaluation.noise[0].rate[0]=0.4"])
+    assert [each.rate for each in config.evaluation.noise] == [(0.4,), (0.3,)]
 
 
 def test_setting_a_key_switches_an_optional_part_on(tmp_path: Path) -> None:

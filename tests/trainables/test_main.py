@@ -39,6 +39,7 @@ def test_a_source_that_was_not_scored() -> None:
     [
         (["missing.yaml"], "missing.yaml: no such file"),
         (["trial.yaml", "trial.training.seed=1"], "trial: unknown key 'trial', known: task, encoder, training"),
+        (["study.yaml"], "study.yaml: is a study, of which a trial is a part: study run study.yaml"),
         (["trial.yaml", "training.seed=-1"], "training.seed: must be at least 0 (got -1)"),
     ],
 )
@@ -47,6 +48,7 @@ def test_a_mistake(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trial.yaml").write_text(TINY)
+    (tmp_path / "study.yaml").write_text("name: mine\ntrial: {}\n")
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert line in err

@@ -72,6 +72,16 @@ def test_a_study_alone_is_told_nothing_of_members(tmp_path: Path, monkeypatch: p
     assert text.startswith("member ") and "whichever" not in text and "at most 28 MiB of checkpoints under" in text
 
 
+def test_what_is_missing_here_is_said_of_the_members_that_need_it(tmp_path: Path) -> None:
+    """Which does not keep anybody from looking: the study may be for another machine."""
+    members = [{"name": "a"}, {"name": "b", "overrides": {"trial.encoder.name_or_path": str(tmp_path / "none")}}]
+    lacking = suite(suite={"name": "many", "members": members}, scaling={"gpus_per_worker": 64})
+    text = dry_run.words(lacking, tmp_path)
+    assert "missing here  scaling: one trial needs 64 GPUs, this machine has " in text
+    assert re.search(r"\n +b: trial\.encoder\.name_or_path: must be .* no such folder\)", text)
+    assert "missing here" not in dry_run.words(suite(), tmp_path)
+
+
 def test_a_suite_is_described_with_what_selects_each_member(tmp_path: Path) -> None:
     text = describe_suite.words(suite(question="Does it?"), tmp_path)
     assert text.startswith("suite many\nDoes it?\n")
