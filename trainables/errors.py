@@ -28,9 +28,14 @@ class UserError(Exception):
 
 def suggestion(name: str, known: Sequence[str]) -> str:
     """``, did you mean 'epsilon'?`` where a known name is near, else nothing."""
+    near = nearest(name, known)
+    return f", did you mean {near!r}?" if near is not None else ""
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that a name is a slip of, as far as letters tell; None where none is near."""
     near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
-    original = next((k for k in known if near and k.lower() == near[0]), None)
-    return f", did you mean {original!r}?" if original is not None else ""
+    return next((k for k in known if near and k.lower() == near[0]), None)
 
 
 def shown(value: Any) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -22,7 +22,7 @@ from typing import Any
 
 from trainables import pretraining, typology
 from trainables.conditions import FACTS, MEASURED, Condition, is_measured
-from trainables.errors import UserError, suggestion
+from trainables.errors import UserError, nearest, suggestion
 from trainables.lazy import langcodes
 from trainables.pretraining import Lists
 
@@ -242,6 +242,32 @@ def _language(code: str) -> Language:
     if tag is None:
         return Language(code, code)
     return Language(code, code, script=_script(tag), variant_of=_base(code))
+
+
+def meant(name: str, codes: Collection[str] = (), own: Own = NO_OWN) -> str | None:
+    """The language that is meant by what is no code of one: its name in English, nearly, or a country; None: who knows.
+
+    It is one of the table or of `codes`, which a data set may call by names of its own.
+
+    >>> meant("german"), meant("swahilli"), meant("jp"), meant("toba_batk", ["toba_batak"]), meant("xx")
+    ('de', 'sw', 'ja', 'toba_batak', None)
+    """
+    if normalize(name) in table() or langcodes.tag_is_valid(name):
+        return None
+    names = {language(code, own).name.casefold(): code for code in (*table(), *codes)} | {code: code for code in codes}
+    if (near := nearest(name, list(names))) is not None:
+        return names[near]
+    from langcodes.data_dicts import LIKELY_SUBTAGS
+
+    country = LIKELY_SUBTAGS.get(f"und-{name.upper()}")
+    spoken = None if country is None else normalize(country.partition("-")[0])
+    return spoken if spoken in table() else None
+
+
+def suggested(names: Iterable[str], codes: Collection[str], own: Own = NO_OWN) -> str:
+    """``, did you mean 'de', 'fr'?`` where some of these names mean languages among `codes`, else nothing."""
+    near = [code for name in names if (code := meant(name, codes, own)) in codes]
+    return f", did you mean {', '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
 
 
 def base(code: str, own: Own = NO_OWN) -> str:

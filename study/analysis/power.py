@@ -32,6 +32,10 @@ ONE_POINT = 0.01
 """A difference of one point: the least that most readers care about."""
 
 
+NEW = "new sentences"
+"""What a difference is seen on where the sentences count as a sample too, in words."""
+
+
 @dataclass(frozen=True)
 class Spread:
     """Standard deviations of the paired difference, in score units."""
@@ -194,17 +198,20 @@ class Plan:
         """The plan in words, one statement a line."""
         seen = f"With {self.seeds} seeds, {self.languages} languages and {self.examples} test sentences a language,"
         answer = [
-            f"{seen} differences of the primary endpoint of {100 * self.detectable_by_seed:.1f} points or more are "
-            f"seen with a chance of {POWER:.0%} (on these sentences; {100 * self.detectable_by_both:.1f} points when "
-            "sentences count as a sample too).",
-            f"A difference of one point is seen with a chance of {self.one_point_power:.0%}.",
+            f"{seen} differences of the primary endpoint of {100 * self.detectable_by_both:.1f} points or more are "
+            f"seen with a chance of {POWER:.0%}, and one of one point with a chance of {self.one_point_power:.0%}: on "
+            f"{NEW}, of which those are a sample.",
+            f"On those very sentences alone, {100 * self.detectable_by_seed:.1f} points or more are seen with a chance "
+            f"of {POWER:.0%}.",
         ]
         if self.one_point_seeds is None:
-            answer.append("Warning: no number of seeds shows one point; it takes more test sentences or languages.")
+            answer.append(
+                f"Warning: no number of seeds shows one point on {NEW}; it takes more test sentences or languages."
+            )
         elif not self.enough_for_one_point:
             answer.append(
-                f"Warning: a difference of one point needs {self.one_point_seeds} seeds, {self.seeds} are planned "
-                "(protocol.confirm_seeds)."
+                f"Warning: a difference of one point on {NEW} needs {self.one_point_seeds} seeds, {self.seeds} are "
+                "planned (protocol.confirm_seeds)."
             )
         return answer
 

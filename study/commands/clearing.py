@@ -26,7 +26,10 @@ def rm(name: str, root: Path, yes: bool, checkpoints_only: bool, take_over: bool
     return removal.remove(root, name, yes, checkpoints_only, take_over)
 
 
-@click.command(epilog=example("study cache --unused 7"))
+@click.command(
+    short_help="Show what the cache folder holds, or remove what nobody has used.",
+    epilog=example("study cache --unused 7"),
+)
 @click.option("--unused", "days", type=click.FloatRange(min=0), metavar="DAYS", help="Remove what is unused so long.")
 @click.option("--yes", is_flag=True, help="Answer the question; where there is no terminal it is needed.")
 def cache(days: float | None, yes: bool) -> int:

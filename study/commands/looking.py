@@ -25,7 +25,10 @@ def ls(root: Path) -> None:
     click.echo(tables.listing(root))
 
 
-@click.command(epilog=example("study show quickstart --json"))
+@click.command(
+    short_help="Show the study or suite NAME: its trials, and its best one against the baseline.",
+    epilog=example("study show quickstart --json"),
+)
 @click.argument("name")
 @root_option
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON document.")
@@ -131,7 +134,10 @@ def watch(name: str, root: Path, interval: float | None, mode: Mode | None, memb
     return following.follow(root, study, mode or "auto", interval)
 
 
-@click.command(epilog=example("study rank quickstart --by worst_language"))
+@click.command(
+    short_help="Rank the complete trials of the study NAME by any reduction of scores.",
+    epilog=example("study rank quickstart --by worst_language"),
+)
 @click.argument("name")
 @root_option
 @click.option("--by", required=True, metavar="REDUCTION", help="worst_language, language:sw, group:low_resource, …")

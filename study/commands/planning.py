@@ -10,7 +10,10 @@ import click
 from study.commands.options import config_arguments, example, member_option, root_option
 
 
-@click.command(epilog=example("study describe quickstart search.sampler=random"))
+@click.command(
+    short_help="Say in words what the study or suite in CONFIG would do.",
+    epilog=example("study describe quickstart search.sampler=random"),
+)
 @config_arguments
 @member_option
 @root_option
@@ -31,7 +34,10 @@ def describe(config: str, overrides: Sequence[str], member: str | None, root: Pa
         click.echo(describe.words(asked, root))
 
 
-@click.command(epilog=example("study plan quickstart protocol.confirm_seeds=12 --pilot quickstart"))
+@click.command(
+    short_help="Say what a confirmation of the study in CONFIG could show, and what it costs.",
+    epilog=example("study plan quickstart protocol.confirm_seeds=12 --pilot quickstart"),
+)
 @config_arguments
 @member_option
 @root_option
@@ -55,7 +61,10 @@ def plan(
     click.echo("\n\n".join(power_plan.words(study, root, pilot, examples) for study in studies))
 
 
-@click.command(epilog=example("study doctor quickstart --address auto"))
+@click.command(
+    short_help="Look at this machine, and at a cluster, and say how to cure what is lacking.",
+    epilog=example("study doctor quickstart --address auto"),
+)
 @click.argument("config", required=False)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
 @root_option
@@ -125,7 +134,10 @@ def tasks() -> None:
     click.echo(layout.listed(catalogue.tasks(), layout.width()))
 
 
-@click.command(epilog=example("study encoders xlm-roberta-base --task xnli"))
+@click.command(
+    short_help="List encoders and what is published of each, or all that is known of one.",
+    epilog=example("study encoders xlm-roberta-base --task xnli"),
+)
 @click.argument("name", required=False)
 @click.option("--task", metavar="TASK", help="Say which of its languages were in each encoder's pretraining.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -148,7 +160,10 @@ def encoders(name: str | None, task: str | None, as_json: bool) -> None:
         click.echo("\n".join([table, *([f"Left out for want of room: {', '.join(left_out)}."] if left_out else [])]))
 
 
-@click.command(epilog=example("study data xnli task.data_dir=data encoder.name_or_path=xlm-roberta-base"))
+@click.command(
+    short_help="Say what is understood of the data of TASK: files, languages, labels, lengths.",
+    epilog=example("study data xnli task.data_dir=data encoder.name_or_path=xlm-roberta-base"),
+)
 @click.argument("task")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
 @click.option("--rows", type=click.IntRange(min=0), default=3, show_default=True, help="Rows of each language to show.")

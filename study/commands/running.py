@@ -19,7 +19,10 @@ from study.commands.options import (
 )
 
 
-@click.command(epilog=example("study run quickstart name=small search.trials=4 trial.training.seed=1"))
+@click.command(
+    short_help="Run the study or suite in CONFIG, with KEY=VALUE in place of what it says.",
+    epilog=example("study run quickstart name=small search.trials=4 trial.training.seed=1"),
+)
 @config_arguments
 @run_options
 @max_failures_option
@@ -88,7 +91,7 @@ def submit(config: str, overrides: Sequence[str], slurm: Sequence[str], dry_run:
     return submission.submit(config, overrides, Options(**options), slurm, dry_run)
 
 
-@click.command(epilog=example("study resume quickstart"))
+@click.command(short_help="Go on with the interrupted study or suite NAME.", epilog=example("study resume quickstart"))
 @click.argument("name")
 @run_options
 @take_over_option
@@ -134,7 +137,10 @@ def retry(name: str, trials: Sequence[int], force: bool, member: str | None, **o
     return launch.retry(study, how(options), trials, force)
 
 
-@click.command(epilog=example("study confirm quickstart --runners-up 1"))
+@click.command(
+    short_help="Score the best trial of the study NAME and the controls on the test split.",
+    epilog=example("study confirm quickstart --runners-up 1"),
+)
 @click.argument("name")
 @run_options
 @take_over_option

@@ -88,7 +88,10 @@ def export(name: str, root: Path, to: Path, member: str | None) -> None:
         exporting.export(root, each.place.name, to / each.name)
 
 
-@click.command(epilog=example("study model quickstart --to quickstart-model"))
+@click.command(
+    short_help="Write the trained model of the study NAME for transformers.",
+    epilog=example("study model quickstart --to quickstart-model"),
+)
 @click.argument("name")
 @click.argument("trial", type=click.IntRange(min=0), required=False)
 @root_option

@@ -12,18 +12,25 @@ from study.question.config import StudyConfig, SuiteConfig
 from study.record import roots
 from study.views import layout
 
+IN_DISK = "weights that stay, by member; all: with those of the trials that run"
+"""What the column of a table with several members has."""
+
 
 def words(asked: StudyConfig | SuiteConfig, root: Path) -> str:
-    """A table of the members, and what they take together. Raises `UserError` for what makes no sense."""
+    """A table of the members, and what they take together; of a study, or one member, that is what it takes itself.
+
+    Raises `UserError` for what makes no sense.
+    """
     suite = asked if isinstance(asked, SuiteConfig) else None
     members = suites.expand(asked) if isinstance(asked, SuiteConfig) else {asked.name: asked}
     preflight.check_sense(members)
     configs = list(members.values())
     scaling = configs[0].scaling
     seconds = [_seconds(config, root) for config in configs]
-    weights = [needs.finished(config) for config in configs]
+    alone = len(configs) == 1
+    weights = [(needs.checkpoints if alone else needs.finished)(config) for config in configs]
     device = needs.occupied(0.0, scaling)[0]
-    rows = [["member", "task", "encoder", "trials", f"{device}-hours", "disk"]]
+    rows = [["study" if suite is None else "member", "task", "encoder", "trials", f"{device}-hours", "disk"]]
     for (name, config), each, kept in zip(members.items(), seconds, weights, strict=True):
         hours = UNKNOWN if each is None else f"{needs.occupied(each, scaling)[1]:.2g}"
         size = UNKNOWN if kept is None else needs.size(kept)
@@ -31,16 +38,16 @@ def words(asked: StudyConfig | SuiteConfig, root: Path) -> str:
             [name, config.trial.task.title, ", ".join(encoders.labels(config)), str(needs.trials(config)), hours, size]
         )
     known, most = [each for each in seconds if each is not None], needs.together(configs)
-    if len(rows) > 2:
+    if not alone:
         hours = f"{needs.occupied(sum(known), scaling)[1]:.2g}" if len(known) == len(configs) else UNKNOWN
         total = UNKNOWN if most is None else needs.size(most)
         rows.append(["all", "", "", str(sum(map(needs.trials, configs))), hours, total])
     at_once = needs.at_once(scaling)
     table, _, _ = layout.fit(rows, layout.width(), ["encoder", "task"])
     notes = {
-        "at once": [f"{at_once} trial{'s' * (at_once > 1)} here, of whichever member has one left"],
+        "at once": [f"{at_once} trial{'s' * (at_once > 1)} here{', of whichever member has one left' * (not alone)}"],
         "time": list(_time(seconds, at_once, root)),
-        "disk": ["weights that stay, by member; all: with those of the trials that run"],
+        "disk": [needs.disk(configs[0], root) if alone else IN_DISK],
         **({"missing here": missing} if (missing := _missing(members, root)) else {}),
         **({} if suite is None else {"endpoint": list(_endpoint(suite, members))}),
     }

@@ -158,9 +158,8 @@ def _languages(config: StudyConfig, tested: tuple[str, ...]) -> tuple[int, str]:
             objectives.SMALLEST_GROUP,
             f", the fewest that a group may have: who is in it is measured when the study begins{also}",
         )
-    count = len(
-        collapse_variants(dict.fromkeys(objectives.members_of(name, tested, config), 0.0), config.trial.task.own)
-    )
+    members = objectives.members_of(name, tested, config)
+    count = len(collapse_variants(dict.fromkeys(members, 0.0), config.trial.task.own))
     match kind:
         case "worst_language" | "selection_worst" | "transfer_gap":
             return 1, f", a rough guide: taken as the score of one language{also}"
@@ -169,7 +168,8 @@ def _languages(config: StudyConfig, tested: tuple[str, ...]) -> tuple[int, str]:
         case "cvar":
             part = round(count * float(argument or objectives.CVAR_FRACTION))
             return max(1, part), f", a rough guide: which ones varies{also}"
-    return count, also
+    once = f" of {len(members)}, regional variants counted once" if count < len(members) else ""
+    return count, f"{once}{also}"
 
 
 def _spread(spread: Spread, pilot: Pilot | None) -> Iterator[str]:
@@ -189,7 +189,8 @@ def _seeds_for(plan: power.Plan) -> str:
     for points in POINTS:
         seeds = power.seeds_needed(points / 100, plan.spread, plan.languages, plan.examples, both=True)
         needed.append(f"{points:g}: {seeds if seeds is not None else 'no number is enough'}")
-    return f"needed to see a difference of so many points with a chance of {power.POWER:.0%}: {', '.join(needed)}"
+    seen = f"to see a difference of so many points on {power.NEW} with a chance of {power.POWER:.0%}"
+    return f"needed {seen}: {', '.join(needed)}"
 
 
 def _confirm(config: StudyConfig) -> str:

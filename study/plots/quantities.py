@@ -170,7 +170,8 @@ def _why_not(study: Study, seen: Sequence[Seen], name: str, there: Mapping[str, 
     kind, _, code = reduction.partition(":")
     if kind == "language" and code:
         codes = [q.partition(":")[2] for q in there if q.startswith("language:") and " of " not in q]
-        return f"this language was not evaluated{suggestion(code, codes) or ', but ' + ', '.join(codes)}"
+        near = languages.suggested([code], codes, study.config.trial.task.own)
+        return f"this language was not evaluated{near or ', but ' + ', '.join(codes)}"
     tails = {path.rpartition(".")[2]: path for path in there}
     near = f", did you mean {tails[name]!r}?" if name in tails else suggestion(name, list(there))
     return f"no such quantity{near or f', study plot {study.name} --list has their names'}"

@@ -126,9 +126,17 @@ def _whose(config: StudyConfig, target: str) -> str:
 
 
 def completed(config: StudyConfig) -> StudyConfig:
-    """The same study with what its task's definition says in it; a task that is unknown is left to the checks."""
-    from trainables.tasks.definition import complete
+    """The same study with what its task's definition says in it; facts that do not go with it are left to the checks.
 
+    Raises `UserError` for a task that is unknown, or whose file is missing or says what cannot be: then there is
+    nothing to hold the rest of the study against.
+    """
+    from trainables.tasks.definition import complete, find
+
+    try:
+        find(config.trial.task.name)
+    except UserError as error:
+        raise UserError(*(f"trial.{line}" if line.startswith("task.") else line for line in error.lines)) from None
     try:
         task = complete(config.trial.task)
     except UserError:

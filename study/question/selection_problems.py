@@ -9,6 +9,12 @@ from study.question.config import Objective, StudyConfig
 from study.question.rules import RESERVED_SEEDS, selectors
 from trainables import languages as languages_
 from trainables.conditions import is_measured
+from trainables.errors import shown
+
+OF_RULE = ("selection_mean", "selection_worst")
+"""Reductions of what the selection rule selects by."""
+
+NOT_EVALUATED = "none of its languages is evaluated"
 
 
 def problems(
@@ -27,6 +33,7 @@ def problems(
         ]
     return [
         *_pivot_problems(config, languages),
+        *_rule_problems(config, languages),
         *_group_problems(config, languages, tested),
         *_seed_problems(config),
         *_checkpoint_problems(config),
@@ -40,11 +47,38 @@ def _pivot_problems(config: StudyConfig, languages: Sequence[str] | None) -> Ite
     if rule == "pivot_validation" and not set(pivots) - objectives.sources(config):
         yield "protocol.pivots: pivot_validation needs at least one language beside the source (got none)"
     if rule != "pivot_validation" and pivots:
-        yield f"protocol.pivots: only pivot_validation has pivots (got {', '.join(pivots)} under {rule})"
-    if languages is not None:
-        for k in pivots:
-            if not objectives.spellings([k]) & set(languages):
-                yield f"protocol.pivots: must be languages with a validation split (got {k!r})"
+        given = f"{', '.join(pivots)} under {rule}"
+        yield f"protocol.pivots: only pivot_validation has pivots, protocol.pivots=[] leaves them out (got {given})"
+    elif outside := _outside(pivots, languages):
+        some = config.trial.task.target_languages != "all"
+        among = "among trial.task.target_languages, " if some else "languages "
+        near = _near(outside, languages or (), config)
+        yield f"protocol.pivots: must be {among}with a validation split{near} (got {_listed(outside)})"
+
+
+def _rule_problems(config: StudyConfig, languages: Sequence[str] | None) -> Iterator[str]:
+    """A rule that has nothing to select by, where an objective asks for that; of pivots it is said of them."""
+    asked = any(objective.reduce in OF_RULE for objective in config.search.objectives)
+    lacks = languages is not None and not set(languages) - objectives.sources(config)
+    if config.protocol.selection == "target_validation" and asked and lacks:
+        given = config.trial.task.target_languages
+        yield (
+            "protocol.selection: target_validation selects by target languages, of which none has validation rows "
+            f"(got trial.task.target_languages {shown(given)})"
+        )
+
+
+def _outside(names: Iterable[str], languages: Sequence[str] | None) -> list[str]:
+    """Those of some languages that are not among others, in either spelling; none where these are not known."""
+    return [] if languages is None else [k for k in names if not objectives.spellings([k]) & set(languages)]
+
+
+def _near(names: Iterable[str], evaluated: Sequence[str], config: StudyConfig) -> str:
+    return languages_.suggested(names, evaluated, config.trial.task.own)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def _group_problems(
@@ -53,9 +87,10 @@ def _group_problems(
     if languages is None or tested is None:
         return
     for name, members in config.protocol.groups.items():
-        for k in members:
-            if not objectives.spellings([k]) & {*languages, *tested}:
-                yield f"protocol.groups.{name}: must be languages the task evaluates (got {k!r})"
+        evaluated = (*languages, *tested)
+        if outside := _outside(members, evaluated):
+            near = _near(outside, evaluated, config)
+            yield f"protocol.groups.{name}: must be languages the task evaluates{near} (got {_listed(outside)})"
 
 
 def _seed_problems(config: StudyConfig) -> Iterator[str]:
@@ -100,7 +135,7 @@ def _objective_problems(config: StudyConfig, languages: Sequence[str] | None) ->
     for i, objective in enumerate(config.search.objectives):
         path = f"search.objectives[{i}].reduce"
         problem = _reduction_problem(objective.reduce, config, languages) or _label_problem(objective.reduce, config)
-        if problem:
+        if problem and not (problem == NOT_EVALUATED and objective.reduce in OF_RULE):  # said of rule and pivots
             yield f"{path}: {problem} (got {objective.reduce!r})"
         is_lower_better = objectives.is_lower_better(objective.reduce, objective.metric)
         if is_lower_better and objective.direction == "maximize":
@@ -140,7 +175,7 @@ def _reduction_problem(name: str, config: StudyConfig, languages: Sequence[str] 
     if problem := objectives.name_problem(name, config):
         return problem
     kind, _, argument = name.partition(":")
-    single = kind in ("source", "language", "cost", "worst_language", "selection_worst", "selection_mean")
+    single = kind in ("source", "language", "cost", "worst_language", *OF_RULE)
     declared = config.protocol.groups.get(argument) if kind == "group" else None
     if kind == "group" and declared is None and languages_.is_relative(argument):
         lists = encoders.pretraining_lists(config)
@@ -162,7 +197,7 @@ def _reduction_problem(name: str, config: StudyConfig, languages: Sequence[str] 
     else:
         members = objectives.members_of(name, languages, config)
     if not members:
-        return "none of its languages is evaluated"
+        return NOT_EVALUATED + (_near([argument], languages or (), config) if kind == "language" else "")
     units = languages_.collapse_variants(dict.fromkeys(members, 0.0), config.trial.task.own)
     if not single and len(units) < objectives.SMALLEST_GROUP:
         return f"the mean of a group needs {objectives.SMALLEST_GROUP} languages, it has {', '.join(sorted(units))}"
@@ -173,7 +208,7 @@ def _label_problem(name: str, config: StudyConfig) -> str | None:
     """Why the rule forbids to select by a reduction, or None."""
     allowed = selectors(config)
     kind, _, argument = name.partition(":")
-    if allowed is None or kind in ("source", "cost", "selection_mean", "selection_worst"):
+    if allowed is None or kind in ("source", "cost", *OF_RULE):
         return None
     rule = config.protocol.selection
     if kind == "language":

@@ -119,17 +119,25 @@ def expand(config: SuiteConfig) -> dict[str, StudyConfig]:
     if config.search.max_hours is not None:
         problems.append(f"search.max_hours: {NOT_A_MEMBERS['search.max_hours']} (got {config.search.max_hours:g})")
     problems += literature.suite_problems(config)
-    members = {}
+    members, found = {}, dict[str, list[str]]()
     for member in config.suite.members:
         try:
             members[member.name] = _member(config, member)
         except UserError as error:
-            problems += [f"{member.name}: {line}" for line in error.lines]
+            found[member.name] = error.lines
+    problems += _by_member(found, names)
     if not problems:
         problems += [*_unequal(config, members), *literature.of_no_member(config, members.values())]
     if problems:
         raise UserError(*problems)
     return members
+
+
+def _by_member(found: Mapping[str, Sequence[str]], names: Sequence[str]) -> Iterator[str]:
+    """Lines with the member that each is about, or none where it is about every one of several."""
+    for line in dict.fromkeys(line for lines in found.values() for line in lines):
+        those = [name for name, lines in found.items() if line in lines]
+        yield from [line] if len(those) == len(set(names)) > 1 else (f"{name}: {line}" for name in those)
 
 
 def chosen(asked: StudyConfig | SuiteConfig, member: str | None) -> StudyConfig | SuiteConfig:
@@ -168,8 +176,17 @@ def _member(config: SuiteConfig, member: MemberConfig) -> StudyConfig:
     study = catalogue.in_full(apply_point(base, {**endpoint, **member.overrides}))
     if REFERENCE not in member.overrides:
         study = literature.for_member(study)
-    check(study)
+    try:
+        check(study)
+    except UserError as error:
+        raise UserError(*(_as_written(line, of_suite=bool(endpoint)) for line in error.lines)) from None
     return study
+
+
+def _as_written(line: str, of_suite: bool) -> str:
+    """What is wrong with a member's endpoint, of the key that says it: the suite's, which is laid over its members."""
+    written = f"suite.endpoint{line.removeprefix(ENDPOINT)}"
+    return written if of_suite and line.startswith(f"{ENDPOINT}:") else line
 
 
 def _own_problems(config: SuiteConfig, member: MemberConfig) -> Iterator[str]:

@@ -9,7 +9,7 @@ themselves. The log and MLflow's own file are only there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -23,7 +23,7 @@ from study.record.ledger import Ledger
 from study.record.lines import LEDGER, owner_path
 from study.record.ownership import Owner, running_owner
 from study.record.place import Place
-from trainables.errors import UserError
+from trainables.errors import UserError, suggestion
 from trainables.storage import files
 from trainables.storage.cache import cache_root
 from trainables.storage.store import Store, check_uri, endpoint, is_uri
@@ -79,6 +79,20 @@ def place(root: Path, name: str) -> Place:
 def shown(root: Path) -> str:
     """A root as the user gave it."""
     return _uri(root) or str(root)
+
+
+def absent(root: Path) -> str:
+    """``no such folder in /home/me`` where a root is not there; nothing where it is, or is a store's."""
+    if root.is_dir():
+        return ""
+    return "no such folder" if root.is_absolute() else f"no such folder in {Path.cwd()}"
+
+
+def known(root: Path, name: str, names: Sequence[str]) -> str:
+    """What to say of a name that nothing under a root has: the near one, or all; or that there is no such root."""
+    if words := absent(root):
+        return f"; there is {words}, --root names another"
+    return suggestion(name, names) or f", known: {', '.join(names) or 'none'}"
 
 
 def check_writable(root: Path) -> None:

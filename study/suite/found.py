@@ -12,7 +12,7 @@ from study.record.lines import begun_as
 from study.record.place import Place
 from study.views import found
 from study.views.found import Condition, Study
-from trainables.errors import UserError, suggestion
+from trainables.errors import UserError
 from trainables.loading import validate
 
 
@@ -101,8 +101,7 @@ def find(root: Path, name: str) -> FoundSuite:
     place = roots.place(root, name)
     design = manifest.read(place)
     if design is None:
-        known = manifest.names(root)
-        near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"
+        near = roots.known(root, name, manifest.names(root))
         raise UserError(f"{name}: no such suite under {roots.shown(root)}{near}")
     config = validate(SuiteConfig, design)
     return FoundSuite(place, config, {how.name: _member(root, config, how) for how in config.suite.members})

@@ -27,7 +27,12 @@ def result(suite: FoundSuite, room: int | None = None) -> str:
 
 
 def listing(root: Path) -> str:
-    """One entry per suite and study under `root`, a suite's members below it, as wide as the terminal."""
+    """One entry per suite and study under `root`, a suite's members below it, as wide as the terminal.
+
+    Raises `UserError` where the root is a folder that is not there: the wrong one, most likely.
+    """
+    if absent := roots.absent(root):
+        raise UserError(f"--root: {absent} (got {root})")
     roots.refresh(root)
     rows, members = [list(tables.LISTED)], set[str]()
     for each in manifest.names(root):

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
+from study.record import roots
 from study.tracking.charts import view_links
 from trainables.environment import environment, past_proxies
 from trainables.errors import UserError, suggestion
@@ -105,6 +106,8 @@ def serve_ui(root: Path, port: int = 5000) -> int:
     To be called in the main thread. Prints the address of each study's prepared charts. Returns the exit status. Raises
     `UserError` if nothing was tracked under this root, or the port is taken.
     """
+    if absent := roots.absent(root):
+        raise UserError(f"root: {absent} (got {str(root)!r})")
     if not (root / "mlflow.db").exists():
         raise UserError(f"root: no study under it was tracked to its own MLflow store (got {str(root)!r})")
     with socket.socket() as probe:

@@ -14,7 +14,7 @@ from study.record import manifest, roots
 from study.record.lines import Reading, begun_as
 from study.record.place import Place
 from study.record.record import StudyRecord, TrialRecord
-from trainables.errors import UserError, suggestion
+from trainables.errors import UserError
 from trainables.loading import validate
 
 Condition = Literal["running", "finished", "unfinished"]
@@ -67,8 +67,7 @@ def find(root: Path, name: str, reading: Reading | None = None) -> Study:
             raise UserError(f"{name}: has not begun; study resume {suite} begins it")
         if place.ledger.is_file():
             raise UserError(f"{name}: has not begun, its ledger does not say yet what is asked; study run begins it")
-        known = roots.names(root)
-        near = suggestion(name, known) or f", known: {', '.join(known) or 'none'}"
+        near = roots.known(root, name, roots.names(root))
         raise UserError(f"{name}: no such study under {roots.shown(root)}{near}")
     reading = reading or Reading(place.ledger)
     record = reading.update()

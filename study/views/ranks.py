@@ -122,7 +122,11 @@ def _check_scored(objective: Objective, results: Sequence[Evaluation], config: S
             return
     kind, _, code = objective.reduce.partition(":")
     scored = results[0].primary.languages
-    known = f"{suggestion(code, scored)}; there are {', '.join(scored)}" if kind == "language" else ""
+    known = (
+        f"{languages.suggested([code], scored, config.trial.task.own)}; there are {', '.join(scored)}"
+        if kind == "language"
+        else ""
+    )
     raise UserError(f"--by: {problem}{known} (got {objective.reduce!r})")
 
 

@@ -145,6 +145,8 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert study("run", config, *arguments) == 2
     out, err = capsys.readouterr()
     assert line in err
+    if "".join(arguments).startswith("trial.task.name="):  # an unknown task: nothing else can be said of the study
+        assert err.startswith("trial.task.name: ") and len(err.splitlines()) == 1
     assert "Traceback" not in err
     assert out == ""
     assert sorted(tmp_path.iterdir()) == before
@@ -157,19 +159,38 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
         (["run", "quickstrat"], "CONFIG: unknown recipe, did you mean 'quickstart'? (got 'quickstrat')"),
         (["run", "nowhere/mine.yaml"], "nowhere/mine.yaml: no such file"),
         (["run", "."], ".: must be a YAML file (got a folder)"),
-        (["resume", "nothing"], "nothing: no such study under studies, known: none"),
-        (["show", "nothing"], "nothing: no such study under studies, known: none"),
+        (
+            ["resume", "nothing"],
+            "nothing: no such study under studies; there is no such folder in {here}, --root names another",
+        ),
+        (
+            ["show", "nothing"],
+            "nothing: no such study under studies; there is no such folder in {here}, --root names another",
+        ),
         (["spaces", "nothing"], "unknown space"),
         (["describe", "quickstart", "search.trials=0"], "search.trials: must be at least 1 (got 0)"),
         (["run"], "Missing argument 'CONFIG'"),
         (["rn"], "No such command 'rn'"),
         (["run", "quickstart", "--fast"], "No such option"),
         (["run", "quickstart", "--max-failures", "0"], "--max-failures"),
-        (["mlflow"], "no study under it was tracked"),
-        (["confirm", "nothing"], "nothing: no such study under studies, known: none"),
-        (["rebuild", "nothing", "--optuna"], "nothing: no such study under studies, known: none"),
+        (["ls"], "--root: no such folder in {here} (got studies)"),
+        (["mlflow"], "root: no such folder in {here} (got 'studies')"),
+        (["mlflow", "--root", "."], "no study under it was tracked"),
+        (["show", "nothing", "--root", "/nowhere/at/all"], "under /nowhere/at/all; there is no such folder, --root"),
+        (["show", "nothing", "--root", "."], "nothing: no such study under ., known: none"),
+        (
+            ["confirm", "nothing"],
+            "nothing: no such study under studies; there is no such folder in {here}, --root names another",
+        ),
+        (
+            ["rebuild", "nothing", "--optuna"],
+            "nothing: no such study under studies; there is no such folder in {here}, --root names another",
+        ),
         (["plan", "quickstrat"], "CONFIG: unknown recipe, did you mean 'quickstart'? (got 'quickstrat')"),
-        (["plan", "quickstart", "--pilot", "nothing"], "nothing: no such study under studies, known: none"),
+        (
+            ["plan", "quickstart", "--pilot", "nothing"],
+            "nothing: no such study under studies; there is no such folder in {here}, --root names another",
+        ),
         (["plan", "quickstart", "--examples", "1"], "'--examples': 1 is not in the range x>=2"),
         (["plan", "quickstart", "protocol.confirm_seeds=2"], "protocol.confirm_seeds: must be at least 3 (got 2)"),
         (["report"], "report: name a study, or give a file of results with --from"),
@@ -181,7 +202,7 @@ def test_other_mistakes(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("STUDY_ROOT", raising=False)
     assert study(*arguments) == 2
-    assert line in capsys.readouterr().err
+    assert line.replace("{here}", str(tmp_path)) in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -440,6 +461,12 @@ def test_listing_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stderr.strip() == "[]"
+
+
+def test_the_list_of_commands_cuts_none_in_mid_sentence(capsys: Any) -> None:
+    assert study("--help") == 0
+    listed = capsys.readouterr().out
+    assert "..." not in listed.partition("Run:")[2]
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:

@@ -352,6 +352,8 @@ def find(name: str) -> tuple[TaskDefinition, Path | None]:
         return catalogue()[name], None
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml"):
+        if not path.exists():
+            raise UserError(f"task.name: {path}: no such file")
         try:
             return validate(TaskDefinition, {"name": path.stem, **read_mapping(path)}), path.resolve().parent
         except UserError as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 from trainables.config import TaskConfig
 from trainables.errors import UserError, shown
-from trainables.languages import group, normalize
+from trainables.languages import group, meant, normalize, suggested
 from trainables.progress import told
 from trainables.tasks.base import DataError, Row, RowError, TaskShape
 from trainables.tasks.definition import Part, Split, TaskDefinition, catalogue, find
@@ -179,7 +179,7 @@ class Plan:
         needs_source = is_of_source and not (split == "test" and sources)
         missing = [code for code in ([self.source] * needs_source + named) if code not in sources]
         if missing:
-            raise UserError(self._missing(split, missing[0], available))
+            raise UserError(*self._missing(split, list(dict.fromkeys(missing)), available))
         if split != "train":
             self.shape.check_languages(tuple(sources))
         return sources
@@ -227,25 +227,51 @@ class Plan:
         if targets == "all":
             return {self.source, *(self.definition.codes or available)}, []
         named = [self.code_of(name) for name in targets if not name.startswith(_GROUP)]
-        members = [
-            code
-            for name in targets
-            if name.startswith(_GROUP)
-            for code in group(name[len(_GROUP) :], available, own=self.config.own, source=self.source)
-        ]
+        members = self._members(available)
         untested = self.definition.without_validation if split == "validation" else ()
         has_targets = any(part.languages != "source" for part in self.parts(split))
         needed = [code for code in named if not self.definition.named(code, untested)] if has_targets else []
         return {self.source, *named, *members}, needed
 
-    def _missing(self, split: Split, code: str, available: Sequence[str]) -> str:
+    def _members(self, available: Sequence[str]) -> list[str]:
+        """Those of some languages that are in a group of the target languages. Raises `UserError` for unknown ones."""
+        found: list[str] = []
+        problems: list[str] = []
+        for name in self.config.target_languages:
+            if name.startswith(_GROUP):
+                try:
+                    found += group(name[len(_GROUP) :], available, own=self.config.own, source=self.source)
+                except UserError as error:
+                    problems += [f"task.target_languages: {line.removeprefix(_GROUP).lstrip()}" for line in error.lines]
+        if problems:
+            raise UserError(*problems)
+        return found
+
+    def _missing(self, split: Split, codes: Sequence[str], available: Sequence[str]) -> Iterator[str]:
+        """What is wrong with languages that have no rows of a split: those apart whose names mean one that has some."""
+        own = self.config.own
+        for field, those in (
+            ("source_language", [code for code in codes if code == self.source]),
+            ("target_languages", [code for code in codes if code != self.source]),
+        ):
+            spelt = {code: self._as_given(code) for code in those}
+            slips = [name for name in spelt.values() if suggested([name], available, own)]
+            if slips:
+                near, given = suggested(slips, available, own), ", ".join(map(repr, slips))
+                yield f"task.{field}: {self.definition.name} has no such language{near} (got {given})"
+            if rest := {code: name for code, name in spelt.items() if name not in slips}:
+                there = f"only in {', '.join(available)}" if available else "in no language"
+                given = ", ".join(f"{name!r}{_in_brackets(meant(name, (), own))}" for name in rest.values())
+                looked = self._looked(split, next(iter(rest)), bool(available))
+                yield f"task.{field}: {self.definition.name} has {split} rows {there}{looked} (got {given})"
+
+    def _looked(self, split: Split, code: str, has_any: bool) -> str:
+        """Where rows of a language were looked for, unless they come out of an installed package."""
         first = self.parts(split)[0]
+        if (catalogue()[first.task] if first.task else self.definition).builtin is not None:
+            return ""
         store = self.store(first.task)
-        where = store.place(first.split, code) if available else store.looked(first.split)
-        field = "source_language" if code == self.source else "target_languages"
-        there = f"only in {', '.join(available)}" if available else "in no language"
-        given = self._as_given(code)
-        return f"task.{field}: {self.definition.name} has {split} rows {there}; looked for {where} (got {given!r})"
+        return f"; looked for {store.place(first.split, code) if has_any else store.looked(first.split)}"
 
     def _rows(self, part: Part, split: Split, code: str) -> Iterator[Row]:
         data = catalogue()[part.task] if part.task else self.definition
@@ -293,6 +319,10 @@ class Plan:
                 f"{store.place(split, language)}: is needed for column {column!r} of {self.definition.name}"
             )
         return {raw.get(key): raw.get(column) for _, raw in sound(store.rows(split, language))}
+
+
+def _in_brackets(code: str | None) -> str:
+    return "" if code is None else f" ({code}?)"
 
 
 _GROUP = "group:"

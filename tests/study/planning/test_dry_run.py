@@ -46,8 +46,8 @@ def test_gpu_hours_are_those_of_all_workers(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_could_not_run_is_refused_with_its_members_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^a: protocol\.pivots: pivot_validation needs at least one language"):
-        dry_run.words(suite(protocol={"selection": "pivot_validation"}), tmp_path)
+    with pytest.raises(UserError, match=r"^protocol\.pivots: pivot_validation needs at least one language.*\)$"):
+        dry_run.words(suite(protocol={"selection": "pivot_validation"}), tmp_path)  # every member: said once
     members = [{"name": "a", "overrides": {"trial.task.target_languages": ["de", "fr"]}}]
     with pytest.raises(UserError, match=r"^a: protocol\.primary_endpoint: the mean of a group needs 3 languages"):
         dry_run.words(suite(suite={"name": "many", "endpoint": "target_mean", "members": members}), tmp_path)
@@ -57,6 +57,19 @@ def test_what_is_not_known_is_no_number(tmp_path: Path) -> None:
     text = dry_run.words(validate(StudyConfig, {"name": "one"}), tmp_path)
     assert re.search(r"one +intents +offline:e5-small +1 +\? ", text)
     assert "known once a study of that encoder and task has run" in text
+
+
+def test_a_study_alone_is_told_nothing_of_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its disk is what its description says; so is that of a suite's one member."""
+    monkeypatch.setattr(needs, "_parameters", lambda config: 2**20)
+    scaling, budget = {"concurrent_trials": 1}, {"training": {"budget": {"steps": 10}}}
+    text = dry_run.words(validate(StudyConfig, {"name": "one", "trial": budget, "scaling": scaling}), tmp_path)
+    assert text.startswith("study ") and "member" not in text and "all:" not in text
+    assert re.search(r"one .* 28 MiB\n", text)  # the weights that stay, and of the trial that runs: 12 and 16 MiB
+    assert "at most 28 MiB of checkpoints under" in text
+    just_one = suite(suite={"name": "many", "members": [{"name": "a"}]})
+    text = dry_run.words(just_one, tmp_path)
+    assert text.startswith("member ") and "whichever" not in text and "at most 28 MiB of checkpoints under" in text
 
 
 def test_what_is_missing_here_is_said_of_the_members_that_need_it(tmp_path: Path) -> None:

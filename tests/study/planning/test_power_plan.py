@@ -40,11 +40,22 @@ def test_a_plan_from_assumptions(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_every_statement_says_which_sentences_it_is_about(tmp_path: Path) -> None:
+    """New ones first: the chance of one point, the warning and the list of seeds are all about these."""
+    text = " ".join(power_plan.words(study_config("quickstart"), tmp_path).split())
+    power_, seeds = text.split(" power ")[1].split(" run ")[0].split(" seeds needed ")
+    of_new, of_these, warning = power_.split(". ")
+    assert "1.5 points or more" in of_new and "one point" in of_new and "on new sentences" in of_new
+    assert of_these.startswith("On those very sentences alone, 1.1 points") and "one point" not in of_these
+    assert "no number of seeds shows one point on new sentences" in warning
+    assert "points on new sentences" in seeds
+
+
 def test_more_seeds_than_planned_are_asked_for(tmp_path: Path) -> None:
     config = study_config("quickstart", ["protocol.primary_endpoint=target_mean", "protocol.confirm_seeds=3"])
     text = power_plan.words(config, tmp_path, examples=2000)
     assert "2000 sentences of each (--examples)" in text
-    assert "Warning: a difference of one point needs" in text
+    assert "Warning: a difference of one point on new sentences needs" in text
     assert "3 are planned" in text
 
 
@@ -56,7 +67,7 @@ def test_more_seeds_than_planned_are_asked_for(tmp_path: Path) -> None:
         ("worst_k_mean:4", "4 languages, a rough guide"),
         ("cvar:0.5", "22 languages, a rough guide"),
         ("group:fertility>2", "3 languages, the fewest that a group may have"),
-        ("target_mean", "43 languages\n"),
+        ("target_mean", "43 languages of 48, regional variants counted once\n"),
     ],
 )
 def test_languages_of_an_endpoint(tmp_path: Path, endpoint: str, words: str) -> None:

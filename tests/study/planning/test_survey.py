@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from study.cli import USER_ERROR, commands, execute
 from study.planning import survey_words
+from tests.conftest import REPOSITORY
 from tests.trainables import tarball
 from tests.trainables.tiny import characters
 
@@ -190,3 +192,16 @@ def test_a_folder_is_looked_at_by_the_task_proposed_for_it(task: Path, capsys: p
 def test_tasks_of_every_shape_are_described(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     data = Path(__file__).resolve().parents[2] / "data"
     assert "languages, " in looked(capsys, data / f"{name}.yaml")
+
+
+def test_the_sample_of_the_documentation_is_what_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line by line; … stands for what is left out."""
+    text = (REPOSITORY / "docs" / "tasks.md").read_text(encoding="utf-8")
+    sample = text.partition("$ study data tests/data/pairs.yaml --rows 1\n")[2].partition("```")[0].splitlines()
+    monkeypatch.chdir(REPOSITORY)
+    said = looked(capsys, "tests/data/pairs.yaml", "--rows", "1").splitlines()
+    patterns = [re.escape(line).replace("…", ".*") for line in sample if line != "…"]
+    assert len(patterns) > 4
+    assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, line) for line in said)] == []

@@ -250,6 +250,7 @@ MISTAKES = [
     (["--x", "seed", "--y", "target_meen"], "--y: no such quantity, did you mean 'target_mean'? (got 'target_meen')"),
     (["--x", "seed", "--y", "target_mean", "--colour", "zzz"], "study plot planted --list has their names (got 'zzz')"),
     (["--x", "seed", "--y", "language:xx"], "--y: this language was not evaluated"),
+    (["--x", "seed", "--y", "language:German"], "--y: this language was not evaluated, did you mean 'de'?"),
     (["--x", "seed", "--y", "target_mean of f1"], "--y: unknown metric, known: accuracy (got 'target_mean of f1')"),
     (["--x", "training.batch_size", "--y", "source"], "--x: has one value in every trial, 32"),
     (["--x", "kind", "--y", "source", "--log-x"], "--log-x: needs numbers above zero (got kind)"),

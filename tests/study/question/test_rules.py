@@ -105,7 +105,16 @@ def test_a_gap_beside_a_floor_is_an_objective() -> None:
         ({"selection": "pivot_validation"}, "protocol.pivots: pivot_validation needs"),
         ({"selection": "pivot_validation", "pivots": ["en"]}, "protocol.pivots: pivot_validation needs"),
         ({"selection": "pivot_validation", "pivots": ["xx"]}, "must be languages with a validation split (got 'xx')"),
-        ({"pivots": ["de"]}, "only pivot_validation has pivots"),
+        (
+            {"selection": "pivot_validation", "pivots": ["german", "xx", "French"]},
+            "with a validation split, did you mean 'de', 'fr'? (got 'german', 'xx', 'French')",
+        ),
+        (
+            {"groups": {"g": ["de", "german"]}},
+            "must be languages the task evaluates, did you mean 'de'? (got 'german')",
+        ),
+        ({"primary_endpoint": "language:yoruba"}, "none of its languages is evaluated, did you mean 'yo'?"),
+        ({"pivots": ["de"]}, "only pivot_validation has pivots, protocol.pivots=[] leaves"),
         ({"groups": {"g": ["de", "xx"]}}, "protocol.groups.g"),
         ({"primary_endpoint": "low_resource"}, "did you mean 'low_resource_mean'"),
         ({"primary_endpoint": "cost:train_seconds"}, "must be a reduction of scores"),
@@ -132,7 +141,25 @@ def test_what_is_claimed_is_about_the_languages_of_the_test_split() -> None:
         "protocol.primary_endpoint: none of its languages is evaluated (got 'target_mean')"
     ]
     pivots = study({**PIVOTS, "primary_endpoint": "target_mean"})
-    assert len(selection_problems.problems(pivots, ["en"], LANGUAGES)) == 4, "three pivots, and what selects by them"
+    (line,) = selection_problems.problems(pivots, ["en"], LANGUAGES)  # of the pivots, and not of what selects by them
+    assert line == "protocol.pivots: must be languages with a validation split (got 'de', 'fr', 'it')"
+    beside = study({**PIVOTS, "primary_endpoint": "selection_mean"})
+    assert selection_problems.problems(beside, LANGUAGES, ["en", "sw"]) == [
+        "protocol.primary_endpoint: none of its languages is evaluated (got 'selection_mean')"
+    ]
+
+
+def test_pivots_that_are_no_targets_are_said_to_be_that_in_one_line() -> None:
+    config = apply_point(study({**PIVOTS, "primary_endpoint": "source"}), {"trial.task.target_languages": ["de", "sw"]})
+    assert selection_problems.problems(config, ["en", "de", "sw"], LANGUAGES) == [
+        "protocol.pivots: must be among trial.task.target_languages, with a validation split (got 'fr', 'it')"
+    ]
+
+
+def test_a_rule_that_has_nothing_to_select_by_is_named_and_not_the_default_objective() -> None:
+    config = study({"selection": "target_validation", "primary_endpoint": "source"})
+    (line,) = selection_problems.problems(config, ["en"], LANGUAGES)
+    assert line.startswith("protocol.selection: target_validation selects by target languages, of which none has")
 
 
 def test_codes_may_be_spelt_as_data_sets_spell_them() -> None:

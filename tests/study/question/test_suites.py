@@ -66,6 +66,21 @@ def test_the_suites_endpoint_is_every_members() -> None:
     assert {config.protocol.primary_endpoint for config in members.values()} == {"worst_language"}
 
 
+def test_what_is_wrong_with_the_suites_endpoint_is_said_of_it_once() -> None:
+    """And with what only one member lacks, of that one."""
+    both = [{"name": "a"}, {"name": "b", "overrides": {"protocol.groups": {"few": ["de", "es"]}}}]
+    with pytest.raises(UserError) as error:
+        suites.expand(suite(*both, suite={"endpoint": "low_resource"}))
+    assert error.value.lines == [
+        "suite.endpoint: unknown reduction, did you mean 'low_resource_mean'? (got 'low_resource')"
+    ]
+    with pytest.raises(UserError) as error:
+        suites.expand(suite(*both, suite={"endpoint": "group:few"}))
+    assert [line.split(":")[:2] for line in error.value.lines] == [["a", " suite.endpoint"], ["b", " suite.endpoint"]]
+    with pytest.raises(UserError, match=r"a: protocol\.primary_endpoint: unknown"):
+        suites.expand(suite({"name": "a", "overrides": {"protocol.primary_endpoint": "best"}}, {"name": "b"}))
+
+
 def test_an_endpoint_over_members_of_unequal_footing_is_refused_or_labelled() -> None:
     other: dict[str, Any] = {"protocol.selection": "target_validation", "protocol.pivots": []}
     members = [{"name": "a"}, {"name": "b", "overrides": other}]

@@ -94,6 +94,10 @@ def test_any_reduction(root: Path, arguments: list[str], order: list[int], words
             "--by: unknown group of languages, did you mean 'low_resource'?; known: low_res",
         ),
         (["--by", "language:xx"], "--by: language 'xx' was not evaluated; there are de, en, fr, sw, te, th, yo (got"),
+        (
+            ["--by", "language:swahili"],
+            "--by: language 'swahili' was not evaluated, did you mean 'sw'?; there are de, ",
+        ),
         (["--by", "cvar:7"], "--by: cvar takes a fraction above 0 and up to 1, as in cvar:0.2; known: source,"),
         (["--by", "source", "--metric", "acuracy"], "--metric: was not evaluated, did you mean 'accuracy'?; there are"),
     ],

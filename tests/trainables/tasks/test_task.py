@@ -192,10 +192,22 @@ def test_targets_by_name_and_by_group(shared_data: Path) -> None:
     ("changes", "message"),
     [
         ({"target_languages": ("sw", "yo")}, r"task\.target_languages: xnli has validation rows only in ar, .*'yo'"),
-        ({"target_languages": ("group:low",)}, "unknown group of languages"),
+        (
+            {"target_languages": ("german", "xx", "Swahilli", "jp", "german")},
+            r"^task\.target_languages: xnli has no such language, did you mean 'de', 'sw'\? "
+            r"\(got 'german', 'Swahilli'\)\n"
+            r"task\.target_languages: xnli has validation rows only in ar, .*; looked for .*"
+            r"\(got 'xx', 'jp' \(ja\?\)\)$",
+        ),
+        (
+            {"target_languages": ("group:low", "de", "group:klass:3")},
+            r"^task\.target_languages: unknown group of languages.*\n"
+            r"task\.target_languages: unknown group of languages.*'klass:3'\)$",
+        ),
+        ({"source_language": "english"}, r"^task\.source_language: xnli has no such language, did you mean 'en'\?"),
         ({"source_language": "de"}, r"task\.source_language: xnli has train rows only in en; looked for .*train\.de"),
         ({"name": "xnly"}, r"task\.name: unknown task, did you mean 'xnli'\?"),
-        ({"name": "own.yaml"}, "own.yaml: no such file"),
+        ({"name": "own.yaml"}, r"task\.name: own\.yaml: no such file"),
         ({"data_dir": Path("/nowhere")}, r"task\.data_dir: must be a folder \(got /nowhere\)"),
     ],
 )
