@@ -48,6 +48,8 @@ DISTANT = Question(
 
 CUT_FINE = Question("fertility", "languages whose words are cut into more tokens gain more", 1, "token a word")
 
+LOSSES = "To lose less counts as gaining more."
+
 TOGETHER = (
     "This is what goes together over these languages, not a cause: resources, distance from the source, script and "
     "baseline score go together themselves."
@@ -131,7 +133,7 @@ def dose_slope(question: Question, plain: Slope, adjusted: Slope, dose: str) -> 
     claim = question.claim[0].upper() + question.claim[1:]
     holds = plain.estimate * question.sign > 0
     head = f"{claim}, the more so the larger the dose" if holds else f"With the dose the opposite of “{claim}” grows"
-    return f"{head}: {rate}. {_at_equal_baseline(question, plain, adjusted)}"
+    return f"{head}: {rate}. {LOSSES} {_at_equal_baseline(question, plain, adjusted)}"
 
 
 def _heterogeneity(alike: RandomEffects) -> str:
@@ -205,7 +207,7 @@ def slope(
         said.append(
             f"Of tasks like these {'it holds too' if held else 'it cannot be told'} ({_rate(question, alike)})."
         )
-    return [*said, TOGETHER]
+    return [*said, LOSSES, TOGETHER]
 
 
 def _at_equal_baseline(question: Question, plain: Slope, adjusted: Slope) -> str:
