@@ -295,7 +295,8 @@ def _conclusions(source: Source, confirmed: Confirmed | None, dosed: Dosed | Non
         source.is_demonstration and has_study,
     )
     lost = [words.lost_seeds(name, *seeds) for name, seeds in source.seeds.items() if seeds[0] < seeds[1]]
-    yield from (("Caution", text) for text in (*caveats, *lost, *source.cautions))
+    stuck = [words.one_answer(source.stuck)] if source.stuck else []
+    yield from (("Caution", text) for text in (*caveats, *lost, *stuck, *source.cautions))
     if confirmed is None:
         yield "Caution", words.NOT_CONFIRMED if source.results is None else words.NOTHING_TO_COMPARE
     else:

@@ -17,7 +17,7 @@ from study.analysis import frames
 from study.analysis.frames import TRIAL_COLUMNS, language_facts
 from study.reporting import foreign_problems, known
 from study.reporting.known import Known, Said
-from study.reporting.source import CONTROLS, Source, versions
+from study.reporting.source import CONTROLS, Source, stuck_of, versions
 from trainables.errors import UserError
 
 NOTHING = Said()
@@ -130,6 +130,7 @@ def _source(name: str, results: pd.DataFrame, said: Said, has_seeds: bool) -> So
         },
         described={str(c): CONTROLS.get(str(k), "") for c, k in letters.items()},
         cautions=tuple(_cautions(source, endpoint)),
+        stuck=stuck_of(results[results["split"] == "test"]),
         protocol=(
             ("results", counts),
             ("source language", source.words),

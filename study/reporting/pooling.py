@@ -66,6 +66,8 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
     words = [("Gain", text) for text in said]
     if early := [m for m, f in confirmed.items() if f.source.looks and f.source.looks[-1]["verdict"] == "crossed"]:
         words.append(("Gain", suite_words.stopped_early(early)))
+    if stuck := [m for m, f in confirmed.items() if _compared(f) & f.source.stuck.keys()]:
+        words.append(("Caution", suite_words.one_answer(stuck)))
     if lacking:
         words.append(("Languages", suite_words.lacking(lacking)))
     for topic, question in questions.items():
@@ -86,6 +88,12 @@ def sides(findings: Findings, confirmed: Confirmed) -> tuple[pd.DataFrame, pd.Da
     seeds = treated.index.intersection(control.index)
     languages = treated.columns.intersection(control.columns)
     return treated.loc[seeds, languages], control.loc[seeds, languages]
+
+
+def _compared(findings: Findings) -> set[str]:
+    """The configurations that the gain is of."""
+    assert findings.confirmed is not None
+    return {findings.confirmed.headline, findings.confirmed.control}
 
 
 def _endpoint(member: str, findings: Findings, endpoint: str) -> pd.DataFrame:

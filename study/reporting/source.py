@@ -61,6 +61,9 @@ TREES, WITH_TREES = "syntax", " + "
 UNOFFICIAL = 0.0005
 """Difference between a language's score in the ledger and the same out of its predictions that is reported."""
 
+ALIKE = 0.98
+"""Share of the test's texts that a model which has learned nothing gives one answer to."""
+
 Rows = tuple[tuple[str, str], ...]
 
 
@@ -111,6 +114,8 @@ class Source:
     of a method."""
     pretraining: Lists = ANY_ENCODER
     """The list of pretraining languages that `facts` are about: that of the headline's encoder, else of all."""
+    stuck: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Confirmed configurations that answer alike whatever they are asked: under so many seeds, of so many."""
     cautions: tuple[str, ...] = ()
     """What else weakens every conclusion, in sentences."""
     protocol: Rows = ()
@@ -216,7 +221,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
     names = {history.configuration_name(t): t for t in confirmed}
     repeated = [n for n, t in names.items() if choice and _repeats(study, t, choice.winner)]
     trials, results = _without(trials, repeated), None if results is None else _without(results, repeated)
-    answers, cautions = None, tuple(_cautions(trials, results))
+    answers, cautions, stuck = None, tuple(_cautions(trials, results)), stuck_of(results)
     if results is not None and claimed != metric:
         answers, results = results, _without(of_claimed, repeated)
     names = {n: t for n, t in names.items() if n not in repeated}
@@ -256,6 +261,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
             *map(words.another_encoder, apart),
             *cautions,
         ),
+        stuck=stuck,
         protocol=tuple(_protocol_rows(study)),
         reproduction=tuple(_reproduction_rows(study)),
         resolved=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
@@ -346,6 +352,16 @@ def _cautions(trials: pd.DataFrame, results: pd.DataFrame | None) -> Iterator[st
     off = float((both["score"] - both["score_official"]).abs().max()) if len(both) else 0.0
     if off > UNOFFICIAL:
         yield words.unofficial(str(results["metric"].iloc[0]), off)
+
+
+def stuck_of(results: pd.DataFrame | None) -> dict[str, tuple[int, int]]:
+    """`Source.stuck`; empty where answers are not of one kind for all texts, as the tags of sentences are not."""
+    if results is None or "prediction" not in results or set(results["metric"]) != {"accuracy"}:
+        return {}
+    given = results.groupby(["configuration", "seed"], observed=True)["prediction"]
+    share = given.agg(lambda answers: answers.value_counts(normalize=True).max())
+    seeds = (share >= ALIKE).groupby("configuration", observed=True).agg(["sum", "size"])
+    return {str(name): (int(row["sum"]), int(row["size"])) for name, row in seeds.iterrows() if row["sum"]}
 
 
 def _primary_metric(study: Study) -> str:

@@ -171,6 +171,15 @@ def _or_without(tasks: Iterable[object]) -> str:
     return ", or without ".join(map(str, tasks))
 
 
+def one_answer(members: Sequence[str]) -> str:
+    """Members whose headline or strongest control answers alike whatever it is asked."""
+    return (
+        f"In {' and in '.join(members)} the headline or its control gives one answer to all test sentences under some "
+        "seed, and has not learned the task: what differs there is in all that is said here, and is no gain or loss of a "
+        "method."
+    )
+
+
 def lacking(languages: Mapping[str, Sequence[str]]) -> str:
     """Languages that are left out, by member."""
     those = "; ".join(f"{', '.join(codes)} of {member}" for member, codes in languages.items())

@@ -294,6 +294,15 @@ def unofficial(metric: str, off: float) -> str:
     )
 
 
+def one_answer(seeds: Mapping[str, tuple[int, int]]) -> str:
+    """Configurations that give one answer to everything: under how many seeds, of how many."""
+    who = ", ".join(f"{name} ({stuck} of {of} seeds)" for name, (stuck, of) in seeds.items())
+    return (
+        f"One and the same answer to all test sentences, or all but a few: {who}. Such a model has not learned the "
+        "task, and by what others differ from it is no gain or loss of a method."
+    )
+
+
 def languages(table: pd.DataFrame, is_error: bool = False) -> str:
     """What the map of languages shows (`differences.language_differences`), corrected for their number; of an error,
     less is a gain."""

@@ -12,7 +12,7 @@ from scipy import stats
 from study.analysis import intervals
 from study.proposals.ranking import trial_config
 from study.reporting.findings import ALL_UNIT, SOURCE_UNIT, Findings, find
-from study.reporting.source import Source, _cautions, from_ledger
+from study.reporting.source import Source, _cautions, from_ledger, stuck_of
 from study.reporting.tables import headline
 from study.views.found import find as find_study
 from study.views.history import configuration_name
@@ -123,6 +123,20 @@ def test_predictions_that_miss_the_official_scores_are_named(planted: Source) ->
     assert planted.results is not None
     wrong = planted.results.assign(score=np.where(planted.results["language"] == "sw", 0.5, planted.results["score"]))
     assert any("differ from the official accuracy" in text for text in _cautions(planted.trials, wrong))
+
+
+def test_a_model_that_answers_alike_whatever_it_is_asked_is_named(planted: Source) -> None:
+    """As a collapsed one does: every difference from it is one from a constant."""
+    results = planted.results
+    assert results is not None and planted.stuck == {}
+    headline, seed = results["configuration"] == planted.headline, results["seed"] == results["seed"].min()
+    told = results.assign(prediction=(results["example"].astype(int) % 2).map(str))
+    assert stuck_of(told) == {}
+    told["prediction"] = told["prediction"].mask(headline & seed, "1")
+    of = results.loc[headline, "seed"].nunique()
+    assert stuck_of(told) == {planted.headline: (1, of)} and stuck_of(told.assign(metric="f1")) == {}
+    texts = [text for topic, text in find(replace(planted, stuck=stuck_of(told))).conclusions if topic == "Caution"]
+    assert any(f"all but a few: {planted.headline} (1 of {of} seeds). Such a model has not" in text for text in texts)
 
 
 def test_the_mean_of_all_trials_stands_beside_the_others(tmp_path: Path, found: Findings) -> None:

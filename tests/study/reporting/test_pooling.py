@@ -121,6 +121,16 @@ def test_a_score_that_is_missing_under_a_seed_costs_its_language_or_the_member(m
     )
 
 
+def test_a_member_whose_headline_has_learned_nothing_is_named(members: Mapping[str, Findings]) -> None:
+    first = members["first"]
+    assert first.confirmed is not None
+    source = replace(first.source, stuck={first.confirmed.headline: (1, 3), "control d": (3, 3)})
+    told = {**members, "first": replace(first, source=source)}
+    cautions = [text for topic, text in pooling.together(told, "target_mean").words if topic == "Caution"]
+    assert len(cautions) == 1 and cautions[0].startswith("In first the headline or its control gives one answer")
+    assert not [t for t, _ in pooling.together(members, "target_mean").words if t == "Caution"]
+
+
 def test_one_member_says_nothing_of_others(members: Mapping[str, Findings]) -> None:
     alone = {name: members[name] for name in ("first", "third")}
     assert pooling.together(alone, "low_resource_mean").words == ()
