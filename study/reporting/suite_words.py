@@ -175,8 +175,8 @@ def one_answer(members: Sequence[str]) -> str:
     """Members whose headline or strongest control answers alike whatever it is asked."""
     return (
         f"In {' and in '.join(members)} the headline or its control gives one answer to all test sentences under some "
-        "seed, and has not learned the task: what differs there is in all that is said here, and is no gain or loss of a "
-        "method."
+        "seed, and has not learned the task: what differs there is in all that is said here, and is no gain or loss "
+        "of a method."
     )
 
 
