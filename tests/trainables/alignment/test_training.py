@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -223,6 +224,25 @@ def test_the_seed_decides_everything_and_a_layer_may_be_named(config: EncoderCon
     assert changed == {"0"}  # nothing above the first layer has a part in it
     with pytest.raises(UserError, match=r"a layer must be one of the encoder's 2 .got 3."):
         aligned(config, "sentence_contrastive", layer=3)
+
+
+@pytest.mark.parametrize("anchor", ["parameters", "source_states", "none"])
+def test_word_embeddings_that_no_pair_has_need_not_be_trained(
+    config: EncoderConfig, anchor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same encoder comes out as with all of them, and those stay as they were to the bit."""
+    own, _ = aligned(config, "word_contrastive", anchor, steps=5)
+    monkeypatch.setattr(training, "_rows_in_use", lambda encoder, corpora: nullcontext(corpora))
+    whole, _ = aligned(config, "word_contrastive", anchor, steps=5)
+    pristine = load_encoder(config, False)
+    for (name, one), two in zip(own.named_parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=2e-5, msg=name)
+    sides = (corpus(config).source, corpus(config).target)
+    used = np.unique(np.concatenate([ids for side in sides for ids in side.ids]))
+    moved = (own.table != pristine.table).any(1).numpy()
+    assert moved[used].sum() > 5 and not np.delete(moved, used).any() and len(used) < len(moved) / 2
+    assert own.model.config.vocab_size == pristine.model.config.vocab_size
+    assert own.model.config.pad_token_id == pristine.model.config.pad_token_id
 
 
 def test_fewer_pairs_than_a_contrast_needs(config: EncoderConfig) -> None:
