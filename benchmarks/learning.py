@@ -132,12 +132,12 @@ def run(config: TrialConfig, directory: Path, split: Split) -> Done:
 
 
 def tested(task: str, data: Path) -> Split:
-    """The split on which all languages are scored: test, unless the folder lacks it."""
+    """The split on which all languages are scored: test, unless the folder lacks it, or has the source's alone."""
+    plan = Plan.of(configuration(task, data, steps=1).task)
     try:
-        Plan.of(configuration(task, data, steps=1).task).sources("test")
+        return "test" if plan.sources("test").keys() > {plan.source} else "validation"
     except UserError:
         return "validation"
-    return "test"
 
 
 def others(test: Evaluation, source: str) -> Sequence[str]:
