@@ -32,9 +32,9 @@ def suggestion(name: str, known: Sequence[str]) -> str:
     return f", did you mean {near!r}?" if near is not None else ""
 
 
-def nearest(name: str, known: Sequence[str]) -> str | None:
+def nearest(name: str, known: Sequence[str], cutoff: float = 0.6) -> str | None:
     """The known name that a name is a slip of, as far as letters tell; None where none is near."""
-    near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=cutoff)
     return next((k for k in known if near and k.lower() == near[0]), None)
 
 

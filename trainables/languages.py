@@ -255,7 +255,7 @@ def meant(name: str, codes: Collection[str] = (), own: Own = NO_OWN) -> str | No
     if normalize(name) in table() or langcodes.tag_is_valid(name):
         return None
     names = {language(code, own).name.casefold(): code for code in (*table(), *codes)} | {code: code for code in codes}
-    if (near := nearest(name, list(names))) is not None:
+    if (near := nearest(name, list(names), cutoff=0.8)) is not None:
         return names[near]
     from langcodes.data_dicts import LIKELY_SUBTAGS
 

@@ -212,6 +212,8 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 def _set(data: dict[str, Any], path: str, value: Any) -> None:
     here: Any = data
     steps = _STEP.findall(path)
+    if _joined(steps) != path or path.startswith("["):
+        raise UserError(f"{path}: must be keys between dots, entries of a list as in a.b[0].c (got {shown(value)})")
     for depth, (step, following) in enumerate(zip(steps, [*steps[1:], None], strict=True)):
         name: Any = step
         if step.startswith("["):

@@ -251,10 +251,22 @@ def _held(config: StudyConfig) -> Iterator[str]:
     """What is set otherwise than by default, neither said elsewhere nor by the space: room by room."""
     offered = {path for space in arms.spaces(config).values() for path in (d.path for d in space.dimensions)}
     for room, known in HELD.items():
-        part = getattr(config.trial, room).model_dump(mode="json", exclude_defaults=True)
-        found = {key: value for key, value in part.items() if key not in known and f"{room}.{key}" not in offered}
+        part = dict(_leaves(getattr(config.trial, room).model_dump(mode="json", exclude_defaults=True)))
+        found = {
+            path: value
+            for path, value in part.items()
+            if path.partition(".")[0] not in known and f"{room}.{path}" not in offered
+        }
         if found:
             yield f"{room}: {', '.join(f'{key} {_shown(value)}' for key, value in found.items())}"
+
+
+def _leaves(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def _shown(value: Any) -> str:

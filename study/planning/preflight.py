@@ -27,6 +27,9 @@ METHODS = ("perturbation.method", "augmentation.method")
 FITTED = (*METHODS, "syntax.kind")
 """… and all treatments that a task or an encoder may not go with."""
 
+WORDS = ("augmentation.method", "augmentation.resource")
+"""Paths that say which words of other resources are needed."""
+
 LEAST_DISK = 2 * 2**30
 """Bytes asked for where the size of the encoder, or the number of trials at a time, is not known here."""
 
@@ -133,14 +136,15 @@ def _words(config: StudyConfig) -> list[str]:
     from trainables import augmentation
 
     found = []
-    trials = [("trial.", config.trial)]
-    for path, name in _searched_methods(config):
-        if path.startswith("augmentation."):
-            trials.append(("search.space: ", apply_point(config.trial, {path: name})))
-    for where, trial in trials:
-        check = partial(augmentation.check_resource, trial.augmentation, trial.task.source_language)
-        found += [f"{where}{line}" for line in _lines(check)]
-    return found
+    for space in _spaces(config) or [Space("", "", ())]:
+        offered = [d for d in space.dimensions if d.path in WORDS]
+        if any(d.when.keys() - set(WORDS) for d in offered):
+            continue  # which words a method meets is not told by these alone
+        for point in Space("", "", tuple(offered)).grid():
+            trial = apply_point(config.trial, point)
+            check = partial(augmentation.check_resource, trial.augmentation, trial.task.source_language)
+            found += [f"{'search.space: ' if point else 'trial.'}{line}" for line in _lines(check)]
+    return list(dict.fromkeys(found))
 
 
 def _lengths(config: StudyConfig) -> list[str]:

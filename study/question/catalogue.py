@@ -7,7 +7,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
-from study.question import arms, encoders
+from study.question import arms, encoders, rules
 from study.question.config import StudyConfig
 from trainables.config import TrialConfig
 from trainables.errors import UserError, shown, suggestion
@@ -43,18 +43,20 @@ def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
 
 
 def _without_effect(config: StudyConfig, overrides: Sequence[str]) -> Iterator[str]:
-    """Arguments that no trial would have, since the space holds their setting at another value."""
+    """Methods given as arguments that no trial would have: the space holds another, and baselines have none."""
     import search_spaces
+    from trainables import augmentation, perturbation
 
     space = config.search.space
     dimensions = () if space is None else search_spaces.load(space).dimensions
-    held = {f"trial.{d.path}": d.choices[0] for d in dimensions if d.kind == "fixed" and not d.when}
+    held = {d.path: d.choices[0] for d in dimensions if d.kind == "fixed" and not d.when and d.path in rules.BASELINE}
+    known = {*perturbation.METHODS, *augmentation.METHODS, *(way.name for way in perturbation.around())}
     for path, value in map(parse_override, overrides):
-        # What is misspelt is said as such, where it is known which names there are.
-        if path in held and value != held[path] and not suggestion(str(value), [str(held[path])]):
-            rule = (
-                f"search.space holds it at {held[path]} in every trial; with search.space=null, or another, it counts"
-            )
+        method = held.get(path.removeprefix("trial."))
+        if not path.startswith("trial.") or method is None or value in (method, "none"):
+            continue
+        if known.issuperset(str(value).split("+")):  # what is misspelt is said as such, by the checks
+            rule = f"search.space holds it at {method} in every trial; with search.space=null, or another, it counts"
             yield f"{path}: {rule} (got {shown(value)})"
 
 

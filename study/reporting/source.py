@@ -64,6 +64,9 @@ UNOFFICIAL = 0.0005
 ALIKE = 0.98
 """Share of the test's texts that a model which has learned nothing gives one answer to."""
 
+SKEWED = 0.9
+"""Share of right answers with which one answer to nearly all is no sign of that: most texts have that label."""
+
 Rows = tuple[tuple[str, str], ...]
 
 
@@ -358,9 +361,10 @@ def stuck_of(results: pd.DataFrame | None) -> dict[str, tuple[int, int]]:
     """`Source.stuck`; empty where answers are not of one kind for all texts, as the tags of sentences are not."""
     if results is None or "prediction" not in results or set(results["metric"]) != {"accuracy"}:
         return {}
-    given = results.groupby(["configuration", "seed"], observed=True)["prediction"]
-    share = given.agg(lambda answers: answers.value_counts(normalize=True).max())
-    seeds = (share >= ALIKE).groupby("configuration", observed=True).agg(["sum", "size"])
+    given = results.groupby(["configuration", "seed"], observed=True)
+    share = given["prediction"].agg(lambda answers: answers.value_counts(normalize=True).max())
+    alike = (share >= ALIKE) & (given["score"].mean() < SKEWED)
+    seeds = alike.groupby("configuration", observed=True).agg(["sum", "size"])
     return {str(name): (int(row["sum"]), int(row["size"])) for name, row in seeds.iterrows() if row["sum"]}
 
 

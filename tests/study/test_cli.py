@@ -94,6 +94,8 @@ MISTAKES: list[tuple[str | None, Sequence[str], str]] = [
     (None, ["trial.training.seed=1073741824"], "trial.training.seed: must be below 1073741824"),
     (None, ["trial.perturbation.method=adversarail"], "method: unknown method, did you mean 'adversarial'?"),
     (None, ["trial.perturbation.method=smart"], "method: search.space holds it at adversarial in every trial; with"),
+    (None, ["[0]=1"], "[0]: must be keys between dots, entries of a list as in a.b[0].c (got 1)"),
+    (None, ["search.objectives[0]metric=f1"], "search.objectives[0]metric: must be keys between dots"),
     ("task: {name: intents}", [], "mine.yaml: is what one trial is, not a study: run it with python -m trainables"),
     (None, ["search.objectives[1].metric=f1"], "search.objectives[1].metric: has 1 entries here, give all: search."),
     (
@@ -391,11 +393,15 @@ def test_describe(tmp_path: Path, capsys: Any) -> None:
         "held        evaluation: intermediate_examples_per_language 10\n",
     ):
         assert words in text
+    views = "trial.perturbation.view={kind: copies, alpha: 0.7}"
+    space = "search.space={perturbation.method: mvr, perturbation.view.alpha: [0.1, 0.2]}"
+    assert study("describe", "quickstart", views, space, "--root", tmp_path) == 0
+    assert "held        perturbation: view.kind copies\n" in capsys.readouterr().out
     held = ("trial.evaluation.attack={kind: words}", "trial.perturbation.norm=linf", "trial.perturbation.epsilon=0.5")
     assert study("describe", "quickstart", *held, "--root", tmp_path) == 0
     text = capsys.readouterr().out
     assert "held        perturbation: norm linf\n" in text, "its radius is searched"
-    assert '            evaluation: intermediate_examples_per_language 10, attack {"kind": "words"}\n' in text
+    assert "            evaluation: intermediate_examples_per_language 10, attack.kind words\n" in text
 
 
 def test_what_only_test_has_is_not_said_to_be_validated(tmp_path: Path, capsys: Any) -> None:

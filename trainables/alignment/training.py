@@ -20,7 +20,7 @@ from trainables.alignment.words import Links, mutual, one_to_one
 from trainables.batch import Batch
 from trainables.config import AlignmentConfig
 from trainables.errors import UserError
-from trainables.model.encoder import Encoder, trim
+from trainables.model.encoder import Encoder, needed_rows, trim
 from trainables.model.heads import pool
 from trainables.schedule import rate
 from trainables.seeds import derive
@@ -134,12 +134,13 @@ def _rows_in_use(encoder: Encoder, corpora: Mapping[str, Corpus]) -> Iterator[di
     words, config = encoder.model.get_input_embeddings(), encoder.model.config
     before = config.vocab_size, config.pad_token_id
     sides = [side for corpus in corpora.values() for side in (corpus.source, corpus.target)]
-    below = np.arange(max(side.pad_id for side in sides) + 1)  # where positions are counted from padding it stays
-    kept = np.unique(np.concatenate([below, *(ids for side in sides for ids in side.ids)]))
+    used = np.concatenate([ids for side in sides for ids in side.ids])
+    kept = needed_rows(used, sides[0].pad_id, encoder)
     trim(encoder, kept)
 
     def renumbered(side: Sentences) -> Sentences:
-        return replace(side, ids=[np.searchsorted(kept, ids) for ids in side.ids])
+        ids = [np.searchsorted(kept, each) for each in side.ids]
+        return replace(side, ids=ids, pad_id=int(np.searchsorted(kept, side.pad_id)))
 
     try:
         yield {

@@ -567,11 +567,16 @@ def extend(encoder: Encoder, embeddings: npt.NDArray[np.float32]) -> None:
 
 def kept_rows(used: npt.NDArray[np.int64], tokenizer: Any, encoder: Encoder) -> npt.NDArray[np.int64]:
     """Sorted vocabulary rows to keep: those used, the special tokens, the padding, and all below it that counts."""
+    return needed_rows(np.concatenate([used, tokenizer.all_special_ids]), tokenizer.pad_token_id, encoder)
+
+
+def needed_rows(used: npt.NDArray[np.int64], pad_id: int, encoder: Encoder) -> npt.NDArray[np.int64]:
+    """The same of tokens that have the special ones among them: the rows that `trim` must be given."""
     words = encoder.model.get_input_embeddings()
-    pads = [tokenizer.pad_token_id, *([] if words.padding_idx is None else [words.padding_idx])]
+    pads = [pad_id, *([] if words.padding_idx is None else [words.padding_idx])]
     if encoder.family.counts_from_padding:
         pads = [*range(max(pads) + 1)]
-    rows = np.unique(np.concatenate([used, tokenizer.all_special_ids, pads]))
+    rows = np.unique(np.concatenate([used, pads]))
     return np.asarray(rows[rows < words.num_embeddings], dtype=np.int64)
 
 

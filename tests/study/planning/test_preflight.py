@@ -149,6 +149,22 @@ def test_every_alignment_that_a_space_offers_is_looked_for_and_those_without_end
     assert "alignment.temperature has no list of values: encoders are aligned when" in describe.words(endless, tmp_path)
 
 
+def test_words_of_other_resources_are_looked_for_where_the_space_says(tmp_path: Path) -> None:
+    """With the file that it names, whatever is installed; a method that takes no words needs none."""
+    words = tmp_path / "words.tsv"
+    words.write_text("de\tlight\tLicht\n")
+
+    def absent(base: str, **space: Any) -> list[str]:
+        dimensions = {f"augmentation.{name}": value for name, value in space.items()}
+        data = {"trial": {"augmentation": {"method": base}}, "search": {"space": dimensions or None}}
+        return preflight.absent(validate(StudyConfig, {"name": "x", **data}))
+
+    assert absent("none", method="code_switching", resource=str(words)) == []
+    (line,) = absent("none", method="code_switching", resource=str(tmp_path / "none.tsv"))
+    assert line.startswith("search.space: augmentation.resource: cannot be read")
+    assert absent("none", method=["none", "character_noise"]) == [] == absent("character_noise")
+
+
 def test_alignment_is_described_and_its_pairs_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "de.tsv").write_text("turn on the light\tmach das Licht an\n")
 

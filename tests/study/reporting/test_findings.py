@@ -134,6 +134,7 @@ def test_a_model_that_answers_alike_whatever_it_is_asked_is_named(planted: Sourc
     assert stuck_of(told) == {}
     told["prediction"] = told["prediction"].mask(headline & seed, "1")
     of = results.loc[headline, "seed"].nunique()
+    assert stuck_of(told.assign(score=0.95)) == {}, "most texts have that label"
     assert stuck_of(told) == {planted.headline: (1, of)} and stuck_of(told.assign(metric="f1")) == {}
     texts = [text for topic, text in find(replace(planted, stuck=stuck_of(told))).conclusions if topic == "Caution"]
     assert any(f"all but a few: {planted.headline} (1 of {of} seeds). Such a model has not" in text for text in texts)

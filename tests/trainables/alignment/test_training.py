@@ -245,6 +245,20 @@ def test_word_embeddings_that_no_pair_has_need_not_be_trained(
     assert own.model.config.pad_token_id == pristine.model.config.pad_token_id
 
 
+@pytest.mark.parametrize("padding", [None, 40])
+def test_padding_keeps_its_row(config: EncoderConfig, padding: int | None) -> None:
+    """Also where a model pads with another token than its tokenizer: no word's row may stand for padding."""
+    encoder = load_encoder(config, False)
+    words = encoder.model.get_input_embeddings()
+    words.padding_idx = words.padding_idx if padding is None else padding
+    row = words.weight[words.padding_idx].detach().clone()
+    with training._rows_in_use(encoder, {"de": corpus(config)}) as renumbered:
+        own = encoder.model.get_input_embeddings()
+        assert torch.equal(own.weight[own.padding_idx], row)
+        assert renumbered["de"].source.pad_id == 1
+    assert encoder.model.get_input_embeddings() is words
+
+
 def test_fewer_pairs_than_a_contrast_needs(config: EncoderConfig) -> None:
     whole = corpus(config)
     bare = Corpus(whole.source, whole.target, [frozenset()] * len(whole.source.ids))

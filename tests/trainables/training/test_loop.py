@@ -159,6 +159,18 @@ def test_an_interrupted_trial_loses_no_step(materials: Materials, tmp_path: Path
     assert_same(whole[1], weights(resumed))
 
 
+def test_a_trial_whose_budget_became_shorter_is_scored(materials: Materials, tmp_path: Path) -> None:
+    """It has its last step by now, and was interrupted before it had a result."""
+    trial = begin(BASE, materials, tmp_path)
+    list(fit(trial, interrupted=lambda: trial.step >= 2))
+    resumed = begin(BASE, materials, tmp_path)
+    resumed.steps = resumed.step
+    assert [(e.step, e.final) for e in fit(resumed)] == [(3, True)]
+    again = begin(BASE, materials, tmp_path)
+    again.steps = again.step
+    assert [(e.step, e.final) for e in fit(again)] == [(3, True)], "once"
+
+
 def test_a_finished_trial_reports_its_result_again(materials: Materials, tmp_path: Path) -> None:
     whole, _ = trained(BASE, materials, tmp_path)
     assert results(list(fit(begin(BASE, materials, tmp_path)))) == results(whole[-1:])

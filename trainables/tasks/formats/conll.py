@@ -79,12 +79,14 @@ def cells_of(line: str, tabs: bool) -> list[str]:
 
 
 def _is_comment(text: str, cells: Sequence[str], width: int, tabs: bool, labels: Sequence[str]) -> bool:
-    """Whether a line before a sentence is one, and not the word #: it has no tag, or is cut otherwise."""
+    """Whether a line before a sentence is one, and not the word #: it is as wide as none, or cut otherwise.
+
+    A line that is cut otherwise and has a tag is a word all the same.
+    """
     if len(cells) != width:
         return True
-    if not labels:
-        return ("\t" in text) != tabs
-    return not any(cell in labels or cell == "O" or _CHUNK.fullmatch(cell) for cell in cells[1:])
+    tagged = any(cell in labels or cell == "O" or _CHUNK.fullmatch(cell) for cell in cells[1:])
+    return ("\t" in text) != tabs and not tagged
 
 
 def _miscounted(cells: Sequence[str], width: int) -> str:

@@ -290,6 +290,9 @@ def test_comments_are_told_from_words_by_their_columns(tmp_path: Path) -> None:
     for labels in ((), ("O", "B-LOC", "I-LOC")):
         first, second = rows_of(written(tmp_path, "c.conll", wide), Reading(shape="tagging", labels=labels))
         assert (first["tokens"], second["tokens"]) == (["its", "Paris"], ["#", "a"])
+    # A slip in the tag of a word is no comment: it is for the task to say that there is no such tag.
+    (row,) = rows_of(written(tmp_path, "d.conll", "# sym\nfoo O\n"), Reading(shape="tagging", labels=("O", "B-LOC")))
+    assert row["tags"] == ["sym", "O"]
 
 
 def test_tabs_leave_blanks_to_words(tmp_path: Path) -> None:
