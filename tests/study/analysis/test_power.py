@@ -51,7 +51,7 @@ def test_fewer_than_two_seeds_see_nothing() -> None:
 def test_plan_warns_when_one_point_needs_more_seeds_than_planned() -> None:
     few, many = power.plan(3, 13, 200), power.plan(60, 13, 2_000)
     assert not few.enough_for_one_point
-    assert any(line.startswith("Warning: a difference of one point needs") for line in few.lines())
+    assert any(line.startswith("Warning: a difference of one point on new sentences needs") for line in few.lines())
     assert many.enough_for_one_point
     assert not any("Warning" in line for line in many.lines())
     limited = power.plan(8, 3, 20)
