@@ -6,12 +6,20 @@
 from __future__ import annotations
 
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
 from trainables import machine
 
 SOFTWARE = " in software"
+
+
+def whole_precision(kind: str) -> AbstractContextManager[object]:
+    """Within, products of fp32 numbers are fp32 on a kind of device, though passes are computed in half precision."""
+    import torch
+
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 @dataclass(frozen=True)

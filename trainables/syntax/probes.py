@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trainables.devices import whole_precision
 from trainables.layout import Paths
 from trainables.syntax.trees import APART
 
@@ -29,7 +30,7 @@ class Probes(nn.Module):
         both = there[:, :, None] & there[:, None, :]
         mapped, deep = (self._map(each, states) for each in (self.between, self.depth))
         squares = mapped.square().sum(-1)
-        with torch.autocast(states.device.type, enabled=False):  # or what cancels would be rounded otherwise
+        with whole_precision(states.device.type):  # or what cancels would be rounded otherwise
             products = mapped @ mapped.transpose(1, 2)
         apart = (squares[:, :, None] + squares[:, None, :] - 2 * products).clamp_min(0)
         off = ((paths.between.to(apart.dtype) - apart).abs() * both).sum((1, 2)) / both.sum((1, 2)).clamp_min(1)

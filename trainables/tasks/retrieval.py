@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.batch import IMPOSSIBLE, Encoded
+from trainables.devices import whole_precision
 from trainables.errors import UserError, shown
 from trainables.lazy import functional, torch
 from trainables.tasks.base import Row, RowError, Searched, TaskShape
@@ -252,7 +253,7 @@ def _similarities(logits: Tensor, labels: Tensor) -> Tensor:
     """
     same = labels[:, None, 2] == labels[None, :, 2]
     barred = (same | (labels[None, :, 1] == _NONE)) & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    with torch.autocast(logits.device.type, enabled=False):  # near 20 numbers of half precision are an eighth apart
+    with whole_precision(logits.device.type):  # near 20 numbers of half precision are an eighth apart
         similar = SCALE * logits[:, 0] @ logits[:, 1].T
     return similar.masked_fill(barred, IMPOSSIBLE)
 
