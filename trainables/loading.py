@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -76,6 +76,15 @@ def apply_point(config: Model, point: Mapping[str, Any]) -> Model:
     for path, value in point.items():
         _set(data, path, value)
     return validate(type(config), data)
+
+
+def flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of everything in nested mappings; an empty one is a value."""
+    for name, value in data.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def validate(model: type[Model], data: Mapping[str, Any]) -> Model:

@@ -19,7 +19,7 @@ from trainables import alignment as aligned
 from trainables import machine
 from trainables.config import AdapterConfig, Budget, EncoderConfig, TrialConfig
 from trainables.languages import group, normalize
-from trainables.loading import apply_point
+from trainables.loading import apply_point, flat
 from trainables.materials import weights
 from trainables.materials.materials import parsed_of
 from trainables.model import catalogue
@@ -94,13 +94,14 @@ def _data(config: StudyConfig, languages: Sequence[str]) -> Iterator[str]:
     task, evaluation = config.trial.task, config.trial.evaluation
     targets = "all its other languages" if task.target_languages == "all" else ", ".join(task.target_languages)
     sources = objectives.sources(config)
-    validated = [code for code in Plan.of(task).sources("validation") if code not in sources]
+    plan = Plan.of(task)
+    validated = [code for code in plan.sources("validation") if code not in sources]
     if later := [code for code in languages if code not in {*validated, *sources}]:
         targets = ", ".join(validated) or task.source_language
     yield f"task {task.title}: trained on {task.source_language}, evaluated on {targets} (validation only)"
     if later:
         yield f"without validation rows, scored by confirm alone: {', '.join(later)}"
-    if lacking := Plan.of(task).shape.unscored:
+    if lacking := plan.shape.unscored:
         yield unscored(lacking)
     if not sources & set(languages):
         yield f"no test rows in {task.source_language}: confirm scores the targets alone, and has no transfer gap"
@@ -251,7 +252,7 @@ def _held(config: StudyConfig) -> Iterator[str]:
     """What is set otherwise than by default, neither said elsewhere nor by the space: room by room."""
     offered = {path for space in arms.spaces(config).values() for path in (d.path for d in space.dimensions)}
     for room, known in HELD.items():
-        part = dict(_leaves(getattr(config.trial, room).model_dump(mode="json", exclude_defaults=True)))
+        part = dict(flat(getattr(config.trial, room).model_dump(mode="json", exclude_defaults=True)))
         found = {
             path: value
             for path, value in part.items()
@@ -259,14 +260,6 @@ def _held(config: StudyConfig) -> Iterator[str]:
         }
         if found:
             yield f"{room}: {', '.join(f'{key} {_shown(value)}' for key, value in found.items())}"
-
-
-def _leaves(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
 
 
 def _shown(value: Any) -> str:

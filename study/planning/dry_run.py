@@ -74,8 +74,7 @@ def _missing(members: Mapping[str, StudyConfig], root: Path) -> list[str]:
     own = {name: preflight.absent(config) for name, config in members.items()}
     scaling = next(iter(members.values())).scaling
     lines = preflight.shared_problems(scaling, root, preflight.disk(list(members.values()), root))
-    for line in dict.fromkeys(line for each in own.values() for line in each):
-        those = [name for name, each in own.items() if line in each]
+    for line, those in suites.about(own):
         lines.append(line if len(those) == len(members) else f"{', '.join(those)}: {line}")
     return lines
 

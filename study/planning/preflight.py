@@ -11,7 +11,7 @@ from typing import Any
 
 from search_spaces.dimensions import Point, Space
 from study.planning import needs
-from study.question import alignments, arms, checks, encoders
+from study.question import alignments, arms, checks, encoders, suites
 from study.question.config import ScalingConfig, StudyConfig
 from study.record import roots
 from study.tracking.server import default_uri, validate_uri
@@ -48,10 +48,7 @@ def check_together(members: Mapping[str, StudyConfig], root: Path, address: str 
     found = {name: own_problems(config, root) for name, config in members.items()}
     need = None if any(found.values()) else disk(list(members.values()), root, address)
     problems = shared_problems(next(iter(members.values())).scaling, root, need, address)
-    lines = dict.fromkeys(line for own in found.values() for line in own)
-    for line in lines:
-        those = [name for name, own in found.items() if line in own]
-        problems += [line] if len(those) == len(members) > 1 else [f"{name}: {line}" for name in those]
+    problems += suites.by_member(found, len(members))
     if problems:
         raise UserError(*dict.fromkeys(problems))
 

@@ -44,16 +44,20 @@ def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
 
 def _without_effect(config: StudyConfig, overrides: Sequence[str]) -> Iterator[str]:
     """Methods given as arguments that no trial would have: the space holds another, and baselines have none."""
+    methods = [f"trial.{path}" for path in rules.BASELINE]
+    given = [(path, value) for path, value in map(parse_override, overrides) if path in methods]
+    if not given:
+        return  # nothing is loaded for what is about something else
     import search_spaces
     from trainables import augmentation, perturbation
 
     space = config.search.space
     dimensions = () if space is None else search_spaces.load(space).dimensions
-    held = {d.path: d.choices[0] for d in dimensions if d.kind == "fixed" and not d.when and d.path in rules.BASELINE}
+    held = {f"trial.{d.path}": d.choices[0] for d in dimensions if d.kind == "fixed" and not d.when}
     known = {*perturbation.METHODS, *augmentation.METHODS, *(way.name for way in perturbation.around())}
-    for path, value in map(parse_override, overrides):
-        method = held.get(path.removeprefix("trial."))
-        if not path.startswith("trial.") or method is None or value in (method, "none"):
+    for path, value in given:
+        method = held.get(path)
+        if method is None or value in (method, "none"):
             continue
         if known.issuperset(str(value).split("+")):  # what is misspelt is said as such, by the checks
             rule = f"search.space holds it at {method} in every trial; with search.space=null, or another, it counts"

@@ -125,7 +125,7 @@ def expand(config: SuiteConfig) -> dict[str, StudyConfig]:
             members[member.name] = _member(config, member)
         except UserError as error:
             found[member.name] = error.lines
-    problems += _by_member(found, names)
+    problems += by_member(found, len(set(names)))
     if not problems:
         problems += [*_unequal(config, members), *literature.of_no_member(config, members.values())]
     if problems:
@@ -133,11 +133,16 @@ def expand(config: SuiteConfig) -> dict[str, StudyConfig]:
     return members
 
 
-def _by_member(found: Mapping[str, Sequence[str]], names: Sequence[str]) -> Iterator[str]:
-    """Lines with the member that each is about, or none where it is about every one of several."""
+def about(found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, list[str]]]:
+    """Each line once, and the members that it is about."""
     for line in dict.fromkeys(line for lines in found.values() for line in lines):
-        those = [name for name, lines in found.items() if line in lines]
-        yield from [line] if len(those) == len(set(names)) > 1 else (f"{name}: {line}" for name in those)
+        yield line, [name for name, lines in found.items() if line in lines]
+
+
+def by_member(found: Mapping[str, Sequence[str]], members: int) -> Iterator[str]:
+    """Lines with the member that each is about, or none where it is about every one of several `members`."""
+    for line, those in about(found):
+        yield from [line] if len(those) == members > 1 else (f"{name}: {line}" for name in those)
 
 
 def chosen(asked: StudyConfig | SuiteConfig, member: str | None) -> StudyConfig | SuiteConfig:

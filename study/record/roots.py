@@ -82,7 +82,7 @@ def shown(root: Path) -> str:
 
 
 def absent(root: Path) -> str:
-    """``no such folder in /home/me`` where a root is not there; nothing where it is, or is a store's."""
+    """``no such folder in FOLDER`` where a root is not there; nothing where it is, or is a store's."""
     if root.is_dir():
         return ""
     return "no such folder" if root.is_absolute() else f"no such folder in {Path.cwd()}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from study.question.config import StudyConfig
 from study.question.objectives import UnscoredError, reduce, summary
 from study.record.record import Phase, Report, StudyRecord, TrialRecord
 from trainables.config import TrialConfig
-from trainables.loading import apply_point
+from trainables.loading import apply_point, flat
 from trainables.scores import Evaluation, summary_key
 
 UUID, TRIAL, POINT, PHASE = "study.uuid", "study.trial", "study.point", "phase"
@@ -82,7 +82,7 @@ def study_tags(record: StudyRecord, config: StudyConfig) -> dict[str, str]:
         "test_openings": len(record.openings),
         **_looks(record),
         **_trial_kind(config.trial),
-        **{f"fingerprint.{name}": value for name, value in _flat(record.fingerprints)},
+        **{f"fingerprint.{name}": value for name, value in flat(record.fingerprints)},
     }
     return {metric_key(name): _text(value)[:MAX_TAG] for name, value in tags.items()}
 
@@ -153,7 +153,7 @@ def trial_name(trial: TrialRecord) -> str:
 def trial_parameters(config: StudyConfig, trial: TrialRecord) -> dict[str, str]:
     """Every field of the trial's configuration: dotted path -> text."""
     full = apply_point(config.trial, trial.point)
-    fields = dict(_flat(full.model_dump(mode="json")))
+    fields = dict(flat(full.model_dump(mode="json")))
     if full.perturbation.method == "none":
         fields |= dict.fromkeys(MAGNITUDES, 0)
     return {path: _text(value)[:MAX_TAG] for path, value in fields.items()}
@@ -191,14 +191,6 @@ def datasets(record: StudyRecord, config: StudyConfig) -> dict[str, str]:
         if not k.startswith("encoder")
     }
     return {name: digest[:36] for name, digest in named.items() if isinstance(digest, str)}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _text(value: Any) -> str:

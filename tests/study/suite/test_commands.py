@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,13 @@ from study.views import following
 from tests.study.conftest import Event
 
 Write = Callable[..., Path]
+
+
+def append(ledger: Path, rows: Iterable[Event]) -> None:
+    """Go on with a ledger as a driver does."""
+    with Ledger.open(ledger) as mine:
+        for row in rows:
+            mine.append(row["event"], **{k: v for k, v in row.items() if k != "event"})
 
 
 @pytest.mark.parametrize(
@@ -93,9 +100,7 @@ def test_watching_shows_what_members_write_and_ends_with_them(
 
     def owner(news: following.News) -> object:
         for rows in rest:
-            with Ledger.open(place.ledger) as ledger:
-                for row in rows:
-                    ledger.append(row["event"], **{k: v for k, v in row.items() if k != "event"})
+            append(place.ledger, rows)
             return object()
         return None
 
@@ -125,9 +130,7 @@ def test_watching_goes_on_beside_members_that_are_damaged_or_just_beginning(
             if rows is None:
                 path.write_bytes(path.read_bytes() + b"nonsense\nmore of it\n")
                 return object()
-            with Ledger.open(path) as ledger:
-                for row in rows:
-                    ledger.append(row["event"], **{k: v for k, v in row.items() if k != "event"})
+            append(path, rows)
             return object()
         return None
 
