@@ -21,6 +21,7 @@ from typing import get_args
 import torch
 
 from trainables.alignment import maps, pairs, training
+from trainables.alignment.linking import links_of
 from trainables.alignment.sentences import Sentences
 from trainables.alignment.training import Corpus
 from trainables.alignment.words import Links, error_rate, mutual
@@ -109,7 +110,7 @@ def margin(objective: str, steps: int, languages: Sequence[str] | None) -> None:
 
     def corpus(each: list[pairs.Pair], code: str, linked: bool) -> Corpus:
         one, two = side([p.source for p in each], "en"), side([p.target for p in each], code)
-        return Corpus(one, two, training.links_of(encoder, one, two, None, CPU) if linked else None)
+        return Corpus(one, two, links_of(encoder, one, two, None) if linked else None)
 
     def margins() -> dict[str, float]:
         return {code: training.margin(encoder, corpus(each, code, False), CPU) for code, each in apart.items()}

@@ -24,7 +24,9 @@ from trainables.storage import cache
 from trainables.tasks.plan import SPLITS, Plan
 
 if TYPE_CHECKING:  # its module loads torch
+    from trainables.alignment.sentences import Sentences
     from trainables.alignment.training import Corpus
+    from trainables.alignment.words import Links
     from trainables.model.encoder import Encoder
 
 FORMAT = 2
@@ -172,14 +174,12 @@ def _build(config: TrialConfig, folder: Path) -> None:
     encoder = load_encoder(config.encoder, accepts_segments(tokenizer))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder.to(device)
+    encoder.leave_out_padding()  # of a program's texts, one long one a batch, it is three quarters of all tokens
 
     def tokenizer_of(language: str) -> Any:
         return load_tokenizer(config.encoder, language) if encoder.family.slow_tokenizer else tokenizer
 
-    corpora = {
-        code: _corpus(alignment, encoder, tokenizer_of, plan.source, code, each)
-        for code, each in told(chosen.items(), "sentence pairs", "languages", len(chosen))
-    }
+    corpora = _corpora(config, encoder, tokenizer_of, plan.source, chosen)
     align = maps.fit if alignment.objective == "linear_map" else training.align
     result = align(encoder, corpora, alignment, device, _say)
     save_encoder(encoder.to("cpu"), folder / ENCODER)
@@ -224,17 +224,48 @@ def _chosen(config: TrialConfig, plan: Plan) -> tuple[Pairs, dict[str, int]]:
     return {code: each[:most] for code, each in kept.items()}, dict(lost)
 
 
-def _corpus(
+def _corpora(
+    config: TrialConfig, encoder: Encoder, tokenizer_of: Callable[[str], Any], source: str, chosen: Pairs
+) -> dict[str, Corpus]:
+    """Each language's pairs, tokenised and, for objectives on words, linked; under a control pairs that are none."""
+    from trainables.alignment.linking import kept_links
+    from trainables.alignment.training import Corpus, within
+
+    alignment = config.alignment
+    sides = {
+        code: _sides(alignment, encoder, tokenizer_of, source, code, pairs)
+        for code, pairs in told(chosen.items(), "sentence pairs", "languages", len(chosen))
+    }
+    links: dict[str, list[Links]] = {}
+    if alignment.links_words:
+        if alignment.control == "source":
+            links = {code: [_same(words) for words in one.words] for code, (one, _) in sides.items()}
+        elif alignment.links is not None:
+            links = {code: [pair.links or frozenset() for pair in pairs] for code, pairs in chosen.items()}
+        else:
+            links = kept_links(encoder, key_of(config.encoder), sides, alignment.links_layer)
+    return {
+        code: Corpus(one, two, [within(each, one.firsts[i], two.firsts[i]) for i, each in enumerate(links[code])])
+        if links
+        else Corpus(one, two)
+        for code, (one, two) in sides.items()
+    }
+
+
+def _same(words: list[str]) -> Links:
+    """Of a sentence with itself."""
+    return frozenset((i, i) for i in range(len(words)))
+
+
+def _sides(
     alignment: AlignmentConfig,
     encoder: Encoder,
     tokenizer_of: Callable[[str], Any],
     source: str,
     code: str,
     pairs: list[Pair],
-) -> Corpus:
-    """A language's pairs, tokenised and, for objectives on words, linked; under a control pairs that are none."""
+) -> tuple[Sentences, Sentences]:
     from trainables.alignment.sentences import Sentences
-    from trainables.alignment.training import Corpus, links_of, within
     from trainables.model.families import number_of
 
     numbers = encoder.language_numbers
@@ -245,15 +276,8 @@ def _corpus(
 
     one = side((pair.source for pair in pairs), source)
     if alignment.control == "source":
-        same = [frozenset((i, i) for i in range(len(words))) for words in one.words]
-        return Corpus(one, one, same if alignment.links_words else None)
+        return one, one
     targets = [pair.target for pair in pairs]
     if alignment.control == "shuffled":
         random.Random(derive(alignment.seed, "shuffled", code)).shuffle(targets)
-    two = side(targets, code)
-    if not alignment.links_words:
-        return Corpus(one, two)
-    given = [pair.links for pair in pairs if pair.links is not None]
-    if len(given) < len(pairs):
-        given = links_of(encoder, one, two, alignment.links_layer, next(encoder.parameters()).device)
-    return Corpus(one, two, [within(each, one.firsts[i], two.firsts[i]) for i, each in enumerate(given)])
+    return one, side(targets, code)

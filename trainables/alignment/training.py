@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainables.alignment import losses
 from trainables.alignment.sentences import Sentences, joined
-from trainables.alignment.words import Links, mutual, one_to_one
+from trainables.alignment.words import Links
 from trainables.batch import Batch
 from trainables.config import AlignmentConfig
 from trainables.errors import UserError
@@ -54,41 +54,11 @@ class Aligned:
     """… and the mean over the last tenth of them."""
 
 
-def links_of(
-    encoder: Encoder, source: Sentences, target: Sentences, layer: int | None, device: torch.device, batch: int = 64
-) -> list[Links]:
-    """One-to-one links of each pair by the encoder's own similarities (`words.mutual`) of the words' first tokens.
-
-    `layer`: counted from 1; None: two thirds of the way up, where words of one meaning are nearest (awesome-align:
-    8 of 12). Words that are written alike are left out.
-    """
-    layer = layer or max(1, round(2 / 3 * int(encoder.model.config.num_hidden_layers)))
-    found = []
-    for begin in range(0, len(source.ids), batch):
-        chosen = range(begin, min(begin + batch, len(source.ids)))
-        one, two = (_first_states(encoder, side, chosen, layer, device) for side in (source, target))
-        for i, x, y in zip(chosen, one, two, strict=True):
-            left, right = (np.flatnonzero(side.firsts[i] >= 0).tolist() for side in (source, target))
-            links = frozenset((left[a], right[b]) for a, b in mutual(x @ y.T))
-            found.append(one_to_one(links, source.words[i], target.words[i]))
-    return found
-
-
 def within(links: Links, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> Links:
     """Those links whose words both have a first token, given its place in their sentences: others were cut off."""
     return frozenset(
         (i, j) for i, j in links if i < len(source) and j < len(target) and source[i] >= 0 and target[j] >= 0
     )
-
-
-@torch.no_grad()
-def _first_states(
-    encoder: Encoder, side: Sentences, chosen: Sequence[int], layer: int, device: torch.device
-) -> list[Tensor]:
-    """States (words, d) of the first tokens of some sentences' words, those that have none left out."""
-    batch = side.batch(chosen, device)
-    states = encoder.states_at(encoder.embed(batch.input_ids), batch.layout, layer).float()
-    return [states[row][torch.from_numpy(side.firsts[i][side.firsts[i] >= 0])] for row, i in enumerate(chosen)]
 
 
 def usable_pairs(corpora: Mapping[str, Corpus]) -> list[tuple[str, int]]:

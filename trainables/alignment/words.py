@@ -7,7 +7,7 @@ in a middle layer, a softmax along each side, and the pairs that each find one a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,12 @@ def read_links(file: Path) -> list[Links]:
             raise UserError(f"{file}, row {number}: must have links as in 0-0 1-2, counted from 0 (got {wrong[:40]!r})")
         found.append(frozenset((int(i), int(j)) for i, j in (item.split("-") for item in items)))
     return found
+
+
+def write_links(file: Path, links: Iterable[Links]) -> None:
+    """The same as `read_links` takes it."""
+    lines = (" ".join(f"{i}-{j}" for i, j in sorted(each)) for each in links)
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def error_rate(found: Sequence[Links], sure: Sequence[Links], possible: Sequence[Links]) -> float:

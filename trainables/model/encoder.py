@@ -116,8 +116,8 @@ class Encoder(nn.Module):
             return self.states(embeddings, layout)
         if layer > (layers := int(self.model.config.num_hidden_layers)):
             raise UserError(f"alignment: a layer must be one of the encoder's {layers} (got {layer})")
-        states: Tensor = self._run(embeddings, layout, False, output_hidden_states=True).hidden_states[layer]
-        return states
+        found = self._run(embeddings, layout, self.packs(layout), output_hidden_states=True)
+        return self._padded(found.hidden_states[layer], layout)
 
     @contextmanager
     def adding(self, added: Sequence[tuple[Tensor, Tensor]], layout: Layout, packs: bool) -> Iterator[None]:
@@ -137,6 +137,11 @@ class Encoder(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def leave_out_padding(self) -> None:
+        """Compute attention by `attention.attention` from now on, which needs none (`packs`), where the kind can."""
+        if self.family.attention == "sdpa":
+            self.model.set_attn_implementation(ATTENTION)
 
     def packs(self, layout: Layout) -> bool:
         """Whether a batch goes through the layers without its padding: where it has any, and they can do without."""
@@ -339,8 +344,7 @@ class Model(nn.Module):
         self.syntax = syntax
         if isinstance(syntax, Augmented):
             encoder.frozen_layers = 0  # what frozen layers give changes with what is added in them
-        if encoder.family.attention == "sdpa":
-            encoder.model.set_attn_implementation(ATTENTION)
+        encoder.leave_out_padding()
         self.masks = dropout.share(head if encoder.family.repeats_dropout else self)
 
     def train(self, mode: bool = True) -> Self:

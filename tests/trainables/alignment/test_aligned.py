@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from tests.trainables import tiny
-from trainables.alignment import aligned
+from trainables.alignment import aligned, linking
 from trainables.alignment.aligned import alignment_key, known, load_pristine, supervision
+from trainables.alignment.words import Links
 from trainables.config import TaskConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
@@ -138,6 +139,27 @@ def test_what_makes_another_aligned_encoder(encoder: Path, tmp_path: Path) -> No
     assert mine not in {alignment_key(apply_point(config, point)) for point in unread}
     (tmp_path / "pairs" / "de.txt").write_text("Anderes.\n" * 35, encoding="utf-8")
     assert alignment_key(config) != mine
+
+
+def test_links_are_found_once_for_all_objectives(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
+    calls: list[int | None] = []
+    found = linking.links_of
+
+    def counted(*given: Any) -> list[Links]:
+        calls.append(given[3])
+        return found(*given)
+
+    monkeypatch.setattr(linking, "links_of", counted)
+    config = trial(encoder, tmp_path / "pairs", objective="word_l2")
+    for point in ({}, {"alignment.objective": "word_contrastive"}, {"alignment.steps": 1}, {"alignment.seed": 7}):
+        aligned.prepare(apply_point(config, dict(point)))
+    assert calls == [None]
+    aligned.prepare(apply_point(config, {"alignment.links_layer": 2}))
+    aligned.prepare(apply_point(config, {"alignment.control": "shuffled"}))
+    assert calls == [None, 2, None]
 
 
 @pytest.mark.parametrize("control", ["shuffled", "source"])

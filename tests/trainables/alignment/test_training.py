@@ -17,7 +17,7 @@ from tests.trainables import tiny
 from trainables.alignment import losses, maps, training
 from trainables.alignment.maps import rotation
 from trainables.alignment.sentences import Sentences
-from trainables.alignment.training import Corpus, align, links_of, margin, within
+from trainables.alignment.training import Corpus, align, margin, within
 from trainables.config import AlignmentConfig, EncoderConfig
 from trainables.errors import UserError
 from trainables.model.encoder import Encoder, load_encoder, load_tokenizer
@@ -265,21 +265,6 @@ def test_fewer_pairs_than_a_contrast_needs(config: EncoderConfig) -> None:
     given = AlignmentConfig.model_validate({"objective": "word_l2", "pairs": "x"})
     with pytest.raises(UserError, match=r"two pairs at least that can be aligned .got 0."):
         align(load_encoder(config, False), {"de": bare}, given, CPU)
-
-
-def test_a_pretrained_encoder_s_own_similarities_link_words() -> None:
-    """Those that are written alike teach nothing."""
-    config = EncoderConfig()
-    encoder, tokenizer = load_encoder(config, False), load_tokenizer(config)
-    one, two = (
-        Sentences.of([text], tokenizer, 32)
-        for text in ("The small dog sleeps in Berlin", "In Berlin schläft der kleine Hund")
-    )
-    (found,) = links_of(encoder, one, two, None, CPU)
-    assert {(1, 4), (2, 5), (3, 2)} <= found and (5, 1) not in found
-    emptied = replace(one, words=[["\x00", *one.words[0]]], firsts=[np.array([-1, *one.firsts[0]])])
-    (later,) = links_of(encoder, emptied, two, None, CPU)  # a word of which no token is left
-    assert later == {(i + 1, j) for i, j in found}
 
 
 def test_words_that_were_cut_off_have_no_links(config: EncoderConfig) -> None:

@@ -27,6 +27,8 @@ def test_links_of_others_are_read(tmp_path: Path) -> None:
     file = tmp_path / "sw.txt"
     file.write_text("0-0 2-1\n\n10-3\n", encoding="utf-8")
     assert words.read_links(file) == [{(0, 0), (2, 1)}, frozenset(), {(10, 3)}]
+    words.write_links(file, [frozenset({(10, 3), (2, 1)}), frozenset()])
+    assert file.read_text(encoding="utf-8") == "2-1 10-3\n\n" and words.read_links(file) == [{(10, 3), (2, 1)}, set()]
     file.write_text("0-0\n1p2\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"row 2: must have links as in 0-0 1-2, counted from 0 .got '1p2'."):
         words.read_links(file)

@@ -90,6 +90,20 @@ def test_layers_see_no_padding() -> None:
     assert seen == [(1, sum(LENGTHS["mixed"]), 16)]
 
 
+def test_states_of_a_lower_layer_are_the_same_with_and_without_padding() -> None:
+    of, mask = model("xlm-roberta"), mask_of(LENGTHS["mixed"])
+    of.eval()
+    layout, found = Layout.of(mask, mask.bool()), []
+    embeddings = of.encoder.embed(torch.randint(5, 40, mask.shape, generator=torch.Generator().manual_seed(0)))
+    for name, packs in ((attention.ATTENTION, True), ("sdpa", False)):
+        of.encoder.model.set_attn_implementation(name)
+        assert of.encoder.packs(layout) == packs
+        found.append(of.encoder.states_at(embeddings, layout, 1)[mask.bool()])
+    torch.testing.assert_close(*found)
+    last = of.encoder.states_at(embeddings, layout, None)[mask.bool()]
+    assert not torch.allclose(found[0], last)
+
+
 def test_other_kinds_and_shown_attention_keep_their_padding() -> None:
     mask = mask_of(LENGTHS["mixed"])
     layout, full = Layout.of(mask, mask.bool()), Layout.of(torch.ones_like(mask), mask.bool())
