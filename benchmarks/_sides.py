@@ -29,7 +29,8 @@ from trainables.batch import Encoded
 from trainables.config import Budget, PerturbationConfig, TrainingConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.materials.materials import Materials
-from trainables.model.encoder import Encoder, save_encoder
+from trainables.model.encoder import Encoder
+from trainables.model.pretrained import save_encoder
 from trainables.scoring.evaluation import evaluate
 from trainables.tasks.classification import Classification
 from trainables.training.step import train_step

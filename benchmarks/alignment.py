@@ -27,8 +27,9 @@ from trainables.alignment.training import Corpus
 from trainables.alignment.words import Links, error_rate, mutual
 from trainables.config import AlignmentConfig, EncoderConfig
 from trainables.errors import UserError
-from trainables.model.encoder import Encoder, load_encoder, load_tokenizer
+from trainables.model.encoder import Encoder
 from trainables.model.families import number_of
+from trainables.model.pretrained import load_encoder, load_tokenizer
 
 PACKAGE = "home-assistant-frontend"
 OBJECTIVES = [each for each in get_args(AlignmentConfig.model_fields["objective"].annotation) if each != "none"]
@@ -100,6 +101,7 @@ def margin(objective: str, steps: int, languages: Sequence[str] | None) -> None:
     few = {code: len(each) for code, each in found.items() if len(each) < 2 * HELD_OUT}
     found = {code: each for code, each in found.items() if code not in few}
     encoder, tokenizer = load_encoder(config, False), load_tokenizer(config)
+    encoder.leave_out_padding()
     apart = {code: each[-HELD_OUT:] for code, each in found.items()}
     tested = {pairs.normalised(text) for each in apart.values() for p in each for text in (p.source, p.target)}
     kept, _ = pairs.without({code: each[:-HELD_OUT] for code, each in found.items()}, tested)

@@ -46,7 +46,7 @@ from trainables.batch import Encoded
 from trainables.loading import apply_point
 from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
-from trainables.model.encoder import resolve
+from trainables.model.pretrained import resolve
 from trainables.scoring.stream import subset
 
 OURS = "this project"

@@ -16,7 +16,7 @@ from transformers import XLMRobertaConfig, XLMRobertaModel
 from study.record.lines import read_study
 from tests.terminal import watch
 from trainables.config import EncoderConfig
-from trainables.model.encoder import resolve
+from trainables.model.pretrained import resolve
 from trainables.offline import intents
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -19,7 +19,7 @@ from trainables.errors import UserError
 from trainables.languages import Measured
 from trainables.materials import vocabulary
 from trainables.model.catalogue import pretraining_of
-from trainables.model.encoder import load_tokenizer
+from trainables.model.pretrained import load_tokenizer
 from trainables.tasks.base import Row, TaskShape
 from trainables.tasks.definition import Split, complete
 from trainables.tasks.files import example

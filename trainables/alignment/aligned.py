@@ -111,7 +111,7 @@ def load_pristine(config: TrialConfig, uses_segments: bool) -> Encoder:
 
     Raises `UserError` for an encoder, or sentence pairs, that cannot be had.
     """
-    from trainables.model.encoder import load_encoder
+    from trainables.model.pretrained import load_encoder
 
     folder = prepare(config)
     return load_encoder(config.encoder, uses_segments, None if folder is None else folder / ENCODER)
@@ -165,7 +165,7 @@ def _build(config: TrialConfig, folder: Path) -> None:
     import torch
 
     from trainables.alignment import maps, training
-    from trainables.model.encoder import accepts_segments, load_encoder, load_tokenizer, save_encoder
+    from trainables.model.pretrained import accepts_segments, load_encoder, load_tokenizer, save_encoder
 
     alignment = config.alignment
     plan = Plan.of(config.task)

@@ -20,8 +20,9 @@ from trainables.alignment.words import Links
 from trainables.batch import Batch
 from trainables.config import AlignmentConfig
 from trainables.errors import UserError
-from trainables.model.encoder import Encoder, needed_rows, trim
+from trainables.model.encoder import Encoder
 from trainables.model.heads import pool
+from trainables.model.pretrained import needed_rows, trim
 from trainables.schedule import rate
 from trainables.seeds import derive
 

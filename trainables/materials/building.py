@@ -40,7 +40,7 @@ TEXTS = "train.jsonl"
 
 
 def build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
-    from trainables.model.encoder import accepts_segments, kept_rows, load_tokenizer, save_encoder, trim
+    from trainables.model.pretrained import accepts_segments, kept_rows, load_tokenizer, save_encoder, trim
 
     task = load_task(config.task, ("train", *splits), heads=has_syntax(config))
     tokenizer = load_tokenizer(config.encoder, task.source_language)
@@ -112,7 +112,7 @@ def build(config: TrialConfig, splits: Sequence[Split], folder: Path) -> None:
 def build_copies(config: TrialConfig, shared: Path, folder: Path) -> None:
     """A configuration's own training data. What they add to a trimmed vocabulary comes after its rows, so that all that
     is shared keeps its numbers."""
-    from trainables.model.encoder import accepts_segments, load_tokenizer
+    from trainables.model.pretrained import accepts_segments, load_tokenizer
 
     task = load_task(config.task, ("train",), heads=has_syntax(config))
     tokenizer = load_tokenizer(config.encoder, task.source_language)

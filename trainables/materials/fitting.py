@@ -70,7 +70,7 @@ def task_problems(config: TrialConfig) -> list[str]:
 
 def _segmentation_problems(encoder: EncoderConfig) -> list[str]:
     """Why an encoder's tokenizer cannot segment a text in several ways, as far as can be told from here."""
-    from trainables.model.encoder import tokenizer_kind
+    from trainables.model.pretrained import tokenizer_kind
     from trainables.model.segments import check_kind
 
     try:
@@ -84,7 +84,7 @@ def _segmentation_problems(encoder: EncoderConfig) -> list[str]:
 
 def _rows_of(encoder: EncoderConfig) -> int | None:
     """Of an encoder's whole vocabulary; None where it is not here."""
-    from trainables.model.encoder import vocabulary_size
+    from trainables.model.pretrained import vocabulary_size
 
     try:
         return vocabulary_size(encoder)

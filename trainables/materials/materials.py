@@ -178,7 +178,7 @@ def load(config: TrialConfig, splits: Sequence[Split] = ("validation",)) -> Mate
 
 
 def _resegmented(config: TrialConfig, materials: Materials, own: Path) -> views.Resegmented:
-    from trainables.model.encoder import load_tokenizer
+    from trainables.model.pretrained import load_tokenizer
 
     view, kept = config.perturbation.view, materials.kept
     tokenizer: Resegmenting = materials.remember(

@@ -24,7 +24,7 @@ from trainables.materials.arrays import load_arrays, read_rows
 from trainables.materials.building import KEPT
 from trainables.materials.keys import materials_key
 from trainables.materials.materials import prepare
-from trainables.model.encoder import load_tokenizer
+from trainables.model.pretrained import load_tokenizer
 from trainables.model.xlm_tokenizer import XlmTokenizer
 from trainables.scores import Split
 from trainables.storage import cache

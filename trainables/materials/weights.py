@@ -201,7 +201,7 @@ def of_syntax(config: TrialConfig, shapes: Shapes) -> Syntax | None:
 
 def _sizes(encoder: EncoderConfig, shapes: Shapes) -> Sizes | None:
     """Of an encoder with these parameters; None where its configuration is not here."""
-    from trainables.model.encoder import sizes_of
+    from trainables.model.pretrained import sizes_of
 
     return sizes_of(architecture(encoder), words(shapes)[1])
 

@@ -1,6 +1,7 @@
 """Encoders and heads: a Hugging Face encoder as embed() and logits().
 
-encoder    loads, trims and freezes it; start here. heads: pooled states to logits
+encoder    the encoder, and the model of a trial; start here. heads: pooled states to logits
+pretrained loads an encoder and its tokenizer, trims, extends and writes it
 catalogue  what is published of the encoders that the field uses; content: names that of one, for caches
 maps       a linear map for each language after its last layer, for alignment without training
 families   what differs between kinds of encoders, in one table; whoever looks inside an encoder asks it

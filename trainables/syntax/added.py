@@ -6,7 +6,7 @@ Suffixes: s sequences, t tokens, e embedding size, z size of an attention head.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
@@ -27,6 +27,11 @@ class Sizes:
     heads: int
     embedding: int
     """Of its word embeddings."""
+
+    @classmethod
+    def of(cls, config: Any, embedding: int) -> Sizes:
+        """As the library's configuration of an encoder has them; `embedding` may be another than it says."""
+        return cls(int(config.num_hidden_layers), int(config.hidden_size), int(config.num_attention_heads), embedding)
 
 
 class Augmented(nn.Module):

@@ -15,8 +15,9 @@ from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
-from trainables.model.encoder import Model, load_tokenizer
+from trainables.model.encoder import Model
 from trainables.model.heads import PooledHead
+from trainables.model.pretrained import load_tokenizer
 from trainables.model.stock import EMBEDDINGS, NoStockClassError, stock
 from trainables.scores import Split
 from trainables.scoring.stream import join

@@ -12,7 +12,8 @@ from torch import Tensor
 from trainables.config import TrialConfig
 from trainables.materials.arrays import places
 from trainables.materials.materials import Materials
-from trainables.model.encoder import Model, load_tokenizer
+from trainables.model.encoder import Model
+from trainables.model.pretrained import load_tokenizer
 from trainables.storage.checkpoint import NUMBERING, Checkpoint
 
 

@@ -20,7 +20,8 @@ from trainables.errors import UserError
 from trainables.materials import materials as materials_of
 from trainables.materials.batches import Batches, total_steps
 from trainables.materials.materials import Materials
-from trainables.model.encoder import Encoder, Model, extend, load_encoder
+from trainables.model.encoder import Encoder, Model
+from trainables.model.pretrained import extend, load_encoder
 from trainables.perturbation import create
 from trainables.perturbation.base import Diagnostics, Measured, Perturbation
 from trainables.perturbation.carried import Start

@@ -31,7 +31,7 @@ from tests.study.conftest import place_of
 from tests.trainables import tiny
 from trainables.loading import validate
 from trainables.materials import materials as materials_of
-from trainables.model.encoder import load_encoder
+from trainables.model.pretrained import load_encoder
 from trainables.scoring.stream import subset
 from trainables.storage import checkpoint
 from trainables.tasks.base import collate

@@ -19,7 +19,7 @@ from trainables.errors import UserError
 from trainables.loading import apply_point, validate
 from trainables.materials.materials import load
 from trainables.materials.weights import trained
-from trainables.model.encoder import load_encoder
+from trainables.model.pretrained import load_encoder
 from trainables.storage import checkpoint
 from trainables.training.optimiser import build_optimizer
 from trainables.training.trial import build_model

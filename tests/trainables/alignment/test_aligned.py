@@ -19,7 +19,7 @@ from trainables.config import TaskConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import materials as materials_of
-from trainables.model.encoder import load_encoder
+from trainables.model.pretrained import load_encoder
 from trainables.model.stock import stock
 from trainables.tasks.base import collate
 from trainables.tasks.plan import Plan

@@ -11,7 +11,7 @@ import pytest
 from trainables.alignment.linking import kept_links, links_of
 from trainables.alignment.sentences import Sentences
 from trainables.config import EncoderConfig
-from trainables.model.encoder import load_encoder, load_tokenizer
+from trainables.model.pretrained import load_encoder, load_tokenizer
 
 
 def test_a_pretrained_encoder_s_own_similarities_link_words() -> None:

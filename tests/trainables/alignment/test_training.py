@@ -20,9 +20,10 @@ from trainables.alignment.sentences import Sentences
 from trainables.alignment.training import Corpus, align, margin, within
 from trainables.config import AlignmentConfig, EncoderConfig
 from trainables.errors import UserError
-from trainables.model.encoder import Encoder, load_encoder, load_tokenizer
+from trainables.model.encoder import Encoder
 from trainables.model.families import number_of
 from trainables.model.maps import LanguageMaps, check_apart
+from trainables.model.pretrained import load_encoder, load_tokenizer
 
 CPU = torch.device("cpu")
 WORDS = {"red": "rot", "dog": "hund", "runs": "rennt", "small": "klein", "house": "haus", "sees": "sieht"}

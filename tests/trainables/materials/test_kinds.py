@@ -21,7 +21,7 @@ from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import weights
 from trainables.materials.materials import load
-from trainables.model.encoder import load_encoder, load_tokenizer
+from trainables.model.pretrained import load_encoder, load_tokenizer
 from trainables.scoring.evaluation import evaluate
 from trainables.scoring.stream import planned
 from trainables.tasks.retrieval import Retrieval

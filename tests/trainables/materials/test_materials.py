@@ -31,7 +31,7 @@ from trainables.materials import vocabulary
 from trainables.materials.keys import copies_key, materials_key
 from trainables.materials.materials import Materials, added_rows, load, prepare, prepared
 from trainables.materials.weights import trained
-from trainables.model.encoder import extend, load_encoder, load_tokenizer
+from trainables.model.pretrained import extend, load_encoder, load_tokenizer
 from trainables.scores import Split
 from trainables.storage import cache
 

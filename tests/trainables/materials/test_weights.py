@@ -17,8 +17,9 @@ from trainables.config import EncoderConfig, TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import fitting, weights
-from trainables.model import encoder
-from trainables.model.encoder import Model, load_encoder
+from trainables.model import pretrained
+from trainables.model.encoder import Model
+from trainables.model.pretrained import load_encoder
 from trainables.syntax import added
 
 SHAPES = {
@@ -158,7 +159,7 @@ def test_what_syntax_costs_is_told_from_outside_as_it_is_charged(kind: str, tmp_
 def test_a_tokenizer_that_cannot_be_had_is_not_asked_for(why: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub's client would try again for half a minute, for each arm and member of a suite."""
     asked: list[bool] = []
-    monkeypatch.setattr(encoder, "cached_file", lambda *_, local_files_only, **__: asked.append(local_files_only))
+    monkeypatch.setattr(pretrained, "cached_file", lambda *_, local_files_only, **__: asked.append(local_files_only))
     monkeypatch.setattr(fitting, "unreachable", lambda: why)
     fitting.check(apply_point(TrialConfig(), {"perturbation.method": "mvr", "encoder.name_or_path": "nobody/nothing"}))
     assert asked == [why is not None]

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from tests.trainables.tasks.test_pieces import byte_level, finished, gemma_like
 from trainables.config import EncoderConfig
 from trainables.model.by_word import ByWord
-from trainables.model.encoder import load_tokenizer
+from trainables.model.pretrained import load_tokenizer
 from trainables.tasks import encoding, tagging
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.tagging import Tagging

@@ -13,7 +13,8 @@ from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaMode
 from trainables.config import EncoderConfig
 from trainables.errors import UserError
 from trainables.layout import Layout
-from trainables.model.encoder import Encoder, kept_rows, load_encoder, load_tokenizer, save_encoder, trim
+from trainables.model.encoder import Encoder
+from trainables.model.pretrained import kept_rows, load_encoder, load_tokenizer, save_encoder, trim
 
 TEXTS = ["turn on the lights in the kitchen", "Schalte das Licht ein", "ปิดไฟ", "what's the weather like in Berlin?"]
 

@@ -29,8 +29,9 @@ from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import weights
 from trainables.model import dropout
-from trainables.model.encoder import Encoder, Model, kept_rows, load_encoder, save_encoder, trim
+from trainables.model.encoder import Encoder, Model
 from trainables.model.families import families, number_of
+from trainables.model.pretrained import kept_rows, load_encoder, save_encoder, trim
 from trainables.storage import checkpoint
 from trainables.storage.checkpoint import trainable_weights
 from trainables.tasks.classification import Classification

@@ -13,8 +13,8 @@ import torch
 from trainables.config import AdapterConfig, EvaluationConfig, TrialConfig
 from trainables.distributed import Group
 from trainables.materials.materials import Materials, load
-from trainables.model import encoder as encoders
 from trainables.model import frozen
+from trainables.model import pretrained as encoders
 from trainables.model.encoder import Model
 from trainables.scoring.evaluation import evaluate
 from trainables.training.trial import build_model

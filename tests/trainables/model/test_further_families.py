@@ -32,7 +32,7 @@ TAKEN = Family(kinds=("bert",))
 USE = """
 import sys
 from trainables.config import EncoderConfig
-from trainables.model.encoder import load_encoder
+from trainables.model.pretrained import load_encoder
 encoder = load_encoder(EncoderConfig(name_or_path=sys.argv[1]), uses_segments=False)
 print(type(encoder.model).__name__, encoder.family.kinds)
 """

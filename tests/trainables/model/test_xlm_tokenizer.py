@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trainables.config import EncoderConfig
 from trainables.errors import UserError
 from trainables.model import moses
-from trainables.model.encoder import load_tokenizer
+from trainables.model.pretrained import load_tokenizer
 from trainables.model.xlm_tokenizer import XlmTokenizer
 
 MERGES = [

@@ -11,9 +11,10 @@ from torch import nn
 from transformers import AutoConfig
 
 from trainables.config import EncoderConfig
-from trainables.model.encoder import Encoder, Model, load_encoder
+from trainables.model.encoder import Encoder, Model
 from trainables.model.families import family_of
 from trainables.model.heads import TokenHead
+from trainables.model.pretrained import load_encoder
 
 ROWS, PAD, SIZE, LAYERS, LONGEST = 60, 1, 16, 2, 40
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.trainables.shaped import ALONE
 from trainables.config import AttackConfig, EncoderConfig, PerturbationConfig
-from trainables.model.encoder import load_tokenizer
+from trainables.model.pretrained import load_tokenizer
 from trainables.perturbation import create
 from trainables.perturbation.attack import attacked_logits
 from trainables.perturbation.base import Perturbable, read

@@ -22,7 +22,7 @@ from trainables.loading import apply_point, load_config
 from trainables.materials.keys import materials_key
 from trainables.materials.materials import Materials, load, prepared
 from trainables.materials.noised import key_of, noised_rows, without_layout
-from trainables.model.encoder import load_tokenizer
+from trainables.model.pretrained import load_tokenizer
 from trainables.scoring.evaluation import evaluate
 from trainables.scoring.noise import area, noise_scores
 from trainables.tasks.base import Row

@@ -26,7 +26,8 @@ from trainables.materials.fitting import check
 from trainables.materials.keys import materials_key
 from trainables.materials.materials import load
 from trainables.materials.substitutes import Variant
-from trainables.model.encoder import Model, load_tokenizer
+from trainables.model.encoder import Model
+from trainables.model.pretrained import load_tokenizer
 from trainables.scores import LanguageScores
 from trainables.scoring.evaluation import evaluate
 from trainables.scoring.robustness import robust_scores

@@ -16,7 +16,7 @@ import pytest
 from tests.trainables.model.test_by_word import ROWS
 from tests.trainables.standing import Standing, dying, failing, number
 from trainables.config import EncoderConfig
-from trainables.model.encoder import load_tokenizer
+from trainables.model.pretrained import load_tokenizer
 from trainables.tasks import encoding
 from trainables.tasks.encoding import encode_sequences
 from trainables.tasks.tokenising import in_processes

@@ -14,7 +14,7 @@ from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import materials as materials_of
-from trainables.model.encoder import load_encoder
+from trainables.model.pretrained import load_encoder
 from trainables.storage import checkpoint, soup
 from trainables.training import average
 from trainables.training.loop import run_trial

@@ -20,7 +20,7 @@ from trainables.loading import apply_point
 from trainables.materials import arrays
 from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
-from trainables.model.encoder import load_tokenizer
+from trainables.model.pretrained import load_tokenizer
 from trainables.seeds import derive
 from trainables.tasks.base import Row
 from trainables.tasks.task import load_task

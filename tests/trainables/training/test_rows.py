@@ -15,7 +15,7 @@ from trainables.config import TrialConfig
 from trainables.loading import apply_point
 from trainables.materials.arrays import places
 from trainables.materials.materials import load
-from trainables.model.encoder import load_tokenizer
+from trainables.model.pretrained import load_tokenizer
 from trainables.storage import checkpoint, tensors
 from trainables.training.export import _load as put_into_the_whole_vocabulary
 from trainables.training.loop import fit

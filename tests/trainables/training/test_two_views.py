@@ -28,7 +28,7 @@ from trainables.loading import apply_point
 from trainables.materials import fitting, keys
 from trainables.materials import materials as materials_of
 from trainables.materials.materials import Materials
-from trainables.model.encoder import load_tokenizer
+from trainables.model.pretrained import load_tokenizer
 from trainables.storage.checkpoint import trainable_weights
 from trainables.tasks.base import IGNORED, Row, collate
 from trainables.training.export import export
