@@ -37,13 +37,16 @@ def study_config(source: str, overrides: Sequence[str] = ()) -> StudyConfig:
             "under a key trial"
         )
     config = in_full(load_config(StudyConfig, path, overrides))
-    if lost := list(_without_effect(config, overrides)):
+    if lost := list(without_effect(config.search.space, overrides)):
         raise UserError(*lost)
     return config
 
 
-def _without_effect(config: StudyConfig, overrides: Sequence[str]) -> Iterator[str]:
-    """Methods given as arguments that no trial would have: the space holds another, and baselines have none."""
+def without_effect(space: Any, overrides: Sequence[str]) -> Iterator[str]:
+    """What is wrong with methods given as arguments that no trial would have: `search.space` holds another.
+
+    Baselines have none. A space in a file of its own has been read.
+    """
     methods = [f"trial.{path}" for path in rules.BASELINE]
     given = [(path, value) for path, value in map(parse_override, overrides) if path in methods]
     if not given:
@@ -51,7 +54,6 @@ def _without_effect(config: StudyConfig, overrides: Sequence[str]) -> Iterator[s
     import search_spaces
     from trainables import augmentation, perturbation
 
-    space = config.search.space
     dimensions = () if space is None else search_spaces.load(space).dimensions
     held = {f"trial.{d.path}": d.choices[0] for d in dimensions if d.kind == "fixed" and not d.when}
     known = {*perturbation.METHODS, *augmentation.METHODS, *(way.name for way in perturbation.around())}

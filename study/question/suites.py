@@ -51,6 +51,11 @@ def asked(source: str, overrides: Sequence[str] = ()) -> StudyConfig | SuiteConf
     members = _laid_over([_resolved(member, path.resolve().parent) for member in config.suite.members], for_one)
     suite = config.suite.model_copy(update={"members": members})
     search = config.search.model_copy(update={"space": _space(config.search.space)})
+    if not any(SPACE in member.overrides for member in members):
+        of_members = [text.removeprefix(OF_MEMBER).partition(".")[2] for text in for_one]
+        for_all = [text for text in overrides if text not in for_one]
+        if lost := list(catalogue.without_effect(search.space, for_all + of_members)):
+            raise UserError(*lost)
     return config.model_copy(update={"suite": suite, "search": search})
 
 

@@ -182,6 +182,14 @@ def test_the_shipped_suite_is_one_and_a_study_is_none() -> None:
         suites.chosen(asked, "area")
 
 
+@pytest.mark.parametrize("whose", ["", "suite.members.pos."])
+def test_a_method_that_the_space_lays_over_is_refused(whose: str) -> None:
+    file, given = str(REPOSITORY / "docs" / "example_suite.yaml"), f"{whose}trial.perturbation.method=sam"
+    with pytest.raises(UserError, match=r"^trial.perturbation.method: search.space holds it at adversarial in every"):
+        suites.asked(file, [given])
+    suites.asked(file, [given, "search.space=null"])
+
+
 def test_the_example_of_a_suite_makes_sense_without_its_data() -> None:
     members = suites.expand(
         suites.asked(str(REPOSITORY / "docs" / "example_suite.yaml"), ["trial.task.data_dir=/nowhere"])
