@@ -120,7 +120,7 @@ def margin(objective: str, steps: int, languages: Sequence[str] | None) -> None:
     began, before = time.process_time(), margins()
     corpora = {code: corpus(each[:TRAINED], code, alignment.links_words) for code, each in kept.items()}
     align = maps.fit if objective == "linear_map" else training.align
-    align(encoder, corpora, alignment, CPU, print)
+    align(encoder, corpora, alignment, CPU)
     after = margins()
     print(f"{'language':>9}{'pairs':>7}{'before':>8}{'after':>8}{'rise':>8}")
     for code in sorted(before):

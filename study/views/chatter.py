@@ -12,6 +12,7 @@ from typing import Protocol, TextIO
 
 from study.views.picture import Event
 from trainables.background import Background
+from trainables.progress import is_progress
 
 NOTICE = "cache: "
 """Lines of the log that begin so tell what a long preparation is doing."""
@@ -49,7 +50,9 @@ def chatter_to(log: Path) -> Iterator[TextIO]:
 
 
 def notice(line: str) -> str | None:
-    """What a line of the log says is waited for, if it does."""
+    """What a line of the log says is waited for, or how far it is, if it does."""
+    if is_progress(line):
+        return line.strip()
     text = line.removeprefix(NOTICE).strip()
     if not line.startswith(NOTICE) or text.startswith("built"):
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import sys
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from importlib import metadata
@@ -181,7 +180,7 @@ def _build(config: TrialConfig, folder: Path) -> None:
 
     corpora = _corpora(config, encoder, tokenizer_of, plan.source, chosen)
     align = maps.fit if alignment.objective == "linear_map" else training.align
-    result = align(encoder, corpora, alignment, device, _say)
+    result = align(encoder, corpora, alignment, device)
     save_encoder(encoder.to("cpu"), folder / ENCODER)
     meta = {
         "pairs": result.pairs,
@@ -190,10 +189,6 @@ def _build(config: TrialConfig, folder: Path) -> None:
         "loss": [result.first, result.last],
     }
     (folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
 
 
 def _chosen(config: TrialConfig, plan: Plan) -> tuple[Pairs, dict[str, int]]:

@@ -6,7 +6,7 @@ Wang et al. (2019, CLBT) map contextual vectors of aligned words by an orthogona
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from trainables.alignment.training import Aligned, Corpus, linked_states, usable
 from trainables.config import AlignmentConfig
 from trainables.model.encoder import Encoder
 from trainables.model.maps import LanguageMaps, check_apart
+from trainables.progress import told
 
 TIE = 1e-6
 """Weight of the identity, in units of the moments' norm: it decides where the links say nothing, and nowhere else."""
@@ -37,7 +38,6 @@ def fit(
     corpora: Mapping[str, Corpus],
     config: AlignmentConfig,
     device: torch.device,
-    say: Callable[[str], object] = lambda words: None,
 ) -> Aligned:
     """Give an encoder the map of each language whose pairs have links; its weights stay as they are.
 
@@ -45,13 +45,13 @@ def fit(
     are no links, or a language has no number of its own.
     """
     usable = usable_pairs(corpora)
-    told = encoder.language_numbers
+    numbers = encoder.language_numbers
     codes = sorted({code for code, _ in usable})
-    check_apart(codes, told, corpora[codes[0]].source.number)
+    check_apart(codes, numbers, corpora[codes[0]].source.number)
     encoder.to(device).eval()
     maps: dict[str, Tensor] = {}
     links, squares, before, after = 0, 0.0, 0.0, 0.0
-    for code in codes:
+    for code in told(codes, "mapping", "languages", len(codes)):
         chosen = [(corpora[code], i) for each, i in usable if each == code]
         moment = torch.zeros(encoder.hidden_size, encoder.hidden_size, dtype=torch.float64)
         for begin in range(0, len(chosen), config.batch_size):
@@ -67,7 +67,6 @@ def fit(
         maps[code] = rotation(moment)
         before += float(moment.trace())
         after += float((maps[code] * moment).sum())
-        say(f"alignment: {code} is mapped by the words of {len(chosen)} pairs")
-    encoder.maps = LanguageMaps.of({code: each.float() for code, each in maps.items()}, told).to(device)
+    encoder.maps = LanguageMaps.of({code: each.float() for code, each in maps.items()}, numbers).to(device)
     counts = {code: sum(each == code for each, _ in usable) for code in sorted(corpora)}
     return Aligned(counts, (squares - 2 * before) / links, (squares - 2 * after) / links)

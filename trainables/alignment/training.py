@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -23,14 +23,12 @@ from trainables.errors import UserError
 from trainables.model.encoder import Encoder
 from trainables.model.heads import pool
 from trainables.model.pretrained import needed_rows, trim
+from trainables.progress import Progress
 from trainables.schedule import rate
 from trainables.seeds import derive
 
 WARMUP = 0.04
 """Share of the steps in which the learning rate rises (2010.02537: 4,000 of 100,000)."""
-
-SAYING = 50
-"""Steps between two words on the progress."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,6 @@ def align(
     corpora: Mapping[str, Corpus],
     config: AlignmentConfig,
     device: torch.device,
-    say: Callable[[str], object] = lambda words: None,
 ) -> Aligned:
     """Train all of an encoder that its family trains, in place, on the pairs of all languages together.
 
@@ -92,7 +89,7 @@ def align(
     """
     usable = usable_pairs(corpora)
     with _rows_in_use(encoder, corpora) as renumbered:
-        return _align(encoder, renumbered, usable, config, device, say)
+        return _align(encoder, renumbered, usable, config, device)
 
 
 @contextmanager
@@ -131,7 +128,6 @@ def _align(
     usable: Sequence[tuple[str, int]],
     config: AlignmentConfig,
     device: torch.device,
-    say: Callable[[str], object],
 ) -> Aligned:
     encoder.to(device).eval()
     encoder.freeze(embeddings=False, lower_layers=0)
@@ -145,6 +141,7 @@ def _align(
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, config.steps, WARMUP))
     history = []
+    progress = Progress("aligning", "steps", config.steps)
     for step, chosen in enumerate(_batches(usable, config), 1):
         loss, states, batch = _loss(encoder, projector, [(corpora[code], i) for code, i in chosen], config, device)
         history.append(float(loss.detach()))
@@ -164,8 +161,7 @@ def _align(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        if step % SAYING == 0 or step == config.steps:
-            say(f"alignment: step {step} of {config.steps}, loss {history[-1]:.3f}")
+        progress.add(note=f"loss {history[-1]:.3f}")
     tail = history[-max(1, len(history) // 10) :]
     for parameter in encoder.parameters():
         parameter.requires_grad_(True).grad = None

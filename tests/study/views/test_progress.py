@@ -279,7 +279,11 @@ def test_preparations_in_the_log_become_notices(tmp_path: Path, config: StudyCon
         ("cache: building the encoder …\n", "the cache (building the encoder …)"),
         ("cache: waiting for another process that builds it\n", "another process that builds it"),
         ("cache: built the encoder in 3.0 s (/x)\n", None),
-        ("anything else", None),
+        (
+            "aligning: 51 of 1,000 steps (0.67 a second), loss 0.441\n",
+            "aligning: 51 of 1,000 steps (0.67 a second), loss 0.441",
+        ),
+        ("anything else: 3 of them", None),
     ],
 )
 def test_notices(line: str, words: str | None) -> None:
