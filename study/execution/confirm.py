@@ -28,6 +28,7 @@ from study.record.record import StudyRecord
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
+from trainables.materials.keys import untrained
 from trainables.storage import soup
 
 
@@ -196,8 +197,7 @@ def _averages(config: StudyConfig, record: StudyRecord, winner: ranking.Ranked) 
         trials = [t for t in record.trials.values() if mean is not None and t.mean == mean]
         if len(trials) < soup.FEWEST:
             continue
-        # What made them is over; what their data have of words is not.
-        trial = apply_point(ranking.trial_config(config, trials[0]), {"perturbation.method": "none"})
+        trial = untrained(ranking.trial_config(config, trials[0]))
         numbers = [t.number for t in trials]
         about = {"configuration": "control e", "mean": mean, "trials": numbers}
         yield Planned(_point(config, trial, trial.training.seed), "control", "e", about)

@@ -16,7 +16,7 @@ from study.record.record import TrialRecord
 from study.views import layout, models
 from study.views.found import Study, find
 from trainables.errors import UserError
-from trainables.loading import apply_point
+from trainables.materials.keys import untrained
 from trainables.scores import Evaluation
 from trainables.storage import checkpoint, soup
 from trainables.storage.scratch import scratch
@@ -36,7 +36,7 @@ def cook(name: str, root: Path, to: Path | None) -> Iterator[str]:
     with scratch(models.SCRATCH) as folder:
         trials = _averaged(study, folder / "mean")
         best = trials[0]
-        config = apply_point(ranking.trial_config(study.config, best), {"perturbation.method": "none"})
+        config = untrained(ranking.trial_config(study.config, best))
         models.check_materials(study, best, config)
         from trainables.training.loop import run_trial
 

@@ -12,6 +12,7 @@ from trainables.augmentation import METHODS
 from trainables.augmentation.character_noise import SOURCE
 from trainables.augmentation.resources import all_synonyms, files_of
 from trainables.config import TrialConfig
+from trainables.loading import apply_point
 from trainables.materials import noisy_files
 from trainables.model.content import key_of, stamps
 from trainables.perturbation import view_of
@@ -78,6 +79,16 @@ def has_copies(config: TrialConfig) -> bool:
 def has_own(config: TrialConfig) -> bool:
     """Whether training needs more than all trials share."""
     return has_copies(config) or view_of(config.perturbation) == "segments"
+
+
+def untrained(config: TrialConfig) -> TrialConfig:
+    """The same for weights that are scored as they are: without a perturbation, which is over.
+
+    But where its views have words of their own: the vocabulary has them, and the weights with it.
+    """
+    if view_of(config.perturbation) is not None:
+        return config
+    return apply_point(config, {"perturbation.method": "none"})
 
 
 def _key(parts: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from trainables.distributed import Group
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import materials as materials_of
+from trainables.materials.keys import untrained
 from trainables.model.pretrained import load_encoder
 from trainables.storage import checkpoint, soup
 from trainables.training import average
@@ -78,6 +79,18 @@ def test_given_weights_are_scored_and_nothing_is_trained(tmp_path: Path) -> None
     pristine = before.model.get_input_embeddings().weight
     for row, value in zip(theirs.kept.tolist(), trial.model.get_parameter(table), strict=True):
         assert torch.allclose(value, trained[row].float() if row in trained else pristine[row], atol=1e-6), row
+
+
+def test_weights_of_trials_with_words_of_their_own_are_scored(tmp_path: Path) -> None:
+    """Texts that are segmented anew have tokens that no other trial has a row for."""
+    config = apply_point(WORDS, {"perturbation.method": "mvr", "perturbation.view.probability": 1.0})
+    own = list(run_trial(config, tmp_path / "trained"))
+    soup.add(tmp_path / "mean", 0, tmp_path / "trained")
+    assert results(list(run_trial(untrained(config), tmp_path / "given", weights=tmp_path / "mean"))) == results(
+        own[-1:]
+    )
+    assert kin(apply_point(config, {"perturbation.method": "none"})) != kin(config)
+    assert untrained(apply_point(config, {"perturbation.method": "adversarial"})).perturbation.method == "none"
 
 
 def test_weights_of_others_are_refused(tmp_path: Path) -> None:
