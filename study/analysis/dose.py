@@ -145,13 +145,13 @@ class Response:
     languages: int
     levels: pd.DataFrame
     """One row per level, by rising dose: relative_norm, gain, low, high (95 % t interval), values (how many the mean is
-    over)."""
+    over), points (of the design that it gathers)."""
     over: str
     """What the values of a level are: ``seeds``, or ``points`` of similar dose where the design has too few seeds."""
     paired: bool
     """Whether every gain is over the baseline of its own seed; else the baseline's own noise is in no interval."""
     harm_from: float
-    """Dose from which on every larger one tried is worse than no perturbation."""
+    """Dose from which on every larger one that has an interval is worse than no perturbation."""
     gains: tuple[float, ...]
     """Doses whose interval lies above zero, each for itself."""
     best: float
@@ -170,7 +170,7 @@ def responses(trial_gains: pd.DataFrame) -> list[Response]:
 
 
 def _response(unit: str, series: str, part: pd.DataFrame) -> Response:
-    dose, values, over = level_values(part)
+    dose, values, gathered, over = level_values(part)
     gain, low, high = bands(values)
     kept = dose[possibly_best(values)]
     best, harmful = int(np.argmax(gain)), harm_from(high)
@@ -180,7 +180,9 @@ def _response(unit: str, series: str, part: pd.DataFrame) -> Response:
         unit,
         series,
         languages=int(part["languages"].max()),
-        levels=pd.DataFrame({"relative_norm": dose, "gain": gain, "low": low, "high": high, "values": counts}),
+        levels=pd.DataFrame(
+            {"relative_norm": dose, "gain": gain, "low": low, "high": high, "values": counts, "points": gathered}
+        ),
         over=over,
         paired=bool(part["paired"].all()),
         harm_from=float(dose[harmful]) if harmful is not None else float("nan"),
@@ -191,16 +193,18 @@ def _response(unit: str, series: str, part: pd.DataFrame) -> Response:
     )
 
 
-def level_values(part: pd.DataFrame) -> tuple[Floats, Floats, str]:
-    """Doses (levels,), rising; values (keys, levels) whose means are the levels, NaN where there is none; their kind.
+def level_values(part: pd.DataFrame) -> tuple[Floats, Floats, npt.NDArray[np.int64], str]:
+    """Doses (levels,), rising; values (keys, levels) whose means are the levels, NaN where there is none.
 
-    Where every point of one unit and series has `FEWEST` seeds it is a level, with a value per seed. Else points of
-    neighbouring doses make up a level, with a value per point, or per seed where there are seeds enough.
+    Then how many points of the design are a level (levels,), and of what kind the keys are. Where most points of one
+    unit and series have `FEWEST` seeds each is a level, with a value per seed: one that has lost a seed changes nothing
+    for the others. Else points of neighbouring doses make up a level, with a value per point, or per seed where there
+    are seeds enough.
     """
     points = part.groupby("point").agg(relative_norm=("relative_norm", "mean"), seeds=("seed", "nunique"))
     points = points.sort_values("relative_norm")
     order = np.arange(len(points))
-    if points["seeds"].min() >= FEWEST:
+    if points["seeds"].median() >= FEWEST:
         points["level"] = order
     else:
         points["level"] = order * max(1, min(MOST_LEVELS, len(points) // FEWEST)) // len(points)
@@ -208,7 +212,9 @@ def level_values(part: pd.DataFrame) -> tuple[Floats, Floats, str]:
     rows = part.merge(points[["level"]], left_on="point", right_index=True)
     rows["key"] = rows["seed"] if over == "seeds" else rows["point"]
     values = rows.groupby(["key", "level"])["gain"].mean().unstack("level")
-    return points.groupby("level")["relative_norm"].mean().to_numpy(dtype=float), values.to_numpy(dtype=float), over
+    levels = points.groupby("level")["relative_norm"]
+    gathered = np.asarray(levels.size(), dtype=np.int64)
+    return levels.mean().to_numpy(dtype=float), values.to_numpy(dtype=float), gathered, over
 
 
 def bands(values: Floats) -> tuple[Floats, Floats, Floats]:
@@ -223,12 +229,13 @@ def bands(values: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def harm_from(high: Floats) -> int | None:
-    """First level of the unbroken run of levels, up to the largest dose, whose intervals lie below zero.
+    """First level of the unbroken run of levels, up to the largest that has an interval, whose intervals are below 0.
 
     A fixed sequence from the largest dose down: harm is claimed wrongly in at most 2.5 % of studies, however many doses
-    there are (toxicology's lowest observed adverse effect level).
+    there are (toxicology's lowest observed adverse effect level). A level without an interval breaks the run.
     """
-    harmful = np.cumprod((high < 0)[::-1])[::-1]
+    judged = high[: len(high) - int(np.argmax(~np.isnan(high[::-1])))] if not np.isnan(high).all() else high[:0]
+    harmful = np.cumprod((judged < 0)[::-1])[::-1]
     return int(np.argmax(harmful)) if harmful.any() else None
 
 
@@ -298,7 +305,7 @@ def resource_trend(cells: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     """Spearman correlation of gain with resource class over languages, at each magnitude of a `language_map`.
 
     Variants count once. Columns: method, relative_norm, rho, low, high (95 %), p, languages, q (Benjamini and Hochberg
-    over all magnitudes).
+    over all magnitudes). No rows where there are no cells.
     """
     resource = facts.set_index("language")["resource_class"]
     rows = []
@@ -309,6 +316,5 @@ def resource_trend(cells: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
         )
         found = {"rho": rho, "low": band.low, "high": band.high, "p": p, "languages": n}
         rows.append({"method": method, "relative_norm": dose, **found})
-    table = pd.DataFrame(rows)
-    table["q"] = significance.benjamini_hochberg(table["p"].to_numpy())
-    return table
+    table = pd.DataFrame(rows, columns=["method", "relative_norm", "rho", "low", "high", "p", "languages"])
+    return table.assign(q=significance.benjamini_hochberg(table["p"].to_numpy(dtype=float)))

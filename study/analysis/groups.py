@@ -7,6 +7,8 @@ ten thousand sentences in three languages are three observations.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,12 @@ SMALLEST = 3
 
 ENUMERATED = 20_000
 """Most ways of drawing the group that are all enumerated."""
+
+EXACT_PAIRS = 8
+"""Most pairs of which all orders are, 40,320."""
+
+SAME_ORDER = 1e-9
+"""Rounding of a rank correlation."""
 
 SMALLEST_ERROR = 1e-6
 """Standard error that the permuted statistic has at least: far below one example in a test set."""
@@ -160,7 +168,9 @@ def _over_seeds(
 def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, Interval, float, int]:
     """Spearman's rho over pairs without NaN, its interval, its two-sided p, and the number of pairs.
 
-    Interval: Fisher's z with Bonett and Wright's (2000) standard error sqrt((1 + rho²/2) / (n - 3)); needs n > 3.
+    Interval: Fisher's z with Bonett and Wright's (2000) standard error sqrt((1 + rho²/2) / (n - 3)); needs n > 3, and
+    unknown where the order is the same. p: exact, over all orders, up to `EXACT_PAIRS` pairs, where the t approximation
+    would find too much (at n = 4 in 8 % of cases, and p = 0 for what one in 12 orders gives); else that.
 
     >>> rho, interval, p, n = spearman([1, 2, 3, 4, 5], [1, 3, 2, 5, 4])
     >>> round(rho, 2), interval.low < 0 < interval.high, n
@@ -172,13 +182,25 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, Interval, float
     if n <= 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan"), UNKNOWN, float("nan"), n
     test = stats.spearmanr(a, b)
-    rho = float(test.statistic)
-    if abs(rho) >= 1:
-        return rho, UNKNOWN, float(test.pvalue), n
+    rho, p = float(test.statistic), _exact_p(a, b) if n <= EXACT_PAIRS else float(test.pvalue)
+    if abs(rho) > 1 - SAME_ORDER:
+        return float(np.sign(rho)), UNKNOWN, p, n
     half = float(stats.norm.ppf((1 + intervals.LEVEL) / 2)) * np.sqrt((1 + rho**2 / 2) / (n - 3))
     return (
         rho,
         Interval(float(np.tanh(np.arctanh(rho) - half)), float(np.tanh(np.arctanh(rho) + half))),
-        float(test.pvalue),
+        p,
         n,
     )
+
+
+def _exact_p(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    """Share of all orders of `b` whose rank correlation with `a` is as far from zero."""
+    x, y = (stats.rankdata(each) - (len(each) + 1) / 2 for each in (a, b))
+    sums = y[_orders(len(y))] @ x
+    return float(np.mean(np.abs(sums) >= abs(y @ x) - SAME_ORDER))
+
+
+@lru_cache(maxsize=EXACT_PAIRS)
+def _orders(n: int) -> npt.NDArray[np.int8]:
+    return np.array(list(permutations(range(n))), dtype=np.int8)

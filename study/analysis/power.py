@@ -48,6 +48,8 @@ class Spread:
     """Over a language's sentences, in common to all seeds."""
     rest: float
     """Of one sentence under one seed."""
+    translated: float = 0.0
+    """Over sentences that stand in all languages, in common to their translations and all seeds."""
 
     def seed_variance(self, seeds: int, languages: int, examples: int) -> float:
         """Of the mean over seeds and languages, the sentences held."""
@@ -55,8 +57,8 @@ class Spread:
         return (self.seed**2 + own / languages) / seeds
 
     def example_variance(self, languages: int, examples: int) -> float:
-        """What sentences add to it (different sentences in each language)."""
-        return self.example**2 / (languages * examples)
+        """What sentences add to it: those of each language, and those that are one in all of them."""
+        return (self.example**2 / languages + self.translated**2) / examples
 
 
 ASSUMED = Spread(seed=0.004, language_seed=0.01, example=0.15, rest=0.3)
@@ -75,7 +77,8 @@ def from_pilot(results: pd.DataFrame, treatment: str, control: str) -> Spread:
     shared, rest, noise = np.mean([_example_variances(data, k) for k in data.languages], axis=0)
     table = data.language_scores()
     seed, own = _seed_variances(table[0] - table[1], noise)
-    return Spread(_root(seed), _root(own), _root(shared), _root(rest))
+    translated = _translated_variance(data)
+    return Spread(_root(seed), _root(own), _root(shared - translated), _root(rest), _root(translated))
 
 
 def from_scores(differences: Sequence[Floats], examples: int) -> Spread:
@@ -110,6 +113,19 @@ def _example_variances(data: Paired, language: str) -> tuple[float, float, float
     return float(d.mean(axis=0).var(ddof=1)) - rest / s, rest, rest / n
 
 
+def _translated_variance(data: Paired) -> float:
+    """Covariance over sentences, at least 0, of the mean differences of two languages that have them both."""
+    table = np.full((data.size, len(data.languages)), np.nan)
+    for column, language in enumerate(data.languages):
+        d = (data.scores[language][0] - data.scores[language][1]).mean(axis=0)
+        table[data.units[language], column] = d - d.mean()
+    there = ~np.isnan(table)
+    known = np.where(there, table, 0.0)
+    common, products = there.T.astype(float) @ there, known.T @ known
+    pairs = np.triu(common > 1, k=1)
+    return max(float(np.mean(products[pairs] / (common[pairs] - 1))), 0.0) if pairs.any() else 0.0
+
+
 def _root(variance: float) -> float:
     return float(np.sqrt(max(variance, 0.0)))
 
@@ -128,9 +144,9 @@ def power(effect: float, spread: Spread, seeds: int, languages: int, examples: i
     half = stats.t.ppf(quantile, seeds - 1) * np.sqrt(drawn)
     variance = by_seed
     if both:
-        n = languages * examples
-        rest = spread.rest**2 / (seeds * n)
-        added, df = combine(drawn, spread.example_variance(languages, examples) + rest, rest, seeds, n)
+        rest = spread.rest**2 / (seeds * languages * examples)
+        different = examples * (1 if spread.translated else languages)
+        added, df = combine(drawn, spread.example_variance(languages, examples) + rest, rest, seeds, different)
         half = np.maximum(half, stats.t.ppf(quantile, df) * np.sqrt(drawn + added))
         variance += spread.example_variance(languages, examples)
     if variance == 0:
@@ -196,7 +212,8 @@ class Plan:
 
     def lines(self) -> list[str]:
         """The plan in words, one statement a line."""
-        seen = f"With {self.seeds} seeds, {self.languages} languages and {self.examples} test sentences a language,"
+        languages = f"{self.languages} language{'s' * (self.languages != 1)}"
+        seen = f"With {self.seeds} seeds, {languages} and {self.examples} test sentences a language,"
         answer = [
             f"{seen} differences of the primary endpoint of {100 * self.detectable_by_both:.1f} points or more are "
             f"seen with a chance of {POWER:.0%}, and one of one point with a chance of {self.one_point_power:.0%}: on "
@@ -204,6 +221,11 @@ class Plan:
             f"On those very sentences alone, {100 * self.detectable_by_seed:.1f} points or more are seen with a chance "
             f"of {POWER:.0%}.",
         ]
+        if self.languages > 1 and not self.spread.translated:
+            answer.append(
+                "Sentences of different languages count as different ones: of a test set that is one in all languages "
+                "less is seen, as a pilot would show."
+            )
         if self.one_point_seeds is None:
             answer.append(
                 f"Warning: no number of seeds shows one point on {NEW}; it takes more test sentences or languages."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from study.analysis import intervals
@@ -40,7 +41,10 @@ class Optimism:
     test: float
     """Test, fresh seeds."""
     curse: Interval
-    """t interval over the fresh seeds of `chosen` minus `fresh`: the winner's curse; the split is the same."""
+    """t interval of `chosen` minus `fresh`, the winner's curse: with the noise of the seeds of both, as the fresh ones
+    have it."""
+    same_examples: bool = True
+    """Whether both were scored on equally many sentences: else they differ without any choice."""
 
 
 def optimism(trials: pd.DataFrame, chosen: pd.DataFrame, headline: str) -> Optimism | None:
@@ -60,11 +64,15 @@ def optimism(trials: pd.DataFrame, chosen: pd.DataFrame, headline: str) -> Optim
     def mean(rows: pd.DataFrame) -> float:
         return float(rows.loc[rows["language"].isin(common), "score"].mean())
 
-    fresh = sides[1][sides[1]["language"].isin(common)].groupby("seed")["score"].mean()
+    own, fresh = (side[side["language"].isin(common)] for side in sides[:2])
+    values, draws = fresh.groupby("seed")["score"].mean().to_numpy(dtype=float), own["seed"].nunique()
+    error = float(values.std(ddof=1) * np.sqrt(1 / values.size + 1 / draws)) if values.size > 1 else float("nan")
+    counts = [side.groupby("language")["examples"].max() for side in (own, fresh)]
     return Optimism(
         languages=tuple(sorted(common)),
         chosen=mean(sides[0]),
         fresh=mean(sides[1]),
         test=mean(sides[2]),
-        curse=intervals.of_mean(mean(chosen) - fresh.to_numpy(dtype=float)),
+        curse=intervals.around(mean(chosen) - float(values.mean()), error, values.size - 1),
+        same_examples=bool(counts[0].eq(counts[1]).all()),
     )

@@ -31,7 +31,7 @@ def endpoint(found: Findings) -> tuple[Rows, Table] | None:
     source, confirmed = found.source, found.confirmed
     if confirmed is None:
         return None
-    compared = (*confirmed.controls, *confirmed.others)
+    compared = (*confirmed.controls, *confirmed.others, *confirmed.averages)
     return [_compared(source, confirmed, d) for d in compared], tables.headline(source, confirmed)
 
 
@@ -71,7 +71,7 @@ def _validated(source: Source) -> Iterator[dict[str, Any]]:
     common = {
         "study": source.name, "confirmed": False, "split": "validation", "metric": source.metric,
         "treatment_configuration": f"trial {', '.join(map(str, source.chosen))}",
-        "control_configuration": "baseline", "seeds": len(set(best["seed"]) & set(baseline["seed"])) or 1,
+        "control_configuration": "baseline", "seeds": len(set(best["seed"]) & set(baseline["seed"])),
     }  # fmt: skip
     scores = scores.astype({"examples": int}).sort_values("difference", ascending=False).reset_index()
     for row in scores.to_dict("records"):

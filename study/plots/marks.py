@@ -17,7 +17,7 @@ from study.reporting.style import ACCENT, GREY, INK, SECOND, SERIES_COLOURS
 SEQUENTIAL = "cividis"
 """Colours of numbers: even in lightness, and alike for readers who see colours differently (Nuñez et al. 2018)."""
 MARKERS = ("o", "D", "s", "^", "v", "P")
-CONTROLS = {"control b": "s", "control c": "D", "control d": "^"}
+CONTROLS = {"control b": "s", "control c": "D", "control d": "^", "control e": "v"}
 """Markers of the controls, which are hollow where nothing gives them a colour."""
 ROLES = {"trial": ("o", ACCENT), BASELINE: ("X", INK), **{name: (marker, SECOND) for name, marker in CONTROLS.items()}}
 """Marker and colour of the trials of a role, where nothing else gives them one."""

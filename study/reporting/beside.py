@@ -136,8 +136,8 @@ def sentences(found: Sequence[Beside]) -> Iterator[str]:
         yield (
             f"{each.row.name}, {each.metric.replace('_', ' ')}, mean over the {_counted(each)}: {each.configuration} "
             f"{ours} against {theirs} published, {words.points(mean['difference'])} points "
-            f"(95 % interval {words.span(_interval(mean))}, of ours over {mean['seeds']:.0f} seeds alone; "
-            f"{_seeds_words(each.row)})."
+            f"(95 % interval {words.span(_interval(mean))}, of ours over {mean['seeds']:.0f} "
+            f"seed{'' if mean['seeds'] == 1 else 's'} alone; {_seeds_words(each.row)})."
         )
 
 

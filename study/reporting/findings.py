@@ -130,7 +130,7 @@ def _confirmed(source: Source) -> Confirmed | None:
 
     def beside(one: str, mean: str, turned: bool = False) -> Difference:
         pair = differences.pair(differences.beside(whole, one, mean), *((mean, one) if turned else (one, mean)))
-        return differences.difference(pair, of_endpoint, source.endpoint, is_lower_better=is_lower_better)
+        return differences.difference(pair, of_endpoint, source.endpoint, source.level, is_lower_better)
 
     means = sorted(map(str, whole.loc[whole["control"] == AVERAGE, "configuration"].unique()))
     averages = [d for mean in means for d in (beside(headline, mean), beside(control, mean, turned=True))]
@@ -325,7 +325,6 @@ def _confirmed_conclusions(source: Source, confirmed: Confirmed) -> Iterator[tup
     yield from (("Groups", words.group(row)) for row in sure)
     if len(confirmed.groups) and not sure:
         yield "Groups", words.no_groups(len(confirmed.groups))
-    rho, interval, _, n = confirmed.resource
-    yield "Groups", words.resource(rho, interval, n)
+    yield "Groups", words.resource(*confirmed.resource)
     if confirmed.optimism is not None:
         yield "Choosing", words.optimism(confirmed.optimism, confirmed.headline)

@@ -124,7 +124,7 @@ def tables(doses: Doses) -> Iterator[Table]:
     )  # fmt: skip
     text = (
         f"Points of the members' designs by dose, {words.reduction(doses.endpoint)}, in points over no perturbation "
-        "under the same seed. Exploratory: validation scores of phase run. Dose: "
+        "under the same seed (where that has none, over its mean). Exploratory: validation scores of phase run. Dose: "
         f"{', or '.join(doses.units)}, mean over tasks. On these tasks: 95 % over seeds; on tasks like these: REML, "
         "Hartung and Knapp; p: Holm, over the points; last column: where another such task is expected (95 %). A task "
         "that lacks a point is in no mean of it."

@@ -68,6 +68,8 @@ def together(found: Mapping[str, Findings], endpoint: str | None) -> Together:
         words.append(("Gain", suite_words.stopped_early(early)))
     if stuck := [m for m, f in confirmed.items() if _compared(f) & f.source.stuck.keys()]:
         words.append(("Caution", suite_words.one_answer(stuck)))
+    if lost := [m for m, f in confirmed.items() if _lost_seeds(f)]:
+        words.append(("Caution", suite_words.lost_seeds(lost)))
     if lacking:
         words.append(("Languages", suite_words.lacking(lacking)))
     for topic, question in questions.items():
@@ -94,6 +96,12 @@ def _compared(findings: Findings) -> set[str]:
     """The configurations that the gain is of."""
     assert findings.confirmed is not None
     return {findings.confirmed.headline, findings.confirmed.control}
+
+
+def _lost_seeds(findings: Findings) -> bool:
+    """Whether the headline or its control has no scores under some of its seeds."""
+    seeds = findings.source.seeds
+    return any(seeds[name][0] < seeds[name][1] for name in _compared(findings) & seeds.keys())
 
 
 def _endpoint(member: str, findings: Findings, endpoint: str) -> pd.DataFrame:

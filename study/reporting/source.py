@@ -169,8 +169,12 @@ class Source:
 
     @property
     def cost_score(self) -> str:
-        """The reduction that cost is weighed against: the primary endpoint if it is there, else target mean."""
-        return self.endpoint if self.endpoint in self.summary.columns else "target_mean"
+        """The reduction that cost is weighed against: the primary endpoint, or what is nearest to it of what is there.
+
+        A task without validation rows in its target languages has neither an endpoint nor a target mean in a search.
+        """
+        nearest = (self.endpoint, "target_mean", "selection_mean", "source")
+        return next((name for name in nearest if name in self.summary.columns), self.endpoint)
 
     def targets(self, languages: Iterable[object]) -> list[str]:
         """Those of some languages that are not the source language."""

@@ -78,11 +78,15 @@ def pooled(found: Pooled, p_adjusted: float = math.nan) -> list[str]:
         return [*said, "One task says nothing of tasks like it." if count == 1 else agree]
     seen = alike.interval.excludes_zero and not p_adjusted >= ALPHA
     band = f"{points(alike.estimate)}, 95 % interval {span(alike.interval)}"
+    if corrected := alike.interval.excludes_zero and not seen:
+        band += f", p {p_text(p_adjusted)} after correction for the claims made together"
     if seen:
         said.append(f"On tasks like these it {'gains' if alike.estimate > 0 else 'loses'} ({band}).")
     elif found.here_interval.excludes_zero:
         what = "gain" if found.here > 0 else "loss"
         said.append(f"That is a {what} on these tasks; of tasks like these it cannot be told ({band}).")
+    elif corrected:
+        said.append(f"No difference can be told on tasks like these ({band}).")
     else:
         said.append(f"No difference can be told: on tasks like these anything in {span(alike.interval)} is possible.")
     said.append(_heterogeneity(alike))
@@ -180,6 +184,14 @@ def one_answer(members: Sequence[str]) -> str:
     )
 
 
+def lost_seeds(members: Sequence[str]) -> str:
+    """Members whose headline or strongest control failed under some of its seeds."""
+    return (
+        f"In {' and in '.join(members)} the headline or its control has no scores under some of its seeds: what is "
+        "said here is of the seeds that are left, and a method that breaks under the others looks better than it is."
+    )
+
+
 def lacking(languages: Mapping[str, Sequence[str]]) -> str:
     """Languages that are left out, by member."""
     those = "; ".join(f"{', '.join(codes)} of {member}" for member, codes in languages.items())
@@ -231,8 +243,10 @@ def _at_equal_baseline(question: Question, plain: Slope, adjusted: Slope) -> str
 
 
 def _direction(plain: Slope) -> str:
-    same = sum(v * plain.estimate > 0 for v in plain.by_task.values())
-    return f"The slope has this sign in {same} of the {len(plain.by_task)} tasks with languages enough for one."
+    same, tasks = sum(v * plain.estimate > 0 for v in plain.by_task.values()), len(plain.by_task)
+    if not tasks:
+        return "No task alone has languages enough for a slope."
+    return f"The slope has this sign in {same} of the {tasks} task{'s' * (tasks != 1)} with languages enough for one."
 
 
 def _rate(question: Question, found: Slope) -> str:

@@ -67,6 +67,7 @@ class Table:
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "[": "{[}",  # after a row's end it would begin an argument
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": r"$-$", "–": "--", "≤": r"$\le$", "≥": r"$\ge$",
     "×": r"$\times$", "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "ρ": r"$\rho$",
 }  # fmt: skip

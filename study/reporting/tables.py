@@ -250,7 +250,7 @@ def trend(findings: Findings) -> Table:
     rows = tuple(
         (
             r["method"].replace("_", " "), f"{r['relative_norm']:.3f}", words.signed(r["rho"]),
-            f"{words.signed(r['low'])} to {words.signed(r['high'])}",
+            "–" if np.isnan(r["low"]) else f"{words.signed(r['low'])} to {words.signed(r['high'])}",
             words.p_text(r["p"]), words.p_text(r["q"]), f"{r['languages']}",
         )
         for r in findings.dosed.trend.to_dict("records")
@@ -310,14 +310,16 @@ def cost(source: Source) -> Table:
     """What no other trial beats in both validation score and cost."""
     column = source.cost_score
     complete = source.summary[source.summary["state"] == "COMPLETE"].dropna(subset=[column, "forward_equivalents"])
-    front = complete[pareto_front(complete[[column, "forward_equivalents"]].to_numpy(), [True, False])]
+    lower = objectives.is_lower_better(column, None)
+    front = complete[pareto_front(complete[[column, "forward_equivalents"]].to_numpy(), [not lower, False])]
     front = front.sort_values("forward_equivalents").drop_duplicates([column, "forward_equivalents"])
     rows = []
     for r in front.to_dict("records"):
         name, score = str(r["perturbation.method"]).replace("_", " "), f"{100 * r[column]:.1f}"
         rows.append((_trial_name(r), name, score, f"{r['forward_equivalents']:,.0f}", f"{r['train_seconds']:,.0f}"))
     text = (
-        f"Trials that none beats in both validation {source.metric} ({words.reduction(column)}) and training cost. "
+        f"Trials that none beats in both validation {source.metric} ({words.reduction(column)}"
+        f"{', of which less is better' * lower}) and training cost. "
         f"{caption(source)} Cost in passes over one batch: forward 1, backward to the inputs 1, weight gradients 1. "
         "Single trials: differences within seed noise are not differences."
     )

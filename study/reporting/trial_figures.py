@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from study.analysis.dose import varied
 from study.analysis.importance import pareto_front
+from study.question import objectives
 from study.reporting import words
 from study.reporting.findings import Findings
 from study.reporting.source import Source
@@ -147,7 +148,8 @@ def cost_scatter(source: Source) -> Figure:
             hovertemplate="%{text}: %{y:.1f} points at %{x:,.0f}<extra></extra>",
         )
         drawing.add_trace(dots)
-    front = table[pareto_front(table[[column, "forward_equivalents"]].to_numpy(), [True, False])]
+    lower = objectives.is_lower_better(column, None)
+    front = table[pareto_front(table[[column, "forward_equivalents"]].to_numpy(), [not lower, False])]
     front = front.sort_values("forward_equivalents")
     line = {"color": GREY, "width": 1.2, "shape": "hv", "dash": "dot"}
     drawing.add_trace(

@@ -115,8 +115,8 @@ def points(value: float, signed: bool = True) -> str:
 
 
 def signed(value: float) -> str:
-    """A correlation: ``−0.25``."""
-    return f"{value:+.2f}".replace("-", "−")
+    """A correlation: ``−0.25``; a dash for none."""
+    return "–" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")
 
 
 def span(interval: Interval) -> str:
@@ -309,11 +309,12 @@ def languages(table: pd.DataFrame, is_error: bool = False) -> str:
     table = table.assign(difference=-table["difference"]) if is_error else table
     n, fewest = len(table), int(table["seeds"].min())
     if fewest < FEWEST_SEEDS:
-        return f"None of {n} languages can be judged with {fewest} seed{'s' * (fewest != 1)}."
+        who = f"None of {n} languages can" if n > 1 else "The one language cannot"
+        return f"{who} be judged with {fewest} seed{'s' * (fewest != 1)}."
     both, seed = (_movers(table, column) for column in ("q_both", "q_seed"))
     is_whole = "p_examples" in table and table["p_examples"].isna().all()
     text = (
-        f"Of {n} languages, each for itself and corrected for their number (false discovery rate 5 %), "
+        f"Of {n} language{'s' * (n != 1)}, each for itself and corrected for their number (false discovery rate 5 %), "
         f"{_counted(both[0], 'gain')} and {_counted(both[1], 'lose')}, "
         f"{'seeds alone' if is_whole else 'seeds and test sentences both'} counted"
     )
@@ -342,7 +343,7 @@ def group(row: pd.Series[float]) -> str:
     text = (
         f"{_capital(str(row['group']))} ({row['n_group']:.0f} languages) against {row['rest']} ({row['n_rest']:.0f}): "
         f"gains differ by {points(float(row['difference']))} points (95 % interval over languages {span(interval)}, "
-        f"permutation p = {p_text(float(row['p']))}, corrected {p_text(float(row['q']))})"
+        f"permutation p {p_text(float(row['p']))}, corrected {p_text(float(row['q']))})"
     )
     if not float(row["q"]) < ALPHA:
         return f"{text}: no difference between the groups can be told."
@@ -369,15 +370,17 @@ def no_groups(comparisons: int) -> str:
     return f"None of {comparisons} comparisons between groups of languages shows a difference in gain that can be told."
 
 
-def resource(rho: float, interval: Interval, n: int) -> str:
+def resource(rho: float, interval: Interval, p: float, n: int) -> str:
     """Spearman's correlation of gain with resource class over languages."""
+    if n == 1:
+        return "Gain and resource class: one language has no correlation."
     if math.isnan(rho) and n > 3:
         return f"Gain and resource class: all of {n} languages gain alike, so there is no correlation."
-    if not interval.known:
+    if math.isnan(p):
         return f"Gain and resource class: {n} languages are too few for a correlation."
-    spread = f"{signed(interval.low)} to {signed(interval.high)}"
-    text = f"Gain against resource class over {n} languages: Spearman {signed(rho)} (95 % interval {spread})"
-    if not interval.excludes_zero:
+    spread = f"95 % interval {signed(interval.low)} to {signed(interval.high)}, " if interval.known else ""
+    text = f"Gain against resource class over {n} languages: Spearman {signed(rho)} ({spread}p {p_text(p)})"
+    if not p < ALPHA or (interval.known and not interval.excludes_zero):
         return f"{text}; no trend can be told."
     return f"{text}; gains {'rise' if rho > 0 else 'fall'} with resources."
 
@@ -385,6 +388,8 @@ def resource(rho: float, interval: Interval, n: int) -> str:
 def trend(table: pd.DataFrame) -> str:
     """Correlation of gain with resource class at each magnitude (`dose.resource_trend`)."""
     n = len(table)
+    if not n:
+        return "Gain against resource class: no target language was scored at any magnitude."
     sure = table[table["q"] < ALPHA]
     text = f"Gain against resource class at {n} magnitude{'s' * (n != 1)} (Spearman over languages, corrected)"
     if sure.empty:
@@ -405,10 +410,15 @@ def response(r: Response) -> str:
 
 
 def _harm(r: Response) -> str:
-    largest = f"{r.levels['relative_norm'].max():.2g}"
+    largest, judged = r.levels["relative_norm"].max(), r.levels.dropna(subset="high")["relative_norm"].max()
+    if judged == largest:
+        at, up = f"the largest dose tried ({largest:.2g})", f"up (the largest was {largest:.2g})"
+    else:
+        at = f"{judged:.2g}, nor at the largest dose tried ({largest:.2g}), which has no interval"
+        up = f"up to {judged:.2g} (the largest, {largest:.2g}, has no interval)"
     if not np.isfinite(r.harm_from):
-        return f"harm cannot be told at the largest dose tried ({largest})"
-    return f"worse than no perturbation at every dose tried from {r.harm_from:.2g} up (the largest was {largest})"
+        return f"harm cannot be told at {at}"
+    return f"worse than no perturbation at every dose tried from {r.harm_from:.2g} {up}"
 
 
 def _benefit(r: Response) -> Iterator[str]:
@@ -442,6 +452,8 @@ def response_caveats(found: Sequence[Response]) -> Iterator[str]:
         )
     if any(r.over == "points" for r in found):
         yield "The design has too few seeds: intervals are over points of similar dose, not over seeds."
+    if any(r.levels["points"].max() > 1 for r in found):
+        yield "Few points of the design have seeds enough of their own: a dose here is the mean of neighbouring ones."
 
 
 def optimism(o: Optimism, headline: str) -> str:
@@ -451,6 +463,8 @@ def optimism(o: Optimism, headline: str) -> str:
         f"validation; fresh seeds gave {points(o.fresh, False)} there and {points(o.test, False)} on test"
     )
     numbers = f"{points(o.chosen - o.fresh)} points (95 % interval {span(o.curse)})"
+    if not o.same_examples:
+        return f"{text}. The two are of different numbers of sentences: what choosing did cannot be told."
     if not o.curse.known:
         return f"{text}."
     if not o.curse.excludes_zero:

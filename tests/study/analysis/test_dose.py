@@ -189,6 +189,8 @@ def test_harm_is_an_unbroken_run_up_to_the_largest_dose() -> None:
     assert dose.harm_from(np.array([-0.1, 0.2, -0.1, -0.2])) == 2
     assert dose.harm_from(np.array([-0.1, -0.2, 0.1])) is None
     assert dose.harm_from(np.array([-0.1, np.nan, -0.2])) == 2
+    assert dose.harm_from(np.array([0.1, -0.1, -0.2, np.nan])) == 1  # nothing is said of the last
+    assert dose.harm_from(np.array([np.nan, np.nan])) is None
 
 
 def test_no_harm_is_concluded_where_an_interval_reaches_zero() -> None:
@@ -200,13 +202,22 @@ def test_no_harm_is_concluded_where_an_interval_reaches_zero() -> None:
     assert np.isnan(found.harm_from)
 
 
+def test_one_lost_seed_changes_nothing_for_the_other_doses() -> None:
+    """The largest dose has two seeds of three left: no interval of its own, and the others as they were."""
+    part = as_unit(simulated(np.random.default_rng(5), [0.03, 0.01, -0.08, -0.2], seeds=3))
+    whole, lost = (dose.responses(each)[0] for each in (part, part[~((part["point"] == "3") & (part["seed"] == 0))]))
+    pd.testing.assert_frame_equal(lost.levels[:3], whole.levels[:3])
+    assert np.isnan(lost.levels["high"].iloc[3]) and not np.isnan(whole.levels["high"].iloc[3])
+    assert (lost.gains, lost.harm_from) == (whole.gains, whole.harm_from) == ((1.0,), 3.0)
+
+
 def test_quasi_random_points_are_gathered_into_levels() -> None:
     """Twenty points under one seed each: levels of neighbours, over points, and the baseline's noise is not in them."""
     generator = np.random.default_rng(4)
     part = as_unit(simulated(generator, [0.01] * 20, seeds=1)).assign(paired=False)
     found = dose.responses(part)[0]
     assert (found.over, found.paired) == ("points", False)
-    assert len(found.levels) == 6
+    assert len(found.levels) == 6 and found.levels["points"].sum() == 20
     assert (found.levels["values"] >= dose.FEWEST).all()
     assert found.levels["relative_norm"].is_monotonic_increasing
 

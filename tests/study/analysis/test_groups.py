@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -203,6 +204,23 @@ def test_spearman_interval_covers() -> None:
         _, interval, _, _ = groups.spearman(x, 0.5 * x + np.sqrt(0.75) * generator.normal(size=30))
         hits.append(interval.low <= truth <= interval.high)
     assert 0.93 <= np.mean(hits) <= 0.97
+
+
+@pytest.mark.parametrize("n", [4, 5, 6])
+def test_a_few_languages_show_a_trend_no_more_often_than_is_said(n: int) -> None:
+    """The t approximation finds one in 8 % of all orders of four."""
+    found = [groups.spearman(range(n), order) for order in permutations(range(n))]
+    assert np.mean([p < 0.05 for _, _, p, _ in found]) <= 0.05
+    rho, interval, p, _ = groups.spearman(range(n), range(n))
+    assert rho == 1.0 and not interval.known
+    assert p == pytest.approx(2 / math.factorial(n))
+
+
+def test_the_exact_p_of_tied_ranks_is_that_of_all_orders() -> None:
+    x, y = [1, 1, 2, 3, 3], [0.1, 0.4, 0.2, 0.5, 0.9]
+    every = [stats.spearmanr(x, order).statistic for order in permutations(y)]
+    expected = np.mean(np.abs(every) >= abs(stats.spearmanr(x, y).statistic) - 1e-9)
+    assert groups.spearman(x, y)[2] == pytest.approx(expected)
 
 
 def test_spearman_of_too_little_is_unknown() -> None:

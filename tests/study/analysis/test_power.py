@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from study.analysis import power
+from study.analysis import differences, power
 from study.analysis.power import ASSUMED, Spread
 
 ONLY_SEEDS = Spread(seed=0.01, language_seed=0.0, example=0.0, rest=0.0)
@@ -79,3 +81,32 @@ def test_pilot_recovers_the_spread_it_was_drawn_from() -> None:
     got = power.from_pilot(pilot, "winner", "control a")
     for name in ("seed", "language_seed", "example", "rest"):
         assert getattr(got, name) == pytest.approx(getattr(truth, name), rel=0.25 if name == "seed" else 0.15)
+    assert got.translated == 0
+
+
+def test_a_test_set_that_is_one_in_all_languages_tells_less() -> None:
+    """Three tenths of what a sentence does to the difference are common to its translations."""
+    generator = np.random.default_rng(1)
+    seeds, languages, n = 8, 15, 500
+    common, frames = generator.normal(size=n), []
+    for language in range(languages):
+        own = np.sqrt(0.3) * common + np.sqrt(0.7) * generator.normal(size=n)
+        d = 0.1 * own + generator.normal(0, 0.2, (seeds, n))
+        index = pd.MultiIndex.from_product([range(seeds), range(n)], names=["seed", "example"])
+        for name, values in (("winner", 0.5 + d), ("control a", np.full(d.shape, 0.5))):
+            frame = pd.DataFrame({"score": values.ravel()}, index=index).reset_index()
+            frames.append(frame.assign(configuration=name, language=f"l{language:02}"))
+    pilot = pd.concat(frames, ignore_index=True).assign(
+        weight=1.0, metric="score", study="pilot", control="", split="test"
+    )
+    got = power.from_pilot(pilot, "winner", "control a")
+    assert got.translated == pytest.approx(0.1 * np.sqrt(0.3), rel=0.15)
+    assert got.example == pytest.approx(0.1 * np.sqrt(0.7), rel=0.15)
+    parts = differences.parts(
+        differences.pair(pilot, "winner", "control a"), lambda each: sum(each.values()) / len(each)
+    )
+    planned = got.seed_variance(seeds, languages, n) + got.example_variance(languages, n)
+    assert planned == pytest.approx(parts.seed_variance + parts.example_variance, rel=0.3)
+    apart = power.plan(seeds, languages, n, replace(got, translated=0.0))
+    assert power.plan(seeds, languages, n, got).detectable_by_both > 1.4 * apart.detectable_by_both
+    assert any("one in all languages" in line for line in apart.lines())

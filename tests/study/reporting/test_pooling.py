@@ -131,6 +131,15 @@ def test_a_member_whose_headline_has_learned_nothing_is_named(members: Mapping[s
     assert not [t for t, _ in pooling.together(members, "target_mean").words if t == "Caution"]
 
 
+def test_a_member_whose_headline_lost_seeds_is_named(members: Mapping[str, Findings]) -> None:
+    first = members["first"]
+    assert first.confirmed is not None
+    source = replace(first.source, seeds={first.confirmed.headline: (3, 5), first.confirmed.control: (5, 5)})
+    told = {**members, "first": replace(first, source=source)}
+    (caution,) = [text for topic, text in pooling.together(told, "target_mean").words if topic == "Caution"]
+    assert caution.startswith("In first the headline or its control has no scores under some of its seeds")
+
+
 def test_one_member_says_nothing_of_others(members: Mapping[str, Findings]) -> None:
     alone = {name: members[name] for name in ("first", "third")}
     assert pooling.together(alone, "low_resource_mean").words == ()

@@ -36,6 +36,9 @@ def test_a_gain_in_all_tasks_is_one_on_tasks_like_these() -> None:
 def test_corrected_it_may_be_no_claim() -> None:
     text = " ".join(suite_words.pooled(found(2, 2.3, 1.8, 2.1), p_adjusted=0.08))
     assert "That is a gain on these tasks; of tasks like these it cannot be told" in text
+    assert "p 0.080 after correction for the claims made together" in text
+    unsure = replace(found(2, 2.3, 1.8, 2.1), here_interval=Interval(-0.01, 0.05))
+    assert any("No difference can be told on tasks like these (+2" in t for t in suite_words.pooled(unsure, 0.08))
 
 
 def test_a_gain_that_tasks_disagree_about_is_one_on_these_tasks() -> None:

@@ -37,6 +37,8 @@ def test_latex_is_escaped_and_whole() -> None:
     assert r"name & a\_b \\" in text
     assert r"p|q & $-$1.0 \\" in text
     assert text.count("{") == text.count("}")
+    named = Table("x", "", ("name", "n"), (("[ours]", "1"), ("[theirs]", "2"))).latex()
+    assert r"{[}theirs] & 2 \\" in named and "\n[" not in named
 
 
 def test_html_is_escaped() -> None:

@@ -195,19 +195,24 @@ def test_groups_name_their_languages_and_what_explains_them() -> None:
 
 
 def test_correlation_is_a_trend_only_where_its_interval_says_so() -> None:
-    assert "gains fall with resources" in words.resource(-0.6, Interval(-0.8, -0.2), 30)
-    assert "gains rise with resources" in words.resource(0.6, Interval(0.2, 0.8), 30)
-    assert "no trend can be told" in words.resource(-0.2, Interval(-0.5, 0.2), 30)
+    assert "gains fall with resources" in words.resource(-0.6, Interval(-0.8, -0.2), 0.001, 30)
+    assert "gains rise with resources" in words.resource(0.6, Interval(0.2, 0.8), 0.001, 30)
+    assert "no trend can be told" in words.resource(-0.2, Interval(-0.5, 0.2), 0.3, 30)
+    assert "no trend can be told" in words.resource(0.98, Interval(0.2, 0.99), 0.08, 4)
+    assert words.resource(1.0, UNKNOWN, 1 / 12, 4).endswith(
+        "4 languages: Spearman +1.00 (p 0.083); no trend can be told."
+    )
+    assert words.resource(1.0, UNKNOWN, 1 / 60, 5).endswith("(p 0.017); gains rise with resources.")
     nothing = Interval(math.nan, math.nan)
-    assert "all of 30 languages gain alike" in words.resource(math.nan, nothing, 30)
-    assert "3 languages are too few" in words.resource(0.5, nothing, 3)
-    assert "too few" in words.resource(np.nan, UNKNOWN, 3)
+    assert "all of 30 languages gain alike" in words.resource(math.nan, nothing, math.nan, 30)
+    assert "3 languages are too few" in words.resource(0.5, nothing, math.nan, 3)
+    assert "too few" in words.resource(np.nan, UNKNOWN, np.nan, 3)
 
 
 def response(**changes: object) -> Response:
     levels = pd.DataFrame(
         {"relative_norm": [0.05, 0.1, 0.4], "gain": [0.01, 0.02, -0.1], "low": [0.002, 0.01, -0.2], "high": 0.03}
-    )
+    ).assign(points=1)
     whole = Response(
         "all target languages", "adversarial, ascent steps 2", 40, levels, "seeds", True,
         harm_from=0.4, gains=(0.05, 0.1), best=0.1, best_gain=Interval(0.01, 0.03), optimum=UNKNOWN,
@@ -232,6 +237,13 @@ def test_a_response_without_signs_concludes_nothing() -> None:
     assert "harm cannot be told at the largest dose tried (0.4)" in text
     assert "no dose tried is better than no perturbation as far as can be told" in text
     assert "best" not in text
+    lacking = response().levels.assign(high=[0.03, 0.03, np.nan])
+    assert "harm cannot be told at 0.1, nor at the largest dose tried (0.4), which has no interval" in (
+        words.response(response(levels=lacking, harm_from=np.nan))
+    )
+    assert "at every dose tried from 0.05 up to 0.1 (the largest, 0.4, has no interval)" in (
+        words.response(response(levels=lacking, harm_from=0.05))
+    )
     bare = response().levels.assign(low=np.nan, high=np.nan)
     assert "nothing is concluded" in words.response(response(levels=bare))
 
@@ -240,6 +252,7 @@ def test_a_trend_is_told_where_it_stands_after_correction() -> None:
     table = pd.DataFrame({"method": "adversarial", "relative_norm": [0.05, 0.4], "rho": [-0.6, 0.2], "q": [0.01, 0.4]})
     assert words.trend(table).endswith("gain falls with resources at adversarial 0.05 (−0.60).")
     assert words.trend(table.assign(q=0.2)).endswith("no trend can be told at any.")
+    assert words.trend(table[:0]) == "Gain against resource class: no target language was scored at any magnitude."
 
 
 def test_what_response_intervals_leave_out() -> None:
@@ -247,6 +260,8 @@ def test_what_response_intervals_leave_out() -> None:
     texts = list(words.response_caveats([response(paired=False, over="points")]))
     assert "baseline's own noise" in texts[0]
     assert "not over seeds" in texts[1]
+    (text,) = words.response_caveats([response(levels=response().levels.assign(points=3))])
+    assert text.endswith("a dose here is the mean of neighbouring ones.")
 
 
 def test_winners_curse() -> None:
@@ -257,6 +272,8 @@ def test_winners_curse() -> None:
     assert "cannot be told" in words.optimism(replace(o, curse=Interval(-0.01, 0.03)), "trial 4")
     assert "flattered" not in words.optimism(replace(o, chosen=0.62, curse=Interval(-0.06, -0.02)), "trial 4")
     assert words.optimism(replace(o, curse=UNKNOWN), "trial 4").endswith("on test.")
+    unlike = words.optimism(replace(o, same_examples=False), "trial 4")
+    assert unlike.endswith("different numbers of sentences: what choosing did cannot be told.")
 
 
 @pytest.mark.parametrize(
