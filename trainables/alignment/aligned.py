@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # its module loads torch
     from trainables.alignment.words import Links
     from trainables.model.encoder import Encoder
 
-FORMAT = 2
-"""Version of the folder's layout, and of which pairs are left out; part of its key."""
+FORMAT = 3
+"""Version of the folder's layout, of which pairs are left out and of which words are linked; part of its key."""
 
 ENCODER, META = "encoder", "meta.json"
 
@@ -49,7 +49,7 @@ UNREAD = {
 
 
 def supervision(config: AlignmentConfig) -> Literal["none", "parallel"]:
-    """What the phase needs beside labels of the source language. Its control on shuffled pairs reads no translation."""
+    """What the phase needs beside labels of the source language. The control on source sentences reads no others."""
     return "none" if config.objective == "none" or config.control == "source" else "parallel"
 
 
@@ -239,12 +239,24 @@ def _corpora(
             links = {code: [pair.links or frozenset() for pair in pairs] for code, pairs in chosen.items()}
         else:
             links = kept_links(encoder, key_of(config.encoder), sides, alignment.links_layer)
+    if alignment.control == "shuffled":
+        # After linking: words keep the places of their translations, which are others' in another sentence. Links that
+        # were found there would be of real translations, and the control a part of the treatment.
+        sides = {
+            code: (one, two.picked(_shuffled(alignment, code, len(two.ids)))) for code, (one, two) in sides.items()
+        }
     return {
         code: Corpus(one, two, [within(each, one.firsts[i], two.firsts[i]) for i, each in enumerate(links[code])])
         if links
         else Corpus(one, two)
         for code, (one, two) in sides.items()
     }
+
+
+def _shuffled(alignment: AlignmentConfig, code: str, size: int) -> list[int]:
+    order = list(range(size))
+    random.Random(derive(alignment.seed, "shuffled", code)).shuffle(order)
+    return order
 
 
 def _same(words: list[str]) -> Links:
@@ -272,7 +284,4 @@ def _sides(
     one = side((pair.source for pair in pairs), source)
     if alignment.control == "source":
         return one, one
-    targets = [pair.target for pair in pairs]
-    if alignment.control == "shuffled":
-        random.Random(derive(alignment.seed, "shuffled", code)).shuffle(targets)
-    return one, side(targets, code)
+    return one, side((pair.target for pair in pairs), code)

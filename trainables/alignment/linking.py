@@ -17,7 +17,7 @@ from trainables.progress import told
 from trainables.storage import cache
 
 FORMAT = 1
-"""Version of how words are linked; part of the key."""
+"""Version of how words are linked; part of the key. What is aligned by them has a version of its own."""
 
 Sides = Mapping[str, tuple[Sentences, Sentences]]
 """Language -> the source's sentences and their translations, as many."""
@@ -26,8 +26,8 @@ Sides = Mapping[str, tuple[Sentences, Sentences]]
 def kept_links(encoder: Encoder, key: str, sides: Sides, layer: int | None) -> dict[str, list[Links]]:
     """`links_of` each language's pairs, out of the cache if they were found before.
 
-    `key` is the encoder's; the sentences, as they are tokenised, and the layer are added to it. An entry is a folder as
-    ``alignment.links`` takes it.
+    `key` is the encoder's; the sentences, as they are tokenised, and the layer are added to it. An entry has the form
+    of ``alignment.links``, with a line for each pair that is given.
     """
 
     def build(folder: Path) -> None:

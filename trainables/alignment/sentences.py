@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,11 @@ class Sentences:
                     first[word] = place
             firsts.append(np.asarray([first.get(w, -1) for w in range(len(words[i]))], dtype=np.int64))
         return cls(words, ids, special, firsts, int(tokenizer.pad_token_id), number)
+
+    def picked(self, order: Sequence[int]) -> Sentences:
+        """Some of them, or all in another order."""
+        parts = {name: [getattr(self, name)[i] for i in order] for name in ("words", "ids", "special", "firsts")}
+        return replace(self, **parts)
 
     def batch(self, chosen: Sequence[int], device: torch.device) -> Batch:
         """Some of them, padded."""

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from tests.trainables import tiny
-from trainables.alignment import aligned, linking
+from trainables.alignment import aligned, linking, training
 from trainables.alignment.aligned import alignment_key, known, load_pristine, supervision
+from trainables.alignment.training import Aligned, Corpus
 from trainables.alignment.words import Links
 from trainables.config import TaskConfig, TrialConfig
 from trainables.errors import UserError
@@ -159,7 +160,31 @@ def test_links_are_found_once_for_all_objectives(
     assert calls == [None]
     aligned.prepare(apply_point(config, {"alignment.links_layer": 2}))
     aligned.prepare(apply_point(config, {"alignment.control": "shuffled"}))
-    assert calls == [None, 2, None]
+    assert calls == [None, 2]
+
+
+def test_words_of_shuffled_pairs_are_no_translations(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They keep the places of the true pair's, of the built-in aligner as of files: what stands there is another's."""
+    seen: dict[str, Corpus] = {}
+
+    def look(_: Any, corpora: Any, *__: Any) -> Aligned:
+        seen.update(corpora)
+        return Aligned({"de": 1}, 0.0, 0.0)
+
+    monkeypatch.setattr(training, "align", look)
+    found = {}
+    for control in ("none", "shuffled"):
+        config = trial(encoder, tmp_path / "pairs", objective="word_l2", control=control, seed=9)
+        aligned._build(config, tmp_path / control)
+        found[control] = seen.pop("de")
+    true, other = found["none"], found["shuffled"]
+    assert true.source.words == other.source.words and sorted(true.target.words) == sorted(other.target.words)
+    assert true.target.words != other.target.words
+    assert true.links is not None and other.links is not None and any(true.links)
+    for mine, its in zip(true.links, other.links, strict=True):
+        assert its <= mine
 
 
 @pytest.mark.parametrize("control", ["shuffled", "source"])

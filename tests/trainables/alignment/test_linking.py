@@ -44,7 +44,7 @@ def test_the_order_in_which_pairs_are_linked_is_not_theirs() -> None:
 
 
 def test_what_is_kept_is_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And its folder is one that `alignment.links` takes."""
+    """In the form of `alignment.links`, a line a pair."""
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
     config = EncoderConfig()
     encoder, tokenizer = load_encoder(config, False), load_tokenizer(config)
