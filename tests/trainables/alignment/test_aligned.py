@@ -177,6 +177,7 @@ def test_words_of_shuffled_pairs_are_no_translations(
     found = {}
     for control in ("none", "shuffled"):
         config = trial(encoder, tmp_path / "pairs", objective="word_l2", control=control, seed=9)
+        (tmp_path / control).mkdir()
         aligned._build(config, tmp_path / control)
         found[control] = seen.pop("de")
     true, other = found["none"], found["shuffled"]
