@@ -199,15 +199,10 @@ def _parameters(study: Study, seen: Sequence[Seen]) -> Iterator[Quantity]:
 
 def _reader(path: str, space: Space | None) -> Callable[[Seen], object]:
     """The value of a parameter; none where its condition does not hold, or nothing is perturbed."""
-    when = space[path].when if space is not None and path in space else {}
 
     def read(seen: Seen) -> object:
-        if path not in seen.trial.point:
-            part, _, name = path.partition(".")
-            is_off = name != "method" and getattr(getattr(seen.config, part), "method", "") == "none"
-            holds = all(history.value_at(seen.config, other) in values for other, values in when.items())
-            if is_off or not holds:
-                return None
+        if path not in seen.trial.point and history.is_off(seen.config, path, space):
+            return None
         value: Any = history.value_at(seen.config, path)
         return "none" if value is None else value
 

@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+import search_spaces
+from search_spaces.dimensions import Space
 from study.analysis import intervals, sequential
 from study.analysis.frames import Reduction, language_facts, language_scores, of_languages
 from study.proposals import ranking
@@ -236,6 +238,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
     winner = apply_point(config.trial, choice.winner.point) if choice else None
     lists = encoders.pretraining_lists(config) if winner is None else (pretraining_of(winner.encoder.name_or_path),)
     paths = dict.fromkeys(path for t in study.trials if t.phase == "run" for path in t.point)
+    space = None if config.search.space is None else search_spaces.load(config.search.space)
     apart = [n for n, t in resolved.items() if winner is not None and encoders.identity(t) != encoders.identity(winner)]
     return Source(
         name=name,
@@ -258,7 +261,7 @@ def from_ledger(name: str, root: Path, known: Study | None = None) -> Source:
         seeds=_seeds(names, confirmed, results) if results is not None else {},
         failed=sum(t.kind == "design" and t.state == "FAIL" for t in study.trials),
         designed=sum(t.kind == "design" for t in study.trials),
-        described={n: CONTROLS.get(t.control or "") or _words(resolved[n], paths) for n, t in names.items()},
+        described={n: CONTROLS.get(t.control or "") or _words(resolved[n], paths, space) for n, t in names.items()},
         supervision={n: _supervision(study, t) for n, t in names.items()},
         cost={n: _cost(study, t) for n, t in names.items()},
         apart=frozenset(apart),
@@ -395,13 +398,14 @@ def _summary(study: Study, metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _words(trial: TrialConfig, paths: Iterable[str]) -> str:
-    """A trial's values at the paths that the study varies, the seed left out: ``perturbation: epsilon 0.1, …``."""
+def _words(trial: TrialConfig, paths: Iterable[str], space: Space | None) -> str:
+    """A trial's values at the paths that the study varies, without the seed and what nothing in it reads:
+    ``perturbation: epsilon 0.1, …``."""
     parts: dict[str, list[str]] = {}
     for path in paths:
         head, _, tail = path.partition(".")
         value = history.value_at(trial, path)
-        if path != "training.seed" and value != "none":
+        if path != "training.seed" and value != "none" and not history.is_off(trial, path, space):
             text = f"{value:.3g}" if isinstance(value, float) else str(value)
             parts.setdefault(head, []).append(f"{tail.replace('_', ' ')} {text}")
     return "; ".join(f"{head}: {', '.join(values)}" for head, values in parts.items())

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from search_spaces.dimensions import Space
 from study.analysis.frames import TRIAL_COLUMNS, read_results
 from study.proposals import ranking
 from study.question.config import StudyConfig
@@ -141,6 +142,14 @@ def dosed_by(method: str) -> str:
 def _number_at(config: TrialConfig, path: str) -> float:
     value = value_at(config, path)
     return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def is_off(trial: TrialConfig, path: str, space: Space | None) -> bool:
+    """Whether nothing in a trial reads a parameter: its method is none, or its condition in the space does not hold."""
+    part, _, name = path.partition(".")
+    is_unused = name != "method" and getattr(getattr(trial, part), "method", "") == "none"
+    when = space[path].when if space is not None and path in space else {}
+    return is_unused or any(value_at(trial, other) not in values for other, values in when.items())
 
 
 def value_at(trial: TrialConfig, path: str) -> object:

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+import search_spaces
 from study import load_results, load_study
 from study.analysis.frames import TRIAL_COLUMNS
 from study.record.record import Report, TrialRecord
+from study.views import history
 from study.views.history import dose, dosed_by
 from tests.study.conftest import BASE, LANGUAGES
 from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.loading import apply_point
 from trainables.scores import Evaluation, LanguageScores
 
 Write = Callable[..., Path]
@@ -127,3 +130,22 @@ def test_no_other_name_is_offered() -> None:
 
     with pytest.raises(AttributeError, match="has no attribute 'lod_study'"):
         study.lod_study  # noqa: B018
+
+
+def test_what_nothing_in_a_trial_reads_is_off() -> None:
+    space = search_spaces.load(
+        {
+            "perturbation.method": ["none", "adversarial", "sam"],
+            "perturbation.epsilon": {
+                "type": "float",
+                "low": 0.1,
+                "high": 1.0,
+                "when": {"perturbation.method": "adversarial"},
+            },
+        }
+    )
+    trial = apply_point(TrialConfig(), {"perturbation.method": "sam"})
+    assert history.is_off(trial, "perturbation.epsilon", space)
+    assert not history.is_off(trial, "perturbation.epsilon", None)
+    assert not history.is_off(trial, "perturbation.method", space)
+    assert history.is_off(apply_point(trial, {"perturbation.method": "none"}), "perturbation.rho", None)
