@@ -335,6 +335,14 @@ class Model(nn.Module):
         encoder.leave_out_padding()
         self.masks = dropout.share(head if encoder.family.repeats_dropout else self)
 
+    @property
+    def drops_out(self) -> bool:
+        """Whether anything has a dropout probability above 0."""
+        numbers = self.encoder.family.dropout_numbers
+        found = [module.p for module in self.modules() if isinstance(module, nn.Dropout)]
+        found += [getattr(module, name, None) for module in self.encoder.modules() for name in numbers]
+        return any(isinstance(each, float) and each > 0.0 for each in found)
+
     def train(self, mode: bool = True) -> Self:
         """As every module; evaluation has no masks to keep."""
         if not mode:

@@ -17,6 +17,7 @@ from trainables.batch import Batch, Encoded, View
 from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
+from trainables.materials import idle
 from trainables.materials import materials as materials_of
 from trainables.materials.batches import Batches, total_steps
 from trainables.materials.materials import Materials
@@ -186,6 +187,7 @@ def start(
     if training.compile:
         model.encoder.compile_layers()
     perturbation = create(config.perturbation, materials.reference_norm)
+    idle.check_model(config, perturbation, model)
     if perturbation.reads_attention:
         model.encoder.show_attention(config.perturbation.attention_layer)
     if perturbation.weights is not None:
