@@ -99,7 +99,7 @@ class Perturbable:
     taught: Callable[[], Tensor] | None = None
     """The teacher's logits of the clean items, where there is one: constant, under no dropout."""
     classes: int = 1
-    """Of which an answer is one, where all items have the same; else 1."""
+    """Of which an answer is one, the width of its logits, where all items have the same; else 1."""
 
 
 def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
