@@ -50,6 +50,7 @@ class Encoder(nn.Module):
         self.maps = maps
         self._own_numbers = self.family.language_numbers(model.config.to_dict())
         self.adapter = AdapterConfig()
+        self.is_compiled = False
         self.frozen_layers = 0
         """How many of the lowest layers are known to give an unperturbed text the same states for good (`freeze`)."""
         self._given: tuple[Layout, bool, dict[str, Tensor]] | None = None
@@ -299,6 +300,7 @@ class Encoder(nn.Module):
 
     def compile_layers(self) -> None:
         """Compile each layer at its first use."""
+        self.is_compiled = True
         for layer in self.family.layers_of(self.model):
             for module in layer:
                 module.compile(dynamic=True)
