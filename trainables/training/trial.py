@@ -186,7 +186,7 @@ def start(
         model.encoder.recompute()
     if training.compile:
         model.encoder.compile_layers()
-    perturbation = create(config.perturbation, materials.reference_norm)
+    perturbation = create(config.perturbation, materials.training_norm)
     idle.check_model(config, perturbation, model)
     if perturbation.reads_attention:
         model.encoder.show_attention(config.perturbation.attention_layer)
