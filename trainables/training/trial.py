@@ -276,6 +276,8 @@ def _resume(trial: Trial) -> None:
     trial.mean, trial.averaged = found.mean, found.averaged
     if trial.perturbation.carries is not None:
         checkpoints.load_carried(trial.perturbation.carries.tensors, found.carried)
+    if found.limits is not None:
+        trial.limits = Limits.least([trial.limits, Limits(*found.limits, halved=True)])
     trial.meters = Meters.of(found, first=trial.group.rank == 0)
 
 
