@@ -341,7 +341,7 @@ class Model(nn.Module):
     def drops_out(self) -> bool:
         """Whether anything has a dropout probability above 0."""
         numbers = self.encoder.family.dropout_numbers
-        found = [module.p for module in self.modules() if isinstance(module, nn.Dropout)]
+        found: list[object] = [module.p for module in self.modules() if isinstance(module, nn.Dropout)]
         found += [getattr(module, name, None) for module in self.encoder.modules() for name in numbers]
         return any(isinstance(each, float) and each > 0.0 for each in found)
 
