@@ -60,12 +60,13 @@ def table_line(evaluation: Evaluation, source: str) -> str:
 
 
 def _run(config: TrialConfig, directory: Path, as_json: bool) -> None:
-    from trainables.materials import weights
+    from trainables.materials import idle, weights
     from trainables.training.loop import run_trial
 
     weights.check(config.encoder)
     weights.check_length(config)
     weights.check_languages(config)
+    idle.check(config)
     for i, evaluation in enumerate(run_trial(config, directory, say=partial(print, file=sys.stderr))):
         if as_json:
             print(json.dumps(evaluation.to_json()), flush=True)

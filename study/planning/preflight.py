@@ -212,10 +212,13 @@ def _methods(config: StudyConfig) -> list[str]:
 
 def _mismatches(config: StudyConfig) -> list[str]:
     """Methods that do not go with the augmentation, the encoder, or another part of the base that they would meet."""
-    from trainables.materials import fitting
+    from trainables.materials import fitting, idle
+
+    varies = any(d.path.startswith(idle.READ) for space in _spaces(config) for d in space.dimensions)
+    asked = [fitting.check, weights.check_syntax, *([] if varies else [idle.check])]
 
     def fits(trial: TrialConfig) -> list[str]:
-        return [line for check in (fitting.check, weights.check_syntax) for line in _lines(partial(check, trial))]
+        return [line for check in asked for line in _lines(partial(check, trial))]
 
     points = [point for space in _spaces(config) for point in _choices(space)]
     if not any(points):

@@ -116,14 +116,14 @@ def without_missing(config: StudyConfig) -> StudyConfig:
     if not config.search.optional_arms:
         return config
     from trainables import augmentation
-    from trainables.materials import fitting
+    from trainables.materials import fitting, idle
     from trainables.materials.parsed import check_heads
 
     missing: dict[str, str] = {}
     for name in config.search.optional_arms:
         try:
             trial = apply_point(config.trial, {**rules.BASELINE, **config.search.arms.get(name, {})})
-            misfits = fitting.task_problems(trial)
+            misfits, varies = fitting.task_problems(trial), _varies(config, idle.READ)
         except UserError:
             continue  # reported by the checks
         try:
@@ -135,10 +135,18 @@ def without_missing(config: StudyConfig) -> StudyConfig:
             if trial.syntax.kind != "none":
                 check_heads(trial)
                 weights.check_syntax(trial)
+            if not varies:
+                idle.check(trial)
         except UserError as error:
             missing[name] = "; ".join(error.lines)
     search = config.search.model_copy(update={"left_out": {**config.search.left_out, **missing}})
     return config.model_copy(update={"search": search})
+
+
+def _varies(config: StudyConfig, paths: tuple[str, ...]) -> bool:
+    """Whether the space has a dimension whose path begins as one of these. Raises `UserError` for one that is none."""
+    space = config.search.space
+    return space is not None and any(d.path.startswith(paths) for d in load(space).dimensions)
 
 
 def problems(config: StudyConfig, space: Space | None) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What every trial of a study reads and none changes, prepared once into the cache.
 
 materials  tokenised data, trimmed encoder, reference norm, memory-mapped; start here
-fitting    whether a method goes with the rest; keys: what names materials in the cache; building: making them
+fitting    whether a method goes with the rest; idle: whether it would do anything to an encoder
+keys       what names materials in the cache; building: making them
 arrays     how they lie in a folder
 noised     evaluated rows under noise; noisy_files: those that files have
 substitutes  what a word attack may put in the place of words

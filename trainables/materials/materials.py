@@ -47,7 +47,8 @@ class Materials:
     evaluation: Mapping[str, Mapping[str, Encoded]]
     rows: Mapping[str, Mapping[str, Sequence[Row]]]
     reference_norm: float
-    """m: occurrence-weighted mean l2 norm of the pretrained word embeddings over the training tokens."""
+    """m: occurrence-weighted mean l2 norm of the pretrained word embeddings over the training tokens that all trials
+    share; what scores are measured by."""
     pad_id: int
     uses_segments: bool
     encoder_folder: Path
@@ -62,9 +63,16 @@ class Materials:
     """Only where the method compares the two: the examples whose copies `train` has, `augmentation.copies` of each."""
     views: Callable[[int, int], Encoded | None] | None = None
     """Only where the method compares the two: of (epoch, training item), another segmentation, if it has one."""
+    own_norm: float | None = None
+    """The same over the tokens that this configuration trains on, where those are its own."""
     copies_folder: Path | None = None
     """What is this configuration's own: of one with augmentation, where `train` is from, its seed's."""
     _memory: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def training_norm(self) -> float:
+        """m over the tokens that a trial trains on: what perturbations in training are measured by."""
+        return self.reference_norm if self.own_norm is None else self.own_norm
 
     @property
     def kept(self) -> npt.NDArray[np.int64] | None:
@@ -213,7 +221,7 @@ def _with_copies(shared: Path, task_json: str, copies: Path, paired: bool) -> Ma
     return replace(
         base,
         train=_numbered(source[language], language, language, base.shape, numbers),
-        reference_norm=meta["reference_norm"],
+        own_norm=meta["reference_norm"],
         originals=base.train if paired else None,
         copies_folder=copies,
     )

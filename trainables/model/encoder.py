@@ -50,6 +50,7 @@ class Encoder(nn.Module):
         self.maps = maps
         self._own_numbers = self.family.language_numbers(model.config.to_dict())
         self.adapter = AdapterConfig()
+        self.is_compiled = False
         self.frozen_layers = 0
         """How many of the lowest layers are known to give an unperturbed text the same states for good (`freeze`)."""
         self._given: tuple[Layout, bool, dict[str, Tensor]] | None = None
@@ -299,6 +300,7 @@ class Encoder(nn.Module):
 
     def compile_layers(self) -> None:
         """Compile each layer at its first use."""
+        self.is_compiled = True
         for layer in self.family.layers_of(self.model):
             for module in layer:
                 module.compile(dynamic=True)
@@ -334,6 +336,14 @@ class Model(nn.Module):
             encoder.frozen_layers = 0  # what frozen layers give changes with what is added in them
         encoder.leave_out_padding()
         self.masks = dropout.share(head if encoder.family.repeats_dropout else self)
+
+    @property
+    def drops_out(self) -> bool:
+        """Whether anything has a dropout probability above 0."""
+        numbers = self.encoder.family.dropout_numbers
+        found: list[object] = [module.p for module in self.modules() if isinstance(module, nn.Dropout)]
+        found += [getattr(module, name, None) for module in self.encoder.modules() for name in numbers]
+        return any(isinstance(each, float) and each > 0.0 for each in found)
 
     def train(self, mode: bool = True) -> Self:
         """As every module; evaluation has no masks to keep."""

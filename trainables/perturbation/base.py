@@ -99,7 +99,7 @@ class Perturbable:
     taught: Callable[[], Tensor] | None = None
     """The teacher's logits of the clean items, where there is one: constant, under no dropout."""
     classes: int = 1
-    """Of which an answer is one, where all items have the same; else 1."""
+    """Of which an answer is one, the width of its logits, where all items have the same; else 1."""
 
 
 def symmetric(batch: Perturbable, p: Tensor, q: Tensor) -> Tensor:
@@ -227,6 +227,8 @@ class MovedWeights(ABC):
     description: ClassVar[str]
     dose: ClassVar[str] = "relative_weight_norm"
     """As of a `Perturbation`."""
+    of_encoder: ClassVar[bool] = False
+    """Whether it moves the encoder's weights alone."""
     looks_first: ClassVar[bool]
     """Whether it needs the gradient where the weights are: then the whole batch is gone through twice."""
     copies: ClassVar[int]
@@ -265,6 +267,8 @@ class Perturbation(ABC):
     supervision: ClassVar[Supervision] = "none"
     reads_attention: bool = False
     """Whether it looks at attention (`Perturbable.reworded`)."""
+    two_masks: bool = False
+    """Whether it passes over a batch under two dropout masks."""
     dose: str = ""
     """What says how much of it there was, on which its doses are compared: a diagnostic, or the path of a setting."""
     weights: MovedWeights | None = None
@@ -381,7 +385,7 @@ class Around(Perturbation):
         super().__init__(inner.config, inner.reference_norm)
         self.inner = inner
         self.dose = inner.dose or self.dose
-        self.reads_attention = inner.reads_attention
+        self.reads_attention, self.two_masks = inner.reads_attention, inner.two_masks
         self.carries, self.replays = inner.carries, inner.replays
 
     @property

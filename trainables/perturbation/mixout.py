@@ -24,6 +24,7 @@ class Mixout(MovedWeights):
 
     name = "mixout"
     description = "each weight is for a step what it was before training with chance probability, rescaled (mixout)"
+    of_encoder = True
     looks_first = False
     copies = 3
 

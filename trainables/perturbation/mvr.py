@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainables.config import TrialConfig
+from trainables.config import PerturbationConfig, TrialConfig
 from trainables.lazy import torch
 from trainables.perturbation.base import (
     Diagnostics,
@@ -33,6 +33,10 @@ class Mvr(Perturbation):
     name = "mvr"
     description = "two segmentations of a text, both trained on, their outputs kept alike by view.weight (MVR)"
     dose = "added_pieces"
+
+    def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
+        super().__init__(config, reference_norm)
+        self.two_masks = config.view.masks == "two"
 
     @property
     def view(self) -> View | None:

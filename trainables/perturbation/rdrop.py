@@ -19,7 +19,7 @@ class RDrop(Around, AtOutput):
 
     def __init__(self, inner: AtPoint) -> None:
         super().__init__(inner)
-        self._point = inner.point
+        self._point, self.two_masks = inner.point, True
 
     def problems(self, trial: TrialConfig) -> list[str]:
         """A trial whose second mask cannot be drawn again, or where there is nothing to drop."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.config import TrialConfig
+from trainables.config import PerturbationConfig, TrialConfig
 from trainables.lazy import torch
 from trainables.perturbation.ascent import describe
 from trainables.perturbation.base import (
@@ -40,6 +40,10 @@ class XTune(Perturbation):
     name = "xtune"
     description = "outputs on an example kept like those on its second view, and a teacher's (xTune, both stages)"
     dose = "perturbation.example_weight"
+
+    def __init__(self, config: PerturbationConfig, reference_norm: float) -> None:
+        super().__init__(config, reference_norm)
+        self.two_masks = config.view.masks == "two"
 
     @property
     def view(self) -> View | None:

@@ -208,8 +208,9 @@ def _clean_logits(
     layers, device = model.encoder.frozen_layers, group.device.type
     if layers == 0:
         return lambda batch: model.logits(model.embed(batch), batch)
-    precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    key = (layers, model.encoder.attention, precision, group.rank, group.world, *evaluation)
+    casts_to = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    arithmetic = (casts_to, torch.get_float32_matmul_precision(), model.encoder.is_compiled)
+    key = (layers, model.encoder.attention, *arithmetic, group.rank, group.world, *evaluation)
     frozen: Frozen = materials.remember("frozen", Frozen)
     kept = frozen.of(key)
     numbers = itertools.count()

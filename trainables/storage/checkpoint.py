@@ -56,6 +56,8 @@ class Checkpoint:
     (`trainables.training.average`); empty where it does not say."""
     meters: Mapping[str, Any] = field(default_factory=dict)
     """What was summed up since the last evaluation (`training.trial.Meters`); empty where it does not say."""
+    limits: tuple[int | None, int | None] | None = None
+    """Items and tokens that a worker has at once (`training.passes.Limits`), where memory did not suffice for more."""
     numbering: int = NUMBERING
     """How the rows of its word embeddings are numbered (`trainables.training.rows`)."""
 
@@ -125,6 +127,7 @@ def write(directory: Path, checkpoint: Checkpoint) -> Path:
                 "meters": dict(checkpoint.meters),
                 "averaged": checkpoint.averaged,
                 "kin": checkpoint.kin,
+                "limits": checkpoint.limits,
                 "checksums": checksums,
             },
         )
@@ -162,6 +165,7 @@ def read(folder: Path) -> Checkpoint | None:
             carried=load_file(folder / CARRIED) if CARRIED in meta["checksums"] else {},
             kin=meta.get("kin", ""),
             meters=meta.get("meters", {}),
+            limits=tuple(meta["limits"]) if meta.get("limits") else None,
             numbering=meta.get("numbering", 1),
         )
     except (OSError, ValueError, KeyError, SafetensorError):

@@ -188,7 +188,7 @@ class TaskShape(ABC):
 
     @property
     def classes(self) -> int:
-        """Of which an answer is one, where all items have the same; else 1."""
+        """Of which an answer is one, the width of its logits, where all items have the same; else 1."""
         return max(1, len(self.labels))
 
     def gold(self, labels: Tensor) -> Tensor:

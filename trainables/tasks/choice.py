@@ -85,6 +85,11 @@ class MultipleChoice(TaskShape):
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
         return kl_divergence(_possible(p_logits, labels), _possible(q_logits, labels))
 
+    @property
+    def classes(self) -> int:
+        """As many as a row may have choices: also where its data has fewer than what it is trained on."""
+        return self.sequences_per_item
+
     def gold(self, labels: Tensor) -> Tensor:
         return labels[:, 0]
 

@@ -82,7 +82,7 @@ class Classification(TaskShape):
         return PooledHead(hidden_size, len(self.labels), pooling, dropout)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, labels, reduction="none")
+        return functional.cross_entropy(at_least_single(logits), labels, reduction="none")
 
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:
         return kl_divergence(p_logits, q_logits)
@@ -136,5 +136,14 @@ def _cross(rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
 
 def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     """KL(p || q) of two categorical distributions given by logits (…, classes): (…)."""
-    p, q = functional.log_softmax(p_logits, -1), functional.log_softmax(q_logits, -1)
+    p, q = (functional.log_softmax(at_least_single(logits), -1) for logits in (p_logits, q_logits))
     return functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
+
+
+def at_least_single(logits: Tensor) -> Tensor:
+    """Logits of half precision in fp32, others as they are.
+
+    On a CPU autocast leaves `log_softmax` in half precision, in which what two near distributions differ by is rounded
+    away.
+    """
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

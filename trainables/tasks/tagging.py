@@ -27,7 +27,7 @@ from trainables.model.resegmenting import undrawn
 from trainables.syntax.trees import within
 from trainables.tasks.base import IGNORED, Places, Row, RowError, TaskShape, renumbered
 from trainables.tasks.chunks import ChunkCounts, after_hyphen, after_letter, count_chunks
-from trainables.tasks.classification import kl_divergence
+from trainables.tasks.classification import at_least_single, kl_divergence
 from trainables.tasks.encoding import CHUNK, chunks
 from trainables.tasks.fields import field, label_indices
 from trainables.tasks.heads import HOW, heads_in, parents_of_words
@@ -150,7 +150,8 @@ class Tagging(TaskShape):
         return TokenHead(hidden_size, len(self.labels), dropout)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        losses = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED)
+        by_class = at_least_single(logits).transpose(1, 2)
+        losses = functional.cross_entropy(by_class, labels, reduction="none", ignore_index=IGNORED)
         return _mean_over_words(losses, labels)
 
     def divergence(self, p_logits: Tensor, q_logits: Tensor, labels: Tensor) -> Tensor:

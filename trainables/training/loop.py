@@ -194,7 +194,7 @@ def _training_metrics(trial: Trial) -> dict[str, float]:
     """Diagnostics since the last evaluation, over all workers; empty where no step was taken."""
     if trial.meters.items == 0:
         return {}
-    meters, norm = trial.meters.over(trial.group), trial.materials.reference_norm
+    meters, norm = trial.meters.over(trial.group), trial.materials.training_norm
     total = meters.diagnostics
     metrics = {"loss": meters.loss / meters.items, "examples_per_second": meters.items / max(meters.seconds, 1e-9)}
     if total.tokens:

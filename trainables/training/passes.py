@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,13 @@ class Limits:
     def of(cls, config: TrainingConfig) -> Limits:
         """As a trial is configured."""
         return cls(config.micro_batch_size, config.micro_batch_tokens)
+
+    @classmethod
+    def least(cls, several: Sequence[Limits]) -> Limits:
+        """What holds where all of them do."""
+        items = min((each.items for each in several if each.items is not None), default=None)
+        tokens = min((each.tokens for each in several if each.tokens is not None), default=None)
+        return cls(items, tokens, any(each.halved for each in several))
 
     def cut(self, items: Items, lengths: Items) -> list[Items]:
         """Micro-batches of items, in their order; `lengths` are the tokens of each. One item always fits."""

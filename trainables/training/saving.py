@@ -14,6 +14,7 @@ from trainables.scores import Evaluation
 from trainables.storage import checkpoint as checkpoints
 from trainables.storage.checkpoint import Checkpoint
 from trainables.training import average
+from trainables.training.passes import Limits
 from trainables.training.trial import Meters, Trial
 
 Keep = Callable[[], object]
@@ -43,10 +44,10 @@ class Saving:
         """Let the trial's state be written as it is now, with evaluations that `reported` gives once it is: on every
         rank at once."""
         self._waiting = evaluations
-        meters = self._trial.meters.over(self._trial.group)
+        meters, limits = self._of_all()
         if self._trial.group.rank == 0:
             self._join()
-            state = self._state(evaluations, meters, final=False, memory=self._memory)
+            state = replace(self._state(evaluations, meters, final=False, memory=self._memory), limits=limits)
             self._writing = self._thread.submit(self._write, state)
 
     def is_written(self) -> bool:
@@ -61,10 +62,10 @@ class Saving:
 
     def write(self, evaluations: Sequence[Evaluation], final: bool) -> None:
         """Write the trial's state before anything else is done: on every rank at once. `final`: weights alone."""
-        meters = self._trial.meters.over(self._trial.group)
+        meters, limits = self._of_all()
         if self._trial.group.rank == 0:
             self._join()
-            self._write(self._state(evaluations, meters, final))
+            self._write(replace(self._state(evaluations, meters, final), limits=limits))
         self._trial.group.barrier()
 
     def is_due(self) -> bool:
@@ -79,6 +80,12 @@ class Saving:
         if self._writing is not None:
             wait([self._writing], LIMIT_SECONDS)
         self._thread.shutdown(wait=False)
+
+    def _of_all(self) -> tuple[Meters, tuple[int | None, int | None] | None]:
+        """The meters of all workers, and the least of their limits where memory did not suffice one of them."""
+        trial = self._trial
+        least = Limits.least(trial.group.gather(trial.limits))
+        return trial.meters.over(trial.group), (least.items, least.tokens) if least.halved else None
 
     def _state(
         self, reported: Sequence[Evaluation], meters: Meters, final: bool, memory: dict[str, Tensor] | None = None

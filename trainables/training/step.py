@@ -76,7 +76,7 @@ def read(trial: Trial) -> tuple[float, bool]:
         before, norm, whole = found.tolist()
         moved.steps += 1
         moved.norm += norm
-        moved.relative += norm / whole
+        moved.relative += norm / whole if whole else 0.0  # biases alone may all be zero before the first step
         moved.rise += (sums[step][0] - before) / unread.items[step]
     interrupted, written, due = zip(*(flags for _, *flags in sums), strict=True)
     trial.all_written, trial.due = written[-1] > 0, due[-1] > 0

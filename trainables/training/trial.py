@@ -17,6 +17,7 @@ from trainables.batch import Batch, Encoded, View
 from trainables.config import TrialConfig
 from trainables.distributed import Group
 from trainables.errors import UserError
+from trainables.materials import idle
 from trainables.materials import materials as materials_of
 from trainables.materials.batches import Batches, total_steps
 from trainables.materials.materials import Materials
@@ -185,7 +186,8 @@ def start(
         model.encoder.recompute()
     if training.compile:
         model.encoder.compile_layers()
-    perturbation = create(config.perturbation, materials.reference_norm)
+    perturbation = create(config.perturbation, materials.training_norm)
+    idle.check_model(config, perturbation, model)
     if perturbation.reads_attention:
         model.encoder.show_attention(config.perturbation.attention_layer)
     if perturbation.weights is not None:
@@ -274,6 +276,8 @@ def _resume(trial: Trial) -> None:
     trial.mean, trial.averaged = found.mean, found.averaged
     if trial.perturbation.carries is not None:
         checkpoints.load_carried(trial.perturbation.carries.tensors, found.carried)
+    if found.limits is not None:
+        trial.limits = Limits.least([trial.limits, Limits(*found.limits, halved=True)])
     trial.meters = Meters.of(found, first=trial.group.rank == 0)
 
 

@@ -122,6 +122,26 @@ def test_syntax_is_described_and_encoders_that_cannot_take_it_are_refused(tmp_pa
     assert line.startswith("search.space: syntax.kind: augmented adds to the keys and values")
 
 
+def test_what_an_encoder_would_do_in_vain_is_one_line_unless_the_space_has_more_to_say(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "modernbert", "mlp_dropout": 0.0}')
+    encoder = {"encoder.name_or_path": ["offline:e5-small", str(tmp_path)]}
+
+    def lines(*spaces: dict[str, Any], **trial: Any) -> list[str]:
+        search = {"space": {path: values for space in spaces for path, values in space.items()}} if spaces else {}
+        return preflight._mismatches(validate(StudyConfig, {"name": "x", "trial": trial, "search": search}))
+
+    masks = {"perturbation.method": ["none", "rdrop"]}
+    (line,) = lines(masks, encoder)
+    assert line.startswith(
+        f"search.space: encoder.dropout: two dropout masks need more than 0, and {tmp_path} has none"
+    )
+    assert lines(masks) == lines(masks, encoder, {"encoder.dropout": [0.1, 0.2]}) == []
+    frozen = {"freeze_embeddings": True, "freeze_lower_layers": 12}
+    (line,) = lines(encoder=frozen, perturbation={"method": "mixout"})
+    assert line.startswith("trial.encoder.freeze_lower_layers: with frozen embeddings must leave a layer to be trained")
+    assert lines(encoder=frozen) == []
+
+
 def test_every_alignment_that_a_space_offers_is_looked_for_and_those_without_end_are_said(tmp_path: Path) -> None:
     """A list of them is known before the first trial; where nothing is aligned, pairs need not be here."""
 

@@ -138,6 +138,19 @@ def test_an_optional_arm_with_syntax_is_left_out_where_rows_task_or_encoder_do_n
     assert arms.names(loaded([])) == ["radius", "augmented", "gate"]
 
 
+def test_an_optional_arm_whose_second_mask_would_be_the_first_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "modernbert", "mlp_dropout": 0.0, "classifier_dropout": 0.1}')
+    named, trial = {"masks": {"perturbation.method": "rdrop"}}, {"encoder": {"name_or_path": str(tmp_path)}}
+    space = {**SPACE, "perturbation.method": ["none", "rdrop", "adversarial"]}
+
+    def left_out(**more: Any) -> dict[str, str]:
+        search = {"space": {**space, **more}, "optional_arms": ["masks"]}
+        return in_full(study({**RADIUS, **named}, trial=trial, search=search)).search.left_out
+
+    assert left_out()["masks"].startswith("encoder.dropout: two dropout masks need more than 0")
+    assert left_out(**{"encoder.dropout": [0.1, 0.2]}) == {}
+
+
 def test_what_a_trial_of_an_arm_costs() -> None:
     """In trainings of the unperturbed base, whose step is 3 passes; an aligned encoder is paid for once."""
     trial = {"training": {"budget": {"steps": 10}}, "alignment": {"pairs": "django", "steps": 5}}

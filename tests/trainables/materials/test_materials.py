@@ -394,7 +394,8 @@ def test_seeds_share_all_but_what_they_train_on(config: TrialConfig, synonyms: T
         assert materials.evaluation is plain.evaluation and materials.rows is plain.rows
         assert materials.remember("key", object) is plain.remember("key", object)
     texts = [sequences(each.train) for each in seeds]
-    assert len({str(each) for each in texts}) == len({each.reference_norm for each in seeds}) == 3
+    assert len({str(each) for each in texts}) == len({each.training_norm for each in seeds}) == 3
+    assert {each.reference_norm for each in seeds} == {plain.reference_norm} == {plain.training_norm}
     root = plain.encoder_folder.parent.parent
     assert len(list(root.glob("*/encoder"))) == 1, "an encoder is stored once"
     assert load(apply_point(synonyms, {"training.seed": 2})) is seeds[2], "a warm worker keeps them"

@@ -109,6 +109,31 @@ def test_the_encoder_has_all_its_layers_afterwards(materials: Materials) -> None
     assert [name for name, _ in model.named_parameters()] == names
 
 
+def test_trials_that_compute_otherwise_share_no_states(materials: Materials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TF32, half precision and compiled layers, which round otherwise."""
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: None)
+    before = torch.get_float32_matmul_precision()
+    model, compiled = built(materials), built(materials)
+    compiled.encoder.compile_layers()
+    lowest = [runs(each, 0) for each in (model, compiled)]
+
+    def ran(each: Model) -> bool:
+        counts = [count[0] for count in lowest]
+        logits_of(each, materials)
+        return [count[0] for count in lowest] != counts
+
+    try:
+        assert ran(model) and not ran(model)
+        assert ran(compiled) and not ran(compiled)
+        torch.set_float32_matmul_precision("high")
+        assert ran(model)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ran(model)
+    assert not ran(model)
+
+
 @pytest.mark.parametrize("other", [{"freeze_embeddings": False}, {"freeze_lower_layers": 0}])
 def test_nothing_is_kept_where_something_below_is_trained(materials: Materials, other: dict[str, Any]) -> None:
     model = built(materials, **other)

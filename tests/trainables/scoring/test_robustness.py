@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -107,7 +108,7 @@ def evaluated(seed: int, decided: Mapping[str, float] | None = None) -> dict[str
 
 def written(shape: TaskShape, items: Mapping[str, Sequence[Item]]) -> Materials:
     rows = {language: [{"label": item.labels[0]} for item in each] for language, each in items.items()}
-    return texts.write(shape, items, rows, reference_norm=M)
+    return replace(texts.write(shape, items, rows, reference_norm=M), own_norm=5 * M)  # which is training's alone
 
 
 def scored(

@@ -69,6 +69,11 @@ def test_the_head_gives_one_logit_per_choice() -> None:
     torch.testing.assert_close(logits[1, 0], head(states[3:6], mask[3:6])[0, 0])
 
 
+def test_classes_are_the_width_of_the_logits_where_the_training_data_has_more_choices() -> None:
+    """XCOPA has two, SIQA, on which it is trained, three."""
+    assert [MultipleChoice(("choice1", "choice2"), most).classes for most in (2, 3)] == [2, 3]
+
+
 def test_miniature_score_by_hand(miniatures: Path, tokenizer: Any) -> None:
     task = load_task(TaskConfig(name=str(miniatures / "choices.yaml")), ("train", "validation", "test"))
     assert task.languages == ("en", "et")

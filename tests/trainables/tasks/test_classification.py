@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from trainables.config import TaskConfig
 from trainables.errors import UserError
 from trainables.model.heads import PooledHead, pool
-from trainables.tasks.base import collate
+from trainables.tasks.base import TaskShape, collate
 from trainables.tasks.classification import Classification
+from trainables.tasks.tagging import Tagging
 from trainables.tasks.task import load_task
 
 SHAPE = Classification(("yes", "unclear", "no"), pair=True)
@@ -82,6 +84,26 @@ def test_loss_and_divergence_are_those_of_the_books() -> None:
     expected = 0.6 * math.log(3) - 0.1 * math.log(5)  # the other way round it is 0.58, not 0.50
     assert SHAPE.divergence(logits, other, labels).tolist() == pytest.approx([expected, 0.0], abs=1e-6)
     assert SHAPE.answers(logits, labels).tolist() == SHAPE.predict(logits, labels) == [0, 1]
+
+
+@pytest.mark.parametrize("shape", [SHAPE, Tagging(("O", "B-PER", "B-LOC"))])
+def test_gradients_in_half_precision_are_those_of_the_logits_as_they_were_rounded(shape: TaskShape) -> None:
+    """Under a CPU's autocast, which computes `log_softmax` in what its input is in."""
+    torch.manual_seed(0)
+    size = (64, 3) if isinstance(shape, Classification) else (64, 2, 3)
+    p, labels = 2 * torch.randn(size), torch.randint(3, size[:-1])
+    rounded = [each.bfloat16() for each in (p, p + 0.02 * torch.randn(size))]
+
+    def gradients(logits: list[Tensor]) -> list[Tensor]:
+        one, other = (each.detach().requires_grad_() for each in logits)
+        apart = shape.divergence(one, other, labels) + shape.divergence(other, one, labels)
+        return [torch.autograd.grad(each.sum(), one)[0].double() for each in (apart, shape.loss(one, labels))]
+
+    exact = gradients([each.double() for each in rounded])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = gradients(rounded)
+    for mine, true in zip(found, exact, strict=True):
+        assert (mine - true).norm() / true.norm() < 0.0025  # they are rounded themselves, once
 
 
 def test_the_score_counts_right_answers_per_row(miniatures: Path, tokenizer: Any) -> None:

@@ -34,6 +34,12 @@ def test_items_are_cut_in_their_order_and_one_always_fits(
     assert cut(limits, lengths) == expected
 
 
+def test_the_least_of_several_limits_holds_where_all_do() -> None:
+    assert Limits.least([Limits(), Limits(2, None, halved=True)]) == Limits(2, None, halved=True)
+    assert Limits.least([Limits(4, 100), Limits(4, 50, halved=True), Limits(3, 80)]) == Limits(3, 50, halved=True)
+    assert Limits.least([Limits(), Limits()]) == Limits()
+
+
 @pytest.mark.parametrize(
     ("limits", "items", "expected", "words"),
     [

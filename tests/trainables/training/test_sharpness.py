@@ -159,3 +159,13 @@ def test_it_stands_around_other_methods(tmp_path: Path) -> None:
     metrics = loop._training_metrics(made)
     assert metrics["relative_norm"] == pytest.approx(0.3, rel=0.05)
     assert metrics["weight_norm"] == pytest.approx(RHO, rel=1e-4)
+
+
+def test_biases_that_are_all_zero_have_no_relative_norm(tmp_path: Path) -> None:
+    """As they may be before the first step; the head of retrieval has no weights."""
+    made = trial(tmp_path, "retrieval", **{"encoder.adapter.method": "bitfit"})
+    assert norm(weights(made)) == 0.0
+    stepped(made)
+    assert made.meters.moved.norm == pytest.approx(RHO) and made.meters.moved.relative == 0.0
+    stepped(made)
+    assert math.isfinite(made.meters.moved.relative) and made.meters.moved.relative > 0.0

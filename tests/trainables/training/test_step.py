@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
-from tests.trainables import texts
+from tests.trainables import shaped, texts
 from tests.trainables.steps import stepped
 from tests.trainables.team import together
 from tests.trainables.texts import Item
@@ -21,6 +21,7 @@ from trainables.model.encoder import Encoder
 from trainables.perturbation.base import Perturbable
 from trainables.storage.checkpoint import trainable_weights
 from trainables.tasks.classification import Classification
+from trainables.training import loop
 from trainables.training.step import magnitude, train_step
 from trainables.training.trial import Meters, Trial, start
 
@@ -166,3 +167,11 @@ def test_an_interruption_of_one_worker_reaches_all(tmp_path: Path) -> None:
         return [stepped(trial, lambda: group.rank == 1 and trial.step == 1)[1] for _ in range(3)]
 
     assert together(2, work) == [[False, True, False]] * 2
+
+
+def test_a_perturbation_is_as_strong_as_the_texts_say_that_are_trained_on(tmp_path: Path) -> None:
+    """By their own norm, where an augmentation gives a trial some: that of the shared ones is for scores."""
+    made = shaped.begun(apply_point(BASE, {"training.batch_size": 5}), "classification", tmp_path, own_norm=2 * M)
+    stepped(made)
+    assert made.perturbation.reference_norm == 2 * M
+    assert loop._training_metrics(made)["relative_norm"] == pytest.approx(0.3, rel=1e-5)

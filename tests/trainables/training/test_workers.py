@@ -21,6 +21,8 @@ from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials import fitting
 from trainables.storage.checkpoint import trainable_weights
+from trainables.training.passes import Limits
+from trainables.training.saving import Saving
 from trainables.training.trial import Trial
 
 NO_GRADIENT = ("head.score.linear.bias", "encoder.model.encoder.layer.0.output.LayerNorm.bias")
@@ -140,7 +142,11 @@ def test_memory_that_does_not_suffice_halves_the_micro_batches_once(tmp_path: Pa
     assert (tried[0] == 5 and 5 not in tried[1:]) or tried[:2] == [2, 5]
     assert said == ["out of memory with 5 examples at once: goes on with 2 (training.micro_batch_size: 2)"]
 
-    hopeless = begun(config, "classification", tmp_path)
+    Saving(trial, lambda: None).write((), final=False)
+    again = begun(config, "classification", tmp_path)
+    assert again.step == trial.step and again.limits == trial.limits == Limits(2, None, halved=True)
+
+    hopeless = begun(config, "classification", tmp_path / "hopeless")
     out_of_memory_beyond(hopeless, 0)
     with pytest.raises(torch.OutOfMemoryError) as caught:
         trained(hopeless)
