@@ -428,9 +428,9 @@ def test_a_seeds_words_are_found_trimmed_or_not(synonyms: TrialConfig, encoder: 
     assert kept is not None and whole.kept is None and whole.added_words is None
     ids = kept[trimmed.train.ids]
     assert np.array_equal(ids, whole.train.ids)
-    assert trimmed.reference_norm == whole.reference_norm
+    assert trimmed.training_norm == whole.training_norm
     norms = table.double().norm(dim=1).numpy()[ids[~trimmed.train.special]]
-    assert trimmed.reference_norm == pytest.approx(norms.mean(), rel=1e-6)
+    assert trimmed.training_norm == pytest.approx(norms.mean(), rel=1e-6)
     count = added_rows(own)
     shared = len(kept) - count
     assert set(kept[shared:]) == set(ids) - set(kept[:shared]), "no word is added that is there, or that is not needed"
