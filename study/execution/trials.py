@@ -20,6 +20,7 @@ from search_spaces.dimensions import Point
 from study.proposals.arms import Arm, Planned, confirm_arm, run_arms
 from study.proposals.outcomes import ending, feedback_of, intermediate, measure
 from study.proposals.proposer import Fixed, Outcome, Proposed
+from study.proposals.replay import replay
 from study.proposals.search import Search
 from study.proposals.spending import Spending
 from study.question.checks import check
@@ -258,12 +259,7 @@ class Trials:
 
     def _restore(self, records: Iterable[TrialRecord]) -> None:
         known = [(record, self._arm_of(record), feedback_of(self.config, record)) for record in records]
-        for record, arm, heard in known:
-            proposed = Proposed(record.kind, record.point, record.distributions, record.attributes, record.control)
-            try:
-                arm.proposer.restore(record.number, proposed, heard)
-            except ValueError as error:
-                raise UserError(f"{self.config.name}: trial {record.number}: {error}") from error
+        replay(self.config.name, [(record, arm.proposer, heard) for record, arm, heard in known])
         self._failures = sum(record.state == "FAIL" for record, _, _ in known)
         self._bound_failures()
         unfinished = (record for record, _, _ in known if not record.ended)
@@ -272,8 +268,8 @@ class Trials:
             for record, _, _ in known:
                 if record.reports:
                     self._spending.report(record.number, record.reports[-1].evaluation)
-            ended = [(record.finished, heard) for record, arm, heard in known if record.ended and arm.name == "main"]
-            for _, heard in sorted(ended, key=lambda each: each[0] or 0.0):
+            ended = [(record, heard) for record, arm, heard in known if record.ended and arm.name == "main"]
+            for _, heard in sorted(ended, key=lambda each: each[0].finished_place):
                 self._spending.end(heard)
 
     def _write_plans(self) -> None:

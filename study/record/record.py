@@ -37,6 +37,8 @@ class Report:
     packed: bytes
     loss_rise: float | None = None
     """What the ascent won since the report before, per item; none where there was no ascent."""
+    place: int = 0
+    """Of its event in the ledger, from 1."""
 
     @property
     def evaluation(self) -> Evaluation:
@@ -100,6 +102,10 @@ class TrialRecord:
     """How often its failure was taken back, for it to run again."""
     mean: str | None = None
     """Name of the mean of several trials' weights that its own are in."""
+    asked_place: int = 0
+    """Place in the ledger of the event that asked it, from 1."""
+    finished_place: int = 0
+    """That of its end."""
 
     @property
     def arm(self) -> str | None:
@@ -166,6 +172,8 @@ class StudyRecord:
     """Why phase `run` ended before its number of trials was reached, if its last driver said so."""
     last_time: float | None = None
     """Unix seconds of the last event."""
+    length: int = 0
+    """Events so far: the last one's place."""
     active_seconds: float = 0.0
     """Time between events within sessions: what the study took, without the time it lay still."""
 
@@ -205,6 +213,7 @@ class StudyRecord:
 
         Raises `UserError` for a study of a later schema: what its events say is not known here.
         """
+        self.length += 1
         if event.get("epoch", self.epoch) < self.epoch:
             return
         if self.last_time is not None and event["event"] != "opened":
@@ -254,6 +263,7 @@ class StudyRecord:
             distributions=dict(event.get("distributions", {})),
             attributes=dict(event.get("attributes", {})),
             asked=event["time"],
+            asked_place=self.length,
         )
 
     def _borrowed(self, event: Mapping[str, Any]) -> None:
@@ -288,7 +298,7 @@ class StudyRecord:
             return
         data = event["evaluation"]
         packed, rise = json.dumps(data).encode(), data["training"].get("loss_rise")
-        new = Report(event["attempt"], event["step"], data["split"], event["time"], packed, rise)
+        new = Report(event["attempt"], event["step"], data["split"], event["time"], packed, rise, self.length)
         same = [r for r in trial.reports if (r.step, r.split) == (new.step, new.split)]
         if same and same[0].attempt >= new.attempt:
             return
@@ -299,6 +309,7 @@ class StudyRecord:
         if not trial.ended and event["attempt"] >= trial.fence:
             trial.attempts = event["attempt"]
             trial.state, trial.error, trial.finished = event["outcome"], event["error"], event["time"]
+            trial.finished_place = self.length
 
     def _averaged(self, event: Mapping[str, Any]) -> None:
         self.trials[event["trial"]].mean = event["mean"]

@@ -320,8 +320,9 @@ def test_pruned_trials_are_told_to_stop_and_marked_so(bench: Bench) -> None:
     assert read_study(bench.path).trials[0].state == "COMPLETE", "the baseline is never stopped"
 
 
-def test_a_verdict_lost_in_a_crash_is_given_again_on_replay(bench: Bench) -> None:
-    config = study(pruner="median", trials=20)
+@pytest.mark.parametrize("pruner", ["median", "successive_halving"])
+def test_a_verdict_lost_in_a_crash_is_given_again_on_replay(bench: Bench, pruner: str) -> None:
+    config = study(pruner=pruner, trials=20)
     trials = bench.open(config)
     for score in (0.9, 0.8, 0.9, 0.8, 0.9, 0.8):
         proposal = trials.ask()
@@ -450,23 +451,43 @@ def test_confirm_is_a_fixed_design_in_the_same_ledger(bench: Bench) -> None:
     assert bench.open(study()).remaining == 0, "the phases do not mix"
 
 
-def test_given_the_same_history_the_same_points_are_proposed(bench: Bench, tmp_path: Path) -> None:
-    config = study(sampler="tpe", trials=16)
+FEW = {
+    "perturbation.ascent_steps": [1, 2],
+    "perturbation.norm": ["l2", "linf"],
+    "perturbation.epsilon": [0.1, 0.2, 0.3, 0.4],
+}
+
+
+@pytest.mark.parametrize(
+    ("search", "history"),
+    [
+        ({"sampler": "tpe", "trials": 16}, 1000),
+        ({"sampler": "tpe", "trials": 24}, 8),
+        ({"sampler": "tpe", "trials": 16, "space": FEW}, 8),
+        ({"pruner": "successive_halving", "trials": 24}, 1000),
+        ({"pruner": "hyperband", "trials": 24}, 1000),
+    ],
+    ids=["short", "bounded", "points drawn twice", "halving", "hyperband"],
+)
+def test_given_the_same_history_drivers_propose_and_stop_alike(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: dict[str, Any], history: int
+) -> None:
+    monkeypatch.setattr("study.proposals.search.HISTORY", {"tpe": history})
+    config = study(trial={"training": {"budget": {"steps": 50}}}, **search)
     run(bench.open(config), SIMULATED)
     other = Bench(tmp_path / "other")
-    trained = 0
-    for _ in range(16):  # a new driver for every trial
+    for _ in range(config.search.trials):  # a new driver for every trial
         trials = other.open(config)
         proposal = trials.ask()
         assert proposal is not None
         for each in SIMULATED.evaluations(proposal.trial):
-            trials.report(proposal.number, proposal.attempt, each)
-            trained += 10
+            if trials.report(proposal.number, proposal.attempt, each) == "stop":
+                break
         trials.finish(proposal.number)
     other.close()
-    assert [t.point for t in read_study(other.path).trials.values()] == [
-        t.point for t in read_study(bench.path).trials.values()
-    ]
+    here, there = ([(t.state, t.point) for t in read_study(b.path).trials.values()] for b in (bench, other))
+    assert there == here
+    assert ("PRUNED" in {state for state, _ in here}) == ("pruner" in search)
 
 
 @pytest.mark.parametrize(
