@@ -18,7 +18,7 @@ retried      trial, attempt (the next one), fresh: a failed trial waits to be ru
 borrowed     study, uuid, trial (number there), point, distributions, outcome, evaluations: an ended trial of another
              study, for the search to learn from
 averaged     trial, mean: the weights of a completed trial are in a mean, which has the name of all those it is of
-stopped      cause: phase `run` ended before its number of trials was reached
+stopped      cause, spent (by a budget, for good): phase `run` ended before its number of trials was reached
 looks        looks (seeds at each), bounds (of the p-value at each), spending: agreed before the test split is opened
 look         seeds, treatment, control, estimate, low, high, p, bound, predictive, verdict (crossed | futile | go on |
              open): what a look at the primary endpoint found

@@ -169,7 +169,9 @@ class StudyRecord:
     borrowed: list[TrialRecord] = field(default_factory=list)
     """Ended trials of other studies that the search learnt from, under the numbers they have there."""
     stopped: str | None = None
-    """Why phase `run` ended before its number of trials was reached, if its last driver said so."""
+    """Why phase `run` ended before its number of trials was reached, unless it has gone on since."""
+    spent: bool = False
+    """Whether that is a budget: then none of its trials begins any more, unless a failed one is retried."""
     last_time: float | None = None
     """Unix seconds of the last event."""
     length: int = 0
@@ -199,6 +201,12 @@ class StudyRecord:
         )
 
     @property
+    def left(self) -> list[TrialRecord]:
+        """Trials that are still to end: not those that a spent budget keeps from beginning."""
+        trials = (t for t in self.trials.values() if not t.ended)
+        return [t for t in trials if t.attempts or not (self.spent and t.phase == "run")]
+
+    @property
     def epoch(self) -> int:
         """Number of the present ownership; 0 before the first."""
         return int(self.sessions[-1]["epoch"]) if self.sessions else 0
@@ -225,10 +233,13 @@ class StudyRecord:
 
     def _opened(self, event: Mapping[str, Any]) -> None:
         self.sessions.append(dict(event))
-        self.stopped = None
 
     def _stopped(self, event: Mapping[str, Any]) -> None:
-        self.stopped = event["cause"]
+        self.stopped, self.spent = event["cause"], event.get("spent", False)
+
+    def _go_on(self, phase: Phase) -> None:
+        if phase == "run":
+            self.stopped, self.spent = None, False
 
     def _study(self, event: Mapping[str, Any]) -> None:
         self.schema = int(event.get("schema", 1))
@@ -254,6 +265,7 @@ class StudyRecord:
         self.looks.append(dict(event))
 
     def _asked(self, event: Mapping[str, Any]) -> None:
+        self._go_on(event["phase"])
         self.trials[event["trial"]] = TrialRecord(
             number=event["trial"],
             phase=event["phase"],
@@ -290,6 +302,8 @@ class StudyRecord:
     def _started(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
         if not trial.ended and event["attempt"] > trial.attempts:
+            if not self.spent:  # or it was interrupted, and ends what is spent
+                self._go_on(trial.phase)
             trial.attempts, trial.state, trial.started = event["attempt"], "running", event["time"]
 
     def _report(self, event: Mapping[str, Any]) -> None:
@@ -317,6 +331,7 @@ class StudyRecord:
     def _retried(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
         if trial.state == "FAIL":
+            self._go_on(trial.phase)
             trial.state, trial.error, trial.started, trial.finished = "asked", None, None, None
             trial.retries += 1
             if event["fresh"]:

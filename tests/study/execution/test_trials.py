@@ -15,6 +15,7 @@ from study.proposals.arms import Planned
 from study.proposals.outcomes import feedback_of
 from study.proposals.ranking import best_of_arms
 from study.proposals.search import Search
+from study.proposals.spending import unfinished
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_events, read_study
@@ -229,7 +230,10 @@ def test_identical_failures_of_the_first_trials_stop_the_study_with_the_cause(be
         trials.finish(number, error=f"line {number}\nModuleNotFoundError: No module named 'x'\n")
     assert trials.ask() is None
     assert trials.stopped == "the first 3 trials failed alike: ModuleNotFoundError: No module named 'x'"
+    conclude(trials)
+    assert (record := read_study(bench.path)).stopped == trials.stopped and not record.spent
     assert bench.open(study()).ask() is not None, "the cause may have been removed"
+    assert read_study(bench.path).stopped is None
 
 
 def test_later_failures_do_not(bench: Bench) -> None:
@@ -297,6 +301,49 @@ def test_interrupted_trials_are_finished_after_the_budget_is_spent(bench: Bench)
     proposal = trials.ask()
     assert proposal is not None and (proposal.number, proposal.attempt) == (3, 2)
     assert trials.ask() is None
+
+
+def test_points_of_a_design_that_the_budget_does_not_reach_are_left(bench: Bench) -> None:
+    config = study(mode="design", sampler="sobol", trials=9, max_forward_equivalents=450)
+    trials = bench.open(config)
+    run(trials, SIMULATED)
+    record = read_study(bench.path)
+    assert Counter(t.state for t in record.trials.values()) == {"COMPLETE": 3, "asked": 6}
+    assert is_finished(config, record), "also where its driver could not say so"
+    conclude(trials)
+    record = read_study(bench.path)
+    assert is_finished(config, record) and record.left == []
+    trials.ledger.append("started", trial=3, attempt=1)
+    record = read_study(bench.path)
+    assert not is_finished(config, record), "what has begun is brought to its end"
+    assert [t.number for t in unfinished(config, record)] == [3]
+
+
+def test_patience_that_was_lost_is_lost_for_good(bench: Bench) -> None:
+    config = study(trials=30, patience=2)
+    trials = bench.open(config)
+    asked = [trials.ask() for _ in range(5)]
+    for proposal, score in zip(asked, (0.5, 0.5, 0.5, 0.5, 0.9), strict=True):
+        assert proposal is not None
+        trials.report(proposal.number, 1, evaluation(10, score, final=True))
+        if proposal.number == 4:  # the last to run betters them all, once no other is handed out
+            assert trials.ask() is None
+        trials.finish(proposal.number)
+    conclude(trials)
+    for _ in range(2):
+        record = read_study(bench.path)
+        assert record.stopped == "no improvement over 2 trials, search.patience is 2" and is_finished(config, record)
+        assert bench.open(config).ask() is None
+    record.apply({"event": "asked", "time": 0.0, "trial": 9, "phase": "confirm", "kind": "winner", "point": {}})
+    assert record.spent, "a confirmation is another phase"
+    record.trials[4].state = "FAIL"
+    record.apply({"event": "retried", "time": 0.0, "trial": 4, "attempt": 2, "fresh": True})
+    assert record.stopped is None and not record.spent
+
+
+def conclude(trials: Trials) -> None:
+    """As its driver does at the end."""
+    trials.ledger.append("stopped", cause=trials.stopped, spent=trials.spent)
 
 
 def test_a_point_that_makes_no_trial_fails_without_a_worker(bench: Bench) -> None:
