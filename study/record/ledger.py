@@ -16,7 +16,7 @@ finished     trial, attempt, outcome (COMPLETE | PRUNED | FAIL), error (text or 
 retried      trial, attempt (the next one), fresh: a failed trial waits to be run again. Its reports stay, and it goes
              on from its checkpoint; fresh: from nothing, and the reports so far no longer count. From schema 2 on
 borrowed     study, uuid, trial (number there), point, distributions, outcome, evaluations: an ended trial of another
-             study, for the search to learn from
+             study, for the search to learn from; of no account if the driver that wrote it began no study
 averaged     trial, mean: the weights of a completed trial are in a mean, which has the name of all those it is of
 stopped      cause, spent (by a budget, for good): phase `run` ended before its number of trials was reached
 looks        looks (seeds at each), bounds (of the p-value at each), spending: agreed before the test split is opened

@@ -233,6 +233,8 @@ class StudyRecord:
 
     def _opened(self, event: Mapping[str, Any]) -> None:
         self.sessions.append(dict(event))
+        if self.uuid is None:  # who borrowed was killed before the study began: the next one borrows anew
+            self.borrowed = []
 
     def _stopped(self, event: Mapping[str, Any]) -> None:
         self.stopped, self.spent = event["cause"], event.get("spent", False)
