@@ -178,6 +178,8 @@ class StudyRecord:
     """Events so far: the last one's place."""
     active_seconds: float = 0.0
     """Time between events within sessions: what the study took, without the time it lay still."""
+    elapsed: float = 0.0
+    """Seconds of the last session, up to its last event."""
 
     @classmethod
     def of(cls, events: Iterable[Mapping[str, Any]]) -> StudyRecord:
@@ -224,8 +226,12 @@ class StudyRecord:
         self.length += 1
         if event.get("epoch", self.epoch) < self.epoch:
             return
-        if self.last_time is not None and event["event"] != "opened":
-            self.active_seconds += max(event["time"] - self.last_time, 0.0)
+        if event["event"] == "opened":
+            self.elapsed = 0.0
+        elif self.last_time is not None:
+            since = event["time"] - self.last_time  # of earlier versions; a clock may be set, and a machine sleep
+            spent = max(event["elapsed"] - self.elapsed if "elapsed" in event else since, 0.0)
+            self.active_seconds, self.elapsed = self.active_seconds + spent, self.elapsed + spent
         handler = getattr(self, f"_{event['event']}", None)
         if handler is not None:  # events of a newer version are skipped
             handler(event)

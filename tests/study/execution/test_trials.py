@@ -273,7 +273,8 @@ def test_the_time_of_all_sessions_counts_and_the_time_between_them_does_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1e6]
-    monkeypatch.setattr("study.record.ledger.time.time", lambda: now[0])
+    for clock in ("time", "monotonic"):
+        monkeypatch.setattr(f"study.record.ledger.time.{clock}", lambda: now[0])
     config = study(trials=50, max_hours=2.0)
     for hours in (1.0, 0.9, 0.2):  # of work, and a day of rest after each
         trials = bench.open(config)
