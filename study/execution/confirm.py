@@ -19,6 +19,7 @@ from study.execution.runner import averaged, execute, made_from, write_study
 from study.execution.trials import Trials
 from study.proposals import ranking
 from study.proposals.arms import Planned
+from study.proposals.spending import unfinished
 from study.question import rules
 from study.question.config import StudyConfig
 from study.record import roots
@@ -70,9 +71,9 @@ def due(
     `confirm_study`). Raises `UserError` where the study's trials are not all done, or the test split is closed to it.
     """
     name = config.name
-    unfinished = [t.number for t in record.trials.values() if t.phase == "run" and not t.ended]
-    if unfinished:
-        raise UserError(f"{name}: trials {', '.join(map(str, unfinished))} are not finished; study resume {name}")
+    if left := unfinished(config, record):
+        numbers = ", ".join(str(t.number) for t in left)
+        raise UserError(f"{name}: trials {numbers} are not finished; study resume {name}")
     done = [t for t in record.trials.values() if t.phase == "confirm"]
     earlier = len({t.attributes["configuration"] for t in done if t.kind == "runner_up"})
     looking = config.protocol.confirm is not None

@@ -73,7 +73,7 @@ class Member:
         """Write why phase `run` ends before its number of trials, if it does, once nothing of it runs."""
         stopped = self.trials.stopped
         if stopped and not self.begun and not self.concluded and self.trials.phase == "run":
-            self.trials.ledger.append("stopped", cause=stopped)
+            self.trials.ledger.append("stopped", cause=stopped, spent=self.trials.spent)
             self.concluded = True
 
 

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,12 @@ def begun(
     with opened(place, take_over, hear) as ledger:
         record = reading.update()
         if record.uuid is None:
+            mine = replace(record.copied(), fingerprints=dict(known))
+            for other in learn_from:  # before it has begun: nobody who goes on with it knows of them
+                count = warm_start.borrow(config, ledger, mine, other)
+                hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
             write_study(config, ledger, record, known)
             record = reading.update()
-            for other in learn_from:
-                count = warm_start.borrow(config, ledger, record.copied(), other)
-                record = reading.update()
-                hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
         checkpoints = Checkpoints(config, record, place, partial(averaged, ledger))
         record = reopen(ledger, reading, checkpoints, retry)
         yield Member(Trials(config, ledger, record), checkpoints, hear)

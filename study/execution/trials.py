@@ -20,6 +20,7 @@ from search_spaces.dimensions import Point
 from study.proposals.arms import Arm, Planned, confirm_arm, run_arms
 from study.proposals.outcomes import ending, feedback_of, intermediate, measure
 from study.proposals.proposer import Fixed, Outcome, Proposed
+from study.proposals.replay import replay
 from study.proposals.search import Search
 from study.proposals.spending import Spending
 from study.question.checks import check
@@ -84,6 +85,8 @@ class Trials:
         self.final_split: Split = "validation" if plan is None else "test"
         self.stopped: str | None = None
         """Why no more trials are handed out although some are left."""
+        self.spent = False
+        """Whether that is a budget, which no resumed study has again."""
         self._next = max(record.trials, default=-1) + 1
         self._live: dict[int, _Live] = {}
         self._waiting: deque[TrialRecord] = deque()
@@ -91,7 +94,7 @@ class Trials:
         self._endings: list[str | None] = []
         """Last lines of the errors of the first trials that ended in this process."""
         self._arms = run_arms(config, record.trials.values()) if plan is None else [confirm_arm(plan)]
-        self._spending = Spending(config, record.active_seconds) if plan is None else None
+        self._spending = Spending.of(config, record) if plan is None else None
         self._learn(record.borrowed)
         self._restore(t for t in record.trials.values() if t.phase == self.phase)
         self._write_plans()
@@ -247,7 +250,7 @@ class Trials:
         """Whether new trials may no longer start; interrupted ones may, and come first."""
         is_new = all(record.attempts == 0 for record in self._waiting)
         if self._spending is not None and is_new and (cause := self._spending.cause()):
-            self.stopped = cause
+            self.stopped, self.spent = cause, True
         return self.stopped is not None
 
     def _learn(self, borrowed: Iterable[TrialRecord]) -> None:
@@ -258,23 +261,11 @@ class Trials:
 
     def _restore(self, records: Iterable[TrialRecord]) -> None:
         known = [(record, self._arm_of(record), feedback_of(self.config, record)) for record in records]
-        for record, arm, heard in known:
-            proposed = Proposed(record.kind, record.point, record.distributions, record.attributes, record.control)
-            try:
-                arm.proposer.restore(record.number, proposed, heard)
-            except ValueError as error:
-                raise UserError(f"{self.config.name}: trial {record.number}: {error}") from error
+        replay(self.config.name, [(record, arm.proposer, heard) for record, arm, heard in known])
         self._failures = sum(record.state == "FAIL" for record, _, _ in known)
         self._bound_failures()
         unfinished = (record for record, _, _ in known if not record.ended)
         self._waiting.extend(sorted(unfinished, key=lambda record: record.attempts == 0))
-        if self._spending is not None:
-            for record, _, _ in known:
-                if record.reports:
-                    self._spending.report(record.number, record.reports[-1].evaluation)
-            ended = [(record.finished, heard) for record, arm, heard in known if record.ended and arm.name == "main"]
-            for _, heard in sorted(ended, key=lambda each: each[0] or 0.0):
-                self._spending.end(heard)
 
     def _write_plans(self) -> None:
         for arm in self._arms:

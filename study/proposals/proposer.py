@@ -47,8 +47,8 @@ class Proposer(Protocol):
         """The next point, for the trial of this number."""
         ...
 
-    def restore(self, number: int, proposed: Proposed, feedback: Feedback) -> None:
-        """Take in a trial of the ledger that this proposer made in an earlier process, in the order of asking.
+    def restore(self, number: int, proposed: Proposed) -> None:
+        """Take in a trial that this proposer made in an earlier process, as it was asked; its reports and end follow.
 
         Raises ValueError if this proposer can't have made it.
         """
@@ -82,8 +82,8 @@ class Bounded:
         self._note(proposed.point)
         return proposed
 
-    def restore(self, number: int, proposed: Proposed, feedback: Feedback) -> None:
-        self.inner.restore(number, proposed, feedback)
+    def restore(self, number: int, proposed: Proposed) -> None:
+        self.inner.restore(number, proposed)
         self._note(proposed.point)
 
     def report(self, number: int, step: int, value: float) -> bool:
@@ -111,7 +111,7 @@ class Fixed:
         self._next += 1
         return self.planned[self._next - 1]
 
-    def restore(self, number: int, proposed: Proposed, feedback: Feedback) -> None:
+    def restore(self, number: int, proposed: Proposed) -> None:
         if self._next >= len(self.planned) or proposed.point != self.planned[self._next].point:
             raise ValueError("is not in this design, the configuration was another when the design was written")
         self._next += 1

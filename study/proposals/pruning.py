@@ -12,8 +12,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, Percentile
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 
-from study.proposals.frozen import frozen_trial
-from study.proposals.proposer import Feedback, Proposed
+from study.proposals.proposer import Feedback
 from study.question.config import SearchConfig
 
 Direction = Literal["maximize", "minimize"]
@@ -29,26 +28,26 @@ class Stopper:
             study_name=name, direction=direction, sampler=RandomSampler(seed=0), pruner=_pruner(config, every, steps)
         )
         self._live: dict[int, Trial] = {}
+        self._judged: dict[int, tuple[int, bool]] = {}
+        """Number -> the last step that was judged, and whether the trial should stop there."""
 
     def start(self, number: int) -> None:
         self._live[number] = self._study.ask()
 
-    def restore(self, number: int, feedback: Feedback) -> None:
-        if feedback.outcome is None:
-            self.start(number)
-            for step, value in feedback.intermediate.items():
-                self._live[number].report(value, step)
-        else:
-            self._study.add_trial(frozen_trial(Proposed("", {}), feedback))
-
     def report(self, number: int, step: int, value: float) -> bool:
-        with quiet():
-            self._live[number].report(value, step)
-            return self._live[number].should_prune()
+        # Halving notes whom it has judged: asked of the same step again, it would let go on whom it stopped.
+        last, stops = self._judged.get(number, (None, False))
+        if step != last:
+            with quiet():
+                self._live[number].report(value, step)
+                stops = self._live[number].should_prune()
+            self._judged[number] = step, stops
+        return stops
 
     def end(self, number: int, feedback: Feedback) -> None:
         assert feedback.outcome is not None, "a trial that has ended has an outcome"
         values = feedback.values if feedback.outcome == "COMPLETE" else None
+        self._judged.pop(number, None)
         self._study.tell(self._live.pop(number), values=values, state=TrialState[feedback.outcome])
 
 

@@ -57,6 +57,8 @@ class Search:
         self._asked = 0
         self._study = self._new_study()
         self._live: dict[int, Trial] = {}
+        self._again: set[int] = set()
+        """Optuna's numbers of points that were drawn a second time, and never proposed."""
         self._seen: set[str] = set()
         self._stopper = None if config.pruner == "none" else Stopper(name, config, self.directions[0], every, steps)
 
@@ -86,6 +88,7 @@ class Search:
             if _key(point) not in self._seen:
                 return trial, point
             self._study.tell(trial, state=TrialState.FAIL)
+            self._again.add(trial.number)
         return self._draw(wanted if wanted is not None else self._unseen())
 
     def _draw(self, wanted: Mapping[str, Any] | None) -> tuple[Trial, Point]:
@@ -103,16 +106,15 @@ class Search:
         left = [point for point in self.space.grid() if _key(point) not in self._seen]
         return left[derive(self.config.seed, self.name, "unseen", self._asked) % len(left)] if left else None
 
-    def restore(self, number: int, proposed: Proposed, feedback: Feedback) -> None:
+    def restore(self, number: int, proposed: Proposed) -> None:
+        self._bound_history()
         self._asked += 1
-        frozen = frozen_trial(proposed, feedback, searched_only=self.space)
-        self._study.add_trial(frozen)
+        self._study.add_trial(frozen_trial(proposed, Feedback(None), searched_only=self.space))
         # As it was drawn: an arm's space holds what others' is only laid under.
         self._seen.add(_key({k: v for k, v in proposed.point.items() if k in self.space or k not in self.extra}))
-        if feedback.outcome is None:
-            self._live[number] = self._handle(self._study)
+        self._live[number] = self._handle(self._study)
         if self._stopper is not None:
-            self._stopper.restore(number, feedback)
+            self._stopper.start(number)
 
     def made(self, control: str | None, attributes: Mapping[str, Any]) -> bool:
         """Whether a trial with these fields in the ledger is of this search."""
@@ -177,7 +179,8 @@ class Search:
     def _bound_history(self) -> None:
         """Start a new Optuna study with the best and the latest trials once there are too many for the sampler."""
         cap = HISTORY.get(self.config.sampler)
-        trials = self._study.get_trials(deepcopy=False)
+        # Who comes back to this count by the ledger knows of no second draws, and must cut where the first did.
+        trials = [t for t in self._study.get_trials(deepcopy=False) if t.number not in self._again]
         if cap is None or len(trials) < cap * 5 // 4:
             return
         best = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=self._badness)[: cap // 4]
@@ -189,7 +192,7 @@ class Search:
                 study.add_trial(trial)
                 if trial.number in running:
                     self._live[running[trial.number]] = self._handle(study)
-        self._study = study
+        self._study, self._again = study, set()
 
     def _badness(self, trial: FrozenTrial) -> tuple[float, float]:
         """Ascending from the best: infeasible last; with several objectives by the first."""

@@ -5,23 +5,45 @@ from __future__ import annotations
 import math
 import time
 
+from study.proposals.outcomes import feedback_of
 from study.proposals.proposer import Feedback
 from study.question.config import StudyConfig
+from study.record.record import StudyRecord, TrialRecord
 from trainables.scores import Evaluation
 
 
 class Spending:
     """Adds up what `search.max_hours`, `max_forward_equivalents` and `patience` limit."""
 
-    def __init__(self, config: StudyConfig, earlier: float = 0.0) -> None:
-        """`earlier` is the time in seconds that was spent in sessions before this one."""
+    def __init__(self, config: StudyConfig, earlier: float = 0.0, recorded: str | None = None) -> None:
+        """`earlier` is the time in seconds that was spent in sessions before this one; `recorded` why a driver found
+        that no new trial should start, which is final."""
         self.search = config.search
+        self._recorded = recorded
         self._opened = time.monotonic()
         self._earlier = earlier
         self._cost: dict[int, float] = {}
         self._best = -math.inf
         self._since_best = 0
         self._sign = 1 if self.search.optimised[0].direction == "maximize" else -1
+
+    @classmethod
+    def of(cls, config: StudyConfig, record: StudyRecord) -> Spending:
+        """What the trials of phase `run` in a ledger have spent."""
+        spending = cls(config, record.active_seconds, record.stopped if record.spent else None)
+        trials = [t for t in record.trials.values() if t.phase == "run"] if spending.is_limited else []
+        for trial in sorted(trials, key=lambda t: t.finished_place):
+            if trial.reports:
+                spending.report(trial.number, trial.reports[-1].evaluation)
+            if trial.ended and trial.kind != "baseline" and trial.control is None:
+                spending.end(feedback_of(config, trial))
+        return spending
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a budget beside the number of trials."""
+        search = self.search
+        return any(most is not None for most in (search.max_hours, search.max_forward_equivalents, search.patience))
 
     def report(self, number: int, evaluation: Evaluation) -> None:
         """A trial's cost so far."""
@@ -47,6 +69,8 @@ class Spending:
     def cause(self) -> str | None:
         """Why no new trial should start, or None."""
         search = self.search
+        if self._recorded is not None:
+            return self._recorded
         if search.max_hours is not None and self.hours >= search.max_hours:
             return f"{self.hours:.2f} h were spent, search.max_hours is {search.max_hours:g}"
         most = search.max_forward_equivalents
@@ -55,3 +79,15 @@ class Spending:
         if search.patience is not None and self._since_best >= search.patience:
             return f"no improvement over {self._since_best} trials, search.patience is {search.patience}"
         return None
+
+
+def is_spent(config: StudyConfig, record: StudyRecord) -> bool:
+    """Whether another budget than the number of trials ended phase `run`."""
+    return Spending.of(config, record).cause() is not None
+
+
+def unfinished(config: StudyConfig, record: StudyRecord) -> list[TrialRecord]:
+    """Trials of phase `run` that are still to end: all that have begun and, until a budget is spent, those that were
+    only asked."""
+    left = [t for t in record.left if t.phase == "run"]
+    return [t for t in left if t.attempts] if left and is_spent(config, record) else left

@@ -21,7 +21,7 @@ from trainables.loading import apply_point, validate
 def borrow(config: StudyConfig, ledger: Ledger, record: StudyRecord, other: StudyRecord) -> int:
     """Copy the ended trials of `other` that are points of our space into our ledger, each once; returns how many.
 
-    `record` is ours, with its `study` event; it takes in what is copied. Raises `UserError` as `check` does.
+    `record` is ours, with its fingerprints; it takes in what is copied. Raises `UserError` as `check` does.
     """
     check(config, record.fingerprints, other)
     theirs = validate(StudyConfig, other.config)

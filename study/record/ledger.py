@@ -1,8 +1,9 @@
 """The append-only event log of a study: the only truth, of which everything else is a view.
 
 One strict JSON object per line, fsynced before anybody hears of it. Every event has ``event`` (its name), ``time``
-(unix seconds) and ``epoch`` (number of the ownership it was written under; events of a driver that had been taken over
-are ignored). Numbers that JSON lacks are ``{"$float": "nan" | "inf" | "-inf"}``. The events are:
+(unix seconds), ``elapsed`` (seconds since its driver opened the ledger, whatever became of the clock; earlier versions
+wrote none) and ``epoch`` (number of the ownership it was written under; events of a driver that had been taken over are
+ignored). Numbers that JSON lacks are ``{"$float": "nan" | "inf" | "-inf"}``. The events are:
 
 ============ ===========================================================================================================
 opened       pid, host, since: a driver took the study
@@ -16,9 +17,9 @@ finished     trial, attempt, outcome (COMPLETE | PRUNED | FAIL), error (text or 
 retried      trial, attempt (the next one), fresh: a failed trial waits to be run again. Its reports stay, and it goes
              on from its checkpoint; fresh: from nothing, and the reports so far no longer count. From schema 2 on
 borrowed     study, uuid, trial (number there), point, distributions, outcome, evaluations: an ended trial of another
-             study, for the search to learn from
+             study, for the search to learn from; of no account if the driver that wrote it began no study
 averaged     trial, mean: the weights of a completed trial are in a mean, which has the name of all those it is of
-stopped      cause: phase `run` ended before its number of trials was reached
+stopped      cause, spent (by a budget, for good): phase `run` ended before its number of trials was reached
 looks        looks (seeds at each), bounds (of the p-value at each), spending: agreed before the test split is opened
 look         seeds, treatment, control, estimate, low, high, p, bound, predictive, verdict (crossed | futile | go on |
              open): what a look at the primary endpoint found
@@ -52,6 +53,7 @@ class Ledger:
         self.path = path
         self._descriptor, self._end, self._claim = descriptor, end, holder
         self._lock = threading.Lock()
+        self._opened = time.monotonic()
         self.heard: Callable[[Mapping[str, Any]], None] | None = None
         """Told of every event once it is durable."""
         self.guard: Callable[[], None] | None = None
@@ -106,7 +108,8 @@ class Ledger:
         Raises `UserError` if it can't be written (a full disk, a study that was taken over): whatever the event was
         about must then be treated as not having happened. A signal that comes meanwhile waits until it is written.
         """
-        row = {"event": event, "time": time.time(), "epoch": self.epoch, **fields}
+        elapsed = round(time.monotonic() - self._opened, 3)
+        row = {"event": event, "time": time.time(), "elapsed": elapsed, "epoch": self.epoch, **fields}
         line = encode(row)
         with signals.held(), self._lock:
             assert self._descriptor >= 0, "the ledger is closed"

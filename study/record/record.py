@@ -37,6 +37,8 @@ class Report:
     packed: bytes
     loss_rise: float | None = None
     """What the ascent won since the report before, per item; none where there was no ascent."""
+    place: int = 0
+    """Of its event in the ledger, from 1."""
 
     @property
     def evaluation(self) -> Evaluation:
@@ -100,6 +102,10 @@ class TrialRecord:
     """How often its failure was taken back, for it to run again."""
     mean: str | None = None
     """Name of the mean of several trials' weights that its own are in."""
+    asked_place: int = 0
+    """Place in the ledger of the event that asked it, from 1."""
+    finished_place: int = 0
+    """That of its end."""
 
     @property
     def arm(self) -> str | None:
@@ -163,11 +169,17 @@ class StudyRecord:
     borrowed: list[TrialRecord] = field(default_factory=list)
     """Ended trials of other studies that the search learnt from, under the numbers they have there."""
     stopped: str | None = None
-    """Why phase `run` ended before its number of trials was reached, if its last driver said so."""
+    """Why phase `run` ended before its number of trials was reached, unless it has gone on since."""
+    spent: bool = False
+    """Whether that is a budget: then none of its trials begins any more, unless a failed one is retried."""
     last_time: float | None = None
     """Unix seconds of the last event."""
+    length: int = 0
+    """Events so far: the last one's place."""
     active_seconds: float = 0.0
     """Time between events within sessions: what the study took, without the time it lay still."""
+    elapsed: float = 0.0
+    """Seconds of the last session, up to its last event."""
 
     @classmethod
     def of(cls, events: Iterable[Mapping[str, Any]]) -> StudyRecord:
@@ -191,6 +203,12 @@ class StudyRecord:
         )
 
     @property
+    def left(self) -> list[TrialRecord]:
+        """Trials that are still to end: not those that a spent budget keeps from beginning."""
+        trials = (t for t in self.trials.values() if not t.ended)
+        return [t for t in trials if t.attempts or not (self.spent and t.phase == "run")]
+
+    @property
     def epoch(self) -> int:
         """Number of the present ownership; 0 before the first."""
         return int(self.sessions[-1]["epoch"]) if self.sessions else 0
@@ -205,10 +223,15 @@ class StudyRecord:
 
         Raises `UserError` for a study of a later schema: what its events say is not known here.
         """
+        self.length += 1
         if event.get("epoch", self.epoch) < self.epoch:
             return
-        if self.last_time is not None and event["event"] != "opened":
-            self.active_seconds += max(event["time"] - self.last_time, 0.0)
+        if event["event"] == "opened":
+            self.elapsed = 0.0
+        elif self.last_time is not None:
+            since = event["time"] - self.last_time  # of earlier versions; a clock may be set, and a machine sleep
+            spent = max(event["elapsed"] - self.elapsed if "elapsed" in event else since, 0.0)
+            self.active_seconds, self.elapsed = self.active_seconds + spent, self.elapsed + spent
         handler = getattr(self, f"_{event['event']}", None)
         if handler is not None:  # events of a newer version are skipped
             handler(event)
@@ -216,10 +239,15 @@ class StudyRecord:
 
     def _opened(self, event: Mapping[str, Any]) -> None:
         self.sessions.append(dict(event))
-        self.stopped = None
+        if self.uuid is None:  # who borrowed was killed before the study began: the next one borrows anew
+            self.borrowed = []
 
     def _stopped(self, event: Mapping[str, Any]) -> None:
-        self.stopped = event["cause"]
+        self.stopped, self.spent = event["cause"], event.get("spent", False)
+
+    def _go_on(self, phase: Phase) -> None:
+        if phase == "run":
+            self.stopped, self.spent = None, False
 
     def _study(self, event: Mapping[str, Any]) -> None:
         self.schema = int(event.get("schema", 1))
@@ -245,6 +273,7 @@ class StudyRecord:
         self.looks.append(dict(event))
 
     def _asked(self, event: Mapping[str, Any]) -> None:
+        self._go_on(event["phase"])
         self.trials[event["trial"]] = TrialRecord(
             number=event["trial"],
             phase=event["phase"],
@@ -254,6 +283,7 @@ class StudyRecord:
             distributions=dict(event.get("distributions", {})),
             attributes=dict(event.get("attributes", {})),
             asked=event["time"],
+            asked_place=self.length,
         )
 
     def _borrowed(self, event: Mapping[str, Any]) -> None:
@@ -280,6 +310,8 @@ class StudyRecord:
     def _started(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
         if not trial.ended and event["attempt"] > trial.attempts:
+            if not self.spent:  # or it was interrupted, and ends what is spent
+                self._go_on(trial.phase)
             trial.attempts, trial.state, trial.started = event["attempt"], "running", event["time"]
 
     def _report(self, event: Mapping[str, Any]) -> None:
@@ -288,7 +320,7 @@ class StudyRecord:
             return
         data = event["evaluation"]
         packed, rise = json.dumps(data).encode(), data["training"].get("loss_rise")
-        new = Report(event["attempt"], event["step"], data["split"], event["time"], packed, rise)
+        new = Report(event["attempt"], event["step"], data["split"], event["time"], packed, rise, self.length)
         same = [r for r in trial.reports if (r.step, r.split) == (new.step, new.split)]
         if same and same[0].attempt >= new.attempt:
             return
@@ -299,6 +331,7 @@ class StudyRecord:
         if not trial.ended and event["attempt"] >= trial.fence:
             trial.attempts = event["attempt"]
             trial.state, trial.error, trial.finished = event["outcome"], event["error"], event["time"]
+            trial.finished_place = self.length
 
     def _averaged(self, event: Mapping[str, Any]) -> None:
         self.trials[event["trial"]].mean = event["mean"]
@@ -306,6 +339,7 @@ class StudyRecord:
     def _retried(self, event: Mapping[str, Any]) -> None:
         trial = self.trials[event["trial"]]
         if trial.state == "FAIL":
+            self._go_on(trial.phase)
             trial.state, trial.error, trial.started, trial.finished = "asked", None, None, None
             trial.retries += 1
             if event["fresh"]:

@@ -143,8 +143,7 @@ class Mirror:
             of = self._aggregates.of(number)
             if of is not None:
                 self._end_point(of, run)
-        trials = self.record.trials.values()
-        if trials and all(trial.ended for trial in trials) and self.record.last_time is not None:
+        if self.record.trials and not self.record.left and self.record.last_time is not None:
             self.store.end(PARENT_KEY, self._parent, "FINISHED", self.record.last_time)
 
     def unsent(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from study.proposals import ranking
+from study.proposals.spending import is_spent, unfinished
 from study.question import rules
 from study.question.config import StudyConfig
 from study.record import manifest, roots
@@ -87,16 +88,16 @@ def _members(root: Path, suite: str) -> list[str]:
 def is_finished(config: StudyConfig, record: StudyRecord) -> bool:
     """Whether phase `run` has met its budget and nothing of it is left under way."""
     trials = [t for t in record.trials.values() if t.phase == "run"]
-    if not trials or not all(t.ended for t in trials):
+    if not trials or unfinished(config, record):
         return False
     if config.search.arms:
         from study.proposals.arms import is_complete
 
-        return is_complete(config, trials) or _is_spent(config, record)
+        return is_complete(config, trials) or is_spent(config, record)
     asked = sum(t.control is None for t in trials)
     # The points of a design are all asked before the first trial starts, however many they are.
     enough = config.search.mode == "design" or (asked >= planned(config) and len(trials) - asked >= tuned(config))
-    return enough or _is_spent(config, record)
+    return enough or is_spent(config, record)
 
 
 def tuned(config: StudyConfig) -> int:
@@ -106,24 +107,6 @@ def tuned(config: StudyConfig) -> int:
     from study.proposals.arms import run_arms
 
     return sum(arm.proposer.remaining() for arm in run_arms(config) if arm.name == "control")
-
-
-def _is_spent(config: StudyConfig, record: StudyRecord) -> bool:
-    """Whether another budget than the number of trials ended the search."""
-    search = config.search
-    if search.max_hours is None and search.max_forward_equivalents is None and search.patience is None:
-        return False
-    from study.proposals.outcomes import feedback_of
-    from study.proposals.spending import Spending  # as the arms, these need Optuna, which nothing else here does
-
-    spending = Spending(config, record.active_seconds)
-    trials = [t for t in record.trials.values() if t.phase == "run"]
-    for trial in sorted(trials, key=lambda t: t.finished or 0.0):
-        if trial.reports:
-            spending.report(trial.number, trial.reports[-1].evaluation)
-        if trial.kind != "baseline" and trial.control is None:
-            spending.end(feedback_of(config, trial))
-    return spending.cause() is not None
 
 
 def planned(config: StudyConfig) -> int:

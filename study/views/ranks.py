@@ -42,9 +42,6 @@ from trainables.scores import Evaluation
 
 SCHEMA = 1
 
-DOWNWARDS = ("cost", "transfer_gap")
-"""Kinds of reduction of which less is better unless something else is said."""
-
 
 @dataclass(frozen=True)
 class Explored:
@@ -101,10 +98,8 @@ def _objective(by: str, metric: str | None, direction: str | None, config: Study
             problem = f"unknown group of languages{suggestion(argument, known)}"
         listed = "" if "known: " in problem else f"; known: {', '.join(known)}"
         raise UserError(f"--by: {problem}{listed} (got {by!r})")
-    down = kind in DOWNWARDS
-    return validate(
-        Objective, {"reduce": by, "metric": metric, "direction": direction or ("minimize" if down else "maximize")}
-    )
+    usual = "minimize" if objectives.is_lower_better(by, metric) else "maximize"
+    return validate(Objective, {"reduce": by, "metric": metric, "direction": direction or usual})
 
 
 def _check_scored(objective: Objective, results: Sequence[Evaluation], config: StudyConfig) -> None:

@@ -15,6 +15,7 @@ from study.proposals.arms import Planned
 from study.proposals.outcomes import feedback_of
 from study.proposals.ranking import best_of_arms
 from study.proposals.search import Search
+from study.proposals.spending import unfinished
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_events, read_study
@@ -229,7 +230,10 @@ def test_identical_failures_of_the_first_trials_stop_the_study_with_the_cause(be
         trials.finish(number, error=f"line {number}\nModuleNotFoundError: No module named 'x'\n")
     assert trials.ask() is None
     assert trials.stopped == "the first 3 trials failed alike: ModuleNotFoundError: No module named 'x'"
+    conclude(trials)
+    assert (record := read_study(bench.path)).stopped == trials.stopped and not record.spent
     assert bench.open(study()).ask() is not None, "the cause may have been removed"
+    assert read_study(bench.path).stopped is None
 
 
 def test_later_failures_do_not(bench: Bench) -> None:
@@ -269,7 +273,8 @@ def test_the_time_of_all_sessions_counts_and_the_time_between_them_does_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1e6]
-    monkeypatch.setattr("study.record.ledger.time.time", lambda: now[0])
+    for clock in ("time", "monotonic"):
+        monkeypatch.setattr(f"study.record.ledger.time.{clock}", lambda: now[0])
     config = study(trials=50, max_hours=2.0)
     for hours in (1.0, 0.9, 0.2):  # of work, and a day of rest after each
         trials = bench.open(config)
@@ -299,6 +304,49 @@ def test_interrupted_trials_are_finished_after_the_budget_is_spent(bench: Bench)
     assert trials.ask() is None
 
 
+def test_points_of_a_design_that_the_budget_does_not_reach_are_left(bench: Bench) -> None:
+    config = study(mode="design", sampler="sobol", trials=9, max_forward_equivalents=450)
+    trials = bench.open(config)
+    run(trials, SIMULATED)
+    record = read_study(bench.path)
+    assert Counter(t.state for t in record.trials.values()) == {"COMPLETE": 3, "asked": 6}
+    assert is_finished(config, record), "also where its driver could not say so"
+    conclude(trials)
+    record = read_study(bench.path)
+    assert is_finished(config, record) and record.left == []
+    trials.ledger.append("started", trial=3, attempt=1)
+    record = read_study(bench.path)
+    assert not is_finished(config, record), "what has begun is brought to its end"
+    assert [t.number for t in unfinished(config, record)] == [3]
+
+
+def test_patience_that_was_lost_is_lost_for_good(bench: Bench) -> None:
+    config = study(trials=30, patience=2)
+    trials = bench.open(config)
+    asked = [trials.ask() for _ in range(5)]
+    for proposal, score in zip(asked, (0.5, 0.5, 0.5, 0.5, 0.9), strict=True):
+        assert proposal is not None
+        trials.report(proposal.number, 1, evaluation(10, score, final=True))
+        if proposal.number == 4:  # the last to run betters them all, once no other is handed out
+            assert trials.ask() is None
+        trials.finish(proposal.number)
+    conclude(trials)
+    for _ in range(2):
+        record = read_study(bench.path)
+        assert record.stopped == "no improvement over 2 trials, search.patience is 2" and is_finished(config, record)
+        assert bench.open(config).ask() is None
+    record.apply({"event": "asked", "time": 0.0, "trial": 9, "phase": "confirm", "kind": "winner", "point": {}})
+    assert record.spent, "a confirmation is another phase"
+    record.trials[4].state = "FAIL"
+    record.apply({"event": "retried", "time": 0.0, "trial": 4, "attempt": 2, "fresh": True})
+    assert record.stopped is None and not record.spent
+
+
+def conclude(trials: Trials) -> None:
+    """As its driver does at the end."""
+    trials.ledger.append("stopped", cause=trials.stopped, spent=trials.spent)
+
+
 def test_a_point_that_makes_no_trial_fails_without_a_worker(bench: Bench) -> None:
     # No single value is wrong, but a budget of steps and one of epochs together are.
     space = {"training.budget.epochs": {"type": "float", "low": 1.0, "high": 2.0}}
@@ -320,8 +368,9 @@ def test_pruned_trials_are_told_to_stop_and_marked_so(bench: Bench) -> None:
     assert read_study(bench.path).trials[0].state == "COMPLETE", "the baseline is never stopped"
 
 
-def test_a_verdict_lost_in_a_crash_is_given_again_on_replay(bench: Bench) -> None:
-    config = study(pruner="median", trials=20)
+@pytest.mark.parametrize("pruner", ["median", "successive_halving"])
+def test_a_verdict_lost_in_a_crash_is_given_again_on_replay(bench: Bench, pruner: str) -> None:
+    config = study(pruner=pruner, trials=20)
     trials = bench.open(config)
     for score in (0.9, 0.8, 0.9, 0.8, 0.9, 0.8):
         proposal = trials.ask()
@@ -450,23 +499,43 @@ def test_confirm_is_a_fixed_design_in_the_same_ledger(bench: Bench) -> None:
     assert bench.open(study()).remaining == 0, "the phases do not mix"
 
 
-def test_given_the_same_history_the_same_points_are_proposed(bench: Bench, tmp_path: Path) -> None:
-    config = study(sampler="tpe", trials=16)
+FEW = {
+    "perturbation.ascent_steps": [1, 2],
+    "perturbation.norm": ["l2", "linf"],
+    "perturbation.epsilon": [0.1, 0.2, 0.3, 0.4],
+}
+
+
+@pytest.mark.parametrize(
+    ("search", "history"),
+    [
+        ({"sampler": "tpe", "trials": 16}, 1000),
+        ({"sampler": "tpe", "trials": 24}, 8),
+        ({"sampler": "tpe", "trials": 16, "space": FEW}, 8),
+        ({"pruner": "successive_halving", "trials": 24}, 1000),
+        ({"pruner": "hyperband", "trials": 24}, 1000),
+    ],
+    ids=["short", "bounded", "points drawn twice", "halving", "hyperband"],
+)
+def test_given_the_same_history_drivers_propose_and_stop_alike(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: dict[str, Any], history: int
+) -> None:
+    monkeypatch.setattr("study.proposals.search.HISTORY", {"tpe": history})
+    config = study(trial={"training": {"budget": {"steps": 50}}}, **search)
     run(bench.open(config), SIMULATED)
     other = Bench(tmp_path / "other")
-    trained = 0
-    for _ in range(16):  # a new driver for every trial
+    for _ in range(config.search.trials):  # a new driver for every trial
         trials = other.open(config)
         proposal = trials.ask()
         assert proposal is not None
         for each in SIMULATED.evaluations(proposal.trial):
-            trials.report(proposal.number, proposal.attempt, each)
-            trained += 10
+            if trials.report(proposal.number, proposal.attempt, each) == "stop":
+                break
         trials.finish(proposal.number)
     other.close()
-    assert [t.point for t in read_study(other.path).trials.values()] == [
-        t.point for t in read_study(bench.path).trials.values()
-    ]
+    here, there = ([(t.state, t.point) for t in read_study(b.path).trials.values()] for b in (bench, other))
+    assert there == here
+    assert ("PRUNED" in {state for state, _ in here}) == ("pruner" in search)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,8 @@ def test_a_resumed_arm_of_few_points_proposes_each_once() -> None:
     first, resumed = noise(), noise()
     before = [first.propose(number) for number in range(2)]
     for number, proposed in enumerate(before):
-        resumed.restore(number, proposed, Feedback("COMPLETE", (0.5,)))
+        resumed.restore(number, proposed)
+        resumed.tell(number, Feedback("COMPLETE", (0.5,)))
     after = [resumed.propose(number) for number in range(2, 2 + resumed.remaining())]
     assert len({proposed.point["training.learning_rate"] for proposed in [*before, *after]}) == 4
 

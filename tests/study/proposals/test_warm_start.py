@@ -17,7 +17,7 @@ from study.proposals.warm_start import borrow
 from study.question import rules
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
-from study.record.lines import read_events, read_study
+from study.record.lines import begun_as, read_events, read_study
 from tests.study.sampled import sampler_trials
 from trainables.errors import UserError
 from trainables.loading import validate
@@ -173,6 +173,29 @@ def test_the_command_learns_and_tries_given_points_first(without_ray: Path, capf
         "perturbation.epsilon": 0.05,
         "perturbation.ascent_steps": 2,
     }
+
+
+class Killed(BaseException):
+    """The driver's process ends here."""
+
+
+def test_who_is_killed_while_learning_has_begun_nothing(without_ray: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert study_run(without_ray, "name=first", "search.trials=6") == 0
+    append, left = Ledger.append, iter(range(3))
+
+    def killed(ledger: Ledger, event: str, **fields: Any) -> dict[str, Any]:
+        if event == "borrowed" and next(left, None) is None:
+            raise Killed
+        return append(ledger, event, **fields)
+
+    monkeypatch.setattr(Ledger, "append", killed)
+    with pytest.raises(Killed):
+        study_run(without_ray, "name=second", "--from", "first")
+    monkeypatch.setattr(Ledger, "append", append)
+    path = without_ray / "second" / "ledger.jsonl"
+    assert len(read_study(path).borrowed) == 3 and begun_as(path) is None
+    assert study_run(without_ray, "name=second", "--from", "first") == 0
+    assert [t.number for t in read_study(path).borrowed] == [1, 2, 3, 4, 5]
 
 
 def test_a_study_that_cannot_learn_leaves_no_trace(without_ray: Path, capfd: pytest.CaptureFixture[str]) -> None:

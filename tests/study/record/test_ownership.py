@@ -14,8 +14,9 @@ import pytest
 
 from study.record import ownership
 from study.record.ledger import Ledger
-from study.record.lines import owner_path, read_study
+from study.record.lines import owner_path, read_events
 from study.record.ownership import lives, parse, running_owner, this_process
+from study.record.record import StudyRecord
 from study.views import picture
 from trainables.errors import UserError
 
@@ -76,14 +77,23 @@ def test_owners_of_other_versions_are_read() -> None:
         parse('{"pid": 1}')
 
 
-def test_a_clock_that_jumps_back_takes_no_time_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("jump", [-3600, 24 * 3600])
+def test_a_clock_that_is_set_spends_no_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float, is_old: bool
+) -> None:
+    """A ledger of an earlier version has its clock alone, and what that is set forth counts."""
     path, now = tmp_path / "studies" / "x" / "ledger.jsonl", time.time()
-    clock: Any = iter([now, now, now + 10, now + 10, now - 3600, now - 3600])
+    clock: Any = iter([now, now, now + 10, now + 10, now + jump, now + jump])
     monkeypatch.setattr("study.record.ledger.time.time", lambda: next(clock))
+    seconds: Any = iter([0.0, 0.0, 0.0, 10.0, 10.0])
+    monkeypatch.setattr("study.record.ledger.time.monotonic", lambda: next(seconds, 10.0))
     with Ledger.open(path) as ledger:
         ledger.append("asked", trial=0, phase="run", kind="sampled", control=None, point={})
         ledger.append("started", trial=0, attempt=1)
         ledger.append("finished", trial=0, attempt=1, outcome="COMPLETE", error=None)
-    record = read_study(path)
-    assert record.active_seconds == pytest.approx(10.0)
-    assert picture.seconds(record.trials[0], now) == 0.0
+    events = [{k: v for k, v in e.items() if not (is_old and k == "elapsed")} for e in read_events(path)]
+    record = StudyRecord.of(events)
+    assert record.active_seconds == pytest.approx(10.0 if jump < 0 or not is_old else jump)
+    if jump < 0:
+        assert picture.seconds(record.trials[0], now) == 0.0

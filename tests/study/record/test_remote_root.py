@@ -118,7 +118,8 @@ def machines(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machi
 
 
 def plain(events: list[Event]) -> list[Event]:
-    return [{k: v for k, v in e.items() if k not in ("epoch", "time")} for e in events if e["event"] != "opened"]
+    own = ("epoch", "time", "elapsed")
+    return [{k: v for k, v in e.items() if k not in own} for e in events if e["event"] != "opened"]
 
 
 def append(ledger: Ledger, events: list[Event]) -> None:

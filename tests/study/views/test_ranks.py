@@ -29,6 +29,7 @@ def root(write_study: Write, events: list[Event]) -> Path:
         if event["event"] == "report" and event["evaluation"]["final"]:
             scores = event["evaluation"]["scores"]
             scores["attacked_accuracy"] = {k: [1 - v[0], v[1]] for k, v in scores["accuracy"].items()}
+            scores["brier"] = scores["attacked_accuracy"]
     return write_study(events)
 
 
@@ -73,6 +74,8 @@ def test_trials_are_ranked_by_what_the_rule_may_not_read_beside_their_own_rank(r
         (["--by", "selection_mean"], [2, 1], "reads no labels but those that the rule may read"),
         (["--by", "cost:train_seconds"], [1, 2], "cost:train_seconds reads no labels; not a selection"),
         (["--by", "transfer_gap"], [1, 2], "transfer_gap reads validation labels"),
+        (["--by", "language:te", "--metric", "brier"], [1, 2], "(brier, lower is better)"),
+        (["--by", "transfer_gap", "--metric", "brier"], [1, 2], "(brier, higher is better)"),
     ],
 )
 def test_any_reduction(root: Path, arguments: list[str], order: list[int], words: str, capsys: Any) -> None:
