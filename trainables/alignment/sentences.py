@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,8 +56,14 @@ class Sentences:
 
     def picked(self, order: Sequence[int]) -> Sentences:
         """Some of them, or all in another order."""
-        parts = {name: [getattr(self, name)[i] for i in order] for name in ("words", "ids", "special", "firsts")}
-        return replace(self, **parts)
+        return Sentences(
+            [self.words[i] for i in order],
+            [self.ids[i] for i in order],
+            [self.special[i] for i in order],
+            [self.firsts[i] for i in order],
+            self.pad_id,
+            self.number,
+        )
 
     def batch(self, chosen: Sequence[int], device: torch.device) -> Batch:
         """Some of them, padded."""
