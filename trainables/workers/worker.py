@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import resource
@@ -20,6 +19,8 @@ import ray
 from trainables.background import Background
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.distributed import Group, PeerLostError
+from trainables.errors import MachineError
+from trainables.storage import disk
 from trainables.storage.scratch import scratch
 from trainables.storage.store import Store, insist, is_uri
 from trainables.workers.meeting import meeting
@@ -38,10 +39,6 @@ SCRATCH = "study-store"
 
 POISONING = ("OutOfMemoryError", "AcceleratorError", "MemoryError")
 """Exceptions after which a process cannot be trusted with another trial."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""Errors of the disk, which any other trial would meet as well."""
-
 
 MEMORY_KEYS = (
     *(f"training.{name}" for name in ("micro_batch_size", "micro_batch_tokens") if name in TrainingConfig.model_fields),
@@ -181,8 +178,11 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
         _advise(error)
         # Posted by whoever failed: with several workers the others may be stuck in a collective that never completes.
         item = {"kind": "failed", "error": f"{traceback.format_exc()}"}
-        if isinstance(error, OSError) and error.errno in FULL:
-            item = {"kind": "halted", "error": f"{error.filename or job['directory']}: {error.strerror}"}
+        if isinstance(error, MachineError):
+            item = {"kind": "halted", "error": str(error)}
+        elif disk.number(error) in disk.FULL:
+            words = f"{getattr(error, 'filename', None) or job['directory']}: {disk.reason(error)}"
+            item = {"kind": "halted", "error": words}
         _asked(config["mailbox"].post, config["slot"], job["attempt"], item)
         if group.world > 1 or type(error).__name__ in POISONING or "CUDA" in str(error):
             raise
