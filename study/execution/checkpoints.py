@@ -46,6 +46,8 @@ class Checkpoints:
         self.config, self.place, self.folder, self.averaged = config, place, place.checkpoints, averaged
         self.known = {trial.number for trial in record.trials.values() if trial.mean is not None}
         """Trials that the ledger has as averaged."""
+        self.averages = config.models.average and not record.openings
+        """Whether trials still go into the mean: what is scored on the test split stays as it was when that opened."""
         self.store = place.stored(self.folder)
         self.ranks: dict[int, Rank] = {}
         self.left: dict[int, None] = {}
@@ -87,7 +89,7 @@ class Checkpoints:
         driver. Raises `UserError` where the mean of all weights cannot be written: the trial's are still there then.
         """
         self.left.pop(number, None)
-        averages = self.config.models.average and phase == "run" and outcome == "COMPLETE" and number not in self.known
+        averages = self.averages and phase == "run" and outcome == "COMPLETE" and number not in self.known
         if self.store is None:
             if averages:
                 self._average(number)

@@ -13,10 +13,9 @@ from functools import partial
 from typing import Any
 
 from study.execution import measuring
-from study.execution.confirm import confirming, due, keep_results
+from study.execution.confirm import Asked, confirming, due, keep_results
 from study.execution.members import Listener, Member
 from study.execution.runner import begun, execute, is_new, made_from
-from study.proposals.arms import Planned
 from study.question.config import MemberConfig, StudyConfig
 from study.record.lines import Reading
 from study.record.place import Place
@@ -71,24 +70,25 @@ def confirm_suite(
 ) -> dict[str, str]:
     """Confirm these members of the suite `name`, each as `confirm_study` does; returns member -> why it was not."""
     refused: dict[str, str] = {}
-    planned: dict[str, list[Planned]] = {}
+    wanted, is_due = Asked(runners_up, again), set[str]()
     seen: dict[str, int] = {}
 
     def begin(member: Joining, hear: Listener) -> AbstractContextManager[Member]:
         hear({"event": "waiting", "for": "data and encoder, with the test split"})
-        plan = planned[member.how.name]
-        return confirming(member.config, member.place, member.reading, plan, hear, take_over)
+        return confirming(member.config, member.place, member.reading, wanted, hear, take_over)
 
     left = list(joining)
     while left:  # once, or with looks at a confirmation until none is left that has brought further trials
         for member in left:
             record = member.reading.update()
             seen[member.how.name] = len(record.looks)
+            is_due.discard(member.how.name)
             try:
-                planned[member.how.name] = due(member.config, record, runners_up, again)
+                if due(member.config, record, runners_up, again):
+                    is_due.add(member.how.name)
             except UserError as error:
                 refused[member.how.name] = str(error)
-        left = [m for m in left if m.how.name not in refused and planned[m.how.name]]
+        left = [m for m in left if m.how.name in is_due]
         refused |= _together(name, left, begin, events, address)
         left = [m for m in left if m.how.name not in refused and len(m.reading.update().looks) > seen[m.how.name]]
     for member in joining:
