@@ -16,7 +16,7 @@ from study.execution import looks, measuring
 from study.execution.checkpoints import Checkpoints
 from study.execution.members import Listener, Member
 from study.execution.retry import reopen
-from study.execution.runner import averaged, execute, made_from, write_study
+from study.execution.runner import averaged, execute, made_from, said, write_study
 from study.execution.trials import Trials
 from study.proposals import ranking
 from study.proposals.arms import Planned
@@ -122,7 +122,7 @@ def confirming(
     """
     with roots.opened(place, take_over, hear) as ledger:
         # Control (e) is of what is averaged: what an earlier driver left of that comes first.
-        checkpoints = Checkpoints(config, reading.update(), place, partial(averaged, ledger))
+        checkpoints = Checkpoints(config, reading.update(), place, partial(averaged, ledger), partial(said, hear))
         record = reading.update()
         planned = design(config, record, wanted.runners_up, wanted.again, wanted.retry)
         asked = sum(t.phase == "confirm" for t in record.trials.values())

@@ -149,6 +149,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
 
     final = False
     try:
+        from trainables.storage import soup
         from trainables.training.loop import run_trial
 
         given = job.get("weights")  # others' that it is to score, in place of a training
@@ -156,6 +157,8 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
             _checkpoints(job["directory"]) as (directory, keep),
             nullcontext((None, None)) if given is None else _checkpoints(given) as (weights, _),
         ):
+            if weights is not None and group.rank == 0:
+                soup.check(weights, job["averaged"])
             evaluations = run_trial(
                 TrialConfig.model_validate(job["trial"]),
                 directory,

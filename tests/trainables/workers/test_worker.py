@@ -29,6 +29,7 @@ from trainables.distributed import Group, PeerLostError
 from trainables.errors import MachineError, UserError
 from trainables.scores import Evaluation, LanguageScores
 from trainables.scoring.stream import stream
+from trainables.storage import checkpoint, soup
 from trainables.storage.store import Store
 from trainables.tasks.classification import Classification
 from trainables.workers import worker
@@ -281,6 +282,21 @@ def test_a_disk_that_would_fail_any_trial_halts_the_study(stage: Stage, error: E
     assert words is None or item["error"] == words
     stage.post.call("close", SLOT)
     served.result(20)
+
+
+def test_a_mean_of_other_trials_than_the_ledger_names_is_not_scored(stage: Stage, tmp_path: Path) -> None:
+    for number in (2, 3):
+        checkpoint.save(tmp_path / str(number), 20, torch.nn.Linear(1, 1), None, [])
+        soup.add(tmp_path / "mean", number, tmp_path / str(number))
+    served = stage.serve_aside()
+    for number, averaged in enumerate([(0, 1, 2, 3), (2, 3)], 1):
+        stage.submit(number, plays(20), weights=str(tmp_path / "mean"), averaged=averaged)
+        last = stage.items()[-1]
+        assert last["kind"] == ("failed" if number == 1 else "done")
+        assert number == 2 or "must be the mean of trials 0, 1, 2, 3 (got 2, 3)" in last["error"]
+    stage.post.call("close", SLOT)
+    served.result(20)
+    assert [options["weights"] for *_, options in stage.begun] == [tmp_path / "mean"]
 
 
 def test_a_lost_peer_is_no_failure_of_the_trial(stage: Stage) -> None:
