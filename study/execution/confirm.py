@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
+import pyarrow as pa
 
 from study.execution import looks, measuring
 from study.execution.checkpoints import Checkpoints
@@ -30,7 +31,7 @@ from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials.keys import untrained
-from trainables.storage import soup
+from trainables.storage import files, soup
 
 
 def confirm_study(
@@ -118,7 +119,7 @@ def confirming(
 ) -> Iterator[Member]:
     """A study whose ledger is this process's and says that the test split is open, with what is left of the design.
 
-    Once that has run, a look that is due is taken.
+    Once that has run, `look`.
     """
     with roots.opened(place, take_over, hear) as ledger:
         # Control (e) is of what is averaged: what an earlier driver left of that comes first.
@@ -138,8 +139,13 @@ def confirming(
         write_study(config, ledger, record, known)
         record = reopen(ledger, reading, checkpoints, wanted.retry)
         yield Member(Trials(config, ledger, record, planned), checkpoints, hear)
-        if not wanted.retry and looks.due(config, record := reading.update()):
-            looks.take(config, record, results(config, record, place), ledger)
+
+
+def look(member: Member, place: Place, reading: Reading) -> None:
+    """Take the look that is due, if one is. Raises `UserError` where predictions cannot be read."""
+    config, record = member.trials.config, reading.update()
+    if looks.due(config, record):
+        looks.take(config, record, _joined(config, record, place), member.trials.ledger)
 
 
 def _is_open(config: StudyConfig, record: StudyRecord, configurations: Sequence[str]) -> bool:
@@ -164,11 +170,18 @@ def _execute(
     with confirming(config, place, reading, wanted, hear, take_over) as member:
         if member.trials.remaining:
             execute([member], config.name, hear, address)
+        if not wanted.retry:
+            look(member, place, reading)
 
 
 def keep_results(config: StudyConfig, record: StudyRecord, place: Place) -> None:
-    """Write the results of what is confirmed (`results`), here and to the store."""
-    results(config, record, place).to_parquet(place.results)
+    """Write the results of what is confirmed (`results`), here and to the store. Raises `UserError`."""
+    found = results(config, record, place)
+    try:
+        with files.replaced(place.results) as aside:
+            found.to_parquet(aside)
+    except OSError as error:
+        raise UserError(f"{place.results}: cannot be written, {error.strerror or error}") from error
     roots.keep(place, place.results)
 
 
@@ -255,11 +268,16 @@ def _point(config: StudyConfig, trial: TrialConfig, seed: int) -> dict[str, obje
 
 
 def results(config: StudyConfig, record: StudyRecord, place: Place) -> pd.DataFrame:
-    """The results frame of all complete confirm trials (columns: see `study.analysis.frames`)."""
-    frames = list(_results(config, record, place))
-    if not frames:
+    """The results frame of all complete confirm trials (columns: see `study.analysis.frames`). Raises `UserError`."""
+    if (found := _joined(config, record, place)) is None:
         raise UserError(f"{config.name}: no confirm trial is complete")
-    return pd.concat(frames, ignore_index=True)
+    return found
+
+
+def _joined(config: StudyConfig, record: StudyRecord, place: Place) -> pd.DataFrame | None:
+    """The same; None where no trial is complete."""
+    frames = list(_results(config, record, place))
+    return pd.concat(frames, ignore_index=True) if frames else None
 
 
 def _results(config: StudyConfig, record: StudyRecord, place: Place) -> Iterator[pd.DataFrame]:
@@ -267,7 +285,12 @@ def _results(config: StudyConfig, record: StudyRecord, place: Place) -> Iterator
         if trial.phase == "confirm" and trial.state == "COMPLETE":
             path = place.predictions(trial.number)
             roots.bring(place, path)
-            frame = pd.read_parquet(path)
+            try:
+                frame = pd.read_parquet(path)
+            except FileNotFoundError as error:  # of pyarrow's, with no errno
+                raise UserError(f"{path}: is gone, and study confirm cannot do without it") from error
+            except (OSError, pa.ArrowInvalid) as error:
+                raise UserError(f"{path}: cannot be read, {error}") from error
             frame.insert(0, "study", config.name)
             frame.insert(1, "configuration", trial.attributes["configuration"])
             frame.insert(2, "control", trial.control or "")

@@ -82,7 +82,7 @@ class Claim:
         return (there.st_ino, there.st_dev) == (mine.st_ino, mine.st_dev)
 
     def release(self) -> None:
-        """Give the study up; harmless if it was taken over. Where it cannot be written, the lock is let go all the same."""
+        """Give the study up; harmless if it was taken over. Where that cannot be written, the lock is let go still."""
         if self._descriptor < 0:
             return
         with suppress(OSError):

@@ -20,6 +20,7 @@ from study.record.lines import Reading, read_study
 from study.record.record import StudyRecord
 from tests.study.conftest import place_of
 from trainables.config import EvaluationConfig
+from trainables.errors import UserError
 from trainables.loading import apply_point, validate
 from trainables.scores import Evaluation, LanguageScores
 from trainables.storage import checkpoint
@@ -180,3 +181,19 @@ def test_what_is_averaged_once_the_test_split_is_open_is_new(tmp_path: Path) -> 
         trials = Trials(config, ledger, read_study(path), again)
         assert trials.remaining == 1
     assert design(config, read_study(path), runners_up=2)[: len(again)] == again
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = place_of(tmp_path / "x")
+    place.folder.mkdir(exist_ok=True)
+    place.results.write_bytes(b"the former ones")
+
+    class Table:
+        def to_parquet(self, path: Path) -> None:
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(confirm, "results", lambda *_: Table())
+    with pytest.raises(UserError, match=r"results\.parquet: cannot be written, No space left on device"):
+        confirm.keep_results(validate(StudyConfig, {"name": "x"}), StudyRecord(), place)
+    assert [path.read_bytes() for path in place.folder.iterdir()] == [b"the former ones"]
