@@ -26,6 +26,10 @@ class UserError(Exception):
         return "\n".join(self.lines)
 
 
+class MachineError(UserError):
+    """A mistake in what a machine has (a full disk, a folder that is closed): no trial's fault, and any other's too."""
+
+
 def suggestion(name: str, known: Sequence[str]) -> str:
     """``, did you mean 'epsilon'?`` where a known name is near, else nothing."""
     near = nearest(name, known)

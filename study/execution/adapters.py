@@ -59,7 +59,7 @@ class TrialSearcher(Disposable, Searcher):
         member, proposal = asked
         self.open[trial_id] = member, proposal.number
         confirms = member.trials.phase == "confirm"
-        payload = {
+        payload: dict[str, Any] = {
             "member": member.name,
             "trial": proposal.trial.model_dump(mode="json"),
             "directory": member.checkpoints.place_of(proposal.number),
@@ -67,7 +67,7 @@ class TrialSearcher(Disposable, Searcher):
             "predictions": member.checkpoints.predictions_of(proposal.number) if confirms else None,
         }
         if proposal.mean is not None:
-            payload["weights"] = member.checkpoints.mean_of(proposal.mean)
+            payload |= {"weights": member.checkpoints.mean_of(proposal.mean), "averaged": proposal.averaged}
         return {"number": proposal.number, "attempt": proposal.attempt, "payload": payload}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -34,18 +34,29 @@ MEANS = "means"
 Averaged = Callable[[int, str], object]
 """Told that a trial's weights are in the mean of its kin, and the name of that."""
 
+Say = Callable[[str], object]
+"""Told what the user should know, in one line."""
+
 
 class Checkpoints:
     """The folder ``checkpoints/<trial>/<step>`` of a study. Under a URI it is in the store, and what is here of it are
     the meta files of trials that have ended."""
 
     def __init__(
-        self, config: StudyConfig, record: StudyRecord, place: Place, averaged: Averaged = lambda number, mean: None
+        self,
+        config: StudyConfig,
+        record: StudyRecord,
+        place: Place,
+        averaged: Averaged = lambda number, mean: None,
+        say: Say = lambda words: None,
     ) -> None:
         """Takes up what an earlier driver left: finished trials it had no time to tidy up."""
-        self.config, self.place, self.folder, self.averaged = config, place, place.checkpoints, averaged
+        self.config, self.place, self.folder = config, place, place.checkpoints
+        self.averaged, self.say = averaged, say
         self.known = {trial.number for trial in record.trials.values() if trial.mean is not None}
         """Trials that the ledger has as averaged."""
+        self.averages = config.models.average and not record.openings
+        """Whether trials still go into the mean: what is scored on the test split stays as it was when that opened."""
         self.store = place.stored(self.folder)
         self.ranks: dict[int, Rank] = {}
         self.left: dict[int, None] = {}
@@ -87,7 +98,7 @@ class Checkpoints:
         driver. Raises `UserError` where the mean of all weights cannot be written: the trial's are still there then.
         """
         self.left.pop(number, None)
-        averages = self.config.models.average and phase == "run" and outcome == "COMPLETE" and number not in self.known
+        averages = self.averages and phase == "run" and outcome == "COMPLETE" and number not in self.known
         if self.store is None:
             if averages:
                 self._average(number)
@@ -97,7 +108,7 @@ class Checkpoints:
             shelf = Shelf(self.store / number, self.of(number))
             shelf.fetch(only_meta=True)
             if averages:
-                self._average_stored(number)
+                self._average(number)
             self._reduce(number, outcome, competes, error)
             shelf.prune()
 
@@ -126,31 +137,35 @@ class Checkpoints:
         return {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
 
     def _average(self, number: int) -> None:
-        """Take a completed trial's weights into the mean of its kin."""
-        own = self.of(number)
+        """Take a completed trial's weights into the mean of its kin. Without one that is damaged the study goes on."""
+        if not (kin := checkpoint.kin(self.of(number))):
+            return
         try:
-            if (kin := checkpoint.kin(own)) and soup.add(self.folder / MEANS / kin, number, own):
-                self._note(number, kin)
+            is_in = self._add(number, kin) if self.store is None else self._add_stored(number, kin)
+        except soup.DamagedError as problem:
+            self.say(f"trial {number} is not averaged, and control (e) not scored: {problem}")
+            return
+        if is_in:
+            self.averaged(number, kin)
+            self.known.add(number)
+
+    def _add(self, number: int, kin: str) -> bool:
+        try:
+            return soup.add(self.folder / MEANS / kin, number, self.of(number))
         except OSError as problem:
             raise UserError(f"{problem.filename or self.folder}: {problem.strerror}") from problem
 
-    def _average_stored(self, number: int) -> None:
+    def _add_stored(self, number: int, kin: str) -> bool:
         """The same in a store, which a driver brings here and back."""
         assert self.store is not None
-        kin = checkpoint.kin(self.of(number))
-        if not kin:
-            return
         with scratch(".study-mean") as folder:
             Shelf(self.store / number, folder / "trial").fetch()
             mean = Shelf(self.store / MEANS / kin, folder / "mean")
             mean.fetch()
-            if soup.add(folder / "mean", number, folder / "trial"):
+            is_in = soup.add(folder / "mean", number, folder / "trial")
+            if is_in:
                 mean.put()
-                self._note(number, kin)
-
-    def _note(self, number: int, kin: str) -> None:
-        self.averaged(number, kin)
-        self.known.add(number)
+            return is_in
 
     def _reduce(self, number: int, outcome: Outcome | None, competes: bool, error: str | None) -> None:
         if outcome == "FAIL" and not faults.own(error) and checkpoint.steps(self.of(number)):

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
+import pyarrow as pa
 
 from study.execution import looks, measuring
 from study.execution.checkpoints import Checkpoints
 from study.execution.members import Listener, Member
 from study.execution.retry import reopen
-from study.execution.runner import averaged, execute, made_from, write_study
+from study.execution.runner import averaged, execute, made_from, said, write_study
 from study.execution.trials import Trials
 from study.proposals import ranking
 from study.proposals.arms import Planned
@@ -30,7 +32,7 @@ from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.loading import apply_point
 from trainables.materials.keys import untrained
-from trainables.storage import soup
+from trainables.storage import files, soup
 
 
 def confirm_study(
@@ -54,9 +56,9 @@ def confirm_study(
     reading = reading or Reading(place.ledger)
     record = reading.update()
     config = StudyConfig.model_validate(record.config)
-    while planned := due(config, record, runners_up, again, retry):
+    while due(config, record, runners_up, again, retry):
         seen = len(record.looks)
-        _execute(config, place, reading, planned, retry, take_over, events, address)
+        _execute(config, place, reading, Asked(runners_up, again, retry), take_over, events, address)
         record = reading.update()
         if len(record.looks) == seen:  # none of its protocol, or interrupted before it
             break
@@ -68,7 +70,20 @@ def due(
     config: StudyConfig, record: StudyRecord, runners_up: int = 0, again: bool = False, retry: Sequence[int] = ()
 ) -> list[Planned]:
     """The design of a confirmation that has something left to run; empty where nothing is (arguments: see
-    `confirm_study`). Raises `UserError` where the study's trials are not all done, or the test split is closed to it.
+    `confirm_study`). Raises `UserError` as `design` does.
+    """
+    planned = design(config, record, runners_up, again, retry)
+    done = [t for t in record.trials.values() if t.phase == "confirm"]
+    is_left = retry or len(done) < len(planned) or any(not t.ended for t in done) or looks.due(config, record)
+    return planned if is_left else []
+
+
+def design(
+    config: StudyConfig, record: StudyRecord, runners_up: int = 0, again: bool = False, retry: Sequence[int] = ()
+) -> list[Planned]:
+    """All that a confirmation has run, or is to run up to the next look (arguments: see `confirm_study`).
+
+    Raises `UserError` where the study's trials are not all done, or the test split is closed to it.
     """
     name = config.name
     if left := unfinished(config, record):
@@ -79,11 +94,19 @@ def due(
     looking = config.protocol.confirm is not None
     if looking and done and runners_up > earlier:
         raise UserError(f"{name}: a confirmation with looks has its runners-up from the start (got {earlier} then)")
-    planned = plan(config, record, max(runners_up, earlier))[: len(done) if retry else None]
+    planned = plan(config, record, max(runners_up, earlier), again)[: len(done) if retry else None]
     if len(done) < len(planned) and done and not (again or looking) and all(t.ended for t in done):
         raise UserError(f"{name}: the test split was opened already; --again opens it once more for what is new")
-    is_left = retry or len(done) < len(planned) or any(not t.ended for t in done) or looks.due(config, record)
-    return planned if is_left else []
+    return planned
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a confirmation (see `confirm_study`)."""
+
+    runners_up: int = 0
+    again: bool = False
+    retry: Sequence[int] = ()
 
 
 @contextmanager
@@ -91,17 +114,19 @@ def confirming(
     config: StudyConfig,
     place: Place,
     reading: Reading,
-    planned: Sequence[Planned],
+    wanted: Asked,
     hear: Listener,
     take_over: bool = False,
-    retry: Sequence[int] = (),
 ) -> Iterator[Member]:
     """A study whose ledger is this process's and says that the test split is open, with what is left of the design.
 
-    Once that has run, a look that is due is taken.
+    Once that has run, `look`.
     """
     with roots.opened(place, take_over, hear) as ledger:
+        # Control (e) is of what is averaged: what an earlier driver left of that comes first.
+        checkpoints = Checkpoints(config, reading.update(), place, partial(averaged, ledger), partial(said, hear))
         record = reading.update()
+        planned = design(config, record, wanted.runners_up, wanted.again, wanted.retry)
         asked = sum(t.phase == "confirm" for t in record.trials.values())
         configurations = sorted({str(p.attributes["configuration"]) for p in planned[asked:]})
         if asked < len(planned) and not _is_open(config, record, configurations):
@@ -113,11 +138,15 @@ def confirming(
         known = made_from(config, ("validation", "test"))
         config = measuring.opened(config)
         write_study(config, ledger, record, known)
-        checkpoints = Checkpoints(config, record, place, partial(averaged, ledger))
-        record = reopen(ledger, reading, checkpoints, retry)
+        record = reopen(ledger, reading, checkpoints, wanted.retry)
         yield Member(Trials(config, ledger, record, planned), checkpoints, hear)
-        if not retry and looks.due(config, record := reading.update()):
-            looks.take(config, record, results(config, record, place), ledger)
+
+
+def look(member: Member, place: Place, reading: Reading) -> None:
+    """Take the look that is due, if one is. Raises `UserError` where predictions cannot be read."""
+    config, record = member.trials.config, reading.update()
+    if looks.due(config, record):
+        looks.take(config, record, _joined(config, record, place), member.trials.ledger)
 
 
 def _is_open(config: StudyConfig, record: StudyRecord, configurations: Sequence[str]) -> bool:
@@ -132,29 +161,36 @@ def _execute(
     config: StudyConfig,
     place: Place,
     reading: Reading,
-    planned: list[Planned],
-    retry: Sequence[int],
+    wanted: Asked,
     take_over: bool,
     events: Listener | None,
     address: str | None,
 ) -> None:
     hear = events or (lambda event: None)
     hear({"event": "waiting", "for": "data and encoder, with the test split"})
-    with confirming(config, place, reading, planned, hear, take_over, retry) as member:
+    with confirming(config, place, reading, wanted, hear, take_over) as member:
         if member.trials.remaining:
             execute([member], config.name, hear, address)
+        if not wanted.retry:
+            look(member, place, reading)
 
 
 def keep_results(config: StudyConfig, record: StudyRecord, place: Place) -> None:
-    """Write the results of what is confirmed (`results`), here and to the store."""
-    results(config, record, place).to_parquet(place.results)
+    """Write the results of what is confirmed (`results`), here and to the store. Raises `UserError`."""
+    found = results(config, record, place)
+    try:
+        with files.replaced(place.results) as aside:
+            found.to_parquet(aside)
+    except OSError as error:
+        raise UserError(f"{place.results}: cannot be written, {error.strerror or error}") from error
     roots.keep(place, place.results)
 
 
-def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[Planned]:
-    """Every configuration under every reserved seed, configuration by configuration, so that adding some appends.
+def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0, again: bool = False) -> list[Planned]:
+    """Every configuration under every reserved seed, configuration by configuration; what is new follows what is there.
 
-    Winner, controls, the best of each other arm, and as many runners-up as are asked for.
+    Winner, controls, the best of each other arm, and as many runners-up as are asked for. Once the test split is open,
+    control (e) is new with `again` alone.
 
     With looks: up to the next one, look by look.
     """
@@ -173,12 +209,16 @@ def plan(config: StudyConfig, record: StudyRecord, runners_up: int = 0) -> list[
     left = [each for each in choice.runners_up if each not in arms]
     further = [named("runner_up", each) for each in left[:runners_up]]
     first, *others = rules.confirm_looks(config)[: looks.parts(config, record)]
-    return [
+    planned = [
         *_seeded(config, configurations, first),
-        *_averages(config, record, choice.winner),
+        *(_averages(config, record, choice.winner) if _has_averages(config, record, again) else ()),
         *_seeded(config, further, first),
         *(planned for seeds in others for planned in _seeded(config, [*configurations, *further], seeds)),
     ]
+    there = [(t.attributes["configuration"], t.point) for t in record.trials.values() if t.phase == "confirm"]
+    known = [(each.attributes["configuration"], each.point) for each in planned]
+    order = [there.index(each) if each in there else len(there) for each in known]
+    return [planned[i] for i in sorted(range(len(planned)), key=order.__getitem__)]
 
 
 def _seeded(
@@ -187,6 +227,14 @@ def _seeded(
     for kind, control, name, trial in configurations:
         for seed in seeds:
             yield Planned(_point(config, trial, seed), kind, control, {"configuration": name})
+
+
+def _has_averages(config: StudyConfig, record: StudyRecord, again: bool) -> bool:
+    """Whether control (e) is in the design: since the test split was opened, or as what is new, and agreed to."""
+    done = [t for t in record.trials.values() if t.phase == "confirm"]
+    opened = {name for opening in record.openings for name in opening.get("configurations", ())}
+    is_there = "control e" in opened or any(t.control == "e" for t in done)
+    return is_there or not done or (again and config.protocol.confirm is None)
 
 
 def _averages(config: StudyConfig, record: StudyRecord, winner: ranking.Ranked) -> Iterator[Planned]:
@@ -221,11 +269,16 @@ def _point(config: StudyConfig, trial: TrialConfig, seed: int) -> dict[str, obje
 
 
 def results(config: StudyConfig, record: StudyRecord, place: Place) -> pd.DataFrame:
-    """The results frame of all complete confirm trials (columns: see `study.analysis.frames`)."""
-    frames = list(_results(config, record, place))
-    if not frames:
+    """The results frame of all complete confirm trials (columns: see `study.analysis.frames`). Raises `UserError`."""
+    if (found := _joined(config, record, place)) is None:
         raise UserError(f"{config.name}: no confirm trial is complete")
-    return pd.concat(frames, ignore_index=True)
+    return found
+
+
+def _joined(config: StudyConfig, record: StudyRecord, place: Place) -> pd.DataFrame | None:
+    """The same; None where no trial is complete."""
+    frames = list(_results(config, record, place))
+    return pd.concat(frames, ignore_index=True) if frames else None
 
 
 def _results(config: StudyConfig, record: StudyRecord, place: Place) -> Iterator[pd.DataFrame]:
@@ -233,7 +286,12 @@ def _results(config: StudyConfig, record: StudyRecord, place: Place) -> Iterator
         if trial.phase == "confirm" and trial.state == "COMPLETE":
             path = place.predictions(trial.number)
             roots.bring(place, path)
-            frame = pd.read_parquet(path)
+            try:
+                frame = pd.read_parquet(path)
+            except FileNotFoundError as error:  # of pyarrow's, with no errno
+                raise UserError(f"{path}: is gone, and study confirm cannot do without it") from error
+            except (OSError, pa.ArrowInvalid) as error:
+                raise UserError(f"{path}: cannot be read, {error}") from error
             frame.insert(0, "study", config.name)
             frame.insert(1, "configuration", trial.attributes["configuration"])
             frame.insert(2, "control", trial.control or "")

@@ -17,7 +17,7 @@ from study.proposals import ranking
 from study.question import objectives
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
-from study.record.record import StudyRecord
+from study.record.record import StudyRecord, TrialRecord
 from trainables.scores import Evaluation, LanguageScores, Split
 
 GOING_ON = "go on"
@@ -50,18 +50,32 @@ def due(config: StudyConfig, record: StudyRecord) -> bool:
     return is_open and bool(done) and all(t.ended for t in done)
 
 
-def take(config: StudyConfig, record: StudyRecord, results: pd.DataFrame, ledger: Ledger) -> None:
+def take(config: StudyConfig, record: StudyRecord, results: pd.DataFrame | None, ledger: Ledger) -> None:
     """Look at headline against strongest control, and write down what was found. All looks are at the same control.
 
-    Where a side has no scores at all, or one seed, nothing is found, and more seeds are trained.
+    Where a side has no scores at all, or one seed, nothing is found, and more seeds are trained; so too where no trial
+    is complete (no `results`).
     """
     assert record.agreed is not None, "looks are agreed before the test split is opened"
     plan = sequential.Plan(tuple(record.agreed["looks"]), tuple(record.agreed["bounds"]), record.agreed["spending"])
     at = len(record.looks)
-    trials = [t for t in record.trials.values() if t.phase == "confirm"]
-    headline = next(str(t.attributes["configuration"]) for t in trials if t.kind == "winner")
-    control = next((look["control"] for look in record.looks if look["control"]), None) or _strongest(config, record)
-    metric = next((e.metric for t in trials if (e := t.evaluation("test")) is not None), None)
+    headline = next(str(t.attributes["configuration"]) for t in _trials(record) if t.kind == "winner")
+    control = next((look["control"] for look in record.looks if look["control"]), None)
+    found = None
+    if results is not None and (control := control or _strongest(config, record)) is not None:
+        found = _found(config, record, results, plan, headline, control)
+    if found is None:
+        nothing = dict.fromkeys(("estimate", "low", "high", "p", "predictive"), math.nan)
+        verdict = GOING_ON if at + 1 < len(plan.looks) else "open"
+        found = {"seeds": 0, **nothing, "bound": plan.bounds[at], "verdict": verdict}
+    ledger.append("look", treatment=headline, control=control, **found)
+
+
+def _found(
+    config: StudyConfig, record: StudyRecord, results: pd.DataFrame, plan: sequential.Plan, headline: str, control: str
+) -> dict[str, Any] | None:
+    """What a look finds; None where the two have not two seeds in common."""
+    metric = next((e.metric for t in _trials(record) if (e := t.evaluation("test")) is not None), None)
     claimed = config.protocol.primary_metric
     if claimed in (None, metric):
         test = check_results(results)
@@ -69,27 +83,19 @@ def take(config: StudyConfig, record: StudyRecord, results: pd.DataFrame, ledger
     else:
         test = of_languages(_scores(config, record, claimed))
     seeds = [set(test.loc[test["configuration"] == name, "seed"]) for name in (headline, control)]
-    nothing = {
-        "seeds": 0,
-        "estimate": math.nan,
-        "low": math.nan,
-        "high": math.nan,
-        "p": math.nan,
-        "predictive": math.nan,
-    }
-    found: dict[str, Any] = {
-        **nothing, "bound": plan.bounds[at], "verdict": GOING_ON if at + 1 < len(plan.looks) else "open",
+    if len(set.intersection(*seeds)) < 2:
+        return None
+    pair = differences.pair(test, headline, control)
+    parts = differences.parts(pair, _reduction(config, config.protocol.primary_endpoint, claimed))
+    look = sequential.look(parts, plan, len(record.looks))
+    return {
+        "seeds": look.seeds, "estimate": look.estimate, "low": look.interval.low, "high": look.interval.high,
+        "p": look.p, "bound": look.bound, "predictive": look.predictive, "verdict": look.verdict,
     }  # fmt: skip
-    if control is not None and len(set.intersection(*seeds)) > 1:
-        pair = differences.pair(test, headline, control)
-        look = sequential.look(
-            differences.parts(pair, _reduction(config, config.protocol.primary_endpoint, claimed)), plan, at
-        )
-        found = {
-            "seeds": look.seeds, "estimate": look.estimate, "low": look.interval.low, "high": look.interval.high,
-            "p": look.p, "bound": look.bound, "predictive": look.predictive, "verdict": look.verdict,
-        }  # fmt: skip
-    ledger.append("look", treatment=headline, control=control, **found)
+
+
+def _trials(record: StudyRecord) -> list[TrialRecord]:
+    return [t for t in record.trials.values() if t.phase == "confirm"]
 
 
 def _strongest(config: StudyConfig, record: StudyRecord) -> str | None:

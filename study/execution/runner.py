@@ -108,7 +108,7 @@ def begun(
                 hear({"event": "note", "words": f"learned from {count} trials of the study {other.config['name']}"})
             write_study(config, ledger, record, known)
             record = reading.update()
-        checkpoints = Checkpoints(config, record, place, partial(averaged, ledger))
+        checkpoints = Checkpoints(config, record, place, partial(averaged, ledger), partial(said, hear))
         record = reopen(ledger, reading, checkpoints, retry)
         yield Member(Trials(config, ledger, record), checkpoints, hear)
 
@@ -135,6 +135,11 @@ def made_from(config: StudyConfig, splits: Sequence[Split] = ("validation",)) ->
 def averaged(ledger: Ledger, number: int, mean: str) -> None:
     """Write that a trial's weights are in a mean."""
     ledger.append("averaged", trial=number, mean=mean)
+
+
+def said(hear: Listener, words: str) -> None:
+    """Tell a note."""
+    hear({"event": "note", "words": words})
 
 
 def write_study(config: StudyConfig, ledger: Ledger, record: StudyRecord, known: Mapping[str, str]) -> None:

@@ -13,10 +13,9 @@ from functools import partial
 from typing import Any
 
 from study.execution import measuring
-from study.execution.confirm import confirming, due, keep_results
+from study.execution.confirm import Asked, confirming, due, keep_results, look
 from study.execution.members import Listener, Member
 from study.execution.runner import begun, execute, is_new, made_from
-from study.proposals.arms import Planned
 from study.question.config import MemberConfig, StudyConfig
 from study.record.lines import Reading
 from study.record.place import Place
@@ -71,25 +70,26 @@ def confirm_suite(
 ) -> dict[str, str]:
     """Confirm these members of the suite `name`, each as `confirm_study` does; returns member -> why it was not."""
     refused: dict[str, str] = {}
-    planned: dict[str, list[Planned]] = {}
+    wanted, is_due = Asked(runners_up, again), set[str]()
     seen: dict[str, int] = {}
 
     def begin(member: Joining, hear: Listener) -> AbstractContextManager[Member]:
         hear({"event": "waiting", "for": "data and encoder, with the test split"})
-        plan = planned[member.how.name]
-        return confirming(member.config, member.place, member.reading, plan, hear, take_over)
+        return confirming(member.config, member.place, member.reading, wanted, hear, take_over)
 
     left = list(joining)
     while left:  # once, or with looks at a confirmation until none is left that has brought further trials
         for member in left:
             record = member.reading.update()
             seen[member.how.name] = len(record.looks)
+            is_due.discard(member.how.name)
             try:
-                planned[member.how.name] = due(member.config, record, runners_up, again)
+                if due(member.config, record, runners_up, again):
+                    is_due.add(member.how.name)
             except UserError as error:
                 refused[member.how.name] = str(error)
-        left = [m for m in left if m.how.name not in refused and planned[m.how.name]]
-        refused |= _together(name, left, begin, events, address)
+        left = [m for m in left if m.how.name in is_due]
+        refused |= _together(name, left, begin, events, address, lambda m, ours: look(ours, m.place, m.reading))
         left = [m for m in left if m.how.name not in refused and len(m.reading.update().looks) > seen[m.how.name]]
     for member in joining:
         if member.how.name not in refused:
@@ -106,9 +106,11 @@ def _together(
     begin: Callable[[Joining, Listener], AbstractContextManager[Member]],
     events: Listener,
     address: str | None,
+    end: Callable[[Joining, Member], object] = lambda joining, member: None,
 ) -> dict[str, str]:
-    """Run what `begin` gives of each member, until nothing is left; member -> why it could not begin."""
-    refused, running = {}, []
+    """Run what `begin` gives of each member, until nothing is left, and `end` each; member -> why it could not begin,
+    or end."""
+    refused, running, ending = {}, [], []
     with ExitStack() as ledgers:
         for member in joining:
             hear = partial(_heard_of, member.how.name, events)
@@ -119,9 +121,15 @@ def _together(
                 hear({"event": "note", "words": f"left out: {error}"})
                 continue
             how = member.how
+            ending.append((member, ours))
             running.append(replace(ours, name=how.name, priority=how.priority, at_once=how.at_once))
         if any(member.trials.remaining for member in running):
             execute(running, name, events, address)
+        for member, ours in ending:
+            try:
+                end(member, ours)
+            except UserError as error:
+                refused[member.how.name] = str(error)
     return refused
 
 

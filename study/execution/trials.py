@@ -53,6 +53,8 @@ class Proposal:
     trial: TrialConfig
     mean: str | None = None
     """The mean of other trials' weights that is scored in place of a training."""
+    averaged: tuple[int, ...] = ()
+    """The trials that it is of."""
 
 
 @dataclass
@@ -215,8 +217,8 @@ class Trials:
             self.finish(number, error=str(error))
             return None
         self._live[number] = _Live(arm, trial, attempt, known)
-        mean = record.attributes.get("mean")
-        return Proposal(number, attempt, self.phase, record.kind, record.control, record.point, trial, mean)
+        mean, averaged = record.attributes.get("mean"), tuple(record.attributes.get("trials", ()))
+        return Proposal(number, attempt, self.phase, record.kind, record.control, record.point, trial, mean, averaged)
 
     def _judge(self, number: int, live: _Live, evaluation: Evaluation) -> Verdict:
         """Continue or stop after an evaluation: scores that are no numbers stop a trial, and so does the pruner."""

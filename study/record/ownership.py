@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from trainables.errors import UserError
 
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 """What file systems without locks answer: a Lustre that is mounted without them, an NFS whose lock service is away."""
+
+LOOKING_SECONDS, RELEASING_SECONDS = 0.5, 30.0
+"""Longest time that the lock is held by somebody who only looks, and by an owner who has written that it gives up."""
 
 
 class LocklessError(UserError):
@@ -59,21 +63,30 @@ class Claim:
         self._descriptor = descriptor
 
     def verify(self) -> None:
-        """Raise `UserError` if another driver has taken the study over."""
+        """Raise `UserError` if another driver has taken the study over, or if that cannot be told."""
+        try:
+            is_mine = self._is_mine()
+            new = None if is_mine else _read(self.path)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read, {error.strerror}") from error
+        if not is_mine:
+            raise UserError(f"{self.path.parent}: taken over by {new.describe() if new else 'another process'}")
+
+    def _is_mine(self) -> bool:
+        """Whether the owner file is the one that this process has locked."""
         mine = os.fstat(self._descriptor)
         try:
             there = self.path.stat()
         except FileNotFoundError:
-            there = None
-        if there is None or (there.st_ino, there.st_dev) != (mine.st_ino, mine.st_dev):
-            new = _read(self.path)
-            raise UserError(f"{self.path.parent}: taken over by {new.describe() if new else 'another process'}")
+            return False
+        return (there.st_ino, there.st_dev) == (mine.st_ino, mine.st_dev)
 
     def release(self) -> None:
-        """Give the study up; harmless if it was taken over."""
+        """Give the study up; harmless if it was taken over. Where that cannot be written, the lock is let go still."""
         if self._descriptor < 0:
             return
-        _write(self._descriptor, Owner(**{**asdict(self.owner), "released": True}))
+        with suppress(OSError):
+            _write(self._descriptor, Owner(**{**asdict(self.owner), "released": True}))
         os.close(self._descriptor)
         self._descriptor = -1
 
@@ -86,9 +99,14 @@ def claim(path: Path, take_over: bool = False, epoch: int = 1) -> Claim:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        locked = _lock(descriptor, patience=0.5)  # somebody who only looks holds it for a moment
+        locked = _lock(descriptor, LOOKING_SECONDS)
         previous = _read(path)
-        reason = _alive(previous, locked) if previous is not None else None if locked else "and running"
+        if not locked and previous is not None and previous.released:  # on its way out, or somebody else has it since
+            locked = _lock(descriptor, RELEASING_SECONDS)
+            previous = _read(path)
+        reason = _alive(previous, locked) if previous is not None else None
+        if not locked:  # whatever it says of itself
+            reason = reason or "and running"
         if reason and not take_over:
             who = previous.describe() if previous is not None else "another process"
             raise UserError(f"{path.parent}: owned by {who} {reason}; stop it first, or take over with --take-over")

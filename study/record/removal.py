@@ -45,7 +45,7 @@ def contents(study: Place) -> dict[str, dict[str, int]]:
         files = [path for path in folder.rglob("*") if path.is_file()]
         found[str(folder)] = _by_kind({str(path.relative_to(folder)): path.lstat().st_size for path in files})
     if study.store is not None:
-        with roots.store_errors():
+        with roots.store_errors(study.folder):
             found[study.store.uri] = _by_kind(study.store.sizes())
     return {where: kinds for where, kinds in found.items() if kinds}
 
@@ -60,7 +60,7 @@ def _by_kind(sizes: Mapping[str, int]) -> dict[str, int]:
 
 def is_pending(study: Place) -> bool:
     """Whether an earlier removal of this study was interrupted, and has left something to delete."""
-    with roots.store_errors():
+    with roots.store_errors(study.folder):
         return bool(_leftovers(study.folder)) or (study.store is not None and REMOVED in study.store.sizes())
 
 
@@ -69,7 +69,7 @@ def remove(study: Place, take_over: bool = False, first: Callable[[], object] = 
 
     `first` is called once no driver can take the study, before anything is removed.
     """
-    with roots.store_errors(), _held(study, take_over):
+    with roots.store_errors(study.folder), _held(study, take_over):
         first()
         if study.store is not None:
             study.store.write(REMOVED, b"")
@@ -83,7 +83,7 @@ def remove(study: Place, take_over: bool = False, first: Callable[[], object] = 
 def remove_checkpoints(study: Place, take_over: bool = False) -> None:
     """Remove a study's checkpoints and nothing else. Raises `UserError` where it is owned."""
     folder = study.checkpoints
-    with roots.store_errors(), _held(study, take_over):
+    with roots.store_errors(study.folder), _held(study, take_over):
         if folder.exists():
             folder.rename(_aside(folder))
         if (store := study.stored(folder)) is not None:

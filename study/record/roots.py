@@ -9,6 +9,7 @@ themselves. The log and MLflow's own file are only there.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from study.record import ownership, segments
 from study.record.ledger import Ledger
@@ -31,7 +32,8 @@ from trainables.storage.store import Store, check_uri, endpoint, is_uri
 MARK = ".uri"
 """File of a working folder that names the URI in whose place it is."""
 
-LOCK_SECONDS = 600.0
+QUIET_SECONDS, LOCK_SECONDS = 5.0, 600.0
+"""How long one waits for another process of this machine before that is said, and at most."""
 
 
 def folder(root: Path | str) -> Path:
@@ -115,7 +117,7 @@ def refresh(root: Path, name: str | None = None) -> None:
     there = store(root)
     if there is None:
         return
-    with store_errors():
+    with store_errors(root):
         # A study that is here alone may have been removed from the store.
         for each in sorted({*there.folders(), *names(root)}) if name is None else [name]:
             study = Place(root, each, there / each)
@@ -130,7 +132,7 @@ def is_owned(study: Place) -> bool:
         return True
     if study.store is None:
         return False
-    with store_errors():
+    with store_errors(study.folder):
         return segments.owned(study.store)
 
 
@@ -138,7 +140,7 @@ def last_owner(study: Place) -> Owner | None:
     """The driver that holds a study, or held it last, wherever it is; takes no lock."""
     if study.store is None:
         return ownership.last_owner(owner_path(study.ledger))
-    with store_errors():
+    with store_errors(study.folder):
         return segments.last_owner(study.store)
 
 
@@ -155,7 +157,7 @@ def opened(study: Place, take_over: bool, hear: Callable[[Mapping[str, Any]], No
             ledger.heard = hear
             yield ledger
         return
-    with store_errors(), _locked(study):
+    with store_errors(study.folder), _locked(study):
         running = running_owner(owner_path(study.ledger))
         if running is not None and not take_over:
             raise UserError(f"{study.folder}: owned by {running.describe()} and running; stop it first")
@@ -188,7 +190,7 @@ def settle(study: Place) -> None:
     """Bring what only this machine has of a study to its store: the last events of a driver that could not."""
     if study.store is None:
         return
-    with store_errors():
+    with store_errors(study.folder):
         last = segments.last(study.store)
     if study.ledger.stat().st_size > (last.end if last else 0):
         with opened(study, False, lambda event: None):
@@ -198,7 +200,7 @@ def settle(study: Place) -> None:
 def keep(study: Place, file: Path) -> None:
     """Bring a file of a study's folder to its store; a plain folder has it already."""
     if (there := study.stored(file)) is not None:
-        with store_errors():
+        with store_errors(file):
             there.upload(file)
 
 
@@ -206,7 +208,7 @@ def bring(study: Place, file: Path) -> None:
     """Bring a file of a study's folder here from its store, unless it is here."""
     there = None if file.exists() else study.stored(file)
     if there is not None:
-        with store_errors(), files.replaced(file) as aside:
+        with store_errors(file), files.replaced(file) as aside:
             there.download("", aside)
 
 
@@ -226,14 +228,27 @@ def _refresh(study: Place) -> segments.Segment | None:
 @contextmanager
 def _locked(study: Place) -> Iterator[None]:
     """Nobody else of this machine brings this study up to date meanwhile, or begins to write it."""
-    with FileLock(study.root / f".{study.name}.lock", timeout=LOCK_SECONDS):
+    lock = FileLock(study.root / f".{study.name}.lock")
+    try:
+        lock.acquire(timeout=QUIET_SECONDS)
+    except Timeout:
+        print(f"{study.name}: waiting for another process that brings it up to date", file=sys.stderr, flush=True)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            rule = f"another process has brought it up to date for {LOCK_SECONDS:.0f} s; end it, or try again later"
+            raise UserError(f"{study.name}: {rule} (got {lock.lock_file})") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
-def store_errors() -> Iterator[None]:
-    """A store's errors as the user's."""
+def store_errors(there: Path | None = None) -> Iterator[None]:
+    """A store's errors, and those of the files `there`, as the user's."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}") from error
+        where, what = error.filename or there, error.strerror or str(error) or type(error).__name__
+        raise UserError(what if where is None else f"{where}: {what}") from error

@@ -48,7 +48,7 @@ def kept(place: Place) -> list[int]:
     """Trials that have weights, sorted."""
     folder = place.checkpoints
     if (store := place.stored(folder)) is not None:
-        with store_errors():
+        with store_errors(folder):
             names = list(store.folders())
     else:
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -73,7 +73,7 @@ def weights(study: Study, trial: TrialRecord) -> Iterator[Path]:
         yield own
         return
     with scratch(SCRATCH) as folder:
-        with store_errors():
+        with store_errors(folder):
             Shelf(store, folder / "checkpoints").fetch()
         yield folder / "checkpoints"
 

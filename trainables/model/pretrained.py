@@ -19,10 +19,11 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import cached_file, logging
 
 from trainables.config import ENCODERS, OFFLINE, EncoderConfig
-from trainables.errors import UserError
+from trainables.errors import MachineError, UserError
 from trainables.model.encoder import Encoder
 from trainables.model.families import add_installed, family_of
 from trainables.model.maps import LanguageMaps
+from trainables.storage import disk
 from trainables.syntax.added import Sizes
 
 FAST = "tokenizer.json"
@@ -151,7 +152,8 @@ def _from_pretrained(loader: Any, config: EncoderConfig, **options: Any) -> Any:
         return loader.from_pretrained(source, revision=config.revision or "main", trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"encoder.name_or_path: {ENCODERS} (got {config.name_or_path!r}: {reason})") from error
+        kind = MachineError if disk.number(error) in disk.FULL else UserError
+        raise kind(f"encoder.name_or_path: {ENCODERS} (got {config.name_or_path!r}: {reason})") from error
 
 
 def trim(encoder: Encoder, kept: npt.NDArray[np.int64]) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trainables.errors import UserError
-from trainables.storage import entries, files
+from trainables.errors import MachineError, UserError
+from trainables.storage import disk, entries, files
 
 FOLDER = "robust-transfer-study"
 WAIT_LIMIT = 3600.0
@@ -29,20 +29,20 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM
 def cache_root() -> Path:
     """The cache folder, made if need be: ``$STUDY_CACHE``, or `FOLDER` under ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
-    Raises `UserError` where it cannot be made.
+    Raises `MachineError` where it cannot be made.
     """
     own = os.environ.get("STUDY_CACHE")
     root = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / FOLDER
     try:
         root = root.expanduser().absolute()
     except RuntimeError:
-        raise UserError(
+        raise MachineError(
             "STUDY_CACHE: must name a folder where there is no home folder (got none, and no HOME)"
         ) from None
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"STUDY_CACHE: the cache folder must be writable (got {root}: {error.strerror})") from error
+        raise MachineError(f"STUDY_CACHE: the cache folder must be writable (got {root}: {error.strerror})") from error
     return root
 
 
@@ -56,9 +56,9 @@ def build_once(key: str, build: Callable[[Path], None], describe: str, wait_limi
     """The folder ``<cache>/<key>``, filled by ``build(folder)`` unless it is there already.
 
     `key` names the content, a hash of all inputs included; `describe` is what the user reads while it is made. However
-    many processes ask at once, one builds and the others wait, at most `wait_limit` seconds (`UserError`). The folder
-    appears complete or not at all: it is written aside, flushed to disk and renamed, and removed if `build` raises.
-    Raises `UserError` where the cache cannot be written or is full.
+    many processes ask at once, one builds and the others wait, at most `wait_limit` seconds. The folder appears
+    complete or not at all: it is written aside, flushed to disk and renamed, and removed if `build` raises. Raises
+    `MachineError` where that has taken others too long, and where the cache cannot be written or is full.
     """
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", key), key
     root = cache_root()
@@ -71,12 +71,13 @@ def build_once(key: str, build: Callable[[Path], None], describe: str, wait_limi
             if not _is_there(target):  # while we waited, it was built and is held since
                 _build(target, build, describe)
                 entries.use(target)
-    except OSError as error:
-        elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(root)
-        if elsewhere or error.errno not in UNWRITABLE:
+    except Exception as error:
+        file = getattr(error, "filename", None)
+        elsewhere = file is not None and not Path(file).is_relative_to(root)
+        if elsewhere or disk.number(error) not in UNWRITABLE:
             raise
         rule = f"the cache folder must have room for {describe}, and be writable"
-        raise UserError(f"STUDY_CACHE: {rule} (got {root}: {error.strerror})") from error
+        raise MachineError(f"STUDY_CACHE: {rule} (got {root}: {disk.reason(error)})") from error
     if days > 0:
         _tidy(root, days)
     return target
@@ -108,7 +109,9 @@ def _tidy(root: Path, days: float) -> None:
 def _is_there(target: Path) -> bool:
     """Whether it is built; if so, it is in use from now on."""
     if target.is_dir() and not os.access(target, os.R_OK | os.X_OK):
-        raise UserError(f"STUDY_CACHE: what another user has built here is closed to you; use another (got {target})")
+        raise MachineError(
+            f"STUDY_CACHE: what another user has built here is closed to you; use another (got {target})"
+        )
     return entries.use(target)
 
 
@@ -124,7 +127,7 @@ def _locked(path: Path, describe: str, wait_limit: float) -> Iterator[None]:
             lock.acquire(timeout=wait_limit)
         except Timeout:
             rule = f"another process has held the lock for {wait_limit:.0f} s; end it, or wait and start again"
-            raise UserError(f"building {describe}: {rule} (got {path})") from None
+            raise MachineError(f"building {describe}: {rule} (got {path})") from None
     try:
         yield
     finally:

@@ -20,10 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from trainables.errors import MachineError
+
 DAY = 86400.0
 
 TOUCH_SECONDS = 60.0
 """A use is noted unless one was noted so shortly before."""
+
+REMOVING_SECONDS = 60.0
+"""Longest time that somebody who removes an entry is waited for: he renames it."""
 
 MOST_HELD = 16
 """Entries that a process holds at a time, the ones used last: more than a trial needs, fewer than open files."""
@@ -80,14 +85,18 @@ def mark(folder: Path) -> Path:
 
 
 def use(folder: Path) -> bool:
-    """Note that an entry is used, and hold it; False if it is not there (any more)."""
+    """Note that an entry is used, and hold it; False if it is not there (any more).
+
+    Raises `MachineError` where another process has it alone for longer than `REMOVING_SECONDS`.
+    """
     with _changing:
         descriptor = _held.pop(folder, None)
         if descriptor is None and folder.is_dir():
             descriptor = _opened(folder)
-            with suppress(OSError):  # of a file system without locks nothing is removed
-                if descriptor is not None:
-                    fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if descriptor is not None and not _shared(descriptor):
+                os.close(descriptor)
+                rule = f"another process has held the lock for {REMOVING_SECONDS:.0f} s; end it, or start again later"
+                raise MachineError(f"STUDY_CACHE: {rule} (got {mark(folder)})")
         is_there = folder.is_dir()  # else it was removed while we waited
         if descriptor is None:
             return is_there
@@ -101,6 +110,22 @@ def use(folder: Path) -> bool:
             with suppress(OSError):  # a disk that is read-only
                 os.utime(descriptor)
         return True
+
+
+def _shared(descriptor: int) -> bool:
+    """Hold a mark with whoever else uses the entry; False if it is held alone for too long."""
+    deadline = time.monotonic() + REMOVING_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        except OSError:  # of a file system without locks nothing is removed
+            return True
+        else:
+            return True
 
 
 def unused(root: Path, days: float) -> list[Entry]:

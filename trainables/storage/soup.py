@@ -7,7 +7,7 @@ numbers are in it, so that none is taken twice. In fp64, one tensor at a time: t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ FEWEST = 2
 """Trials whose weights make a mean."""
 
 
+class DamagedError(Exception):
+    """A mean is not the one that it should be."""
+
+
 def members(directory: Path) -> tuple[int, ...]:
     """Numbers of the trials in the mean, in the order in which they came; empty where there is no whole one."""
     found = _newest(directory)
@@ -33,9 +37,12 @@ def add(directory: Path, number: int, trial: Path) -> bool:
 
     Whether they are in it now: not where there is no whole checkpoint. A trial that is in it already changes nothing.
     Whoever is killed meanwhile leaves the mean as it was, or as it is to be. Raises `ValueError` for weights that have
-    other names or shapes than the mean's, and `OSError` where it cannot be written.
+    other names or shapes than the mean's, `DamagedError` where there was a mean and no whole one is left, and `OSError`
+    where it cannot be written.
     """
     before = _newest(directory)
+    if before is None and checkpoint.steps(directory):
+        raise DamagedError(f"{directory}: none of its means is whole")
     known = [] if before is None else before[1]["members"]
     if number in known:
         return True
@@ -59,6 +66,13 @@ def add(directory: Path, number: int, trial: Path) -> bool:
         checkpoint.write_meta(aside, meta)
     checkpoint.keep_only(directory, {step})
     return True
+
+
+def check(directory: Path, numbers: Collection[int]) -> None:
+    """Raise `DamagedError` unless the mean in `directory` is of these trials."""
+    if sorted(found := members(directory)) != sorted(numbers):
+        expected, there = (", ".join(map(str, sorted(each))) or "none" for each in (numbers, found))
+        raise DamagedError(f"{directory}: must be the mean of trials {expected} (got {there})")
 
 
 def _newest(directory: Path) -> tuple[Path, dict[str, Any]] | None:

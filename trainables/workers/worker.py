@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import resource
@@ -20,6 +19,8 @@ import ray
 from trainables.background import Background
 from trainables.config import TrainingConfig, TrialConfig
 from trainables.distributed import Group, PeerLostError
+from trainables.errors import MachineError
+from trainables.storage import disk
 from trainables.storage.scratch import scratch
 from trainables.storage.store import Store, insist, is_uri
 from trainables.workers.meeting import meeting
@@ -38,10 +39,6 @@ SCRATCH = "study-store"
 
 POISONING = ("OutOfMemoryError", "AcceleratorError", "MemoryError")
 """Exceptions after which a process cannot be trusted with another trial."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""Errors of the disk, which any other trial would meet as well."""
-
 
 MEMORY_KEYS = (
     *(f"training.{name}" for name in ("micro_batch_size", "micro_batch_tokens") if name in TrainingConfig.model_fields),
@@ -152,6 +149,7 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
 
     final = False
     try:
+        from trainables.storage import soup
         from trainables.training.loop import run_trial
 
         given = job.get("weights")  # others' that it is to score, in place of a training
@@ -159,6 +157,8 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
             _checkpoints(job["directory"]) as (directory, keep),
             nullcontext((None, None)) if given is None else _checkpoints(given) as (weights, _),
         ):
+            if weights is not None and group.rank == 0:
+                soup.check(weights, job["averaged"])
             evaluations = run_trial(
                 TrialConfig.model_validate(job["trial"]),
                 directory,
@@ -181,8 +181,11 @@ def _run(job: dict[str, Any], config: dict[str, Any], group: Group, interrupted:
         _advise(error)
         # Posted by whoever failed: with several workers the others may be stuck in a collective that never completes.
         item = {"kind": "failed", "error": f"{traceback.format_exc()}"}
-        if isinstance(error, OSError) and error.errno in FULL:
-            item = {"kind": "halted", "error": f"{error.filename or job['directory']}: {error.strerror}"}
+        if isinstance(error, MachineError):
+            item = {"kind": "halted", "error": str(error)}
+        elif disk.number(error) in disk.FULL:
+            words = f"{getattr(error, 'filename', None) or job['directory']}: {disk.reason(error)}"
+            item = {"kind": "halted", "error": words}
         _asked(config["mailbox"].post, config["slot"], job["attempt"], item)
         if group.world > 1 or type(error).__name__ in POISONING or "CUDA" in str(error):
             raise

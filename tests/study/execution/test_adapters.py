@@ -16,6 +16,7 @@ from study.execution.checkpoints import Checkpoints
 from study.execution.members import Member, Members
 from study.execution.simulation import Simulated
 from study.execution.trials import Trials
+from study.proposals.arms import Planned
 from study.question.config import StudyConfig
 from study.record.ledger import Ledger
 from study.record.lines import read_study
@@ -152,3 +153,11 @@ def test_the_checkpoints_hear_whether_a_trial_may_be_chosen(bench: Bench, monkey
         bench.searcher.suggest(name)
         bench.searcher.on_trial_complete(name, {"kind": "failed", "error": "it broke"})
     assert heard == [(0, False), (1, True)]  # the baseline may not
+
+
+def test_workers_are_told_which_trials_a_mean_is_of(bench: Bench) -> None:
+    path = bench.path
+    planned = [Planned({}, "control", "e", {"configuration": "control e", "mean": "k", "trials": [0, 1]})]
+    bench.searcher.members[""].trials = Trials(bench.trials.config, bench.trials.ledger, read_study(path), planned)
+    payload = bench.searcher.suggest("a")["payload"]
+    assert payload["weights"].endswith("means/k") and payload["averaged"] == (0, 1)

@@ -185,3 +185,22 @@ def test_a_mean_that_cannot_be_written_loses_no_weights(tmp_path: Path) -> None:
     assert checkpoint.steps(checkpoints.of(1)) == [20]
     checkpoints.finished(1, "COMPLETE")
     assert mean(checkpoints, "a") == 1.0
+
+
+def test_without_a_mean_that_is_damaged_the_study_goes_on(tmp_path: Path) -> None:
+    told: list[int] = []
+    said: list[str] = []
+    checkpoints = Checkpoints(
+        AVERAGING, StudyRecord(), place_of(tmp_path), lambda number, kin: told.append(number), said.append
+    )
+    for number in (1, 2, 3):
+        weighted(checkpoints, number, "a")
+    checkpoints.finished(1, "COMPLETE")
+    (checkpoints.folder / MEANS / "a" / "1" / checkpoint.WEIGHTS).write_bytes(b"torn")
+    checkpoints.finished(2, "COMPLETE")
+    checkpoints.finished(3, "COMPLETE")
+    assert told == [1]
+    assert [line.partition(":")[0] for line in said] == [
+        f"trial {number} is not averaged, and control (e) not scored" for number in (2, 3)
+    ]
+    assert {path.name for path in checkpoints.folder.iterdir()} == {MEANS, "3"}

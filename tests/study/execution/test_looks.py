@@ -318,3 +318,48 @@ def test_in_a_suite_each_member_looks_for_itself_and_is_resumed(
     assert records["clear"].looks[-1]["seeds"] == 6
     assert [len(record.openings) for record in records.values()] == [1, 1]
     assert all(place.results.exists() for place in places.values())
+
+
+def test_a_member_of_which_nothing_is_complete_keeps_no_other_from_its_look(
+    tmp_path: Path, ledger: Path, confirmed: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {name: Place(tmp_path, f"many.{name}") for name in ("clear", "lost")}
+    for place in places.values():
+        place.ledger.parent.mkdir()
+        shutil.copy(ledger, place.ledger)
+
+    def execute(running: Any, *_: Any) -> None:
+        for member in running:
+            planted.drive(member.trials, places[member.name], lambda proposal, name=member.name: name == "lost")
+
+    monkeypatch.setattr(suite, "execute", execute)
+    joining = [
+        suite.Joining(MemberConfig(name=name), study(), place, Reading(place.ledger)) for name, place in places.items()
+    ]
+    refused = suite.confirm_suite("many", joining, lambda event: None)
+    assert refused == {"lost": "planted: no confirm trial is complete"}
+    found = {name: read_study(place.ledger).looks for name, place in places.items()}
+    assert found["clear"][-1]["verdict"] == "crossed" and places["clear"].results.exists()
+    assert [(look["seeds"], look["verdict"]) for look in found["lost"]] == [(0, "go on"), (0, "go on"), (0, "open")]
+
+
+def test_predictions_that_are_gone_keep_no_other_from_its_look(
+    tmp_path: Path, ledger: Path, confirmed: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {name: Place(tmp_path, f"many.{name}") for name in ("gone", "clear")}
+    for place in places.values():
+        place.ledger.parent.mkdir()
+        shutil.copy(ledger, place.ledger)
+
+    def execute(running: Any, *_: Any) -> None:
+        for member in running:
+            planted.drive(member.trials, places[member.name], lambda proposal: False)
+        next((tmp_path / "many.gone" / "predictions").iterdir()).unlink(missing_ok=True)
+
+    monkeypatch.setattr(suite, "execute", execute)
+    joining = [
+        suite.Joining(MemberConfig(name=name), study(), place, Reading(place.ledger)) for name, place in places.items()
+    ]
+    refused = suite.confirm_suite("many", joining, lambda event: None)
+    assert list(refused) == ["gone"] and ".parquet: is gone" in refused["gone"]
+    assert read_study(places["clear"].ledger).looks[-1]["verdict"] == "crossed" and places["clear"].results.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import pytest
 
 from study.record import ownership
 from study.record.ledger import Ledger
-from study.record.lines import owner_path, read_events
-from study.record.ownership import lives, parse, running_owner, this_process
+from study.record.lines import owner_path, read_events, read_study
+from study.record.ownership import claim, lives, parse, running_owner, this_process
 from study.record.record import StudyRecord
 from study.views import picture
 from trainables.errors import UserError
@@ -27,6 +28,49 @@ def lockless(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_nobody_owns_a_study_without_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner has written that it gives up, and holds the lock until that is on the disk."""
+    monkeypatch.setattr(ownership, "LOOKING_SECONDS", 0.0)
+    monkeypatch.setattr(ownership, "RELEASING_SECONDS", 0.1)
+    path = tmp_path / "ledger.owner"
+    first = claim(path)
+    ownership._write(first._descriptor, replace(first.owner, released=True))
+    with pytest.raises(UserError, match=r"owned by process .* and running"):
+        claim(path)
+    monkeypatch.setattr(ownership, "RELEASING_SECONDS", 60.0)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(claim, path)
+        time.sleep(0.1)
+        assert not waiting.done()
+        first.release()
+        second = waiting.result(20)
+    assert second.owner.epoch == 2
+    with pytest.raises(UserError, match=r"owned by process .* and running"):
+        claim(path)
+    second.release()
+
+
+def test_an_owner_file_that_cannot_be_looked_at_is_the_users_to_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger.open(path)
+
+    def stale(self: Path) -> Any:
+        raise OSError(errno.ESTALE, "Stale file handle", str(self))
+
+    before = path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", stale)
+        with pytest.raises(UserError, match="cannot be read, Stale file handle"):
+            ledger.append("stopped", cause="")
+    assert path.read_bytes() == before
+    monkeypatch.setattr(ownership, "_write", lambda *_: stale(path))
+    ledger.close()
+    monkeypatch.undo()
+    Ledger.open(path).close()
 
 
 @pytest.mark.usefixtures("lockless")

@@ -8,6 +8,7 @@ import pytest
 
 from study.record import roots
 from study.record.place import Place
+from trainables.errors import UserError
 from trainables.storage.store import Store
 
 
@@ -33,3 +34,30 @@ def test_under_a_uri_it_is_in_the_store_too(tmp_path: Path) -> None:
     assert place.store == Store("s3://bucket/studies/small?region=eu-west-1")
     expected = "s3://bucket/studies/small/predictions/7.parquet?region=eu-west-1"
     assert place.address(place.predictions(7)) == expected
+
+
+def test_another_process_that_brings_a_study_up_to_date_is_waited_for_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(roots, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(roots, "LOCK_SECONDS", 0.05)
+    place = Place(tmp_path, "small")
+    words = r"^small: another process .*\.small\.lock\)$"
+    with roots._locked(place), pytest.raises(UserError, match=words), roots.store_errors(), roots._locked(place):
+        pass
+    assert capsys.readouterr().err == "small: waiting for another process that brings it up to date\n"
+    with roots._locked(place):
+        pass
+    assert not capsys.readouterr().err
+
+
+def test_errors_say_where_and_why_as_far_as_anybody_knows(tmp_path: Path) -> None:
+    for error, there, words in (
+        (OSError(28, "No space left on device"), tmp_path, f"{tmp_path}: No space left on device"),
+        (OSError(28, "No space left on device", "file"), tmp_path, "file: No space left on device"),
+        (OSError("it broke"), None, "it broke"),
+        (TimeoutError(), tmp_path, f"{tmp_path}: TimeoutError"),
+    ):
+        with pytest.raises(UserError) as told, roots.store_errors(there):
+            raise error
+        assert str(told.value) == words

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from safetensors import SafetensorError
 
-from trainables.errors import UserError
+from trainables.errors import MachineError, UserError
 from trainables.storage.cache import build_once, cache_root
 
 
@@ -62,9 +63,24 @@ def test_a_cache_without_room_is_the_users_to_mend(cache: Path, number: int) -> 
         (folder / "half").write_text("half")
         raise OSError(number, os.strerror(number))
 
-    with pytest.raises(UserError, match=r"room for a thing.*" + os.strerror(number)):
+    with pytest.raises(MachineError, match=r"room for a thing.*" + os.strerror(number)):
         build_once("thing-1", build, "a thing")
     assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("1048576 requested and 8176 written"),  # numpy's
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_cache_is_full_whoever_wrote(error: Exception) -> None:
+    def build(folder: Path) -> None:
+        raise error
+
+    with pytest.raises(MachineError, match=r"room for a thing.*No space left on device"):
+        build_once("thing-1", build, "a thing")
 
 
 def test_a_lock_that_cannot_be_made_is_the_users_to_mend(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

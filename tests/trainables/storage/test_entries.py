@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.errors import UserError
+from trainables.errors import MachineError, UserError
 from trainables.storage import entries
 from trainables.storage.cache import build_once, found
 from trainables.storage.entries import DAY
@@ -145,6 +145,18 @@ def test_a_use_locks_a_file_that_every_user_may_note_his_own_in(cache: Path) -> 
     assert entries.mark(folder).stat().st_mode & 0o777 == 0o666
     with entries.mark(folder).open("r+") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_an_entry_that_another_process_has_alone_is_waited_for_within_bounds(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entries, "REMOVING_SECONDS", 0.1)
+    folder = make(cache / KEY, 0)
+    with entries.mark(folder).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(MachineError, match=r"another process has held the lock .*\.used\)"):
+            entries.use(folder)
+    assert entries.use(folder)
 
 
 def test_threads_that_use_an_entry_at_once_hold_it_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

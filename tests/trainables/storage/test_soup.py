@@ -91,3 +91,17 @@ def test_a_corrupt_mean_is_none(tmp_path: Path) -> None:
     soup.add(mean, 0, ended(tmp_path / "trial", 0))
     (mean / "1" / checkpoint.WEIGHTS).write_bytes(b"torn")
     assert soup.members(mean) == ()
+    with pytest.raises(soup.DamagedError, match="none of its means is whole"):
+        soup.add(mean, 1, ended(tmp_path / "other", 1))
+    assert checkpoint.steps(mean) == [1], "nothing takes its place"
+
+
+def test_a_mean_of_others_is_told_from_the_one_that_is_meant(tmp_path: Path) -> None:
+    mean = tmp_path / "mean"
+    for number in (2, 0):
+        soup.add(mean, number, ended(tmp_path / f"trial{number}", number))
+    soup.check(mean, (0, 2))
+    with pytest.raises(soup.DamagedError, match=r"must be the mean of trials 0, 1, 2 \(got 0, 2\)"):
+        soup.check(mean, (0, 1, 2))
+    with pytest.raises(soup.DamagedError, match=r"trials 0 \(got none\)"):
+        soup.check(tmp_path / "absent", (0,))

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import ray
 import torch
+from safetensors import SafetensorError
 
 from study.record import faults
 from tests.trainables import texts
@@ -25,8 +26,10 @@ from tests.trainables.texts import Item
 from tests.trainables.workers.conftest import Post
 from trainables.config import TrialConfig
 from trainables.distributed import Group, PeerLostError
+from trainables.errors import MachineError, UserError
 from trainables.scores import Evaluation, LanguageScores
 from trainables.scoring.stream import stream
+from trainables.storage import checkpoint, soup
 from trainables.storage.store import Store
 from trainables.tasks.classification import Classification
 from trainables.workers import worker
@@ -259,16 +262,41 @@ def test_a_key_that_was_named_already_is_not_named_again(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"), [(errno.ENOSPC, "halted"), (errno.EIO, "halted"), (errno.ENOENT, "failed")]
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "as the system says", "/disk/weights"), "/disk/weights: as the system says"),
+        (OSError(errno.EIO, "as the system says", "/disk/weights"), "/disk/weights: as the system says"),
+        (OSError("1048576 requested and 8176 written"), "nowhere: No space left on device"),  # numpy's
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "nowhere: No space left on device"),
+        (MachineError("STUDY_CACHE: there is no room"), "STUDY_CACHE: there is no room"),
+        (OSError(errno.ENOENT, "as the system says", "/disk/weights"), None),
+        (OSError("there is no such encoder"), None),
+        (UserError("task.data_dir: must be a folder"), None),
+    ],
 )
-def test_a_disk_that_would_fail_any_trial_halts_the_study(stage: Stage, number: int, kind: str) -> None:
-    stage.submit(1, fails(OSError(number, "as the system says", "/disk/weights")))
+def test_a_disk_that_would_fail_any_trial_halts_the_study(stage: Stage, error: Exception, words: str | None) -> None:
+    stage.submit(1, fails(error))
     served = stage.serve_aside()
     item = stage.items()[-1]
-    assert item["kind"] == kind
-    assert kind == "failed" or item["error"] == "/disk/weights: as the system says"
+    assert item["kind"] == ("failed" if words is None else "halted")
+    assert words is None or item["error"] == words
     stage.post.call("close", SLOT)
     served.result(20)
+
+
+def test_a_mean_of_other_trials_than_the_ledger_names_is_not_scored(stage: Stage, tmp_path: Path) -> None:
+    for number in (2, 3):
+        checkpoint.save(tmp_path / str(number), 20, torch.nn.Linear(1, 1), None, [])
+        soup.add(tmp_path / "mean", number, tmp_path / str(number))
+    served = stage.serve_aside()
+    for number, averaged in enumerate([(0, 1, 2, 3), (2, 3)], 1):
+        stage.submit(number, plays(20), weights=str(tmp_path / "mean"), averaged=averaged)
+        last = stage.items()[-1]
+        assert last["kind"] == ("failed" if number == 1 else "done")
+        assert number == 2 or "must be the mean of trials 0, 1, 2, 3 (got 2, 3)" in last["error"]
+    stage.post.call("close", SLOT)
+    served.result(20)
+    assert [options["weights"] for *_, options in stage.begun] == [tmp_path / "mean"]
 
 
 def test_a_lost_peer_is_no_failure_of_the_trial(stage: Stage) -> None:
