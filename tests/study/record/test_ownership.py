@@ -15,7 +15,7 @@ import pytest
 
 from study.record import ownership
 from study.record.ledger import Ledger
-from study.record.lines import owner_path, read_events, read_study
+from study.record.lines import owner_path, read_events
 from study.record.ownership import claim, lives, parse, running_owner, this_process
 from study.record.record import StudyRecord
 from study.views import picture
