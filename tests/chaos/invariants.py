@@ -82,7 +82,8 @@ def redone(starts: Mapping[int, int], trained: Mapping[tuple[int, int], int], in
 
 
 def proposer(config: StudyConfig, record: StudyRecord) -> Iterator[str]:
-    """The Optuna study that the next driver would have has each sampled trial with its state and parameters."""
+    """The Optuna study that the next driver would have has each sampled trial with its state and parameters, and
+    halving its rungs."""
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "ledger.jsonl") as other:
         rebuilt = Trials(config, other, record)
     for arm in rebuilt._arms:
@@ -95,6 +96,11 @@ def proposer(config: StudyConfig, record: StudyRecord) -> Iterator[str]:
                 sampled = {k: v for k, v in trial.point.items() if k in trial.distributions}
                 if (frozen.state.name, frozen.params) != (trial.state, sampled):
                     yield f"trial {trial.number} is {trial.state}, Optuna's {frozen.state.name}"
+            stopper = arm.proposer._stopper if config.search.pruner == "successive_halving" else None
+            judged = [] if stopper is None else stopper._study.get_trials(deepcopy=False)
+            for trial, noted in zip(mine, judged, strict=False):
+                if trial.reports and "completed_rung_0" not in noted.system_attrs:
+                    yield f"trial {trial.number} has reports, and its pruner does not know what it reached"
 
 
 def optuna_file(config: StudyConfig, record: StudyRecord, path: Path) -> Iterator[str]:

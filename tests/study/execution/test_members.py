@@ -131,6 +131,14 @@ def test_a_member_that_fails_by_its_own_fault_does_not_stop_the_others(tmp_path:
     assert bench.states("a") == ["FAIL"] * 3
 
 
+def test_a_budget_that_is_spent_is_said_to_be_one(tmp_path: Path, ledgers: ExitStack) -> None:
+    member = Bench(tmp_path, ledgers).members["a"]
+    member.trials.stopped, member.trials.spent = "it has no patience", True
+    member.conclude()
+    record = read_study(Place(tmp_path, "many.a").ledger)
+    assert (record.stopped, record.spent) == ("it has no patience", True)
+
+
 def test_what_would_keep_every_trial_ends_them_all(tmp_path: Path, ledgers: ExitStack) -> None:
     bench = Bench(tmp_path, ledgers)
     left = []
