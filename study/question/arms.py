@@ -144,9 +144,12 @@ def without_missing(config: StudyConfig) -> StudyConfig:
 
 
 def _varies(config: StudyConfig, paths: tuple[str, ...]) -> bool:
-    """Whether the space has a dimension whose path begins as one of these. Raises `UserError` for one that is none."""
-    space = config.search.space
-    return space is not None and any(d.path.startswith(paths) for d in load(space).dimensions)
+    """Whether the space has a dimension whose path begins as one of these; of one that is none nothing is known."""
+    try:
+        space = None if config.search.space is None else load(config.search.space)
+    except UserError:
+        return True  # reported by the checks
+    return space is not None and any(d.path.startswith(paths) for d in space.dimensions)
 
 
 def problems(config: StudyConfig, space: Space | None) -> Iterator[str]:

@@ -79,11 +79,12 @@ def in_full(config: StudyConfig) -> StudyConfig:
     full, since workers have working folders of their own, and so is whose pretraining languages the task's target
     languages are chosen by. Raises `UserError`.
     """
-    config = arms.without_missing(completed(config))
+    config = completed(config)
     space = config.search.space
     if isinstance(space, str) and space.endswith((".yaml", ".yml")):
         search = config.search.model_copy(update={"space": read_mapping(Path(space))})
         config = config.model_copy(update={"search": search})
+    config = arms.without_missing(config)
     search = config.search.model_copy(
         update={name: _in_full(getattr(config.search, name)) for name in ("space", "levels", "enqueue", "arms")}
     )

@@ -44,9 +44,10 @@ def test_every_statement_says_which_sentences_it_is_about(tmp_path: Path) -> Non
     """New ones first: the chance of one point, the warning and the list of seeds are all about these."""
     text = " ".join(power_plan.words(study_config("quickstart"), tmp_path).split())
     power_, seeds = text.split(" power ")[1].split(" run ")[0].split(" seeds needed ")
-    of_new, of_these, warning = power_.split(". ")
+    of_new, of_these, translated, warning = power_.split(". ")
     assert "1.5 points or more" in of_new and "one point" in of_new and "on new sentences" in of_new
     assert of_these.startswith("On those very sentences alone, 1.1 points") and "one point" not in of_these
+    assert translated.startswith("Sentences of different languages count as different ones")
     assert "no number of seeds shows one point on new sentences" in warning
     assert "points on new sentences" in seeds
 
