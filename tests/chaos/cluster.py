@@ -36,8 +36,8 @@ from trainables.loading import validate
 STEPS, EVERY = 16, 4
 LANGUAGES = ["de", "lb", "th"]
 MOST_DRIVERS = 12
-INTERVAL = EVERY
-"""Steps between two checkpoints."""
+INTERVAL = 2 * EVERY - 1
+"""Most steps that an interruption costs: those between two checkpoints, and those trained while the later is written."""
 
 PLAN: tuple[tuple[str, str], ...] = (
     *(("local", kind) for kind in ("worker", "driver", "actor", "mailbox", "disk", "raylet", "gcs")),
