@@ -37,7 +37,7 @@ STEPS, EVERY = 16, 4
 LANGUAGES = ["de", "lb", "th"]
 MOST_DRIVERS = 12
 INTERVAL = 2 * EVERY - 1
-"""Most steps that an interruption costs: those between two checkpoints, and those trained while the later is written."""
+"""Most steps that an interruption costs: those between two checkpoints, and those trained while one is written."""
 
 PLAN: tuple[tuple[str, str], ...] = (
     *(("local", kind) for kind in ("worker", "driver", "actor", "mailbox", "disk", "raylet", "gcs")),
