@@ -234,7 +234,7 @@ def harm_from(high: Floats) -> int | None:
     A fixed sequence from the largest dose down: harm is claimed wrongly in at most 2.5 % of studies, however many doses
     there are (toxicology's lowest observed adverse effect level). A level without an interval breaks the run.
     """
-    judged = high[: len(high) - int(np.argmax(~np.isnan(high[::-1])))] if not np.isnan(high).all() else high[:0]
+    judged = high[: np.flatnonzero(~np.isnan(high)).max(initial=-1) + 1]
     harmful = np.cumprod((judged < 0)[::-1])[::-1]
     return int(np.argmax(harmful)) if harmful.any() else None
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from trainables.errors import UserError
+from trainables.storage import locks
 
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 """What file systems without locks answer: a Lustre that is mounted without them, an NFS whose lock service is away."""
@@ -188,23 +189,15 @@ def _alive(owner: Owner, locked: bool) -> str | None:
 
 def _lock(descriptor: int, patience: float = 0.0) -> bool:
     """Lock the file, trying for `patience` seconds; whether it worked. Raises `LocklessError`."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in WITHOUT_LOCKS:
-                raise LocklessError(
-                    "--root: must be on a file system with locks (flock), by which one driver knows of another "
-                    f"(got {os.strerror(error.errno)}); mount it with them, or choose another root"
-                ) from error
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.02)
-        else:
-            return True
+    try:
+        return locks.flock(descriptor, fcntl.LOCK_EX, patience)
+    except OSError as error:
+        if error.errno in WITHOUT_LOCKS:
+            raise LocklessError(
+                "--root: must be on a file system with locks (flock), by which one driver knows of another "
+                f"(got {os.strerror(error.errno)}); mount it with them, or choose another root"
+            ) from error
+        raise
 
 
 def _read(path: Path) -> Owner | None:

@@ -12,12 +12,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from study.record import ownership, segments
 from study.record.ledger import Ledger
@@ -25,7 +26,7 @@ from study.record.lines import LEDGER, owner_path
 from study.record.ownership import Owner, running_owner
 from study.record.place import Place
 from trainables.errors import UserError, suggestion
-from trainables.storage import files
+from trainables.storage import files, locks
 from trainables.storage.cache import cache_root
 from trainables.storage.store import Store, check_uri, endpoint, is_uri
 
@@ -229,19 +230,12 @@ def _refresh(study: Place) -> segments.Segment | None:
 def _locked(study: Place) -> Iterator[None]:
     """Nobody else of this machine brings this study up to date meanwhile, or begins to write it."""
     lock = FileLock(study.root / f".{study.name}.lock")
-    try:
-        lock.acquire(timeout=QUIET_SECONDS)
-    except Timeout:
-        print(f"{study.name}: waiting for another process that brings it up to date", file=sys.stderr, flush=True)
-        try:
-            lock.acquire(timeout=LOCK_SECONDS)
-        except Timeout:
-            rule = f"another process has brought it up to date for {LOCK_SECONDS:.0f} s; end it, or try again later"
-            raise UserError(f"{study.name}: {rule} (got {lock.lock_file})") from None
-    try:
+    rule = f"another process has brought it up to date for {LOCK_SECONDS:.0f} s; end it, or try again later"
+    late = UserError(f"{study.name}: {rule} (got {lock.lock_file})")
+    words = f"{study.name}: waiting for another process that brings it up to date"
+    say = partial(print, words, file=sys.stderr, flush=True)
+    with locks.held(lock, QUIET_SECONDS, say, LOCK_SECONDS, late):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

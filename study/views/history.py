@@ -148,8 +148,10 @@ def is_off(trial: TrialConfig, path: str, space: Space | None) -> bool:
     """Whether nothing in a trial reads a parameter: its method is none, or its condition in the space does not hold."""
     part, _, name = path.partition(".")
     is_unused = name != "method" and getattr(getattr(trial, part), "method", "") == "none"
-    when = space[path].when if space is not None and path in space else {}
-    return is_unused or any(value_at(trial, other) not in values for other, values in when.items())
+    dimension = space[path] if space is not None and path in space else None
+    if is_unused or dimension is None:
+        return is_unused
+    return not dimension.active({other: value_at(trial, other) for other in dimension.when})
 
 
 def value_at(trial: TrialConfig, path: str) -> object:

@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from trainables.errors import MachineError, UserError
-from trainables.storage import disk, entries, files
+from trainables.storage import disk, entries, files, locks
 
 FOLDER = "robust-transfer-study"
 WAIT_LIMIT = 3600.0
@@ -117,21 +118,13 @@ def _is_there(target: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path, describe: str, wait_limit: float) -> Iterator[None]:
-    """Hold a lock; the system frees it when its holder dies, so that no stale one can stay behind."""
+    """One process builds an entry at a time."""
+    rule = f"another process has held the lock for {wait_limit:.0f} s; end it, or wait and start again"
+    late = MachineError(f"building {describe}: {rule} (got {path})")
+    say = partial(_say, f"waiting for another process that builds {describe}")
     lock = FileLock(path, mode=0o666)  # a shared cache has builders of several users
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _say(f"waiting for another process that builds {describe}")
-        try:
-            lock.acquire(timeout=wait_limit)
-        except Timeout:
-            rule = f"another process has held the lock for {wait_limit:.0f} s; end it, or wait and start again"
-            raise MachineError(f"building {describe}: {rule} (got {path})") from None
-    try:
+    with locks.held(lock, 0, say, wait_limit, late):
         yield
-    finally:
-        lock.release()
 
 
 def _build(target: Path, build: Callable[[Path], None], describe: str) -> None:

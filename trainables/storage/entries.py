@@ -21,6 +21,7 @@ from pathlib import Path
 from threading import Lock
 
 from trainables.errors import MachineError
+from trainables.storage import locks
 
 DAY = 86400.0
 
@@ -114,18 +115,10 @@ def use(folder: Path) -> bool:
 
 def _shared(descriptor: int) -> bool:
     """Hold a mark with whoever else uses the entry; False if it is held alone for too long."""
-    deadline = time.monotonic() + REMOVING_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        except OSError:  # of a file system without locks nothing is removed
-            return True
-        else:
-            return True
+    try:
+        return locks.flock(descriptor, fcntl.LOCK_SH, REMOVING_SECONDS)
+    except OSError:  # of a file system without locks nothing is removed
+        return True
 
 
 def unused(root: Path, days: float) -> list[Entry]:
