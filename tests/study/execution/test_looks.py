@@ -278,14 +278,28 @@ def test_between_looks_it_is_said_to_go_on(confirmed: Callable[..., Place], monk
     assert "Not confirmed yet" not in show.text(place.root, "planted")
 
 
+def members(root: Path, ledger: Path, *names: str) -> dict[str, Place]:
+    """Members of a suite, by name: each begins with the same study, which is to be confirmed."""
+    places = {name: Place(root, f"many.{name}") for name in names}
+    for place in places.values():
+        place.ledger.parent.mkdir()
+        shutil.copy(ledger, place.ledger)
+    return places
+
+
+def confirm_all(places: dict[str, Place]) -> dict[str, str]:
+    """Member -> why it was refused."""
+    joining = [
+        suite.Joining(MemberConfig(name=name), study(), place, Reading(place.ledger)) for name, place in places.items()
+    ]
+    return suite.confirm_suite("many", joining, lambda event: None)
+
+
 def test_in_a_suite_each_member_looks_for_itself_and_is_resumed(
     tmp_path: Path, ledger: Path, confirmed: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One member shows its effect before the end, the other has none; killed between two looks it comes to the same."""
-    places = {name: Place(tmp_path, f"many.{name}") for name in ("clear", "none")}
-    for place in places.values():
-        place.ledger.parent.mkdir()
-        shutil.copy(ledger, place.ledger)
+    places = members(tmp_path, ledger, "clear", "none")
     gain, calls = planted.gain, [0]
 
     def execute(running: Any, *_: Any) -> None:
@@ -299,19 +313,12 @@ def test_in_a_suite_each_member_looks_for_itself_and_is_resumed(
 
     monkeypatch.setattr(suite, "execute", execute)
 
-    def confirm_both() -> dict[str, str]:
-        joining = [
-            suite.Joining(MemberConfig(name=name), study(), place, Reading(place.ledger))
-            for name, place in places.items()
-        ]
-        return suite.confirm_suite("many", joining, lambda event: None)
-
     with contextlib.suppress(StoppedError):
-        confirm_both()
+        confirm_all(places)
     assert {name: len(read_study(place.ledger).looks) for name, place in places.items()} == {"clear": 1, "none": 1}
-    assert confirm_both() == {}
+    assert confirm_all(places) == {}
     events = {name: len(read_events(place.ledger)) for name, place in places.items()}
-    assert confirm_both() == {}
+    assert confirm_all(places) == {}
     assert {name: len(read_events(place.ledger)) for name, place in places.items()} == events
     records = {name: read_study(place.ledger) for name, place in places.items()}
     assert [record.looks[-1]["verdict"] for record in records.values()] in (["crossed", "futile"], ["crossed", "open"])
@@ -323,20 +330,14 @@ def test_in_a_suite_each_member_looks_for_itself_and_is_resumed(
 def test_a_member_of_which_nothing_is_complete_keeps_no_other_from_its_look(
     tmp_path: Path, ledger: Path, confirmed: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = {name: Place(tmp_path, f"many.{name}") for name in ("clear", "lost")}
-    for place in places.values():
-        place.ledger.parent.mkdir()
-        shutil.copy(ledger, place.ledger)
+    places = members(tmp_path, ledger, "clear", "lost")
 
     def execute(running: Any, *_: Any) -> None:
         for member in running:
             planted.drive(member.trials, places[member.name], lambda proposal, name=member.name: name == "lost")
 
     monkeypatch.setattr(suite, "execute", execute)
-    joining = [
-        suite.Joining(MemberConfig(name=name), study(), place, Reading(place.ledger)) for name, place in places.items()
-    ]
-    refused = suite.confirm_suite("many", joining, lambda event: None)
+    refused = confirm_all(places)
     assert refused == {"lost": "planted: no confirm trial is complete"}
     found = {name: read_study(place.ledger).looks for name, place in places.items()}
     assert found["clear"][-1]["verdict"] == "crossed" and places["clear"].results.exists()
@@ -346,10 +347,7 @@ def test_a_member_of_which_nothing_is_complete_keeps_no_other_from_its_look(
 def test_predictions_that_are_gone_keep_no_other_from_its_look(
     tmp_path: Path, ledger: Path, confirmed: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = {name: Place(tmp_path, f"many.{name}") for name in ("gone", "clear")}
-    for place in places.values():
-        place.ledger.parent.mkdir()
-        shutil.copy(ledger, place.ledger)
+    places = members(tmp_path, ledger, "gone", "clear")
 
     def execute(running: Any, *_: Any) -> None:
         for member in running:
@@ -357,9 +355,6 @@ def test_predictions_that_are_gone_keep_no_other_from_its_look(
         next((tmp_path / "many.gone" / "predictions").iterdir()).unlink(missing_ok=True)
 
     monkeypatch.setattr(suite, "execute", execute)
-    joining = [
-        suite.Joining(MemberConfig(name=name), study(), place, Reading(place.ledger)) for name, place in places.items()
-    ]
-    refused = suite.confirm_suite("many", joining, lambda event: None)
+    refused = confirm_all(places)
     assert list(refused) == ["gone"] and ".parquet: is gone" in refused["gone"]
     assert read_study(places["clear"].ledger).looks[-1]["verdict"] == "crossed" and places["clear"].results.exists()
